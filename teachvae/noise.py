@@ -1,0 +1,53 @@
+"""Where η comes from: random draws, or nodes that make an expectation over N(0, I) exact.
+
+Every function returns host arrays: eta (S, N, K) or (S, 1, K), one set of nodes for all data cases,
+and, for nodes, their weights (S,). The bound takes either: Monte Carlo and quadrature are one code
+path. Equations (1.x) are in derivations/equations.md.
+"""
+
+import numpy as np
+
+
+def monte_carlo(rng, n_samples, n_cases, n_latent):
+    """Independent draws: eta (S, N, K) ~ N(0, I); the weights are 1/S."""
+    return rng.standard_normal((n_samples, n_cases, n_latent))
+
+
+def sigma_points(n_latent):
+    """η = ±√K e_k with weights 1/(2K): exact for every polynomial of degree ≤ 3        (1.14).
+
+    Returns eta (2K, 1, K), weights (2K,). With a linear decoder and a Gaussian likelihood the
+    integrand is quadratic, so Q is exact.
+    """
+    eta = np.concatenate([np.eye(n_latent), -np.eye(n_latent)]) * np.sqrt(n_latent)
+    return eta[:, None, :], np.full(2 * n_latent, 0.5 / n_latent)
+
+
+def gauss_hermite(n_latent, order):
+    """The product rule with `order` nodes per dimension: exact to degree 2·order − 1     (1.15).
+
+    Returns eta (order^K, 1, K), weights (order^K,).
+    """
+    nodes, weights = np.polynomial.hermite_e.hermegauss(order)
+    weights = weights / weights.sum()
+    grid = np.meshgrid(*[nodes] * n_latent, indexing="ij")
+    eta = np.stack([g.ravel() for g in grid], axis=-1)
+    w = weights
+    for _ in range(n_latent - 1):
+        w = np.multiply.outer(w, weights)
+    return eta[:, None, :], w.ravel()
+
+
+def matched_draws(rng, n_samples, n_latent):
+    """Random nodes with mean exactly 0 and covariance exactly I, the same for every case  (1.16).
+
+    Draws and their mirror images, whitened. Like sigma points they make every quadratic exact, and
+    there are as many as asked for: n_samples is raised to an even number of at least 2K.
+    Returns eta (S, 1, K), weights (S,).
+    """
+    half = max((n_samples + 1) // 2, n_latent)
+    eta = rng.standard_normal((half, n_latent))
+    L = np.linalg.cholesky(eta.T @ eta / half)
+    eta = np.linalg.solve(L, eta.T).T
+    eta = np.concatenate([eta, -eta])
+    return eta[:, None, :], np.full(len(eta), 1 / len(eta))

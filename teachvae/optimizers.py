@@ -1,0 +1,95 @@
+"""Optimisers on the one flat parameter vector, each written out on its own.
+
+    state = optimizer.init(flat)
+    optimizer.step(flat, grad, state)       # changes flat (P,) and state in place
+
+Because the leaves of a parameter tree are views into flat, a step is seen by every layer at once.
+`lbfgs` instead runs to a minimum of a deterministic objective. Equations (6.x) are in
+derivations/equations.md.
+"""
+
+from dataclasses import dataclass
+
+from .backend import constant, namespace, to_numpy
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Gradient descent with momentum (Polyak 1964): v ← μ v − α g, p ← p + v            (6.1)."""
+
+    learning_rate: float = 1e-2
+    momentum: float = 0.9
+
+    def init(self, flat):
+        return {"velocity": namespace(flat).zeros_like(flat)}
+
+    def step(self, flat, grad, state):
+        v = state["velocity"]
+        v *= self.momentum
+        v -= self.learning_rate * grad
+        flat += v
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma & Ba 2015, Algorithm 1): ε outside the root, both moments start at 0  (6.2)."""
+
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def init(self, flat):
+        xp = namespace(flat)
+        return {"m": xp.zeros_like(flat), "v": xp.zeros_like(flat), "t": 0}
+
+    def step(self, flat, grad, state):
+        xp = namespace(flat, grad)
+        state["t"] += 1
+        m, v, t = state["m"], state["v"], state["t"]
+        m *= self.beta1
+        m += (1 - self.beta1) * grad
+        v *= self.beta2
+        v += (1 - self.beta2) * grad * grad
+        m_hat_scale = 1 / (1 - self.beta1**t)
+        v_hat_scale = 1 / (1 - self.beta2**t)
+        flat -= (self.learning_rate * m_hat_scale) * m / (xp.sqrt(v_hat_scale * v) + self.epsilon)
+
+
+OPTIMIZERS = {"sgd": SGD, "adam": Adam}
+
+
+def lbfgs(objective, flat, *, lower=None, max_iter=1000, tol=1e-9):
+    """Minimise a deterministic objective from `flat` (P,) with SciPy's L-BFGS-B.
+
+    objective(flat) → (value, grad): a float and the gradient (P,), on the backend of flat
+    lower           (P,) bounds from below, or None
+    tol             stop where a step lowers the value by less than tol · max(|value|, 1), or where
+                    the largest entry of the projected gradient is below tol
+
+    `flat` holds the minimiser afterwards. Returns (path, converged, message); path lists the value
+    after each iteration. The search runs in float64 on the host, whatever the dtype of flat.
+    """
+    from scipy.optimize import minimize
+
+    path = []
+    seen = {}
+
+    def host_objective(vector):
+        value, grad = objective(constant(vector, like=flat))
+        seen["value"] = float(value)
+        return float(value), to_numpy(grad).astype("float64")
+
+    start = to_numpy(flat).astype("float64")
+    bounds = None if lower is None else [(float(low), None) for low in to_numpy(lower)]
+    result = minimize(
+        host_objective,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        callback=lambda intermediate_result: path.append(float(intermediate_result.fun)),
+        options={"maxiter": max_iter, "maxfun": 2 * max_iter + 20, "maxcor": 30, "ftol": tol, "gtol": tol},
+    )
+    flat[...] = constant(result.x, like=flat)
+    return path, bool(result.success), str(result.message)

@@ -1,0 +1,260 @@
+"""Families q(z|φ_n) that stand in for the posterior: one row of φ per data case.
+
+A family owns everything in which its parameters appear, so that there is one place where s is s:
+its reparameterised sample, its KL divergence to the prior N(0, I), and its density, each with the
+backward derived by hand right below. Shapes: φ (N, n_phi), noise eta and samples z (S, N, K); eta
+may be (S, 1, K), the same nodes for every data case.
+
+    z, cache     = q.sample(phi, eta)       dphi     = q.sample_backward(cache, dz)
+    kl, cache    = q.kl(phi)                dphi     = q.kl_backward(cache, dkl)
+    log_q, cache = q.log_prob(phi, z)       dphi, dz = q.log_prob_backward(cache, dlog_q)
+
+Caches are tuples of arrays that a caller hands back unread. Equations (3.x) are in
+derivations/equations.md.
+"""
+
+from dataclasses import dataclass
+import math
+
+from .backend import constant, namespace
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+@dataclass(frozen=True)
+class DiagonalGaussian:
+    """The mean-field family: q(z|φ_n) = Π_k N(z_k; m_k, s_k²), φ = [m | log s], (N, 2K).
+
+    s is the standard deviation; its logarithm is what is learned, so s > 0 holds by itself.
+    """
+
+    n_latent: int
+
+    @property
+    def n_phi(self):
+        return 2 * self.n_latent
+
+    def unpack(self, phi):
+        """m (N, K) and log_s (N, K)."""
+        return phi[:, : self.n_latent], phi[:, self.n_latent :]
+
+    def sample(self, phi, eta):
+        xp = namespace(phi, eta)
+        m, log_s = self.unpack(phi)
+        s = xp.exp(log_s)
+        z = m + eta * s                                            # (S, N, K)             (3.1)
+        return z, (s, eta)
+
+    def sample_backward(self, cache, dz):
+        xp = namespace(dz)
+        s, eta = cache
+        dm = xp.sum(dz, axis=0)                                    # (N, K)                (3.2)
+        dlog_s = xp.sum(dz * eta, axis=0) * s                      # (N, K)                (3.3)
+        return xp.concat([dm, dlog_s], axis=1)
+
+    def kl(self, phi):
+        xp = namespace(phi)
+        m, log_s = self.unpack(phi)
+        s2 = xp.exp(2 * log_s)
+        kl = 0.5 * xp.sum(m * m + s2 - 1 - 2 * log_s, axis=1)      # (N,)                  (3.4)
+        return kl, (m, s2)
+
+    def kl_backward(self, cache, dkl):
+        xp = namespace(dkl)
+        m, s2 = cache
+        dm = dkl[:, None] * m                                      # (N, K)                (3.5)
+        dlog_s = dkl[:, None] * (s2 - 1)                           # (N, K)                (3.6)
+        return xp.concat([dm, dlog_s], axis=1)
+
+    def log_prob(self, phi, z):
+        xp = namespace(phi, z)
+        m, log_s = self.unpack(phi)
+        s = xp.exp(log_s)
+        u = (z - m) / s                                            # (S, N, K)
+        log_q = (
+            -0.5 * xp.sum(u * u, axis=2) - xp.sum(log_s, axis=1) - 0.5 * self.n_latent * LOG_2PI
+        )                                                          # (S, N)                (3.7)
+        return log_q, (s, u)
+
+    def log_prob_backward(self, cache, dlog_q):
+        xp = namespace(dlog_q)
+        s, u = cache
+        dlog_q = dlog_q[:, :, None]
+        dz = -dlog_q * u / s                                       # (S, N, K)             (3.8)
+        dm = -xp.sum(dz, axis=0)                                   # (N, K)                (3.9)
+        dlog_s = xp.sum(dlog_q * (u * u - 1), axis=0)              # (N, K)               (3.10)
+        return xp.concat([dm, dlog_s], axis=1), dz
+
+    def mean(self, phi):
+        """E_q[z], (N, K)."""
+        return self.unpack(phi)[0]
+
+    def covariance(self, phi):
+        """Cov_q[z], (N, K, K)."""
+        xp = namespace(phi)
+        s2 = xp.exp(2 * self.unpack(phi)[1])
+        return s2[:, :, None] * constant(_eye(self.n_latent), like=phi)
+
+    def closest(self, mean, precision):
+        """The φ (N, 2K) in the family with the least KL(q ‖ N(mean_n, precision⁻¹)).
+
+        mean (N, K), precision (K, K). The mean is kept, and s_k² = 1 / precision_kk      (2.10)
+        """
+        xp = namespace(mean, precision)
+        diagonal = xp.sum(precision * constant(_eye(self.n_latent), like=precision), axis=0)
+        log_s = xp.zeros_like(mean) - 0.5 * xp.log(diagonal)
+        return xp.concat([mean, log_s], axis=1)
+
+    def natural_scale(self, phi):
+        """Diagonal of the inverse Fisher information of q, (N, 2K): s² for m, ½ for log s (3.11)."""
+        xp = namespace(phi)
+        s2 = xp.exp(2 * self.unpack(phi)[1])
+        return xp.concat([s2, xp.zeros_like(s2) + 0.5], axis=1)
+
+
+@dataclass(frozen=True)
+class FullGaussian:
+    """q(z|φ_n) = N(z; m, L Lᵀ), φ = [m | L], (N, K + K(K+1)/2).
+
+    L is lower triangular, its entries stored row by row; the diagonal is stored as its logarithm.
+    """
+
+    n_latent: int
+
+    @property
+    def n_phi(self):
+        return self.n_latent + self.n_latent * (self.n_latent + 1) // 2
+
+    def unpack(self, phi):
+        """m (N, K) and L (N, K, K)."""
+        xp = namespace(phi)
+        K = self.n_latent
+        _, square = self._places()
+        entries = xp.take(phi[:, K:], constant(square, phi, "int64"), axis=1)
+        entries = xp.reshape(entries, (-1, K, K))
+        eye, below = self._masks(phi)
+        return phi[:, :K], entries * below + xp.exp(entries * eye) * eye
+
+    def _pack(self, dm, dL, L):
+        """∂/∂φ from ∂/∂m and ∂/∂L; on the diagonal ∂/∂ log L_kk = L_kk ∂/∂L_kk          (3.12)."""
+        xp = namespace(dm)
+        K = self.n_latent
+        packed, _ = self._places()
+        eye, below = self._masks(dm)
+        entries = xp.reshape(dL * (below + L * eye), (-1, K * K))
+        return xp.concat([dm, xp.take(entries, constant(packed, dm, "int64"), axis=1)], axis=1)
+
+    def sample(self, phi, eta):
+        xp = namespace(phi, eta)
+        m, L = self.unpack(phi)
+        eta = xp.permute_dims(eta, (1, 2, 0))                      # (N, K, S)
+        z = m + xp.permute_dims(L @ eta, (2, 0, 1))                # (S, N, K)            (3.13)
+        return z, (L, eta)
+
+    def sample_backward(self, cache, dz):
+        xp = namespace(dz)
+        L, eta = cache
+        dm = xp.sum(dz, axis=0)                                    # (N, K)               (3.14)
+        dL = xp.permute_dims(dz, (1, 2, 0)) @ xp.permute_dims(eta, (0, 2, 1))  # (N, K, K) (3.15)
+        return self._pack(dm, dL, L)
+
+    def kl(self, phi):
+        xp = namespace(phi)
+        m, L = self.unpack(phi)
+        kl = (
+            0.5 * (xp.sum(L * L, axis=(1, 2)) + xp.sum(m * m, axis=1) - self.n_latent)
+            - self._log_det(L)
+        )                                                          # (N,)                 (3.16)
+        return kl, (m, L)
+
+    def kl_backward(self, cache, dkl):
+        m, L = cache
+        eye, _ = self._masks(m)
+        dm = dkl[:, None] * m                                      # (N, K)               (3.17)
+        dL = dkl[:, None, None] * (L - eye / (L * eye + (1 - eye)))  # L_kk − 1/L_kk      (3.18)
+        return self._pack(dm, dL, L)
+
+    def log_prob(self, phi, z):
+        xp = namespace(phi, z)
+        m, L = self.unpack(phi)
+        u = xp.linalg.solve(L, xp.permute_dims(z - m, (1, 2, 0)))  # L⁻¹(z − m), (N, K, S)
+        log_q = (
+            -0.5 * xp.permute_dims(xp.sum(u * u, axis=1), (1, 0))
+            - self._log_det(L)
+            - 0.5 * self.n_latent * LOG_2PI
+        )                                                          # (S, N)               (3.19)
+        return log_q, (L, u)
+
+    def log_prob_backward(self, cache, dlog_q):
+        xp = namespace(dlog_q)
+        L, u = cache
+        eye, _ = self._masks(dlog_q)
+        d = xp.permute_dims(dlog_q, (1, 0))[:, None, :]            # (N, 1, S)
+        dr = -xp.linalg.solve(xp.permute_dims(L, (0, 2, 1)), d * u)  # −L⁻ᵀ u d, (N, K, S) (3.20)
+        dm = -xp.sum(dr, axis=2)                                   # (N, K)               (3.21)
+        dL = -dr @ xp.permute_dims(u, (0, 2, 1))                   # (N, K, K)            (3.22)
+        dL = dL - xp.sum(d, axis=2)[:, :, None] * eye / (L * eye + (1 - eye))
+        return self._pack(dm, dL, L), xp.permute_dims(dr, (2, 0, 1))
+
+    def mean(self, phi):
+        """E_q[z], (N, K)."""
+        return phi[:, : self.n_latent]
+
+    def covariance(self, phi):
+        """Cov_q[z] = L Lᵀ, (N, K, K)."""
+        _, L = self.unpack(phi)
+        return L @ namespace(phi).permute_dims(L, (0, 2, 1))
+
+    def closest(self, mean, precision):
+        """The φ (N, n_phi) with q = N(mean_n, precision⁻¹), which this family holds exactly."""
+        xp = namespace(mean, precision)
+        K = self.n_latent
+        packed, _ = self._places()
+        L = xp.linalg.cholesky(xp.linalg.inv(precision))           # (K, K)
+        eye, below = self._masks(mean)
+        entries = L * below + xp.log(L * eye + (1 - eye))
+        row = xp.take(xp.reshape(entries, (-1,)), constant(packed, mean, "int64"), axis=0)
+        return xp.concat([mean, xp.zeros_like(mean[:, :1]) + row], axis=1)
+
+    def natural_scale(self, phi):
+        """A diagonal stand-in for the inverse Fisher information, (N, n_phi)             (3.23)."""
+        xp = namespace(phi)
+        K = self.n_latent
+        m, L = self.unpack(phi)
+        packed, _ = self._places()
+        eye, below = self._masks(phi)
+        variance = xp.sum(L * L, axis=2)                           # (N, K)
+        entries = variance[:, :, None] * below + 0.5 * eye
+        entries = xp.take(
+            xp.reshape(entries, (-1, K * K)), constant(packed, phi, "int64"), axis=1
+        )
+        return xp.concat([variance, entries], axis=1)
+
+    def _log_det(self, L):
+        """Σ_k log L_kk, (N,)."""
+        xp = namespace(L)
+        eye, _ = self._masks(L)
+        return xp.sum(xp.log(L * eye + (1 - eye)), axis=(1, 2))
+
+    def _masks(self, like):
+        """The identity, and ones strictly below the diagonal, both (K, K)."""
+        K = self.n_latent
+        below = [[1.0 if j < i else 0.0 for j in range(K)] for i in range(K)]
+        return constant(_eye(K), like), constant(below, like)
+
+    def _places(self):
+        """Where the packed entries lie in the flattened square, and the square's in the packing.
+
+        Places above the diagonal point at entry 0; the masks take them out again.
+        """
+        K = self.n_latent
+        packed = [i * K + j for i in range(K) for j in range(i + 1)]
+        square = [packed.index(p) if p in packed else 0 for p in range(K * K)]
+        return packed, square
+
+
+def _eye(K):
+    return [[1.0 if i == j else 0.0 for j in range(K)] for i in range(K)]
+
+
+POSTERIORS = {"diagonal": DiagonalGaussian, "full": FullGaussian}

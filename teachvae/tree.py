@@ -1,0 +1,77 @@
+"""Parameters as nested dicts and lists of arrays, all of them views into one flat vector.
+
+A tree is a dict, a list, or an array (a leaf). `pack` copies the leaves of a tree into one vector
+and returns the tree again, its leaves now views into that vector: an optimiser, a gradient check,
+L-BFGS or a checkpoint works on the one vector, and the layers see the change without being told.
+"""
+
+from .backend import namespace
+
+
+def leaves(tree, path=""):
+    """All leaves of `tree` in order, as (path, array) pairs; a path reads ``decoder[0].W``."""
+    if isinstance(tree, dict):
+        return [
+            pair
+            for key, branch in tree.items()
+            for pair in leaves(branch, f"{path}.{key}" if path else key)
+        ]
+    if isinstance(tree, (list, tuple)):
+        return [pair for i, branch in enumerate(tree) for pair in leaves(branch, f"{path}[{i}]")]
+    return [(path, tree)]
+
+
+def map(function, tree, *others):  # noqa: A001 - tree.map(...) is how it is read
+    """The tree of ``function(leaf, *leaves at the same place of others)``."""
+    if isinstance(tree, dict):
+        return {key: map(function, tree[key], *(o[key] for o in others)) for key in tree}
+    if isinstance(tree, (list, tuple)):
+        return [map(function, *branches) for branches in zip(tree, *others, strict=True)]
+    return function(tree, *others)
+
+
+def size(tree):
+    """How many numbers the leaves of `tree` hold together."""
+    return sum(_count(leaf.shape) for _, leaf in leaves(tree))
+
+
+def flatten(tree):
+    """A new vector (P,) with the numbers of all leaves, in the order of `leaves`."""
+    arrays = [leaf for _, leaf in leaves(tree)]
+    if not arrays:
+        raise ValueError("a tree without leaves has no flat vector")
+    xp = namespace(*arrays)
+    dtypes = {str(array.dtype) for array in arrays}
+    if len(dtypes) > 1:
+        raise TypeError(f"all leaves of a tree must share one dtype, got {sorted(dtypes)}")
+    return xp.concat([xp.reshape(array, (-1,)) for array in arrays])
+
+
+def views(flat, like):
+    """A tree shaped like `like` whose leaves are views into the vector `flat` (P,)."""
+    if flat.shape != (size(like),):
+        raise ValueError(f"expected a vector of {size(like)} numbers, got shape {flat.shape}")
+    xp = namespace(flat)
+    start = 0
+
+    def view(leaf):
+        nonlocal start
+        stop = start + _count(leaf.shape)
+        part = xp.reshape(flat[start:stop], leaf.shape)
+        start = stop
+        return part
+
+    return map(view, like)
+
+
+def pack(tree):
+    """(flat, views): the leaves of `tree` copied into one vector, and the tree as views into it."""
+    flat = flatten(tree)
+    return flat, views(flat, tree)
+
+
+def _count(shape):
+    count = 1
+    for length in shape:
+        count *= length
+    return count
