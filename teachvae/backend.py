@@ -6,6 +6,7 @@ a `Backend`. What is used of ``xp`` is what NumPy >= 2, CuPy >= 14 and the array
 """
 
 from dataclasses import dataclass
+import sys
 import warnings
 
 import numpy as np
@@ -24,12 +25,15 @@ def namespace(*arrays):
     """
     found = {}
     for array in arrays:
-        if not hasattr(array, "__array_namespace__"):
+        if hasattr(array, "__array_namespace__"):
+            xp = array.__array_namespace__()
+        elif type(array).__module__.partition(".")[0] == "cupy":  # CuPy 14 does not offer the method
+            xp = sys.modules["cupy"]
+        else:
             raise TypeError(
                 f"expected arrays of one array library, got {type(array).__name__}; "
                 "make arrays with Backend.asarray"
             )
-        xp = array.__array_namespace__()
         found[xp.__name__] = xp
     if len(found) > 1:
         raise TypeError(
@@ -53,11 +57,11 @@ def constant(values, like, dtype=None):
 
 def to_numpy(x):
     """`x` as a NumPy array on the host (the array itself where it is one already)."""
-    if isinstance(x, (np.ndarray, np.generic, float, int)):
-        return np.asarray(x)
     if hasattr(x, "get"):  # CuPy
         return x.get()
-    return np.asarray(x.to_device(x.__array_namespace__().Device("CPU_DEVICE")))
+    if hasattr(x, "to_device") and not isinstance(x, (np.ndarray, np.generic)):  # another array-API library
+        x = x.to_device(x.__array_namespace__().Device("CPU_DEVICE"))
+    return np.asarray(x)
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,9 @@ class Backend:
     device: object = None
 
     def asarray(self, values, dtype=None):
-        """Host or device numbers `values` as an array of this backend and of its dtype."""
+        """Numbers `values`, from the host or a device, as an array of this backend and its dtype."""
         name = self.dtype if dtype is None else dtype
-        if hasattr(values, "__array_namespace__") and not isinstance(values, np.ndarray):
-            return self.xp.astype(values, getattr(self.xp, name), copy=False)
-        values = np.asarray(values, dtype=name)
+        values = np.asarray(to_numpy(values), dtype=name)
         if self.device is None:
             return self.xp.asarray(values)
         return self.xp.asarray(values, device=self.device)

@@ -1,0 +1,145 @@
+"""The plain autoencoder: the baseline that is not a probabilistic model.
+
+An encoder and a decoder, of the same shapes as a VAE's, trained on the squared error alone. It has no
+p(x): no bound, no nlml, and nothing to sample from, and it says so when asked.
+"""
+
+import numpy as np
+
+from . import tree
+from .backend import namespace, to_numpy
+from .estimator import (
+    Estimator,
+    StandardUnits,
+    check_data,
+    check_positive,
+    check_size,
+)
+from .fit import minibatches, take_rows
+from .layers import mlp
+from .likelihoods import Gaussian
+from .optimizers import OPTIMIZERS
+
+
+def squared_error(encoder, decoder, params, x):
+    """½ ‖x_n − f(g(x_n))‖², averaged over x (N, D), and its gradient, shaped like params  (1.19)."""
+    xp = namespace(x)
+    N = x.shape[0]
+    z, encoder_cache = encoder.forward(params["encoder"], x)       # (N, K)
+    f, decoder_cache = decoder.forward(params["decoder"], z)       # (N, D)
+    residual = f - x
+    loss = 0.5 * xp.sum(residual * residual) / N
+    dz, ddecoder = decoder.backward(params["decoder"], decoder_cache, residual / N)
+    _, dencoder = encoder.backward(params["encoder"], encoder_cache, dz, need_dx=False)
+    return loss, {"encoder": dencoder, "decoder": ddecoder}
+
+
+class Autoencoder(Estimator):
+    """Autoencoder with squared error.
+
+    n_components  K, the width of the code
+    hidden        sizes of the decoder's hidden layers; the encoder mirrors them; () is linear, which
+                  spans the same subspace as principal components
+    activation, optimizer ("adam", "sgd"), epochs, batch_size, learning_rate
+    backend, dtype, random_state
+
+    After fit: encoder_, decoder_, encoder_params_, decoder_params_; loss_path_ ½ squared error per
+    data case and epoch.
+    """
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        hidden=(64, 64),
+        activation="tanh",
+        optimizer="adam",
+        epochs=300,
+        batch_size=128,
+        learning_rate=3e-3,
+        backend="numpy",
+        dtype=None,
+        random_state=0,
+    ):
+        self.n_components = n_components
+        self.hidden = hidden
+        self.activation = activation
+        self.optimizer = optimizer
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.backend = backend
+        self.dtype = dtype
+        self.random_state = random_state
+
+    def fit(self, X, y=None, *, progress=None):
+        """Fit to X (N, D). Returns self. progress(epoch, epochs, loss) is called where given."""
+        x, names = check_data(X, minimum_rows=2)
+        D, K, hidden = x.shape[1], self.n_components, tuple(self.hidden)
+        for name in ("n_components", "epochs", "batch_size"):
+            check_size(name, getattr(self, name))
+        check_positive("learning_rate", self.learning_rate)
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer must be one of {sorted(OPTIMIZERS)}, got {self.optimizer!r}")
+        encoder = mlp(D, hidden[::-1], K, self.activation)
+        decoder = mlp(K, hidden, D, self.activation)
+        backend = self._backend_for(x.dtype)
+        init_rng, shuffle_rng = np.random.default_rng(self.random_state).spawn(2)
+
+        x = backend.asarray(x)
+        # One common scale: a scale per column would weight the squared error by column.
+        units = StandardUnits(Gaussian(D, "isotropic"), x)
+        standard = units.to_standard(x)
+        scale2 = float(units.scale[0]) ** 2
+        report = None
+        if progress is not None:
+            def report(epoch, epochs, loss):
+                progress(epoch, epochs, loss * scale2)
+
+        def objective(params, rows):
+            return squared_error(encoder, decoder, params, take_rows(standard, rows))
+
+        params, path, _ = minibatches(
+            objective,
+            {"encoder": encoder.init(init_rng, backend), "decoder": decoder.init(init_rng, backend)},
+            x.shape[0],
+            optimizer=OPTIMIZERS[self.optimizer](self.learning_rate),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            rng=shuffle_rng,
+            progress=report,
+        )
+        self.loss_path_ = np.array(path) * scale2
+        self.encoder_, self.decoder_ = encoder, decoder
+        self.encoder_params_ = units.fold_encoder(encoder, params["encoder"])
+        self.decoder_params_ = units.fold_decoder(decoder, params["decoder"])
+        self._keep(backend, names, D)
+        return self
+
+    def transform(self, X):
+        """The codes g(x), (N, K)."""
+        z, _ = self.encoder_.forward(self.encoder_params_, self._input(X))
+        return to_numpy(z)
+
+    def decode(self, Z):
+        """f(z) for codes Z (N, K): (N, D)."""
+        f, _ = self.decoder_.forward(self.decoder_params_, self._latent_input(Z))
+        return to_numpy(f)
+
+    def reconstruct(self, X):
+        """f(g(x)), (N, D)."""
+        return self.decode(self.transform(X))
+
+    @property
+    def n_parameters_(self):
+        """How many numbers were learned."""
+        self._require_fit()
+        return tree.size(self.encoder_params_) + tree.size(self.decoder_params_)
+
+    def __getattr__(self, name):
+        if name in ("bound", "nlml", "sample"):
+            raise AttributeError(
+                f"an Autoencoder has no {name}: it defines no p(x), so there is no density to bound "
+                "and no distribution to sample from; use VAE, VariationalEM or FactorAnalysis"
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

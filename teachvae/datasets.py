@@ -1,0 +1,599 @@
+"""Data to learn from: a set that comes along, sets whose truth is known, and files of your own.
+
+    digits()            1797 handwritten digits, 8 × 8 pixels                 (1797, 64)
+    linear_gaussian()   factor analysis is true of it: x = z W + b + ψ^½ ε    (1000, 10), K = 3
+    spiral()            a curve in the plane, with noise                      (1000, 2),  K = 1
+    bent_sheet()        a sheet bent around a cylinder, with noise            (1000, 3),  K = 2
+    load("data.csv")    .csv, .npy or .npz, and by name each of the above
+
+Each returns a `Dataset`; where we made the data, it carries the `Truth`: the decoder and the very z
+that made it, so that what a fit finds can be compared with what is the case. Everything here lies on
+the host in float64; a seed is an integer or a numpy.random.Generator. Equations (4.x) and (5.x) are
+in derivations/equations.md.
+"""
+
+import csv
+from dataclasses import dataclass, replace
+from importlib import resources
+import math
+from pathlib import Path
+import zipfile
+import zlib
+
+import numpy as np
+
+from .backend import get_backend, namespace
+from .layers import Linear, Sequential
+
+LARGEST_FILE = 2**30  # bytes, uncompressed
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """The model that generated a data set, p(z) = N(0, I), p(x|z) = N(x; f(z), Ψ), and its z.
+
+    decoder  the layer f, from K to D numbers
+    params   the decoder's parameters
+    psi      the noise variances, the diagonal of Ψ, (D,)
+    z        the latent variables of every data case, (N, K)
+    """
+
+    decoder: object
+    params: object
+    psi: np.ndarray
+    z: np.ndarray
+
+    @property
+    def n_latent(self):
+        """K."""
+        return self.z.shape[1]
+
+    @property
+    def theta(self):
+        """The parameters of a model with this decoder and a Gaussian likelihood with diagonal Ψ."""
+        return {"decoder": self.params, "likelihood": {"log_psi": np.log(self.psi)}}
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Data x and what is known about it.
+
+    x            (N, D), float64, finite: a data case is a row
+    name         a short name, for a title or a table
+    note         one or two sentences: what was done to the data
+    source       where it comes from: a citation, a path, or the call that generated it
+    labels       (N,): a class per data case, for colouring; no method learns from it. Or None
+    columns      the D variables' names, or None
+    image_shape  (h, w) where a row is an image, its rows one after the other, h·w = D. Or None
+    levels       the number of grey levels where x is dequantised pixel data on [0, 1):
+                 a density of x is then worth `bits_per_dimension`. Or None
+    range        (low, high), the interval to which x is meant to be scaled, or None
+    truth        the `Truth` where the data was generated, or None
+
+    Raises ValueError where these do not fit together or x is not finite.
+    """
+
+    x: np.ndarray
+    name: str
+    note: str
+    source: str
+    labels: np.ndarray | None = None
+    columns: tuple | None = None
+    image_shape: tuple | None = None
+    levels: int | None = None
+    range: tuple | None = None
+    truth: Truth | None = None
+
+    def __post_init__(self):
+        x = self.x
+        if not isinstance(x, np.ndarray) or x.ndim != 2 or x.dtype != np.float64 or x.size == 0:
+            raise ValueError(
+                f"{self.source}: x must be a float64 array (N, D) with N, D >= 1, got "
+                f"{getattr(x, 'dtype', type(x).__name__)} {getattr(x, 'shape', '')}"
+            )
+        if not np.isfinite(x).all():
+            n, d = np.argwhere(~np.isfinite(x))[0]
+            raise ValueError(
+                f"{self.source}: x holds {x[n, d]} in row {n}, column {d} (counted from 0); expected "
+                "finite numbers only: drop such rows, or fill them in, before making a data set"
+            )
+        N, D = x.shape
+        sizes = [("labels", self.labels, N), ("columns", self.columns, D)]
+        if self.truth is not None:
+            sizes += [("truth.z", self.truth.z, N), ("truth.psi", self.truth.psi, D)]
+        for what, values, expected in sizes:
+            if values is not None and len(values) != expected:
+                raise ValueError(
+                    f"{self.source}: x is {N} × {D}, so {what} must have {expected} entries, "
+                    f"got {len(values)}"
+                )
+        if self.image_shape is not None and math.prod(self.image_shape) != D:
+            raise ValueError(f"{self.source}: image_shape {self.image_shape} does not give {D} pixels")
+
+
+# ---- the digits ------------------------------------------------------------------------------
+
+
+def digits(*, dequantise=True, threshold=None, seed=0):
+    """1797 handwritten digits of 8 × 8 pixels X in 0..16, as a `Dataset` with x (1797, 64) in [0, 1].
+
+    By default x = (X + u)/17 with u uniform on [0, 1), drawn from `seed`: counts have no density,
+    and a Gaussian could fit a pixel that is always 0 with a variance that runs to 0. So spread out,
+    they have one, and floor(17 x) gives the counts back.
+
+    dequantise  False: x = X/16, for pictures and for reconstruction errors; not for densities
+    threshold   an integer t in 1..16: x = 1 where X >= t and 0 elsewhere, for the Bernoulli
+                likelihood; 8 is half way. `dequantise` and `seed` then have no say
+    labels are the digits, 0..9. Pixels 0, 32 and 39 are 0 in every image.
+
+    Raises ValueError for another threshold. Source: E. Alpaydin and C. Kaynak (1998), Optical
+    Recognition of Handwritten Digits, UCI, doi:10.24432/C50P49, the test part; CC BY 4.0.
+    """
+    with (resources.files(__package__) / "data" / "digits.npz").open("rb") as file:
+        with np.load(file, allow_pickle=False) as arrays:
+            X, labels = arrays["x"].astype(np.float64), arrays["y"].astype(np.int64)
+    levels = None
+    if threshold is not None:
+        if isinstance(threshold, bool) or threshold not in range(1, 17):
+            raise ValueError(
+                f"threshold must be an integer in 1..16, got {threshold!r}: pixels are counts from 0 to "
+                "16, and x = 1 where the count is at least the threshold"
+            )
+        x = (X >= threshold).astype(np.float64)
+        note = f"Pixel counts 0..16 made binary: 1 where the count is at least {threshold}."
+    elif dequantise:
+        levels = 17
+        x = (X + np.random.default_rng(seed).random(X.shape)) / levels
+        note = "Pixel counts 0..16 dequantised: x = (count + u)/17, u uniform on [0, 1)."
+    else:
+        x = X / 16
+        note = "Pixel counts 0..16 divided by 16; discrete, so a density of x has no lower limit."
+    return Dataset(
+        x,
+        name="digits",
+        note=note,
+        source="Optical Recognition of Handwritten Digits, E. Alpaydin and C. Kaynak (1998), UCI, "
+        "doi:10.24432/C50P49, CC BY 4.0, test part",
+        labels=labels,
+        image_shape=(8, 8),
+        levels=levels,
+        range=(0.0, 1.0),
+    )
+
+
+def bits_per_dimension(nats, n_visible, levels):
+    """A bound on the bits per pixel of the integers X, from Q or nlml of x = (X + u)/levels   (5.10).
+
+        bits = (nats/D + log levels) / log 2
+
+    The density of X + u is that of x divided by levels^D, by the Jacobian of the scaling: hence the
+    log. And P(X) = ∫ p(X + u) du over the unit cube, so by Jensen's inequality −log P(X) is at most
+    the mean over u of −log p(X + u): hence a bound. The uniform density on [0, 1)^D has 0 nats and
+    costs log2(levels) bits.
+
+    nats       a number or an array: Q or nlml per data case, all D variables together
+    n_visible  D
+    levels     the number of grey levels; 1 where x is binary, for a probability only changes its unit
+
+    Raises ValueError where n_visible or levels is below 1. Returns what `nats` is, in bits.
+    """
+    if n_visible < 1 or levels < 1:
+        raise ValueError(f"n_visible and levels must be >= 1, got {n_visible} and {levels}")
+    return (nats / n_visible + math.log(levels)) / math.log(2)
+
+
+# ---- data whose truth is known ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Spiral:
+    """A logarithmic spiral: f(z) = e^{αz} (cos ωz, sin ωz). No parameters; the cache is f.
+
+    It never crosses itself, and |f'(z)| grows with z: equal steps in z are short ones near the middle.
+    """
+
+    alpha: float = 0.4
+    omega: float = 2.0
+    n_in = 1
+    n_out = 2
+
+    def init(self, rng, backend):
+        return {}
+
+    def forward(self, params, z):
+        xp = namespace(z)
+        angle = self.omega * z                                     # (R, 1)
+        direction = xp.concat([xp.cos(angle), xp.sin(angle)], axis=1)
+        f = xp.exp(self.alpha * z) * direction                     # (R, 2)               (4.17)
+        return f, f
+
+    def backward(self, params, cache, df, *, need_dx=True, need_dparams=True):
+        f1, f2 = cache[:, :1], cache[:, 1:]
+        df1, df2 = df[:, :1], df[:, 1:]
+        a, w = self.alpha, self.omega
+        return (a * f1 - w * f2) * df1 + (a * f2 + w * f1) * df2, {}  # (R, 1)            (4.18)
+
+
+@dataclass(frozen=True)
+class BentSheet:
+    """A sheet bent around a cylinder: f(z) = (r sin(z1/r), z2, r (1 − cos(z1/r))), r the radius.
+
+    Bending does not stretch: lengths on the sheet are lengths in z. No parameters; the cache is
+    cos(z1/r) and sin(z1/r). The edges meet at |z1| = πr.
+    """
+
+    radius: float = 1.5
+    n_in = 2
+    n_out = 3
+
+    def init(self, rng, backend):
+        return {}
+
+    def forward(self, params, z):
+        xp = namespace(z)
+        r = self.radius
+        angle = z[:, :1] / r
+        cos, sin = xp.cos(angle), xp.sin(angle)                    # (R, 1)
+        f = xp.concat([r * sin, z[:, 1:], r * (1 - cos)], axis=1)  # (R, 3)               (4.19)
+        return f, (cos, sin)
+
+    def backward(self, params, cache, df, *, need_dx=True, need_dparams=True):
+        xp = namespace(df)
+        cos, sin = cache
+        dz1 = cos * df[:, :1] + sin * df[:, 2:]                    # (R, 1)               (4.20)
+        return xp.concat([dz1, df[:, 1:2]], axis=1), {}            # (R, 2)
+
+
+def linear_gaussian(*, n_cases=1000, n_visible=10, n_latent=3, seed=0):
+    """Data of which factor analysis is true: x = z W + b + ψ^½ ε, as a `Dataset` with x (N, D).
+
+    z (N, K) and ε (N, D) are standard normal, b (D,) too, and ψ (D,) is uniform on [0.2, 1]. The
+    loadings W (K, D) have W Ψ⁻¹ Wᵀ = D diag(4 … 1), falling by equal factors: no factor can be
+    taken for another, W is already in the canonical rotation, and no variable is free of noise. For
+    one seed, W, b and ψ do not depend on n_cases. labels: the quartile of z_1, 0..3.
+
+    Raises ValueError where a size is not an integer >= 1 or K > D.
+    """
+    _check_sizes(n_cases=n_cases, n_visible=n_visible, n_latent=n_latent)
+    if n_latent > n_visible:
+        raise ValueError(f"n_latent must be <= n_visible, got {n_latent} and {n_visible}")
+    rng = np.random.default_rng(seed)
+    psi = rng.uniform(0.2, 1.0, n_visible)                         # (D,)
+    directions = np.linalg.qr(rng.standard_normal((n_visible, n_latent))).Q.T  # (K, D), orthonormal
+    signal = np.geomspace(4, 1, n_latent)[:, None]                 # (K, 1), per variable, noise = 1
+    W = np.sqrt(n_visible * signal) * directions * np.sqrt(psi)    # (K, D)
+    b = rng.standard_normal(n_visible)
+    return _generate(
+        Linear(n_latent, n_visible),
+        {"W": W, "b": b},
+        psi,
+        n_cases,
+        rng,
+        name="linear",
+        call=f"linear_gaussian(n_cases={n_cases}, n_visible={n_visible}, n_latent={n_latent}, seed={seed})",
+    )
+
+
+def spiral(*, n_cases=1000, noise=0.05**2, seed=0, alpha=0.4, omega=2.0):
+    """A curve in the plane with noise: x = f(z) + √noise ε, f the `Spiral`, z (N, 1), x (N, 2).
+
+    noise is a variance, the same for both variables. labels: the quartile of z, 0..3, from the
+    middle outwards. Raises ValueError where n_cases is not an integer >= 1 or noise not > 0.
+    """
+    call = f"spiral(n_cases={n_cases}, noise={noise:g}, seed={seed}, alpha={alpha}, omega={omega})"
+    return _on_a_surface(Spiral(alpha, omega), n_cases, noise, seed, "spiral", call)
+
+
+def bent_sheet(*, n_cases=1000, noise=0.05**2, seed=0, radius=1.5):
+    """A bent sheet in space with noise: x = f(z) + √noise ε, f the `BentSheet`, z (N, 2), x (N, 3).
+
+    noise is a variance, the same for all three variables. labels: the quartile of z_1, which runs
+    around the bend, 0..3. Raises ValueError where n_cases is not an integer >= 1 or noise or radius
+    not > 0.
+    """
+    _check_positive(radius=radius)
+    call = f"bent_sheet(n_cases={n_cases}, noise={noise:g}, seed={seed}, radius={radius})"
+    return _on_a_surface(BentSheet(radius), n_cases, noise, seed, "bent_sheet", call)
+
+
+def _on_a_surface(decoder, n_cases, noise, seed, name, call):
+    _check_sizes(n_cases=n_cases)
+    _check_positive(noise=noise)
+    psi = np.full(decoder.n_out, float(noise))
+    return _generate(decoder, {}, psi, n_cases, np.random.default_rng(seed), name=name, call=call)
+
+
+def _generate(decoder, params, psi, n_cases, rng, *, name, call):
+    """The data set of N draws z ~ N(0, I), x ~ N(f(z), Ψ)."""
+    backend = get_backend()
+    z = backend.normal(rng, (n_cases, decoder.n_in))               # (N, K)
+    f, _ = decoder.forward(params, z)                              # (N, D)
+    x = f + np.sqrt(psi) * backend.normal(rng, f.shape)
+    quartile = np.searchsorted(np.quantile(z[:, 0], [0.25, 0.5, 0.75]), z[:, 0])
+    return Dataset(
+        x,
+        name=name,
+        note="Generated; labels are the quartile of z_1, 0 the lowest.",
+        source=f"teachvae.datasets.{call}",
+        labels=quartile,
+        truth=Truth(decoder, params, psi, z),
+    )
+
+
+# ---- changing a data set ---------------------------------------------------------------------
+
+
+def split(dataset, held_out=0.2, *, seed=0):
+    """(train, test): the rows shuffled once by `seed`, the first round(held_out · N) of them held out.
+
+    held_out is a fraction of the data cases. labels and truth.z go along. Raises ValueError where
+    fewer than 2 rows would be left to train on or none would be held out.
+    """
+    N = dataset.x.shape[0]
+    n_test = round(held_out * N) if 0 < held_out < 1 else 0
+    if n_test < 1 or N - n_test < 2:
+        raise ValueError(
+            f"held_out must be a fraction between 0 and 1 that leaves at least 1 of the {N} data cases "
+            f"to test on and 2 to train on, got {held_out!r}"
+        )
+    order = np.random.default_rng(seed).permutation(N)
+    return (
+        _rows(dataset, order[n_test:], f"Training part, {N - n_test} of {N} cases."),
+        _rows(dataset, order[:n_test], f"Held-out part, {n_test} of {N} cases."),
+    )
+
+
+def _rows(dataset, rows, remark):
+    truth = dataset.truth
+    return replace(
+        dataset,
+        x=dataset.x[rows],
+        labels=None if dataset.labels is None else dataset.labels[rows],
+        truth=None if truth is None else replace(truth, z=truth.z[rows]),
+        note=f"{dataset.note} {remark}",
+    )
+
+
+def to_unit_interval(dataset, *, limits=None):
+    """The data set with x replaced by (x − low)/(high − low), one low and one high for all columns.
+
+    limits is (low, high), or None for the least and the greatest number in x; a data set whose range
+    is (0, 1) already is returned as it is. Scale before you split, or hand the test part the limits
+    of the training part: else the two differ in scale. With limits, x may reach outside [0, 1]. One
+    scale for all, so noise of one size means the same in every column. truth is scaled along, by
+    one more linear layer. levels is dropped: the density is another.
+
+    Raises ValueError where all of x is one number, or not low < high.
+    """
+    if limits is None and dataset.range == (0.0, 1.0):
+        return dataset
+    low, high = (dataset.x.min(), dataset.x.max()) if limits is None else limits
+    low, high = float(low), float(high)
+    span = high - low
+    if limits is None and span == 0:
+        raise ValueError(
+            f"{dataset.source}: every entry of x is {low:g}; expected at least two different numbers, for "
+            "data of one number cannot be scaled to [0, 1]: leave it as it is, or hand over limits"
+        )
+    if not 0 < span < math.inf:
+        raise ValueError(f"limits must be (low, high) with low < high, both finite, got ({low:g}, {high:g})")
+    truth = dataset.truth
+    if truth is not None:
+        D = dataset.x.shape[1]
+        scale = {"W": np.eye(D) / span, "b": np.full(D, -low / span)}
+        truth = replace(
+            truth,
+            decoder=Sequential((truth.decoder, Linear(D, D))),
+            params=[truth.params, scale],
+            psi=truth.psi / span**2,
+        )
+    return replace(
+        dataset,
+        x=(dataset.x - low) / span,
+        note=f"{dataset.note} Scaled to [0, 1]: (x − {low:g})/{span:g}.",
+        levels=None,
+        range=(0.0, 1.0),
+        truth=truth,
+    )
+
+
+# ---- data from a file ------------------------------------------------------------------------
+
+DATASETS = {"digits": digits, "linear": linear_gaussian, "spiral": spiral, "bent_sheet": bent_sheet}
+
+
+def load(name_or_path, **options):
+    """The `Dataset` of this name, made with `options`, or read from this file.
+
+    names  those of DATASETS: "digits", "linear", "spiral", "bent_sheet"; options go to its function
+    .csv   numbers separated by commas, a data case per line. A first line of different words, none a
+           number, is taken for the columns' names
+    .npy   an array of numbers (N, D), or images (N, h, w), which become rows of h·w pixels
+    .npz   one such array of any name; or x, such an array, and y, labels (N,)
+
+    The numbers are taken as they are, unscaled. Raises FileNotFoundError where there is no such file,
+    and ValueError for an unknown name or suffix, a file above 1 GiB, and whatever in it is not a
+    finite number (the message names row and column) or has another shape. Pickled objects are refused.
+    """
+    if name_or_path in DATASETS:
+        return DATASETS[name_or_path](**options)
+    path = Path(name_or_path)
+    if path.suffix == "" and not path.exists():
+        raise ValueError(
+            f"unknown data set {str(name_or_path)!r}; expected one of {sorted(DATASETS)}, or the path of a "
+            f"file that ends in {_either(READERS)}"
+        )
+    if path.suffix.lower() not in READERS:
+        raise ValueError(
+            f"{path}: cannot read a file that ends in {path.suffix!r}; expected {_either(READERS)}: "
+            "save the data with numpy.save(path, x), or as comma separated text"
+        )
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such file (looked from {Path.cwd()}); check the path, or give one of the names "
+            f"{sorted(DATASETS)}"
+        )
+    if options:
+        raise ValueError(
+            f"{path}: options {sorted(options)} were given, but a file takes none; expected them with "
+            f"one of the names {sorted(DATASETS)} only: leave them out"
+        )
+    _check_bytes(path, path.stat().st_size)
+    return READERS[path.suffix.lower()](path)
+
+
+def _load_npy(path):
+    with path.open("rb") as file:
+        return _from_arrays(path, _read_array(path, file))
+
+
+def _load_npz(path):
+    """An npz file is a zip file of npy files."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise ValueError(_unreadable(path, error)) from error
+    arrays = {}
+    with archive:
+        _check_bytes(path, sum(member.file_size for member in archive.infolist()))
+        for member in archive.namelist():
+            with archive.open(member) as file:
+                arrays[member.removesuffix(".npy")] = _read_array(path, file)
+    names = sorted(arrays)
+    if len(names) == 1:
+        return _from_arrays(path, arrays[names[0]])
+    if names != ["x", "y"]:
+        raise ValueError(
+            f"{path}: holds arrays named {names}; expected one array, or x (the data) and y (the labels): "
+            "save them with numpy.savez(path, x=data, y=labels)"
+        )
+    return _from_arrays(path, arrays["x"], arrays["y"])
+
+
+def _read_array(path, file):
+    try:
+        return np.lib.format.read_array(file, allow_pickle=False)
+    except (ValueError, EOFError, OSError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(_unreadable(path, error)) from error
+
+
+def _unreadable(path, error):
+    call = "numpy.savez(path, x=x)" if path.suffix.lower() == ".npz" else "numpy.save(path, x)"
+    return (
+        f"{path}: not a {path.suffix} file of plain numbers ({error}); expected an array whose dtype is a "
+        f"number type, not object: save it with {call}. Pickled objects are refused, since loading them "
+        "can run code"
+    )
+
+
+def _from_arrays(path, x, labels=None):
+    """The data set of an array (N, D) or (N, h, w), and of labels (N,)."""
+    if x.dtype.kind not in "buif":
+        raise ValueError(
+            f"{path}: the array is of dtype {x.dtype}; expected real numbers: convert it with "
+            "x.astype(float) and save it again"
+        )
+    if x.ndim not in (2, 3) or x.size == 0:
+        raise ValueError(
+            f"{path}: the array has shape {x.shape}; expected (N, D), a data case per row, or images "
+            "(N, h, w), none of them 0: bring it to that shape with x.reshape and save it again"
+        )
+    if labels is not None and labels.shape != x.shape[:1]:
+        raise ValueError(
+            f"{path}: the labels y have shape {labels.shape}; expected {x.shape[:1]}, one for each data "
+            f"case of x {x.shape}: save the y that belongs to this x"
+        )
+    note = f"As in the file, {x.dtype.name}, unscaled."
+    if x.ndim == 3:
+        note += f" Images of {x.shape[1]} × {x.shape[2]} pixels flattened to rows."
+    return Dataset(
+        x.reshape(len(x), -1).astype(np.float64, order="C"),
+        name=path.stem,
+        note=note,
+        source=str(path),
+        labels=labels,
+        image_shape=None if x.ndim == 2 else x.shape[1:],
+    )
+
+
+def _load_csv(path):
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            lines = [(reader.line_num, cells) for cells in reader if cells]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"{path}: not comma separated text in UTF-8 ({error}); save it as CSV (UTF-8)"
+        ) from error
+    columns = None
+    if lines and _are_names(lines[0][1]):
+        columns = tuple(cell.strip() for cell in lines.pop(0)[1])
+    if not lines:
+        raise ValueError(
+            f"{path}: holds no row of numbers; expected numbers separated by commas, a data case per line: "
+            "check that this is the right file"
+        )
+    width = len(columns or lines[0][1])
+    x = np.empty((len(lines), width))
+    for n, (row, cells) in enumerate(lines):
+        if len(cells) != width:
+            raise ValueError(
+                f"{path}: row {row} has {len(cells)} columns ({','.join(cells)[:40]!r}); expected {width}, "
+                "as in the first row: add or take out cells (counted from 1, as lines of the file)"
+            )
+        for d, cell in enumerate(cells):
+            number = _number(cell)
+            if number is None or not math.isfinite(number):
+                name = f" ({columns[d]})" if columns else ""
+                raise ValueError(
+                    f"{path}: row {row}, column {d + 1}{name} holds {cell[:40]!r}; expected a finite "
+                    "number such as -1.5 (decimal point, no unit, not empty): correct the cell or take out the row "
+                    "(counted from 1, as lines of the file; only row 1 may hold names, no two alike and "
+                    "none a number)"
+                )
+            x[n, d] = number
+    return Dataset(
+        x, name=path.stem, note="As in the file, unscaled.", source=str(path), columns=columns
+    )
+
+
+READERS = {".csv": _load_csv, ".npy": _load_npy, ".npz": _load_npz}
+
+
+def _are_names(cells):
+    """Whether a first line is a header. A line of nothing but NA, or of empty cells, is bad data."""
+    names = [cell.strip() for cell in cells]
+    return all(names) and len(set(names)) == len(names) and all(_number(name) is None for name in names)
+
+
+def _number(cell):
+    """The cell as a float, or None. Python reads 1_000 as a number; a data file means none by it."""
+    try:
+        return None if "_" in cell else float(cell)
+    except ValueError:
+        return None
+
+
+def _check_bytes(path, n_bytes):
+    if n_bytes > LARGEST_FILE:
+        raise ValueError(
+            f"{path}: holds {n_bytes} bytes; expected at most {LARGEST_FILE}: save fewer data cases, or load "
+            "it yourself and make a Dataset"
+        )
+
+
+def _either(words):
+    *first, last = words
+    return f"{', '.join(first)} or {last}"
+
+
+def _check_sizes(**sizes):
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+            raise ValueError(f"{name} must be an integer >= 1, got {size!r}")
+
+
+def _check_positive(**numbers):
+    for name, number in numbers.items():
+        if not 0 < number < math.inf:
+            raise ValueError(f"{name} must be a finite number > 0, got {number!r}")

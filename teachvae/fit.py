@@ -1,0 +1,119 @@
+"""The one training loop: minibatches through an optimiser, or the full batch through L-BFGS.
+
+Both work on params, a tree packed into one flat vector, and on a function
+
+    objective(params, rows) → (mean_Q, grads)
+
+that returns the mean of Q over the data cases `rows` (a host array of places, or a slice) and its
+gradient, shaped like params. Neither knows what is being trained.
+"""
+
+import math
+
+from . import tree
+from .backend import constant, namespace
+from .infer import blocks
+from .optimizers import lbfgs
+
+
+class TrainingError(ArithmeticError):
+    """The objective stopped being a finite number; the message says where and what to try."""
+
+
+def minibatches(
+    objective, params, n_cases, *, optimizer, epochs, batch_size, rng, lower=None, state=None, progress=None
+):
+    """Train for `epochs` passes over shuffled minibatches. Returns (params, path, state).
+
+    params    a tree; it is copied, the trained tree is returned
+    rng       a numpy Generator for the shuffling
+    lower     a tree shaped like params of bounds from below, applied after each step, or None
+    state     the optimiser's state from an earlier call, or None
+    progress  progress(epoch, epochs, mean_Q) after each epoch, or None
+    path      the mean of the objective over each epoch's batches, weighted by their sizes
+
+    Raises TrainingError where the objective becomes NaN or infinite.
+    """
+    flat, params = tree.pack(params)
+    flat_lower = None if lower is None else tree.flatten(lower)
+    xp = namespace(flat)
+    state = optimizer.init(flat) if state is None else state
+    path = []
+    for epoch in range(epochs):
+        order = rng.permutation(n_cases)
+        total = xp.zeros_like(flat[0])                             # stays on the device
+        for start in range(0, n_cases, batch_size):
+            rows = order[start : start + batch_size]
+            value, grads = objective(params, rows)
+            optimizer.step(flat, tree.flatten(grads), state)
+            if flat_lower is not None:
+                flat[...] = xp.where(flat > flat_lower, flat, flat_lower)
+            total = total + value * (len(rows) / n_cases)
+        path.append(float(total))
+        if not math.isfinite(path[-1]):
+            raise TrainingError(
+                f"the objective became {path[-1]} in epoch {epoch + 1} of {epochs}; "
+                "a smaller learning_rate usually helps"
+            )
+        if progress is not None:
+            progress(epoch + 1, epochs, path[-1])
+    return params, path, state
+
+
+def full_batch(objective, params, n_cases, *, max_iter, tol, lower=None, progress=None, n_samples=1):
+    """Train a deterministic objective to its minimum with L-BFGS. Returns (params, path, converged).
+
+    The data cases are walked through in blocks, so memory is bounded. `lower`, `progress` and
+    `path` are as in `minibatches`, with iterations for epochs.
+    """
+    flat, params = tree.pack(params)
+    flat_lower = None if lower is None else tree.flatten(lower)
+    evaluations = 0
+
+    def whole(vector):
+        nonlocal evaluations
+        flat[...] = vector
+        value, grad = 0.0, None
+        for rows in blocks(n_cases, n_samples):
+            share = (rows.stop - rows.start) / n_cases
+            part, grads = objective(params, rows)
+            value = value + share * part
+            grad_part = share * tree.flatten(grads)
+            grad = grad_part if grad is None else grad + grad_part
+        evaluations += 1
+        if not math.isfinite(float(value)):
+            raise TrainingError(f"the objective became {float(value)} in evaluation {evaluations}")
+        if progress is not None:
+            progress(min(evaluations, max_iter), max_iter, float(value))
+        return value, grad
+
+    path, converged, _ = lbfgs(whole, flat, lower=flat_lower, max_iter=max_iter, tol=tol)
+    return params, path, converged
+
+
+def no_lower_bound(params):
+    """A tree like params of −∞: no bound from below."""
+    return tree.map(lambda leaf: namespace(leaf).zeros_like(leaf) - math.inf, params)
+
+
+def take_rows(x, rows):
+    """The data cases `rows` (a slice or a host array of places) of x (N, D)."""
+    if isinstance(rows, slice):
+        return x[rows, :]
+    return namespace(x).take(x, constant(rows, x, "int64"), axis=0)
+
+
+def remaining(path):
+    """The decrease still to come of a linearly converging path, extrapolated                (6.6).
+
+    The last two decreases d₁, d₂ shrink by r = d₂/d₁; the rest is the geometric series d₂ r/(1 − r).
+    Infinite while the decreases grow; 0 where the last one is lost in rounding.
+    """
+    if len(path) < 3:
+        return math.inf
+    d1, d2 = path[-3] - path[-2], path[-2] - path[-1]
+    if d2 <= 4e-16 * abs(path[-1]):
+        return 0.0
+    if d2 >= d1:
+        return math.inf
+    return d2 * d2 / (d1 - d2)

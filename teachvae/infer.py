@@ -1,0 +1,208 @@
+"""E-steps: the φ_n that minimise Q_n with θ fixed, for every data case at once.
+
+Two roads. A linear-Gaussian model has its minimiser in closed form (`closed_form`). For any other
+model `e_step` runs quasi-Newton steps on fixed nodes η, so that Q_n is a smooth deterministic
+function of φ_n: all rows of a block move together, but each row has its own curvature matrix, its
+own step size and its own end, so no row's result depends on the others. Equations (6.x) are in
+derivations/equations.md.
+"""
+
+from typing import NamedTuple
+
+from . import bound, linear_gaussian
+from .backend import constant, namespace, to_numpy
+
+ROWS = 8192  # rows of decoder input held at a time, samples times data cases
+
+
+class EStep(NamedTuple):
+    """What an E-step leaves: phi (N, n_phi), Q (N,), and ‖∂Q_n/∂φ_n‖∞ (N,)."""
+
+    phi: object
+    Q: object
+    gradient_norm: object
+
+
+def blocks(n_cases, n_samples):
+    """Slices of the data cases such that a block has about `ROWS` rows of decoder input."""
+    step = max(1, min(256, ROWS // n_samples))
+    return [slice(start, min(start + step, n_cases)) for start in range(0, n_cases, step)]
+
+
+def closed_form(model, theta, x):
+    """The minimiser of Q over φ for a linear-Gaussian model: the member of the family that is
+    closest to the exact posterior, phi (N, n_phi)                                  (2.3), (2.10).
+    """
+    mean, precision = linear_gaussian.posterior(*linear_gaussian.parameters(model, theta), x)
+    return model.posterior.closest(mean, precision)
+
+
+def prior_phi(model, x):
+    """φ (N, n_phi) with q_n = p(z) = N(0, I): where an E-step starts when nothing is known."""
+    xp = namespace(x)
+    mean = xp.zeros_like(x[:, :1]) + constant([0.0] * model.n_latent, like=x)
+    eye = [[float(i == j) for j in range(model.n_latent)] for i in range(model.n_latent)]
+    return model.posterior.closest(mean, constant(eye, like=x))
+
+
+def e_step(model, theta, phi, x, eta, weights, *, max_steps=200, tol=1e-6, mask=None):
+    """Minimise Q_n over φ_n from phi (N, n_phi), at most `max_steps` steps per data case.
+
+    eta (S, 1, K), weights (S,)  nodes, the same for all rows
+    tol                          a row is done when ‖∂Q_n/∂φ_n‖∞ < tol
+
+    No step raises any Q_n. Returns an `EStep`; rows that did not get there show in gradient_norm.
+    """
+    xp = namespace(phi, x)
+    parts = []
+    for rows in blocks(x.shape[0], eta.shape[0]):
+        mask_rows = None if mask is None else mask[rows, :]
+        parts.append(
+            _minimise(model, theta, phi[rows, :], x[rows, :], eta, weights, max_steps, tol, mask_rows)
+        )
+    return EStep(*(xp.concat(list(field), axis=0) for field in zip(*parts)))
+
+
+def _minimise(model, theta, phi, x, eta, weights, max_steps, tol, mask):
+    """BFGS with backtracking on all rows of one block, one evaluation of Q per step        (6.3).
+
+    Each row proposes φ + t p. Where Q fell enough the row moves and updates its inverse Hessian H;
+    where it did not the row stays and halves t. H starts from the inverse Fisher information of q:
+    the first step is a natural-gradient step.
+    """
+    xp = namespace(phi)
+    rows = list(range(x.shape[0]))          # places in the block of the rows still under way
+    done = []                               # (places, EStep) of those that have ended
+
+    def evaluate(phi, x, mask):
+        Q, cache = bound.forward(model, theta, phi, x, eta, weights=weights, mask=mask)
+        g, _ = bound.backward(model, theta, cache, xp.ones_like(Q), need_dtheta=False)
+        return Q, g
+
+    Q, g = evaluate(phi, x, mask)
+    H = _initial_hessian(model, phi)                               # (R, P, P)
+    p, slope = _direction(H, g)
+    t = xp.ones_like(Q)
+    rounding = 1e-13 if str(phi.dtype).endswith("float64") else 1e-5
+
+    for step in range(max_steps + 1):
+        norm = xp.max(xp.abs(g), axis=1)
+        # A row whose t has shrunk to nothing sits at the rounding error of Q.
+        under_way = to_numpy((norm >= tol) & (t > 1e-12))
+        if step == max_steps or not under_way.any():
+            done.append((rows, EStep(phi, Q, norm)))
+            break
+        if under_way.sum() <= 0.75 * len(rows):
+            stay = [i for i in range(len(rows)) if under_way[i]]
+            end = [i for i in range(len(rows)) if not under_way[i]]
+            pick = _picker(end, phi)
+            done.append(([rows[i] for i in end], EStep(pick(phi), pick(Q), pick(norm))))
+            pick = _picker(stay, phi)
+            rows = [rows[i] for i in stay]
+            phi, Q, g, H, p, slope, t, x = [pick(a) for a in (phi, Q, g, H, p, slope, t, x)]
+            mask = None if mask is None else pick(mask)
+            under_way = under_way[stay]
+
+        moving = constant(under_way, like=Q)
+        s = (t * moving)[:, None] * p                              # the step tried, (R, P)
+        Q_new, g_new = evaluate(phi + s, x, mask)
+        slack = rounding * (1 + xp.abs(Q))
+        fell = Q_new <= Q + 1e-4 * t * slope                       # Armijo
+        flat = (Q_new <= Q + slack) & (xp.max(xp.abs(g_new), axis=1) < xp.max(xp.abs(g), axis=1))
+        accept = (fell | flat) & (moving > 0)                      # a NaN compares as False
+
+        H_new = _bfgs_update(H, s, g_new - g)
+        phi = xp.where(accept[:, None], phi + s, phi)
+        Q, g = xp.where(accept, Q_new, Q), xp.where(accept[:, None], g_new, g)
+        H = xp.where(accept[:, None, None], H_new, H)
+        p_new, slope_new = _direction(H, g)
+        p, slope = xp.where(accept[:, None], p_new, p), xp.where(accept, slope_new, slope)
+        t = xp.where(accept, xp.ones_like(t), 0.5 * t)
+
+    order = [place for places, _ in done for place in places]
+    back = _picker([order.index(i) for i in range(len(order))], phi)
+    return EStep(*(back(xp.concat([getattr(e, f) for _, e in done], axis=0)) for f in EStep._fields))
+
+
+def _initial_hessian(model, phi):
+    eye = [[float(i == j) for j in range(phi.shape[1])] for i in range(phi.shape[1])]
+    return model.posterior.natural_scale(phi)[:, :, None] * constant(eye, like=phi)
+
+
+def _direction(H, g):
+    """p = −H g, shortened where it would change any entry of φ by more than 2, and gᵀp."""
+    xp = namespace(H, g)
+    p = -xp.sum(H * g[:, None, :], axis=2)                         # (R, P)
+    longest = xp.max(xp.abs(p), axis=1)
+    p = p * xp.where(longest > 2, 2 / longest, xp.ones_like(longest))[:, None]
+    return p, xp.sum(g * p, axis=1)
+
+
+def _bfgs_update(H, s, y):
+    """The BFGS update of the inverse Hessian H (R, P, P); left alone where sᵀy is not positive (6.4)."""
+    xp = namespace(H)
+    sy = xp.sum(s * y, axis=1)
+    good = sy > 1e-12 * xp.sqrt(xp.sum(s * s, axis=1) * xp.sum(y * y, axis=1))
+    rho = xp.where(good, 1 / xp.where(good, sy, xp.ones_like(sy)), xp.zeros_like(sy))
+    Hy = xp.sum(H * y[:, None, :], axis=2)                         # (R, P)
+    yHy = xp.sum(y * Hy, axis=1)
+    a, b = s[:, :, None], Hy[:, :, None]
+    aT, bT = s[:, None, :], Hy[:, None, :]
+    rho = rho[:, None, None]
+    return H - rho * (b * aT + a * bT) + rho * (1 + rho * yHy[:, None, None]) * a * aT
+
+
+def _picker(places, like):
+    """A function that takes the rows at `places` out of an array."""
+    xp = namespace(like)
+    index = constant(places, like, "int64")
+    return lambda array: xp.take(array, index, axis=0)
+
+
+def search(model, theta, x, z):
+    """φ (N, n_phi) around the best of the latent points z (R, K) for each data case.
+
+    The posterior of a neural decoder can have several modes; an E-step only ever finds the nearest.
+    So it is started at the z_r with the largest log p(x_n, z_r), with s_k = ¼.
+    """
+    xp = namespace(x, z)
+    f, _ = model.decoder.forward(theta["decoder"], z)
+    log_prior = -0.5 * xp.sum(z * z, axis=1)                       # (R,), up to a constant
+    means = []
+    for rows in blocks(x.shape[0], z.shape[0]):
+        log_px, _ = model.likelihood.forward(theta["likelihood"], f[:, None, :], x[rows, :])
+        best = xp.argmax(log_px + log_prior[:, None], axis=0)      # (n,)
+        means.append(xp.take(z, best, axis=0))
+    eye = [[16.0 * (i == j) for j in range(model.n_latent)] for i in range(model.n_latent)]
+    return model.posterior.closest(xp.concat(means, axis=0), constant(eye, like=x))
+
+
+def from_starts(model, theta, starts, x, eta, weights, *, max_steps=200, tol=1e-6):
+    """E-steps from several starts, each phi (N, n_phi); per data case the lowest Q is kept."""
+    xp = namespace(x)
+    best = None
+    for phi in starts:
+        e = e_step(model, theta, phi, x, eta, weights, max_steps=max_steps, tol=tol)
+        if best is None:
+            best = e
+            continue
+        lower = e.Q < best.Q
+        best = EStep(
+            xp.where(lower[:, None], e.phi, best.phi),
+            xp.where(lower, e.Q, best.Q),
+            xp.where(lower, e.gradient_norm, best.gradient_norm),
+        )
+    return best
+
+
+def expected_square(model, theta, phi, x, eta, weights):
+    """E_q[(x − f(z))²] averaged over the data cases, per column (D,): what Ψ's M-step needs (5.6)."""
+    xp = namespace(x)
+    S, total = eta.shape[0], None
+    for rows in blocks(x.shape[0], S):
+        z, _ = model.posterior.sample(phi[rows, :], eta)           # (S, n, K)
+        f, _ = model.decoder.forward(theta["decoder"], xp.reshape(z, (-1, model.n_latent)))
+        r = x[rows, :] - xp.reshape(f, (S, -1, f.shape[1]))
+        part = xp.sum(weights[:, None, None] * r * r, axis=(0, 1))
+        total = part if total is None else total + part
+    return total / x.shape[0]

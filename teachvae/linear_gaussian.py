@@ -1,0 +1,210 @@
+"""The closed forms of the model whose decoder is linear: x = z W + b + noise, noise ~ N(0, Ψ).
+
+Everything that factor analysis and linear variational EM compute exactly, and what every other
+route is held against. Nothing here inverts a D × D matrix: all of it goes through the K × K matrix
+M = I + W Ψ⁻¹ Wᵀ. Shapes: W (K, D), b (D,), psi (D,), x (N, D). Equations (2.x) are in
+derivations/equations.md.
+"""
+
+import math
+from typing import NamedTuple
+
+from .backend import constant, namespace
+from .layers import Linear, Sequential
+from .likelihoods import Gaussian
+from .posteriors import LOG_2PI
+
+
+class Statistics(NamedTuple):
+    """Expected sufficient statistics, averaged over the data cases: all that an M-step needs.
+
+    x (D,) = E[x]    xx (D,) = E[x²], per column    z (K,) = E[z]    zz (K, K) = E[z zᵀ]
+    xz (D, K) = E[x zᵀ], where E is over the data and over q
+    """
+
+    x: object
+    xx: object
+    z: object
+    zz: object
+    xz: object
+
+
+def applies(model):
+    """Whether `model` is linear-Gaussian: a decoder of one Linear layer and a Gaussian likelihood."""
+    layers = model.decoder.layers if isinstance(model.decoder, Sequential) else (model.decoder,)
+    return (
+        isinstance(model.likelihood, Gaussian) and len(layers) == 1 and isinstance(layers[0], Linear)
+    )
+
+
+def parameters(model, theta):
+    """W (K, D), b (D,), psi (D,) of a linear-Gaussian model."""
+    layer = theta["decoder"][0] if isinstance(model.decoder, Sequential) else theta["decoder"]
+    return layer["W"], layer["b"], model.likelihood.psi(theta["likelihood"], like=layer["W"])
+
+
+def precision(W, psi):
+    """M = I + W Ψ⁻¹ Wᵀ (K, K), the precision of the posterior, the same for every x       (2.2)."""
+    K = W.shape[0]
+    eye = constant([[float(i == j) for j in range(K)] for i in range(K)], like=W)
+    return eye + (W / psi) @ W.T
+
+
+def posterior(W, b, psi, x):
+    """p(z|x_n) = N(mean_n, M⁻¹): mean (N, K) and the precision M (K, K)                    (2.3)."""
+    xp = namespace(W, x)
+    M = precision(W, psi)
+    A = W / psi                                                    # W Ψ⁻¹, (K, D)
+    mean = (x - b) @ xp.linalg.solve(M, A).T                       # (N, K)
+    return mean, M
+
+
+def nlml(W, b, psi, x):
+    """−log N(x_n; b, WᵀW + Ψ) of every data case, (N,), in nats                            (2.6)."""
+    xp = namespace(W, x)
+    r = x - b
+    mean, M = posterior(W, b, psi, x)
+    quadratic = xp.sum(r * r / psi, axis=1) - xp.sum((mean @ M) * mean, axis=1)  # (2.5)
+    return 0.5 * (W.shape[1] * LOG_2PI + _log_det(M, psi) + quadratic)
+
+
+def e_step_moments(W, psi, S):
+    """The E-step of factor analysis from the covariance S (D, D) alone, free of N.
+
+    Returns the `Statistics` of the centred data (their E[x] and E[z] are 0), and the mean nlml of
+    (W, psi), which falls out on the way                                          (2.7), (2.8).
+    """
+    xp = namespace(W, S)
+    D = S.shape[0]
+    S_diagonal = diagonal(S)
+    A = W / psi                                                    # (K, D)
+    M = precision(W, psi)
+    beta = xp.linalg.solve(M, A)                                   # E[z|x] = β (x − b), (K, D)
+    xz = S @ beta.T                                                # (D, K)                (2.8)
+    zz = xp.linalg.inv(M) + beta @ xz                              # (K, K)
+    trace = xp.sum(S_diagonal / psi) - xp.sum(A * xz.T)            # tr Σ⁻¹S
+    mean_nlml = 0.5 * (D * LOG_2PI + _log_det(M, psi) + trace)     #                       (2.7)
+    zero_x, zero_z = xp.zeros_like(psi), xp.zeros_like(W[:, 0])
+    return Statistics(zero_x, S_diagonal, zero_z, zz, xz), mean_nlml
+
+
+def statistics(posterior_family, phi, x):
+    """The `Statistics` of data x (N, D) under a table φ (N, n_phi)                         (2.9)."""
+    xp = namespace(phi, x)
+    N = x.shape[0]
+    m = posterior_family.mean(phi)                                 # (N, K)
+    covariance = xp.sum(posterior_family.covariance(phi), axis=0)  # (K, K)
+    return Statistics(
+        x=xp.mean(x, axis=0),
+        xx=xp.mean(x * x, axis=0),
+        z=xp.mean(m, axis=0),
+        zz=(covariance + m.T @ m) / N,
+        xz=x.T @ m / N,
+    )
+
+
+def m_step(stats):
+    """The minimiser of Q over W and b: a linear regression of x on (z, 1).
+
+    Returns W (K, D), b (D,) and the expected squared residual of every column, (D,), from which
+    the likelihood takes its Ψ                                                            (2.11).
+    """
+    xp = namespace(stats.zz)
+    one = xp.ones_like(stats.z[:1])
+    z = stats.z[:, None]
+    A = xp.concat(
+        [xp.concat([stats.zz, z], axis=1), xp.concat([z.T, one[:, None]], axis=1)], axis=0
+    )                                                              # E[(z, 1)(z, 1)ᵀ], (K+1, K+1)
+    B = xp.concat([stats.xz, stats.x[:, None]], axis=1)            # E[x (z, 1)ᵀ], (D, K+1)
+    coefficients = xp.linalg.solve(A, B.T)                         # (K+1, D)
+    mean_square = stats.xx - xp.sum(coefficients * B.T, axis=0)    # (D,)                 (2.12)
+    return coefficients[:-1, :], coefficients[-1, :], mean_square
+
+
+def bound(W, b, psi, phi, posterior_family, x):
+    """Q_n in closed form, (N,): the expectation of the squared error written out          (2.13)."""
+    xp = namespace(W, phi, x)
+    m = posterior_family.mean(phi)
+    r = x - b - m @ W                                              # (N, D)
+    spread = xp.sum(
+        posterior_family.covariance(phi) * ((W / psi) @ W.T), axis=(1, 2)
+    )                                                              # tr(Cov_q WΨ⁻¹Wᵀ), (N,)
+    kl, _ = posterior_family.kl(phi)
+    return kl + 0.5 * (
+        W.shape[1] * LOG_2PI + xp.sum(xp.log(psi)) + xp.sum(r * r / psi, axis=1) + spread
+    )
+
+
+def canonical(W, psi):
+    """The rotation of W (K, D) that makes W Ψ⁻¹ Wᵀ diagonal, largest entry first          (2.14).
+
+    Only WᵀW + Ψ is determined by data; the rotation, and each row's sign, are free. Here the entry
+    of largest size in each row is positive.
+    """
+    xp = namespace(W)
+    _, V = xp.linalg.eigh((W / psi) @ W.T)                         # ascending
+    W = xp.flip(V, axis=1).T @ W
+    positive, negative = xp.max(W, axis=1), -xp.min(W, axis=1)
+    sign = xp.where(negative > positive, -xp.ones_like(positive), xp.ones_like(positive))
+    return W * sign[:, None]
+
+
+def start(S, n_latent, likelihood, noise):
+    """A start (W, psi) for EM from the covariance S (D, D); noise (D, K) is standard normal.
+
+    A learnt diagonal Ψ: a few power iterations on the correlation matrix            (2.15).
+    Scaling to correlations keeps one loud column from taking a factor for itself, and stopping
+    early from a random start leaves no symmetry for EM to be caught in.
+    An isotropic or fixed Ψ: the maximum itself, which is known in closed form (Tipping & Bishop
+    1999)                                                                            (2.16).
+    """
+    xp = namespace(S)
+    D = S.shape[0]
+    variance = diagonal(S)
+    if likelihood.noise != "diagonal":
+        values, vectors = xp.linalg.eigh(S)
+        values, vectors = xp.flip(values, axis=0), xp.flip(vectors, axis=1)
+        if likelihood.noise == "isotropic":
+            discarded = values[n_latent:] if n_latent < D else values[-1:]
+            sigma2 = float(xp.mean(discarded))
+        else:
+            sigma2 = float(likelihood.noise)
+        excess = values[:n_latent] - sigma2
+        excess = xp.where(excess > 0, excess, xp.zeros_like(excess))
+        return vectors[:, :n_latent].T * xp.sqrt(excess)[:, None], xp.zeros_like(variance) + sigma2
+
+    sd = xp.sqrt(variance)
+    R = S / (sd[:, None] * sd)
+    V = noise
+    for _ in range(POWER_ITERATIONS):
+        V, _ = xp.linalg.qr(R @ V)
+    explained = xp.sum(V * (R @ V), axis=0)                        # Rayleigh quotients, (K,)
+    left = (D - float(xp.sum(explained))) / max(D - n_latent, 1)   # the other directions' mean
+    excess = xp.where(explained - left > 0.1, explained - left, xp.zeros_like(explained) + 0.1)
+    W = (V * xp.sqrt(excess)).T                                    # (K, D)
+    uniqueness = 1 - xp.sum(W * W, axis=0)
+    uniqueness = xp.where(uniqueness > 0.1, uniqueness, xp.zeros_like(uniqueness) + 0.1)
+    return W * sd, uniqueness * variance
+
+
+POWER_ITERATIONS = 4
+
+
+def mean_field_gap(W, psi):
+    """Q − nlml of the best diagonal q, the same for every x: ½ (Σ_k log M_kk − log|M|)    (2.10)."""
+    xp = namespace(W)
+    M = precision(W, psi)
+    return 0.5 * (float(xp.sum(xp.log(diagonal(M)))) - float(xp.linalg.slogdet(M)[1]))
+
+
+def diagonal(A):
+    """The diagonal of a square matrix A (D, D), (D,)."""
+    D = A.shape[0]
+    xp = namespace(A)
+    return xp.take(xp.reshape(A, (-1,)), constant([d * (D + 1) for d in range(D)], A, "int64"), axis=0)
+
+
+def _log_det(M, psi):
+    """log|WᵀW + Ψ| = log|Ψ| + log|M|                                                       (2.4)."""
+    xp = namespace(M, psi)
+    return xp.sum(xp.log(psi)) + xp.linalg.slogdet(M)[1]

@@ -1,0 +1,251 @@
+"""The variational autoencoder: route three, where a recognition network fills φ in.
+
+φ_n = g_v(x_n) is a function of the data case, so no E-step is run: v and θ go down the same bound by
+stochastic gradients (Kingma & Welling 2014). Equations (1.x) are in derivations/equations.md.
+"""
+
+import numpy as np
+
+from . import bound, noise, tree
+from .backend import namespace, to_numpy
+from .estimator import (
+    LatentVariableModel,
+    StandardUnits,
+    check_data,
+    check_positive,
+    check_size,
+    column_names,
+    fold_theta,
+    make_likelihood,
+    start_theta,
+    warn_at_floor,
+)
+from .fit import full_batch, minibatches, no_lower_bound, take_rows
+from .layers import Linear, Parallel, Sequential, mlp
+from .likelihoods import Gaussian
+from .model import Model
+from .optimizers import OPTIMIZERS
+from .posteriors import POSTERIORS
+
+
+def recognition_network(n_visible, hidden, posterior, activation="tanh", separate=False):
+    """The network g_v from x (N, D) to φ (N, n_phi).
+
+    One trunk whose last layer holds both heads side by side, [m | log s]; or, with separate=True, two
+    networks m(x) and log s(x) that share nothing, as in the lecture.
+    """
+    K = posterior.n_latent
+    if not separate:
+        return mlp(n_visible, hidden, posterior.n_phi, activation)
+    return Parallel(
+        (
+            mlp(n_visible, hidden, K, activation),
+            mlp(n_visible, hidden, posterior.n_phi - K, activation),
+        )
+    )
+
+
+def amortised(model, recognition, params, x, eta, *, weights=None, kl="analytic"):
+    """The mean of Q over data cases x (N, D) with φ = g_v(x), and its gradient by hand.
+
+    params = {"theta": θ, "recognition": v}. Returns the mean Q and gradients shaped like params.
+    """
+    xp = namespace(x)
+    theta, v = params["theta"], params["recognition"]
+    phi, cache = recognition.forward(v, x)                         # (N, n_phi)            (1.17)
+    Q, bound_cache = bound.forward(model, theta, phi, x, eta, weights=weights, kl=kl)
+    dQ = xp.ones_like(Q) / x.shape[0]                              # of the mean
+    dphi, dtheta = bound.backward(model, theta, bound_cache, dQ)
+    _, dv = recognition.backward(v, cache, dphi, need_dx=False)    #                       (1.18)
+    return xp.mean(Q), {"theta": dtheta, "recognition": dv}
+
+
+class VAE(LatentVariableModel):
+    """Variational autoencoder.
+
+    n_components  K
+    hidden        sizes of the decoder's hidden layers, from z to x; the recognition network mirrors
+                  them; () is the linear VAE
+    activation    "tanh", "relu", "sigmoid" or "softplus"
+    likelihood    "gaussian" or "bernoulli"
+    noise         Ψ of a Gaussian likelihood: "diagonal", "isotropic", or a fixed variance
+    posterior     the family of q: "diagonal" (mean field) or "full"
+    separate      False: one trunk and two heads; True: two networks m(x) and log s(x)
+    kl            "analytic" (1.8) or "sampled" (1.9)
+    nodes         where η comes from: "random", n_samples fresh draws for every case and step, or
+                  "sigma", the 2K sigma points, deterministic and exact where the decoder is linear
+    optimizer     "adam" or "sgd" on minibatches, or "lbfgs": full batch, to be used with nodes="sigma"
+    epochs        passes over the data; with "lbfgs" the most iterations. None: 300, or 5000 for "lbfgs"
+    batch_size, learning_rate   for minibatches
+    tol           for "lbfgs", see optimizers.lbfgs
+    min_noise     the floor of Ψ as a share of each column's variance
+    backend, dtype, random_state
+
+    After fit: model_, theta_; recognition_ the network and recognition_params_ its v; q_path_ mean Q
+    per epoch, in nats per data case, as seen by the optimiser; heywood_; noise_variance_ (D,);
+    converged_ (for "lbfgs", else None).
+    """
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        hidden=(64, 64),
+        activation="tanh",
+        likelihood="gaussian",
+        noise="diagonal",
+        posterior="diagonal",
+        separate=False,
+        kl="analytic",
+        nodes="random",
+        n_samples=1,
+        optimizer="adam",
+        epochs=None,
+        batch_size=128,
+        learning_rate=3e-3,
+        tol=1e-12,
+        min_noise=1e-6,
+        backend="numpy",
+        dtype=None,
+        random_state=0,
+    ):
+        self.n_components = n_components
+        self.hidden = hidden
+        self.activation = activation
+        self.likelihood = likelihood
+        self.noise = noise
+        self.posterior = posterior
+        self.separate = separate
+        self.kl = kl
+        self.nodes = nodes
+        self.n_samples = n_samples
+        self.optimizer = optimizer
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.tol = tol
+        self.min_noise = min_noise
+        self.backend = backend
+        self.dtype = dtype
+        self.random_state = random_state
+
+    def fit(self, X, y=None, *, progress=None):
+        """Fit to X (N, D). Returns self.
+
+        progress(epoch, epochs, mean_Q) is called after each epoch where given. Raises ValueError for
+        data or parameters that cannot be fitted, `fit.TrainingError` where training diverges.
+        """
+        x, names = check_data(X, minimum_rows=2)
+        D, K = x.shape[1], self.n_components
+        self._check_parameters()
+        likelihood = make_likelihood(self.likelihood, D, self.noise)
+        likelihood.check(x, column_names(names, D))
+        hidden = tuple(self.hidden)
+        posterior = POSTERIORS[self.posterior](K)
+        decoder = mlp(K, hidden, D, self.activation)
+        recognition = recognition_network(D, hidden[::-1], posterior, self.activation, self.separate)
+        model = Model(decoder, likelihood, K, posterior)
+        backend = self._backend_for(x.dtype)
+        init_rng, shuffle_rng, noise_rng = np.random.default_rng(self.random_state).spawn(3)
+
+        x = backend.asarray(x)
+        units = StandardUnits(likelihood, x)
+        standard = Model(decoder, likelihood.rescaled(float(units.scale[0])), K, posterior)
+        params = {
+            "theta": start_theta(standard, init_rng, backend, units),
+            "recognition": recognition.init(init_rng, backend),
+        }
+        lower = no_lower_bound(params)
+        lower["theta"]["likelihood"] = standard.likelihood.lower_bounds(units.variance, self.min_noise)
+        report = None
+        if progress is not None:
+            def report(epoch, epochs, mean_Q):
+                progress(epoch, epochs, mean_Q + units.log_volume)
+
+        objective = self._objective(standard, recognition, units.to_standard(x), backend, noise_rng)
+        common = {"lower": lower, "progress": report}
+        converged = None
+        if self.optimizer == "lbfgs":
+            params, path, converged = full_batch(
+                objective, params, x.shape[0], max_iter=self.epochs or 5000, tol=self.tol, **common
+            )
+        else:
+            params, path, _ = minibatches(
+                objective,
+                params,
+                x.shape[0],
+                optimizer=OPTIMIZERS[self.optimizer](self.learning_rate),
+                epochs=self.epochs or 300,
+                batch_size=self.batch_size,
+                rng=shuffle_rng,
+                **common,
+            )
+        theta = fold_theta(model, params["theta"], units)
+
+        self.heywood_ = np.array([], dtype=int)
+        if isinstance(likelihood, Gaussian) and likelihood.noise == "diagonal":
+            psi = to_numpy(likelihood.psi(theta["likelihood"], like=x))
+            floor = self.min_noise * to_numpy(units.variance * units.scale * units.scale)
+            self.heywood_ = warn_at_floor(psi, floor, column_names(names, D))
+        self.q_path_ = np.array(path) + units.log_volume
+        self.n_iter_ = len(path)
+        self.converged_ = converged
+        self.model_, self.theta_ = model, theta
+        self.recognition_ = recognition
+        self.recognition_params_ = units.fold_encoder(recognition, params["recognition"])
+        self._keep(backend, names, D)
+        return self
+
+    def _check_parameters(self):
+        check_size("n_components", self.n_components)
+        for name in ("batch_size", "n_samples"):
+            check_size(name, getattr(self, name))
+        if self.epochs is not None:
+            check_size("epochs", self.epochs)
+        for name in ("learning_rate", "min_noise", "tol"):
+            check_positive(name, getattr(self, name))
+        choices = {
+            "posterior": sorted(POSTERIORS),
+            "optimizer": [*sorted(OPTIMIZERS), "lbfgs"],
+            "kl": ["analytic", "sampled"],
+            "nodes": ["random", "sigma"],
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+        if self.optimizer == "lbfgs" and self.nodes != "sigma":
+            raise ValueError(
+                "optimizer='lbfgs' needs a deterministic objective: use it with nodes='sigma'"
+            )
+
+    def _objective(self, model, recognition, x, backend, noise_rng):
+        """objective(params, rows) → mean Q of the cases `rows`, and its gradient."""
+        if self.nodes == "sigma":
+            eta, weights = noise.sigma_points(self.n_components)
+            eta, weights = backend.asarray(eta), backend.asarray(weights)
+
+        def objective(params, rows):
+            x_rows = take_rows(x, rows)
+            if self.nodes == "sigma":
+                return amortised(
+                    model, recognition, params, x_rows, eta, weights=weights, kl=self.kl
+                )
+            shape = (self.n_samples, x_rows.shape[0], self.n_components)
+            return amortised(
+                model, recognition, params, x_rows, backend.normal(noise_rng, shape), kl=self.kl
+            )
+
+        return objective
+
+    def _phi(self, x):
+        return self.recognition_.forward(self.recognition_params_, x)[0]
+
+    def encode(self, X):
+        """φ (N, n_phi) = g_v(x_n), [m | log s]: what the recognition network says, in one pass."""
+        return to_numpy(self._phi(self._input(X)))
+
+    @property
+    def n_parameters_(self):
+        """How many numbers were learned: θ and the recognition network."""
+        self._require_fit()
+        return tree.size(self.theta_) + tree.size(self.recognition_params_)

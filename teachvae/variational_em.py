@@ -1,0 +1,276 @@
+"""Variational EM: route two, where φ is a table with one row per data case.
+
+The E-step minimises Q over every φ_n with θ fixed, the M-step over θ with φ fixed. With a linear
+decoder and a Gaussian likelihood both are closed forms; with a neural decoder (non-linear factor
+analysis) the E-step takes quasi-Newton steps on quadrature nodes, and the M-step takes Adam steps on
+the decoder and has Ψ in closed form. Equations (2.x), (6.x) are in derivations/equations.md.
+"""
+
+import warnings
+
+import numpy as np
+
+from . import bound, infer, linear_gaussian, noise
+from .backend import namespace, to_numpy
+from .estimator import (
+    ConvergenceWarning,
+    LatentVariableModel,
+    StandardUnits,
+    check_data,
+    check_positive,
+    check_size,
+    column_names,
+    fold_theta,
+    make_likelihood,
+    start_theta,
+    warn_at_floor,
+)
+from .fit import minibatches, remaining, take_rows
+from .layers import mlp
+from .likelihoods import Gaussian, shorten
+from .model import Model
+from .optimizers import Adam
+from .posteriors import POSTERIORS
+
+
+class VariationalEM(LatentVariableModel):
+    """Latent variable model fitted by variational EM.
+
+    n_components  K
+    hidden        sizes of the decoder's hidden layers; () is the linear decoder
+    activation    "tanh", "relu", "sigmoid" or "softplus"
+    likelihood    "gaussian" or "bernoulli"
+    noise         Ψ of a Gaussian likelihood: "diagonal", "isotropic", or a fixed variance
+    posterior     the family of q: "diagonal" (mean field) or "full"
+    epochs        rounds of one E-step and one M-step; None: 100, or with closed forms as many as tol
+                  asks for, at most 20000
+    tol           with closed forms: end when less than tol nats per data case are to be gained (6.6)
+    e_steps       quasi-Newton steps of an E-step;  m_steps  passes over the data of an M-step
+    n_samples     nodes of an E-step's expectation; None: Gauss–Hermite with 3 per dimension for K ≤ 2,
+                  else 4K whitened draws
+    batch_size, learning_rate   of the M-step's Adam
+    min_noise     the floor of Ψ as a share of each column's variance
+    backend, dtype, random_state
+
+    After fit: phi_ (N, n_phi) the table; model_, theta_; q_path_ mean Q after every round, in nats
+    per data case; n_iter_; converged_ (closed forms); heywood_; noise_variance_ (D,).
+    """
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        hidden=(64, 64),
+        activation="tanh",
+        likelihood="gaussian",
+        noise="diagonal",
+        posterior="diagonal",
+        epochs=None,
+        tol=1e-8,
+        e_steps=3,
+        m_steps=5,
+        n_samples=None,
+        batch_size=128,
+        learning_rate=5e-3,
+        min_noise=1e-6,
+        backend="numpy",
+        dtype=None,
+        random_state=0,
+    ):
+        self.n_components = n_components
+        self.hidden = hidden
+        self.activation = activation
+        self.likelihood = likelihood
+        self.noise = noise
+        self.posterior = posterior
+        self.epochs = epochs
+        self.tol = tol
+        self.e_steps = e_steps
+        self.m_steps = m_steps
+        self.n_samples = n_samples
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.min_noise = min_noise
+        self.backend = backend
+        self.dtype = dtype
+        self.random_state = random_state
+
+    def fit(self, X, y=None, *, progress=None):
+        """Fit to X (N, D). Returns self.
+
+        progress(round, rounds, mean_Q) is called after each round where given. Raises ValueError for
+        data or parameters that cannot be fitted, `fit.TrainingError` where training diverges.
+        """
+        x, names = check_data(X, minimum_rows=2)
+        D = x.shape[1]
+        self._check_parameters()
+        likelihood = make_likelihood(self.likelihood, D, self.noise)
+        likelihood.check(x, column_names(names, D))
+        decoder = mlp(self.n_components, tuple(self.hidden), D, self.activation)
+        posterior = POSTERIORS[self.posterior](self.n_components)
+        model = Model(decoder, likelihood, self.n_components, posterior)
+        backend = self._backend_for(x.dtype)
+
+        x = backend.asarray(x)
+        units = StandardUnits(likelihood, x)
+        standard_likelihood = likelihood.rescaled(float(units.scale[0]))
+        standard = Model(decoder, standard_likelihood, self.n_components, posterior)
+        lower = standard_likelihood.lower_bounds(units.variance, self.min_noise)
+        route = self._fit_closed_form if linear_gaussian.applies(model) else self._fit_by_steps
+        theta, phi, path, converged = route(
+            standard, backend, units, units.to_standard(x), lower, progress
+        )
+        theta = fold_theta(model, theta, units)
+
+        self.heywood_ = np.array([], dtype=int)
+        if isinstance(likelihood, Gaussian) and likelihood.noise == "diagonal":
+            psi = to_numpy(likelihood.psi(theta["likelihood"], like=x))
+            floor = self.min_noise * to_numpy(units.variance * units.scale * units.scale)
+            self.heywood_ = warn_at_floor(psi, floor, column_names(names, D))
+        self.q_path_ = np.array(path) + units.log_volume
+        self.n_iter_ = len(path)
+        self.converged_ = converged
+        self.model_, self.theta_ = model, theta
+        self.phi_ = to_numpy(phi)
+        self._keep(backend, names, D)
+        return self
+
+    def _check_parameters(self):
+        check_size("n_components", self.n_components)
+        for name in ("e_steps", "m_steps", "batch_size"):
+            check_size(name, getattr(self, name))
+        for name in ("epochs", "n_samples"):
+            if getattr(self, name) is not None:
+                check_size(name, getattr(self, name))
+        for name in ("learning_rate", "min_noise", "tol"):
+            check_positive(name, getattr(self, name))
+        if self.posterior not in POSTERIORS:
+            raise ValueError(f"posterior must be one of {sorted(POSTERIORS)}, got {self.posterior!r}")
+
+    def _fit_closed_form(self, model, backend, units, x, lower, progress):
+        """Coordinate descent on Q, both halves exact: Q never rises."""
+        xp = namespace(x)
+        rng = np.random.default_rng(self.random_state)
+        S = (x - units.mean).T @ (x - units.mean) / x.shape[0]
+        start_noise = backend.normal(rng, (x.shape[1], self.n_components))
+        W, psi = linear_gaussian.start(S, self.n_components, model.likelihood, start_noise)
+        b = units.mean
+        most = 20000 if self.epochs is None else self.epochs
+        path, converged = [], False
+        for _ in range(most):
+            mean, precision = linear_gaussian.posterior(W, b, psi, x)
+            phi = model.posterior.closest(mean, precision)         # E-step        (2.3), (2.10)
+            Q = linear_gaussian.bound(W, b, psi, phi, model.posterior, x)
+            path.append(float(xp.mean(Q)))
+            if progress is not None:
+                progress(len(path), most, path[-1] + units.log_volume)
+            converged = remaining(path) < self.tol
+            if converged:
+                break
+            stats = linear_gaussian.statistics(model.posterior, phi, x)
+            W, b, mean_square = linear_gaussian.m_step(stats)      # M-step       (2.11), (2.12)
+            likelihood = model.likelihood.m_step(mean_square, lower)
+            psi = model.likelihood.psi(likelihood, like=W)
+        else:
+            mean, precision = linear_gaussian.posterior(W, b, psi, x)
+            phi = model.posterior.closest(mean, precision)         # the table belongs to the last θ
+            warnings.warn(
+                f"variational EM stopped after {most} rounds with more than tol={self.tol} nats per "
+                "data case still to be gained: raise epochs or tol",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        likelihood = model.likelihood.m_step(psi, None)
+        return {"decoder": [{"W": W, "b": b}], "likelihood": likelihood}, phi, path, converged
+
+    def _fit_by_steps(self, model, backend, units, x, lower, progress):
+        """E-steps by quasi-Newton steps on the table, M-steps by Adam on the decoder."""
+        xp = namespace(x)
+        init_rng, shuffle_rng, noise_rng = np.random.default_rng(self.random_state).spawn(3)
+        theta = start_theta(model, init_rng, backend, units)
+        phi = infer.prior_phi(model, x)
+        coarse = self._nodes(backend, per_dimension=3, draws=4 * self.n_components)
+        rounds = 100 if self.epochs is None else self.epochs
+        optimizer, state = Adam(self.learning_rate), None
+        learns_noise = isinstance(model.likelihood, Gaussian) and model.likelihood.learns_noise
+        path = []
+
+        def objective(decoder, rows):
+            """Mean Q of the cases `rows` and its gradient in the decoder, φ and Ψ fixed."""
+            th = {"decoder": decoder, "likelihood": theta["likelihood"]}
+            eta = backend.normal(noise_rng, (1, len(rows), self.n_components))
+            Q, cache = bound.forward(model, th, take_rows(phi, rows), take_rows(x, rows), eta)
+            dQ = xp.ones_like(Q) / len(rows)
+            _, dtheta = bound.backward(model, th, cache, dQ, need_dphi=False)
+            return xp.mean(Q), dtheta["decoder"]
+
+        for done in range(1, rounds + 1):
+            starts = [phi]
+            if done % SEARCH_EVERY == 0:  # a row may be sitting in the wrong mode of its posterior
+                z = backend.normal(noise_rng, (256, self.n_components))
+                starts.append(infer.search(model, theta, x, z))
+            e = infer.from_starts(model, theta, starts, x, *coarse, max_steps=self.e_steps)  # E-step
+            phi = e.phi
+            path.append(float(xp.mean(e.Q)))
+
+            theta["decoder"], _, state = minibatches(                                        # M-step
+                objective,
+                theta["decoder"],
+                x.shape[0],
+                optimizer=optimizer,
+                epochs=self.m_steps,
+                batch_size=self.batch_size,
+                rng=shuffle_rng,
+                state=state,
+            )
+            if learns_noise:
+                mean_square = infer.expected_square(model, theta, phi, x, *coarse)
+                theta["likelihood"] = model.likelihood.m_step(mean_square, lower)
+            if progress is not None:
+                progress(done, rounds, path[-1] + units.log_volume)
+
+        e = self._infer(model, theta, x, backend, [phi])
+        path.append(float(xp.mean(e.Q)))
+        return theta, e.phi, path, None
+
+    def _nodes(self, backend, per_dimension, draws):
+        """Nodes and weights for E-steps, the same for all data cases and calls."""
+        K = self.n_components
+        if self.n_samples is None and K <= 2:
+            eta, weights = noise.gauss_hermite(K, per_dimension)
+        else:
+            draws = draws if self.n_samples is None else self.n_samples
+            eta, weights = noise.matched_draws(np.random.default_rng(0), draws, K)
+        return backend.asarray(eta), backend.asarray(weights)
+
+    def _infer(self, model, theta, x, backend, starts=()):
+        """E-steps to the end from `starts` and from the best of 512 points of the prior."""
+        z = backend.normal(np.random.default_rng(0), (512, self.n_components))
+        starts = [*starts, infer.search(model, theta, x, z)]
+        eta, weights = self._nodes(backend, per_dimension=7, draws=64 + 4 * self.n_components)
+        e = infer.from_starts(model, theta, starts, x, eta, weights, max_steps=500)
+        late = np.flatnonzero(to_numpy(e.gradient_norm) >= 1e-6)
+        if len(late):
+            warnings.warn(
+                f"the E-step of {len(late)} of {x.shape[0]} data cases did not reach a gradient below "
+                f"1e-6 (rows {shorten(late.tolist())}; the largest is "
+                f"{float(to_numpy(e.gradient_norm).max()):.1e}): their Q is not quite at its minimum",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        return e
+
+    def _phi(self, x):
+        if linear_gaussian.applies(self.model_):
+            return infer.closed_form(self.model_, self.theta_, x)
+        return self._infer(self.model_, self.theta_, x, self.backend_).phi
+
+    def infer(self, X):
+        """φ (N, n_phi) of new data: E-steps with θ fixed, until ‖∂Q_n/∂φ_n‖∞ < 1e-6 for every case.
+
+        Warns, naming rows, where some did not get there. The closed form where there is one.
+        """
+        return to_numpy(self._phi(self._input(X)))
+
+
+SEARCH_EVERY = 10
