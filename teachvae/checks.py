@@ -170,8 +170,8 @@ def weighted(c, forward, y):
 
 
 def away_from_zero(rng, part):
-    """Parameters of a layer, likelihood or model whose entries are 0.3 to 0.9 in size: none is zero."""
-    return tree.map(lambda leaf: signed(rng, leaf.shape, 0.3, 0.9), part.init(rng, get_backend()))
+    """Parameters of a layer, likelihood or model whose entries are 0.2 to 0.6 in size: none is zero."""
+    return tree.map(lambda leaf: signed(rng, leaf.shape, 0.2, 0.6), part.init(rng, get_backend()))
 
 
 def cotangent(rng, shape):

@@ -473,7 +473,7 @@ def _load_npz(path):
 def _read_array(path, file):
     try:
         return np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(_unreadable(path, error)) from error
 
 
@@ -547,9 +547,9 @@ def _load_csv(path):
                 name = f" ({columns[d]})" if columns else ""
                 raise ValueError(
                     f"{path}: row {row}, column {d + 1}{name} holds {cell[:40]!r}; expected a finite "
-                    "number such as -1.5 (decimal point, no unit, not empty): correct the cell or take out the row "
-                    "(counted from 1, as lines of the file; only row 1 may hold names, no two alike and "
-                    "none a number)"
+                    "number such as -1.5 (decimal point, no unit, not empty): correct the cell or take out "
+                    "the row (counted from 1, as lines of the file; only row 1 may hold names, none of them "
+                    "empty, no two alike, and none a number)"
                 )
             x[n, d] = number
     return Dataset(

@@ -64,15 +64,18 @@ class FactorAnalysis(LatentVariableModel):
         self.dtype = dtype
         self.random_state = random_state
 
-    def fit(self, X, y=None):
-        """Fit to X (N, D). Returns self. Raises ValueError for data that cannot be fitted."""
+    def fit(self, X, y=None, *, progress=None):
+        """Fit to X (N, D). Returns self. Raises ValueError for data that cannot be fitted.
+
+        progress(iteration, max_iter, mean_nlml) is called after each iteration where given.
+        """
         x, names = check_data(X, minimum_rows=2)
         Gaussian(x.shape[1], self.noise).check(x, column_names(names, x.shape[1]))
         backend = self._backend_for(x.dtype)
         mean = x.mean(axis=0, dtype="float64")
         centred = get_backend(self.backend, "float64").asarray(x - mean)
         S = to_numpy(centred.T @ centred) / len(x)
-        return self._fit_moments(S, mean, names, backend)
+        return self._fit_moments(S, mean, names, backend, progress)
 
     def fit_covariance(self, S, n_samples=None, mean=None):
         """Fit to a covariance matrix S (D, D) with divisor N, or to a correlation matrix.
@@ -99,7 +102,7 @@ class FactorAnalysis(LatentVariableModel):
         self.n_samples_ = n_samples
         return self
 
-    def _fit_moments(self, S, mean, names, backend):
+    def _fit_moments(self, S, mean, names, backend, progress=None):
         D = len(mean)
         check_size("n_components", self.n_components, 1, D, f" (X has {D} columns)")
         check_size("max_iter", self.max_iter)
@@ -117,6 +120,7 @@ class FactorAnalysis(LatentVariableModel):
             min_noise=self.min_noise,
             tol=self.tol,
             max_iter=self.max_iter,
+            progress=progress,
         )
         W, psi = to_numpy(linear_gaussian.canonical(W, psi)), to_numpy(psi)
 
@@ -170,7 +174,7 @@ class FactorAnalysis(LatentVariableModel):
         return to_numpy(self.theta_["decoder"][0]["b"])
 
 
-def em(S, n_latent, likelihood, *, start_noise, min_noise, tol, max_iter):
+def em(S, n_latent, likelihood, *, start_noise, min_noise, tol, max_iter, progress=None):
     """EM for factor analysis on the covariance S (D, D) alone.
 
     start_noise (D, K) breaks the symmetry of the start. Returns W (K, D), psi (D,), the path of the
@@ -183,6 +187,8 @@ def em(S, n_latent, likelihood, *, start_noise, min_noise, tol, max_iter):
     for _ in range(max_iter + 1):
         stats, mean_nlml = linear_gaussian.e_step_moments(W, psi, S)
         path.append(float(mean_nlml))
+        if progress is not None:
+            progress(len(path) - 1, max_iter, path[-1])
         if remaining(path) < tol:
             return W, psi, path, True
         if len(path) > max_iter:

@@ -1,0 +1,196 @@
+"""The command line: `teachvae compare` and `teachvae gradcheck`.
+
+stdout holds the result, stderr everything else. Exit status: 0 ok, 1 a check failed, 2 bad input,
+130 interrupted.
+"""
+
+import argparse
+import json
+from pathlib import Path
+import sys
+import time
+
+
+def main(argv=None):
+    """Run the command line `argv` (None: that of the process) and return the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except KeyboardInterrupt:
+        print("teachvae: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, OSError, RuntimeError, ArithmeticError) as error:
+        if arguments.debug:
+            raise
+        print(f"teachvae: error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser():
+    from . import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="teachvae",
+        description="Factor analysis, variational EM and the VAE, from scratch, on one bound.",
+    )
+    parser.add_argument("--version", action="version", version=f"teachvae {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    compare = commands.add_parser(
+        "compare",
+        help="train every route on one data set: a table, and a report with pictures",
+        description="Train factor analysis, variational EM (linear and neural), the linear VAE, the VAE "
+        "and an autoencoder on the same split of the same data; print one table and write report.html.",
+    )
+    compare.add_argument(
+        "--data",
+        default="digits",
+        metavar="NAME|FILE",
+        help="digits, linear, spiral, bent_sheet, or a .csv, .npy or .npz file (default: digits)",
+    )
+    compare.add_argument("--latent", type=_size, default=2, metavar="K", help="latent size (default: 2)")
+    compare.add_argument(
+        "--hidden",
+        type=_sizes,
+        default=(64, 64),
+        metavar="SIZES",
+        help="hidden sizes of the neural decoder, from z to x, e.g. 64,64 (default)",
+    )
+    compare.add_argument(
+        "--likelihood",
+        choices=["gaussian", "bernoulli"],
+        default="gaussian",
+        help="bernoulli needs data of 0 and 1; digits are cut at half their range for it",
+    )
+    compare.add_argument("--seed", type=_natural, default=0, help="split, starts and noise (default: 0)")
+    compare.add_argument("--seeds", type=_size, default=1, metavar="R", help="repeat R times, give the spread")
+    compare.add_argument(
+        "--epochs", type=_size, default=300, metavar="E", help="passes over the data (default: 300)"
+    )
+    compare.add_argument("--dtype", choices=["float64", "float32"], default="float64")
+    compare.add_argument("--backend", choices=["numpy", "cupy", "auto"], default="numpy")
+    compare.add_argument(
+        "--output",
+        type=Path,
+        default=Path("teachvae-report"),
+        metavar="FOLDER",
+        help="where report.html goes (default: teachvae-report)",
+    )
+    compare.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    compare.set_defaults(run=_compare)
+
+    gradcheck = commands.add_parser(
+        "gradcheck",
+        help="check every gradient against finite differences",
+        description="Check every layer, likelihood, posterior and bound against central differences.",
+    )
+    gradcheck.add_argument("--seed", type=_natural, default=0)
+    gradcheck.set_defaults(run=_gradcheck)
+
+    for command in (compare, gradcheck):
+        command.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _compare(arguments):
+    from . import compare, datasets, report
+
+    options = compare.Options(
+        n_components=arguments.latent,
+        hidden=arguments.hidden,
+        likelihood=arguments.likelihood,
+        seed=arguments.seed,
+        seeds=arguments.seeds,
+        epochs=arguments.epochs,
+        dtype=arguments.dtype,
+        backend=arguments.backend,
+    )
+    choices = {"threshold": 8} if (arguments.data, arguments.likelihood) == ("digits", "bernoulli") else {}
+    dataset = datasets.load(arguments.data, **choices)
+    arguments.output.mkdir(parents=True, exist_ok=True)  # a bad folder is found before the training
+
+    progress = None if arguments.quiet else _Progress()
+    start = time.perf_counter()
+    comparison = compare.run(dataset, options, progress)
+    seconds = time.perf_counter() - start
+    if progress is not None:
+        progress.close()
+    path = report.write(comparison, arguments.output / "report.html", seconds)
+
+    if arguments.json:
+        print(json.dumps(compare.as_json(comparison), indent=2))
+    else:
+        print(compare.table(comparison))
+    if not arguments.quiet:
+        for run in comparison.runs:
+            for fitted in run.fitted:
+                for remark in fitted.remarks:
+                    print(f"note: {fitted.row.model}: {remark}", file=sys.stderr)
+        print(f"{seconds:.1f} s; pictures in {path}", file=sys.stderr)
+    for failure in comparison.failures:
+        print(f"check failed: {failure}", file=sys.stderr)
+    return 1 if comparison.failures else 0
+
+
+def _gradcheck(arguments):
+    from . import checks
+
+    results = checks.run(arguments.seed)
+    print(checks.format(results))
+    return 0 if all(report.ok for _, report in results) else 1
+
+
+class _Progress:
+    """One bar per model on a terminal; elsewhere one line when a model is done."""
+
+    def __init__(self):
+        self.bar, self.title = None, None
+
+    def __call__(self, title, step, steps, value):
+        terminal = sys.stderr.isatty()
+        if title != self.title or step < self.step:
+            self.close()
+            self.title, self.start = title, time.perf_counter()
+            if terminal:
+                from tqdm import tqdm
+
+                self.bar = tqdm(total=steps, desc=title, leave=True, file=sys.stderr)
+        self.step = step
+        seconds = time.perf_counter() - self.start
+        self.last = f"{title}: {step} steps, {value:.3f}, {seconds:.1f} s"
+        if self.bar is not None:
+            self.bar.update(step - self.bar.n)
+            self.bar.set_postfix_str(f"{value:.3f}", refresh=False)
+
+    def close(self):
+        """End the bar or the line of the model in hand."""
+        if self.bar is not None:
+            self.bar.close()
+        elif self.title is not None:
+            print(self.last, file=sys.stderr)
+        self.bar, self.title = None, None
+
+
+def _size(text):
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer >= 1, got {text!r}")
+    return int(text)
+
+
+def _natural(text):
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"expected an integer >= 0, got {text!r}")
+    return int(text)
+
+
+def _sizes(text):
+    return tuple(_size(part.strip()) for part in text.split(",")) if text.strip() else ()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""The pictures of the report and the notebooks, each a function from arrays to a Matplotlib figure.
+
+Figures are made without pyplot: nothing global is touched, and nothing is shown or saved here.
+"""
+
+import io
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+import numpy as np
+
+# Okabe & Ito's colours, told apart by readers with any colour vision; a class beyond 8 repeats them
+# with another marker.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#B8A800")
+MARKERS = ("o", "^", "s", "v")
+GREY = "#666666"
+
+
+def png(figure, dpi=110):
+    """The figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", facecolor="white")
+    return buffer.getvalue()
+
+
+def learning_curves(curves, ylabel):
+    """One line per model: curves is a list of (title, values); the horizontal axis is logarithmic."""
+    figure = Figure(figsize=(7.5, 3.8))
+    ax = figure.add_subplot()
+    for i, (title, values) in enumerate(curves):
+        ax.plot(np.arange(1, len(values) + 1), values, color=COLOURS[i % 8], label=title, lw=1.6)
+    ax.set_xscale("log")
+    last = [v for _, values in curves for v in np.asarray(values)[max(0, len(values) // 20) :]]
+    low, high = min(last), float(np.quantile(last, 0.98))
+    pad = 0.08 * (high - low) + 1e-6
+    ax.set_ylim(low - pad, high + 4 * pad)
+    ax.set_xlabel("iteration, round or epoch")
+    ax.set_ylabel(ylabel)
+    ax.legend(frameon=False, fontsize=9)
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def latent_scatter(panels, labels):
+    """Where each model puts the data: panels is a list of (title, z (N, K)); coloured by labels (N,).
+
+    With K = 1, z is the horizontal axis and the classes lie above one another; with K > 2 the first
+    two are shown.
+    """
+    figure = Figure(figsize=(3.1 * min(3, len(panels)), 3.0 * -(-len(panels) // 3) + 0.4))
+    axes = _grid(figure, len(panels), 3)
+    labels = np.zeros(len(panels[0][1])) if labels is None else np.asarray(labels)
+    classes = np.unique(labels)
+    if len(classes) > 32:
+        classes, labels = np.array([0]), np.zeros(len(labels))
+    for ax, (title, z) in zip(axes, panels):
+        for i, c in enumerate(classes):
+            rows = labels == c
+            y = z[rows, 1] if z.shape[1] > 1 else np.full(rows.sum(), i) + _jitter(rows.sum())
+            ax.scatter(
+                z[rows, 0], y, s=7, color=COLOURS[i % 8], marker=MARKERS[i // 8], lw=0, alpha=0.75, label=str(c)
+            )
+        ax.set_title(title, fontsize=10)
+        ax.set_xlabel("$z_1$", labelpad=1)
+        ax.set_ylabel("$z_2$" if z.shape[1] > 1 else "class", labelpad=1)
+        ax.tick_params(labelsize=7)
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.yaxis.set_major_locator(MaxNLocator(5))
+    if len(classes) > 1:
+        handles, names = axes[0].get_legend_handles_labels()
+        figure.legend(
+            handles, names, loc="upper center", ncols=min(10, len(names)), frameon=False,
+            fontsize=9, markerscale=2.2, handletextpad=0.1, columnspacing=1.0,
+        )
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.32 / figure.get_figheight()))
+    return figure
+
+
+def image_rows(rows, shape, limits):
+    """Rows of small images: rows is a list of (title, images (n, D) or a sentence why there are none)."""
+    n = max(len(images) for _, images in rows if not isinstance(images, str))
+    figure = Figure(figsize=(1.9 + 0.62 * n, 0.68 * len(rows) + 0.1))
+    axes = figure.subplots(len(rows), n, squeeze=False)
+    for line, (title, images) in zip(axes, rows):
+        for ax in line:
+            ax.set_axis_off()
+        if isinstance(images, str):
+            line[0].text(0, 0.5, images, va="center", fontsize=9, color=GREY, transform=line[0].transAxes)
+        else:
+            for ax, image in zip(line, images):
+                ax.imshow(image.reshape(shape), cmap="gray_r", vmin=limits[0], vmax=limits[1])
+        line[0].text(-0.25, 0.5, title, va="center", ha="right", fontsize=9, transform=line[0].transAxes)
+    figure.subplots_adjust(left=0.02 + 1.6 / figure.get_figwidth(), right=0.99, top=0.99, bottom=0.01,
+                           wspace=0.06, hspace=0.08)
+    return figure
+
+
+def point_clouds(panels, background, names=None):
+    """Points over the data, in the first two columns and, where D > 2, in columns 1 and 3 too.
+
+    panels is a list of (title, points (n, D) or a sentence why there are none); background (N, D).
+    """
+    D = background.shape[1]
+    pairs = [(0, min(1, D - 1))] if D < 3 else [(0, 1), (0, 2)]
+    figure = Figure(figsize=(2.5 * len(panels), 2.6 * len(pairs)))
+    axes = figure.subplots(len(pairs), len(panels), squeeze=False)
+    for line, (i, j) in zip(axes, pairs):
+        for ax, (title, points) in zip(line, panels):
+            ax.scatter(background[:, i], background[:, j], s=4, color="#BBBBBB", lw=0)
+            limits = ax.get_xlim(), ax.get_ylim()
+            if isinstance(points, str):
+                ax.text(0.5, 0.5, points, ha="center", va="center", fontsize=9, color=GREY,
+                        transform=ax.transAxes, wrap=True)
+            else:
+                ax.scatter(points[:, i], points[:, j], s=4, color=COLOURS[0], lw=0, alpha=0.7)
+            ax.set(xlim=limits[0], ylim=limits[1])
+            ax.set_xlabel(_name(names, i), labelpad=1, fontsize=8)
+            ax.set_ylabel(_name(names, j), labelpad=1, fontsize=8)
+            ax.tick_params(labelsize=7)
+            ax.set_title(title, fontsize=9)
+    figure.tight_layout()
+    return figure
+
+
+def _grid(figure, count, columns):
+    """`count` axes in rows of `columns`; what is left of the last row stays empty."""
+    rows = -(-count // columns)
+    axes = figure.subplots(rows, min(columns, count), squeeze=False).ravel()
+    for ax in axes[count:]:
+        ax.set_axis_off()
+    return axes[:count]
+
+
+def _jitter(n):
+    return 0.6 * (np.random.default_rng(0).random(n) - 0.5)
+
+
+def _name(names, i):
+    return f"$x_{{{i + 1}}}$" if names is None else str(names[i])

@@ -1,0 +1,258 @@
+"""The report of a comparison: one self-contained HTML page with the table and the pictures."""
+
+import base64
+from html import escape
+import os
+from pathlib import Path
+import platform
+import sys
+import tempfile
+
+import numpy as np
+
+from . import compare, plots
+from .likelihoods import Gaussian
+
+SHOWN = 10  # images per row
+POINTS = 400  # points per cloud
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.6rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem }
+th, td { padding: .22rem .7rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
+th { font-weight: 600 } th:first-child, td:first-child { text-align: left }
+thead tr:last-child th { border-bottom: 2px solid #444 }
+img { max-width: 100%; height: auto } .wide { overflow-x: auto } .note { color: #555; font-size: .92rem }
+.failed { border-left: 4px solid #D55E00; padding: .3rem .8rem; background: #fdf1ea }
+"""
+
+
+def write(comparison, path, seconds=None):
+    """Write the report of `comparison` to `path` and return the path.
+
+    The page holds everything it shows. It is written beside and then moved into place, so that no
+    half page is ever found there.
+    """
+    path = Path(path)
+    page = html(comparison, seconds)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".html")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(page)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return path
+
+
+def html(comparison, seconds=None):
+    """The report as the text of an HTML page."""
+    run = comparison.runs[0]
+    fitted = [f for f in run.fitted if f.estimator is not None]
+    parts = [
+        "<h1>Three routes, one bound</h1>",
+        f"<p class=note>{escape(_setting(comparison, seconds))}</p>",
+        *(f"<p class=failed>Check failed: {escape(text)}</p>" for text in comparison.failures),
+        "<h2>The table</h2>",
+        f"<div class=wide>{_table(comparison)}</div>",
+        *(f"<p class=note>{escape(text)}</p>" for text in compare.remarks(comparison)),
+        "<h2>What was done to the data, and where Ψ ended</h2>",
+        f"<p>{escape(comparison.dataset.note)} Source: {escape(comparison.dataset.source)}.</p>",
+        _noise(run, fitted),
+        "<h2>Learning curves</h2>",
+        _image(_curves(comparison, fitted), "mean Q on training data against iterations"),
+        "<p class=note>Factor analysis: one EM iteration per step, and Q = NLML. Variational EM: one round. "
+        "Linear VAE: one evaluation by L-BFGS. VAE: one epoch, its Q with fresh noise.</p>",
+        "<h2>The latent space</h2>",
+        _image(
+            plots.latent_scatter(
+                [(f.row.model, f.estimator.transform(run.held_out.x)) for f in fitted], run.held_out.labels
+            ),
+            "posterior means of held-out data, coloured by class",
+        ),
+        "<p class=note>Held-out data: the mean of q(z|φ_n), coloured by class. No model has seen the "
+        "classes.</p>",
+        "<h2>Reconstructions</h2>",
+        _image(_reconstructions(run, fitted), "held-out data and their reconstructions"),
+        "<p class=note>Held-out data, and E[x|z] at the mean of q(z|φ_n).</p>",
+        "<h2>Samples</h2>",
+        _image(_samples(run, fitted), "samples from each model"),
+        f"<p class=note>z ~ N(0, I), then {escape(_sample_words(run))}. An autoencoder has no p(z) to "
+        "draw from.</p>",
+        "<h2>Denoising</h2>",
+        *_denoising(run, fitted),
+        *_remarks(run),
+        f"<p class=note>{escape(_versions())}</p>",
+    ]
+    title = f"teachvae: {comparison.dataset.name}"
+    return (
+        "<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
+        "<meta name=viewport content='width=device-width, initial-scale=1'>"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n"
+        + "\n".join(parts)
+        + "\n</body></html>\n"
+    )
+
+
+def _setting(comparison, seconds):
+    o, run = comparison.options, comparison.runs[0]
+    text = (
+        f"{comparison.dataset.name}: {len(run.train.x)} cases to train on, {len(run.held_out.x)} held out, "
+        f"{run.train.x.shape[1]} variables. K = {o.n_components}; neural decoders "
+        f"{'–'.join(str(n) for n in (o.n_components, *o.hidden, run.train.x.shape[1]))}; {o.likelihood} "
+        f"likelihood; {o.epochs} epochs; {o.dtype} on {o.backend}; seed {o.seed}"
+    )
+    if o.seeds > 1:
+        text += f" and the {o.seeds - 1} after it (pictures: seed {o.seed})"
+    return text + ("." if seconds is None else f". {seconds:.0f} seconds in all.")
+
+
+def _table(comparison):
+    body = [
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>"
+        for line in compare.cells(comparison)
+    ]
+    extra = ""
+    if comparison.dataset.levels is not None:
+        extra = "<th>bits/pixel</th>"
+        for i, f in enumerate(comparison.runs[0].fitted):
+            bits = compare.bits(comparison, f.row)
+            cell = "–" if bits is None else f"{bits:.3f}"
+            body[i] = body[i].replace("</tr>", f"<td>{cell}</td></tr>")
+    top = (
+        "<tr><th></th><th colspan=3>training</th><th colspan=3>held out</th><th colspan=2>RMSE, held out</th>"
+        f"<th></th><th></th>{'<th>held out</th>' if extra else ''}</tr>"
+    )
+    head = "<th>model</th>" + "".join(f"<th>{escape(c[1])}</th>" for c in compare.COLUMNS) + extra
+    return f"<table><thead>{top}<tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+
+
+def _noise(run, fitted):
+    """Where Ψ ended: its range per model, and how much of it is the dequantisation's own."""
+    lines = []
+    levels = run.train.levels
+    own = None if levels is None else 1 / (12 * levels**2)
+    if levels is not None:
+        counts = np.floor(run.train.x * levels)
+        constant = int((counts == counts[0]).all(axis=0).sum())
+        lines.append(
+            f"<p>{constant} of {counts.shape[1]} pixels are constant in the training part. Spread out over "
+            f"their grey level they have the variance of the dequantisation, 1/(12·{levels}²) = {own:.2e}, "
+            "and so no density runs to infinity; but a large share of each density is that of this known "
+            "noise, and Q and NLML say as much about it as about the digits.</p>"
+        )
+    rows = []
+    for f in fitted:
+        likelihood = getattr(getattr(f.estimator, "model_", None), "likelihood", None)
+        if not isinstance(likelihood, Gaussian):
+            continue
+        psi = f.estimator.noise_variance_
+        cells = [f.row.model, f"{psi.min():.2e}", f"{np.median(psi):.2e}", f"{psi.max():.2e}"]
+        if own is not None:
+            cells.append(str(int((psi < 1.1 * own).sum())))
+        cells.append(str(len(f.estimator.heywood_)))
+        rows.append("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in cells) + "</tr>")
+    if not rows:
+        return "".join(lines)
+    extra = "" if own is None else "<th>within 10 % of the dequantisation's</th>"
+    head = f"<th>Ψ of</th><th>smallest</th><th>median</th><th>largest</th>{extra}<th>at the floor</th>"
+    return (
+        "".join(lines)
+        + f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        + "<p class=note>The floor of Ψ is a millionth of each variable's variance, for every route.</p>"
+    )
+
+
+def _curves(comparison, fitted):
+    curves = []
+    for f in fitted:
+        path = getattr(f.estimator, "q_path_", getattr(f.estimator, "nlml_path_", None))
+        if path is not None:
+            curves.append((f.row.model, path))
+    return plots.learning_curves(curves, "mean Q, nats per training case")
+
+
+def _limits(run):
+    return run.train.range or (float(run.train.x.min()), float(run.train.x.max()))
+
+
+def _first_of_each_class(held_out):
+    """The first case of every class, then further ones, SHOWN in all; the first ones without classes."""
+    places = np.arange(len(held_out.x))
+    if held_out.labels is not None:
+        _, first = np.unique(held_out.labels, return_index=True)
+        places = np.concatenate([first, np.setdiff1d(places, first)])
+    return places[:SHOWN]
+
+
+def _show(run, rows):
+    """Rows of images where a case is an image, else clouds of points."""
+    if run.train.image_shape is not None:
+        return plots.image_rows(rows, run.train.image_shape, _limits(run))
+    return plots.point_clouds(rows, run.train.x[:POINTS], run.train.columns)
+
+
+def _reconstructions(run, fitted):
+    if run.train.image_shape is not None:
+        x = run.held_out.x[_first_of_each_class(run.held_out)]
+        return _show(run, [("data", x), *((f.row.model, f.estimator.reconstruct(x)) for f in fitted)])
+    x = run.held_out.x[:POINTS]
+    return _show(run, [(f.row.model, f.estimator.reconstruct(x)) for f in fitted])
+
+
+def _sample_words(run):
+    return "the mean E[x|z] (without the noise of Ψ)" if run.train.image_shape else "x ~ p(x|z)"
+
+
+def _samples(run, fitted):
+    rows = []
+    for f in fitted:
+        if not hasattr(f.estimator, "sample"):
+            rows.append((f.row.model, "no p(x)"))
+        elif run.train.image_shape is not None:
+            z = np.random.default_rng(run.seed).standard_normal((SHOWN, f.estimator.n_components))
+            rows.append((f.row.model, f.estimator.decode(z)))
+        else:
+            rows.append((f.row.model, f.estimator.sample(POINTS, random_state=run.seed)))
+    return _show(run, rows)
+
+
+def _denoising(run, fitted):
+    fitted = [f for f in fitted if f.row.denoising is not None]
+    if not fitted:
+        return ["<p>Noise is added to grey values; this data is binary.</p>"]
+    if run.train.image_shape is not None:
+        places = _first_of_each_class(run.held_out)
+        rows = [("clean", run.held_out.x[places]), ("noisy", run.noisy[places])]
+    else:
+        places = np.arange(min(POINTS, len(run.noisy)))
+        rows = [("noisy", run.noisy[places])]
+    rows += [(f.row.model, f.estimator.reconstruct(run.noisy[places])) for f in fitted]
+    return [
+        _image(_show(run, rows), "clean, noisy and denoised held-out data"),
+        f"<p class=note>N(0, {compare.NOISE}²) added to held-out data on [0, 1], the same draws for every "
+        "model, and each model's reconstruction of it. No model was told of the noise.</p>",
+    ]
+
+
+def _remarks(run):
+    lines = [f"<li>{escape(f.row.model)}: {escape(text)}</li>" for f in run.fitted for text in f.remarks]
+    return ["<h2>Remarks</h2>", f"<ul>{''.join(lines)}</ul>"] if lines else []
+
+
+def _versions():
+    import matplotlib
+
+    from . import __version__
+
+    return (
+        f"teachvae {__version__}, Python {platform.python_version()}, NumPy {np.__version__}, "
+        f"Matplotlib {matplotlib.__version__}, {sys.platform}."
+    )
+
+
+def _image(figure, alt):
+    data = base64.b64encode(plots.png(figure)).decode("ascii")
+    return f'<p><img alt="{escape(alt)}" src="data:image/png;base64,{data}"></p>'
