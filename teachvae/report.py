@@ -17,10 +17,10 @@ SHOWN = 10  # images per row
 POINTS = 400  # points per cloud
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.6rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem }
-th, td { padding: .22rem .7rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
+th, td { padding: .22rem .5rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
 th { font-weight: 600 } th:first-child, td:first-child { text-align: left }
 thead tr:last-child th { border-bottom: 2px solid #444 }
 img { max-width: 100%; height: auto } .wide { overflow-x: auto } .note { color: #555; font-size: .92rem }
