@@ -12,6 +12,7 @@ from .estimator import (
     Estimator,
     StandardUnits,
     check_data,
+    check_hidden,
     check_positive,
     check_size,
 )
@@ -32,6 +33,18 @@ def squared_error(encoder, decoder, params, x):
     dz, ddecoder = decoder.backward(params["decoder"], decoder_cache, residual / N)
     _, dencoder = encoder.backward(params["encoder"], encoder_cache, dz, need_dx=False)
     return loss, {"encoder": dencoder, "decoder": ddecoder}
+
+
+def _has_no(name):
+    """A property that says why an Autoencoder has no `name`; hasattr is False."""
+
+    def missing(self):
+        raise AttributeError(
+            f"an Autoencoder has no {name}: it defines no p(x), so there is no density to bound "
+            "and no distribution to sample from; use VAE, VariationalEM or FactorAnalysis"
+        )
+
+    return property(missing)
 
 
 class Autoencoder(Estimator):
@@ -75,7 +88,7 @@ class Autoencoder(Estimator):
     def fit(self, X, y=None, *, progress=None):
         """Fit to X (N, D). Returns self. progress(epoch, epochs, loss) is called where given."""
         x, names = check_data(X, minimum_rows=2)
-        D, K, hidden = x.shape[1], self.n_components, tuple(self.hidden)
+        D, K, hidden = x.shape[1], self.n_components, check_hidden(self.hidden)
         for name in ("n_components", "epochs", "batch_size"):
             check_size(name, getattr(self, name))
         check_positive("learning_rate", self.learning_rate)
@@ -118,12 +131,14 @@ class Autoencoder(Estimator):
 
     def transform(self, X):
         """The codes g(x), (N, K)."""
-        z, _ = self.encoder_.forward(self.encoder_params_, self._input(X))
+        x = self._input(X)
+        z, _ = self.encoder_.forward(self.encoder_params_, x)
         return to_numpy(z)
 
     def decode(self, Z):
         """f(z) for codes Z (N, K): (N, D)."""
-        f, _ = self.decoder_.forward(self.decoder_params_, self._latent_input(Z))
+        z = self._latent_input(Z)
+        f, _ = self.decoder_.forward(self.decoder_params_, z)
         return to_numpy(f)
 
     def reconstruct(self, X):
@@ -131,15 +146,14 @@ class Autoencoder(Estimator):
         return self.decode(self.transform(X))
 
     @property
+    def _n_latent(self):
+        """The K that was fitted, whatever n_components has been set to since."""
+        return self.decoder_.n_in
+
+    @property
     def n_parameters_(self):
         """How many numbers were learned."""
         self._require_fit()
         return tree.size(self.encoder_params_) + tree.size(self.decoder_params_)
 
-    def __getattr__(self, name):
-        if name in ("bound", "nlml", "sample"):
-            raise AttributeError(
-                f"an Autoencoder has no {name}: it defines no p(x), so there is no density to bound "
-                "and no distribution to sample from; use VAE, VariationalEM or FactorAnalysis"
-            )
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    bound, nlml, sample = (_has_no(name) for name in ("bound", "nlml", "sample"))

@@ -57,7 +57,7 @@ def constant(values, like, dtype=None):
 
 def to_numpy(x):
     """`x` as a NumPy array on the host (the array itself where it is one already)."""
-    if hasattr(x, "get"):  # CuPy
+    if hasattr(x, "get") and hasattr(x, "device"):  # CuPy; data frames and dicts have a get of their own
         return x.get()
     if hasattr(x, "to_device") and not isinstance(x, (np.ndarray, np.generic)):  # another array-API library
         x = x.to_device(x.__array_namespace__().Device("CPU_DEVICE"))
@@ -78,6 +78,9 @@ class Backend:
     xp: object
     dtype: str = "float64"
     device: object = None
+
+    def __reduce__(self):
+        return get_backend, (self.name, self.dtype)  # modules cannot be pickled; names can
 
     def asarray(self, values, dtype=None):
         """Numbers `values`, from the host or a device, as an array of this backend and its dtype."""
@@ -105,7 +108,7 @@ def get_backend(name="numpy", dtype="float64"):
     Raises ValueError for an unknown name or dtype, and BackendError where "cupy" is asked for and
     no GPU can be used. "auto" warns when it falls back to NumPy.
     """
-    dtype = np.dtype(dtype).name
+    dtype = dtype if isinstance(dtype, str) else np.dtype(dtype).name
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {DTYPES}, got {dtype!r}")
     if isinstance(name, Backend):
@@ -137,9 +140,10 @@ def _working_cupy():
         a = cupy.exp(cupy.eye(3)) @ cupy.eye(3)
         float(cupy.linalg.cholesky(a @ a.T)[0, 0])
     except Exception as error:
+        cause = f"{type(error).__name__}: {error}".splitlines()[0]
         raise BackendError(
             f"backend='cupy' needs a working CUDA GPU; CuPy {cupy.__version__} is installed but a "
-            f"test kernel failed ({type(error).__name__}: {str(error).splitlines()[0]}); check the "
+            f"test kernel failed ({cause}); check the "
             "driver with nvidia-smi and that CuPy matches the CUDA version, or use backend='numpy'"
         ) from error
     return cupy

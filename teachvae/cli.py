@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 import sys
 import time
+import warnings
 
 
 def main(argv=None):
@@ -120,7 +121,9 @@ def _compare(arguments):
     seconds = time.perf_counter() - start
     if progress is not None:
         progress.close()
-    path = report.write(comparison, arguments.output / "report.html", seconds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what there is to warn of stands among the remarks already
+        path = report.write(comparison, arguments.output / "report.html", seconds)
 
     if arguments.json:
         print(json.dumps(compare.as_json(comparison), indent=2))

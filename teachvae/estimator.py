@@ -96,9 +96,12 @@ class Estimator:
     def _latent_input(self, Z):
         """Latent points Z (N, K), checked, as an array of the fitted backend."""
         self._require_fit()
-        z, _ = check_data(Z)
-        if z.shape[1] != self.n_components:
-            raise ValueError(f"Z has {z.shape[1]} columns, but the model has K = {self.n_components}")
+        z, _ = check_data(Z, name="Z")
+        if z.shape[1] != self._n_latent:
+            raise ValueError(
+                f"Z has {z.shape[1]} columns, but this {type(self).__name__} was fitted with K = "
+                f"{self._n_latent}: give one column per latent variable"
+            )
         return self.backend_.asarray(z)
 
     def _keep(self, backend, names, n_visible):
@@ -118,6 +121,11 @@ class LatentVariableModel(Estimator):
     q(z|φ_n) for data on the backend, (N, n_phi). Everything comes back as NumPy arrays.
     """
 
+    @property
+    def _n_latent(self):
+        """The K that was fitted, whatever n_components has been set to since."""
+        return self.model_.n_latent
+
     def bound(self, X, *, phi=None, n_samples=None, random_state=None):
         """Q_n ≥ −log p(x_n), the bound at the model's own φ, per data case: (N,), in nats.
 
@@ -127,6 +135,8 @@ class LatentVariableModel(Estimator):
                       a number: that many random draws, the same for all data cases
         random_state  seed of the draws
         """
+        if n_samples is not None:
+            check_size("n_samples", n_samples)
         x = self._input(X)
         phi = self._phi(x) if phi is None else self.backend_.asarray(phi)
         if phi.shape != (x.shape[0], self.model_.posterior.n_phi):
@@ -188,6 +198,7 @@ class LatentVariableModel(Estimator):
     def sample(self, n_samples=1, random_state=None):
         """New data: z ~ N(0, I), then x ~ p(x|z). Returns (n_samples, D)."""
         self._require_fit()
+        check_size("n_samples", n_samples)
         rng = np.random.default_rng(random_state)
         z = self.backend_.normal(rng, (n_samples, self.model_.n_latent))
         f, _ = self.model_.decoder.forward(self.theta_["decoder"], z)
@@ -230,34 +241,50 @@ def evaluation_nodes(n_latent, n_samples, rng):
     return noise.monte_carlo(rng, n_samples, 1, n_latent), np.full(n_samples, 1 / n_samples)
 
 
-def check_data(X, minimum_rows=1):
+def check_data(X, minimum_rows=1, name="X"):
     """X as a host array (N, D) of float64 or float32, and its column names (or None).
 
-    Raises TypeError or ValueError saying what was given, what is expected and what to do.
+    Raises TypeError or ValueError saying what was given, what is expected and what to do; `name` is
+    what the messages call X.
     """
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError(
-            f"sparse data ({type(X).__name__}) was given, dense data is expected: use X.toarray()"
+            f"sparse data ({type(X).__name__}) was given, dense data is expected: use {name}.toarray()"
+        )
+    if isinstance(X, np.ma.MaskedArray):
+        raise TypeError(
+            f"a masked array was given as {name}, an array without a mask is expected, for the values "
+            "under the mask would be taken for data: drop those rows or fill them in"
         )
     names = [str(c) for c in X.columns] if hasattr(X, "columns") else None
-    x = to_numpy(X)
+    try:
+        x = to_numpy(X)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} is not a table of numbers ({error}): give every row the same number of entries"
+        ) from error
     if x.dtype.kind == "c":
-        raise ValueError("Complex data not supported: real numbers are expected, take X.real")
+        raise ValueError(
+            f"Complex data not supported: {name} of dtype {x.dtype} was given, real numbers are "
+            f"expected, take {name}.real"
+        )
     if x.dtype.kind not in "fiub":
         try:
+            if x.dtype.kind in "mM":
+                raise TypeError("times have no unit or origin of their own")
             x = x.astype("float64")
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"X of dtype {x.dtype} was given, numbers are expected ({error}): encode text and "
-                "categories as numbers first"
+                f"{name} of dtype {x.dtype} was given, numbers are expected ({error}): encode text, "
+                "times and categories as numbers first"
             ) from error
     if x.dtype != np.float32:
         x = x.astype("float64")
     if x.ndim != 2:
         raise ValueError(
             f"Expected 2D array, got {x.ndim}D array of shape {x.shape} instead. Reshape your data: "
-            "X.reshape(-1, 1) for one column, X.reshape(1, -1) for one data case, "
-            "X.reshape(len(X), -1) for images"
+            f"{name}.reshape(-1, 1) for one column, {name}.reshape(1, -1) for one data case, "
+            f"{name}.reshape(len({name}), -1) for images"
         )
     if x.shape[0] < minimum_rows:
         raise ValueError(
@@ -266,15 +293,22 @@ def check_data(X, minimum_rows=1):
         )
     if x.shape[1] == 0:
         raise ValueError(
-            f"Found array with 0 feature(s) (shape={x.shape}) while a minimum of 1 is required."
+            f"Found array with 0 feature(s) (shape={x.shape}) while a minimum of 1 is required: "
+            "give at least one column"
         )
     bad = ~np.isfinite(x)
     if bad.any():
         n, d = np.argwhere(bad)[0]
         kinds = f"{int(np.isnan(x).sum())} NaN and {int(np.isinf(x).sum())} infinity"
         raise ValueError(
-            f"X has {kinds} entries, the first in row {n}, column {names[d] if names else d}; finite "
-            "numbers are expected: drop those rows or fill them in"
+            f"{name} has {kinds} entries, the first in row {n}, column {names[d] if names else d}; "
+            "finite numbers are expected: drop those rows or fill them in"
+        )
+    largest, most = float(np.abs(x).max()), float(np.finfo(x.dtype).max / x.size) ** 0.5
+    if largest > most:
+        raise ValueError(
+            f"{name} has entries of size {largest:.1e}; above {most:.1e} sums of their squares overflow "
+            f"in {x.dtype}: give the data in larger units"
         )
     return np.ascontiguousarray(x), names
 
@@ -289,8 +323,23 @@ def check_size(name, value, least=1, most=None, why=""):
 
 def check_positive(name, value):
     """Raise ValueError unless `value` is a finite number above 0."""
-    if not (isinstance(value, numbers.Real) and 0 < value < np.inf):
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (number and 0 < value < np.inf):
         raise ValueError(f"{name} must be a number > 0, got {value!r}")
+
+
+def check_hidden(hidden):
+    """`hidden` as a tuple; ValueError unless it is a sequence of layer sizes, integers >= 1."""
+    try:
+        sizes = tuple(hidden)
+        if isinstance(hidden, str) or not all(isinstance(n, numbers.Integral) and n >= 1 for n in sizes):
+            raise TypeError
+    except TypeError:
+        raise ValueError(
+            "hidden must be a tuple of layer sizes, integers >= 1, such as (64, 64), or () for a linear "
+            f"decoder, got {hidden!r}"
+        ) from None
+    return sizes
 
 
 def make_likelihood(name, n_visible, noise_structure):
@@ -361,10 +410,13 @@ class StandardUnits:
         return {"W": W, "b": params["b"] - self.shift @ W}
 
 
-def start_theta(model, rng, backend, units):
-    """theta to start training from, in standard units: random, but right about the columns' means."""
+def start_theta(model, rng, backend, units, start_noise=1.0):
+    """theta to start training from, in standard units: random, but right about the columns' means.
+
+    A learnt Ψ starts at `start_noise` times the columns' variances.
+    """
     theta = model.init(rng, backend)
-    f, likelihood = model.likelihood.start(units.mean, units.variance)
+    f, likelihood = model.likelihood.start(units.mean, start_noise * units.variance)
     theta["decoder"][-1]["b"] = f
     theta["likelihood"] = likelihood
     return theta

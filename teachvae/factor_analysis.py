@@ -83,21 +83,35 @@ class FactorAnalysis(LatentVariableModel):
         n_samples is not needed for the maximum and only kept; mean (D,) is 0 where None. Raises
         ValueError where S is not a symmetric matrix without negative eigenvalues.
         """
-        S, names = check_data(S)
+        S, names = check_data(S, name="S")
         S = S.astype("float64")
         D = S.shape[1]
         if S.shape != (D, D):
-            raise ValueError(f"a covariance matrix must be square, got shape {S.shape}")
-        if np.abs(S - S.T).max() > 1e-8 * np.abs(S).max():
-            raise ValueError("a covariance matrix must be symmetric, this one differs from its transpose")
-        if np.linalg.eigvalsh(S)[0] < -1e-8 * np.abs(S).max():
-            raise ValueError("a covariance matrix has no negative eigenvalues, this one has")
+            raise ValueError(
+                f"a covariance matrix must be square, got shape {S.shape}: give np.cov(X.T, bias=True), "
+                "or the data themselves to fit(X)"
+            )
+        asymmetry = np.abs(S - S.T)
+        if asymmetry.max() > 1e-8 * np.abs(S).max():
+            i, j = np.unravel_index(np.argmax(asymmetry), S.shape)
+            raise ValueError(
+                f"a covariance matrix must be symmetric, got S[{i}, {j}] = {S[i, j]:g} and "
+                f"S[{j}, {i}] = {S[j, i]:g}: give (S + S.T) / 2 if that is what is meant"
+            )
+        lowest = np.linalg.eigvalsh(S)[0]
+        if lowest < -1e-8 * np.abs(S).max():
+            raise ValueError(
+                f"a covariance matrix has no negative eigenvalues, the smallest of this one is {lowest:.3g}: "
+                "compute it from the same data cases for every pair of columns"
+            )
         flat = np.flatnonzero(np.diag(S) <= 0)
         if len(flat):
             raise ValueError(f"columns {flat.tolist()} have variance 0: drop these rows and columns of S")
+        if n_samples is not None:
+            check_size("n_samples", n_samples, 2)
         mean = np.zeros(D) if mean is None else np.asarray(mean, dtype="float64")
-        if mean.shape != (D,):
-            raise ValueError(f"mean must have shape ({D},), got {mean.shape}")
+        if mean.shape != (D,) or not np.isfinite(mean).all():
+            raise ValueError(f"mean must be ({D},) finite numbers, got {mean} of shape {mean.shape}")
         self._fit_moments((S + S.T) / 2, mean, names, self._backend_for("float64"))
         self.n_samples_ = n_samples
         return self
@@ -131,10 +145,11 @@ class FactorAnalysis(LatentVariableModel):
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        self.heywood_ = np.array([], dtype=int)
+        heywood = np.array([], dtype=int)
         if likelihood.noise == "diagonal":
             floor = self.min_noise * np.diag(S)
-            self.heywood_ = warn_at_floor(psi, floor, column_names(names, D))
+            heywood = warn_at_floor(psi, floor, column_names(names, D))
+        self.heywood_ = heywood
         self.nlml_path_ = np.array(path)
         self.n_iter_ = len(path) - 1
         self.converged_ = converged
@@ -181,8 +196,8 @@ def em(S, n_latent, likelihood, *, start_noise, min_noise, tol, max_iter, progre
     mean nlml, and whether the extrapolated rest fell below tol. The nlml never rises: given the
     E-step's statistics, W, b and the floored Ψ of the M-step are Q's minimiser within bounds.
     """
-    W, psi = linear_gaussian.start(S, n_latent, likelihood, start_noise)
     lower = likelihood.lower_bounds(linear_gaussian.diagonal(S), min_noise)
+    W, psi = linear_gaussian.start(S, n_latent, likelihood, start_noise, lower)
     path = []
     for _ in range(max_iter + 1):
         stats, mean_nlml = linear_gaussian.e_step_moments(W, psi, S)

@@ -175,8 +175,9 @@ class Probe:
         The one-sided slopes of a smooth f differ by h f″: a tenth of the step, a tenth of the gap. At
         a kink the gap stays, or vanishes once the step no longer reaches it.
         """
-        gap, small_gap = (abs(np.subtract(*self.slopes(i, shrink))) for shrink in (1, 10))
-        return gap >= difference and abs(small_gap - gap / 10) > 0.05 * gap + self.zero
+        gap, third, tenth = (abs(np.subtract(*self.slopes(i, shrink))) for shrink in (1, 3, 10))
+        uneven = max(abs(third - gap / 3), abs(tenth - gap / 10))
+        return gap >= difference and uneven > 0.05 * gap + self.zero
 
 
 # ---- One small function per mistake: a sentence (what is seen; what it means; where to look) or "".
@@ -232,11 +233,11 @@ class Evidence:
         quiet = np.maximum(np.abs(self.analytic), np.abs(self.numeric)) <= self.zero
         if np.all(self.wrong | quiet):
             return "at every index"
-        for axis, name in ((self.p.ndim - 1, "column" if self.p.ndim > 1 else "entry"), (0, "row")):
+        for axis, name in ((self.p.ndim - 1, "columns" if self.p.ndim > 1 else "entries"), (0, "rows")):
             across = tuple(k for k in range(self.p.ndim) if k != axis)
             touched = np.any(self.wrong, axis=across)
             if touched.sum() < touched.size and np.all(touched <= np.all(self.wrong | quiet, axis=across)):
-                return f"in {name} {_ranges(np.flatnonzero(touched))} (of 0–{touched.size - 1})"
+                return f"in {name} {_ranges(np.flatnonzero(touched))} of 0–{touched.size - 1}"
         indices = [str(_index(index)) for index in np.argwhere(self.wrong)]
         some = ", ".join(indices[:6]) + (", …" if len(indices) > 6 else "")
         return f"at {len(indices)} of {self.p.size} indices, {some}"
@@ -438,7 +439,7 @@ def two_mistakes(e):
         if all(part.wrong.any() for part in parts):
             sentences = [first_of(PATTERNS, part) for part in parts]
             if all(sentences):
-                return "first, " + "; second, ".join(sentences)
+                return "two mistakes: " + "; and ".join(sentences)
     return ""
 
 

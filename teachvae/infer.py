@@ -134,7 +134,7 @@ def _direction(H, g):
     xp = namespace(H, g)
     p = -xp.sum(H * g[:, None, :], axis=2)                         # (R, P)
     longest = xp.max(xp.abs(p), axis=1)
-    p = p * xp.where(longest > 2, 2 / longest, xp.ones_like(longest))[:, None]
+    p = p * (2 / xp.where(longest > 2, longest, xp.zeros_like(longest) + 2))[:, None]
     return p, xp.sum(g * p, axis=1)
 
 
@@ -167,12 +167,11 @@ def search(model, theta, x, z):
     """
     xp = namespace(x, z)
     f, _ = model.decoder.forward(theta["decoder"], z)
-    log_prior = -0.5 * xp.sum(z * z, axis=1)                       # (R,), up to a constant
+    log_prior = -0.5 * xp.sum(z * z, axis=1)[:, None]              # (R, 1), up to a constant
     means = []
     for rows in blocks(x.shape[0], z.shape[0]):
-        log_px, _ = model.likelihood.forward(theta["likelihood"], f[:, None, :], x[rows, :])
-        best = xp.argmax(log_px + log_prior[:, None], axis=0)      # (n,)
-        means.append(xp.take(z, best, axis=0))
+        log_px = model.likelihood.cross(theta["likelihood"], f, x[rows, :])  # (R, n)
+        means.append(xp.take(z, xp.argmax(log_px + log_prior, axis=0), axis=0))
     eye = [[16.0 * (i == j) for j in range(model.n_latent)] for i in range(model.n_latent)]
     return model.posterior.closest(xp.concat(means, axis=0), constant(eye, like=x))
 

@@ -11,6 +11,7 @@ Equations (5.x) are in derivations/equations.md.
 
 from dataclasses import dataclass
 import math
+from numbers import Real
 
 from .backend import constant, namespace
 from .layers import sigmoid, softplus
@@ -32,7 +33,7 @@ class Gaussian:
 
     def __post_init__(self):
         if self.noise not in ("diagonal", "isotropic"):
-            number = isinstance(self.noise, (int, float)) and not isinstance(self.noise, bool)
+            number = isinstance(self.noise, Real) and not isinstance(self.noise, bool)
             if not (number and 0 < self.noise < math.inf):
                 raise ValueError(
                     f"noise must be 'diagonal', 'isotropic' or a variance > 0, got {self.noise!r}"
@@ -80,6 +81,17 @@ class Gaussian:
         if self.noise == "isotropic":
             dlog_psi = xp.sum(dlog_psi, axis=0, keepdims=True)     # (1,)                  (5.4)
         return df, {"log_psi": dlog_psi}
+
+    def cross(self, params, f, x):
+        """log p(x_n|f_g) for every pair, from f (G, D) and x (N, D): (G, N), by one product  (5.11)."""
+        xp = namespace(f, x)
+        psi = self.psi(params, like=f)
+        centre = xp.mean(f, axis=0)                                # keeps the squares small
+        f, x = f - centre, x - centre
+        scaled = f / psi
+        squares = xp.sum(f * scaled, axis=1)[:, None] + xp.sum(x * x / psi, axis=1)
+        constant_ = xp.sum(xp.log(psi)) + self.n_visible * LOG_2PI
+        return scaled @ x.T - 0.5 * (squares + constant_)
 
     def mean(self, params, f):
         """E[x|f], shaped like f."""
@@ -140,14 +152,20 @@ class Gaussian:
 
     def check(self, x, names):
         """Raise ValueError where host data x (N, D) cannot be fitted; `names` (D,) for the message."""
-        if self.noise == "diagonal":
-            constant_columns = [names[d] for d in range(x.shape[1]) if (x[:, d] == x[0, d]).all()]
-            if constant_columns:
-                raise ValueError(
-                    f"{len(constant_columns)} of {x.shape[1]} columns are constant: "
-                    f"{shorten(constant_columns)}; a learnt diagonal Ψ would send their density to "
-                    "infinity: drop these columns, or use noise='isotropic' or a fixed variance"
-                )
+        if not self.learns_noise:
+            return
+        constant_columns = [names[d] for d in range(x.shape[1]) if (x[:, d] == x[0, d]).all()]
+        if constant_columns and self.noise == "diagonal":
+            raise ValueError(
+                f"{len(constant_columns)} of {x.shape[1]} columns are constant: "
+                f"{shorten(constant_columns)}; a learnt diagonal Ψ would send their density to "
+                "infinity: drop these columns, or use noise='isotropic' or a fixed variance"
+            )
+        if len(constant_columns) == x.shape[1]:
+            raise ValueError(
+                f"all {x.shape[1]} columns are constant, so a learnt Ψ would send the density to "
+                "infinity: give data that vary, or use a fixed variance"
+            )
 
 
 @dataclass(frozen=True)
@@ -174,6 +192,10 @@ class Bernoulli:
         f, x, mask = cache
         d = dlog_p[:, :, None] if mask is None else dlog_p[:, :, None] * mask
         return d * (x - sigmoid(f)), {} if need_dparams else None  # (S, N, D)             (5.8)
+
+    def cross(self, params, f, x):
+        """log p(x_n|f_g) for every pair, from f (G, D) and x (N, D): (G, N), by one product (5.12)."""
+        return f @ x.T - namespace(f, x).sum(softplus(f), axis=1)[:, None]
 
     def mean(self, params, f):
         """E[x|f] = σ(f), shaped like f."""
@@ -219,7 +241,7 @@ class Bernoulli:
             n, d = [int(i[0]) for i in bad.nonzero()]
             raise ValueError(
                 f"the Bernoulli likelihood needs data of 0 and 1, got {int(bad.sum())} other values, "
-                f"the first {x[n, d]!r} in row {n}, column {names[d]}: binarise the data "
+                f"the first {x[n, d]:g} in row {n}, column {names[d]}: binarise the data "
                 "(x > threshold), or use likelihood='gaussian'"
             )
 

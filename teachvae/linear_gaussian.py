@@ -149,8 +149,10 @@ def canonical(W, psi):
     return W * sign[:, None]
 
 
-def start(S, n_latent, likelihood, noise):
+def start(S, n_latent, likelihood, noise, lower=None):
     """A start (W, psi) for EM from the covariance S (D, D); noise (D, K) is standard normal.
+
+    psi lies at or above `lower`, from `likelihood.lower_bounds`, where given.
 
     A learnt diagonal Ψ: a few power iterations on the correlation matrix            (2.15).
     Scaling to correlations keeps one loud column from taking a factor for itself, and stopping
@@ -171,7 +173,9 @@ def start(S, n_latent, likelihood, noise):
             sigma2 = float(likelihood.noise)
         excess = values[:n_latent] - sigma2
         excess = xp.where(excess > 0, excess, xp.zeros_like(excess))
-        return vectors[:, :n_latent].T * xp.sqrt(excess)[:, None], xp.zeros_like(variance) + sigma2
+        W = vectors[:, :n_latent].T * xp.sqrt(excess)[:, None]
+        # K factors explain data of rank K completely: σ² would be 0
+        return W, likelihood.psi(likelihood.m_step(xp.zeros_like(variance) + sigma2, lower), like=W)
 
     sd = xp.sqrt(variance)
     R = S / (sd[:, None] * sd)
@@ -184,7 +188,7 @@ def start(S, n_latent, likelihood, noise):
     W = (V * xp.sqrt(excess)).T                                    # (K, D)
     uniqueness = 1 - xp.sum(W * W, axis=0)
     uniqueness = xp.where(uniqueness > 0.1, uniqueness, xp.zeros_like(uniqueness) + 0.1)
-    return W * sd, uniqueness * variance
+    return W * sd, likelihood.psi(likelihood.m_step(uniqueness * variance, lower), like=W)
 
 
 POWER_ITERATIONS = 4

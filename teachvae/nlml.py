@@ -70,17 +70,21 @@ def importance(model, theta, phi, x, rng, *, n_samples=1000):
     return NLML(xp.concat(values, axis=0), xp.concat(errors, axis=0), None, "importance")
 
 
-def log_weight(model, theta, phi, x, eta):
-    """log p(x_n, z_s) − log q(z_s|φ_n) at z = sample(φ, η), (S, N)."""
-    xp = namespace(phi, x, eta)
-    z, _ = model.posterior.sample(phi, eta)                        # (S, N, K)
+def log_joint(model, theta, x, z):
+    """log p(x_n, z_ns) (S, N) at latent points z (S, N, K)                                 (1.2)."""
+    xp = namespace(x, z)
     S, N, K = z.shape
     f, _ = model.decoder.forward(theta["decoder"], xp.reshape(z, (S * N, K)))
     f = xp.reshape(f, (S, N, model.likelihood.n_f))
     log_px, _ = model.likelihood.forward(theta["likelihood"], f, x)
-    log_pz = -0.5 * xp.sum(z * z, axis=2) - 0.5 * K * LOG_2PI
+    return log_px - 0.5 * xp.sum(z * z, axis=2) - 0.5 * K * LOG_2PI
+
+
+def log_weight(model, theta, phi, x, eta):
+    """log p(x_n, z_ns) − log q(z_ns|φ_n) (S, N) at z = sample(φ, η)."""
+    z, _ = model.posterior.sample(phi, eta)                        # (S, N, K)
     log_q, _ = model.posterior.log_prob(phi, z)
-    return log_px + log_pz - log_q
+    return log_joint(model, theta, x, z) - log_q
 
 
 class _StreamingLogMeanExp:

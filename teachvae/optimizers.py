@@ -73,23 +73,35 @@ def lbfgs(objective, flat, *, lower=None, max_iter=1000, tol=1e-9):
     from scipy.optimize import minimize
 
     path = []
-    seen = {}
+    low = None if lower is None else to_numpy(lower).astype("float64")
+    met_a_bound = False
 
     def host_objective(vector):
+        nonlocal met_a_bound
+        met_a_bound = met_a_bound or (low is not None and bool((vector <= low).any()))
         value, grad = objective(constant(vector, like=flat))
-        seen["value"] = float(value)
         return float(value), to_numpy(grad).astype("float64")
 
-    start = to_numpy(flat).astype("float64")
-    bounds = None if lower is None else [(float(low), None) for low in to_numpy(lower)]
-    result = minimize(
-        host_objective,
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=bounds,
-        callback=lambda intermediate_result: path.append(float(intermediate_result.fun)),
-        options={"maxiter": max_iter, "maxfun": 2 * max_iter + 20, "maxcor": 30, "ftol": tol, "gtol": tol},
-    )
+    def run(start):
+        left = max(max_iter - len(path), 1)
+        return minimize(
+            host_objective,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=None if low is None else [(bound, None) for bound in low],
+            callback=lambda intermediate_result: path.append(float(intermediate_result.fun)),
+            options={"maxiter": left, "maxfun": 2 * left + 20, "maxcor": 30, "ftol": tol, "gtol": tol},
+        )
+
+    result = run(to_numpy(flat).astype("float64"))
+    # Once it has met a bound, L-BFGS-B can stop after a step of next to nothing, far from the
+    # minimum. With an empty memory it goes on from there; where it gains nothing, it was the end.
+    while met_a_bound and result.success:
+        again = run(result.x)
+        gain, result.x = result.fun - again.fun, again.x           # the gain is never negative
+        if gain <= tol * max(abs(again.fun), 1):
+            break
+        result = again
     flat[...] = constant(result.x, like=flat)
     return path, bool(result.success), str(result.message)

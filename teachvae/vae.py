@@ -12,6 +12,7 @@ from .estimator import (
     LatentVariableModel,
     StandardUnits,
     check_data,
+    check_hidden,
     check_positive,
     check_size,
     column_names,
@@ -78,7 +79,9 @@ class VAE(LatentVariableModel):
     epochs        passes over the data; with "lbfgs" the most iterations. None: 300, or 5000 for "lbfgs"
     batch_size, learning_rate   for minibatches
     tol           for "lbfgs", see optimizers.lbfgs
-    min_noise     the floor of Ψ as a share of each column's variance
+    start_noise   where a learnt Ψ starts, as a share of each column's variance. Started at the whole
+                  variance, noise explains all there is, and the decoder may never be asked for more
+    min_noise     the floor of Ψ, as such a share
     backend, dtype, random_state
 
     After fit: model_, theta_; recognition_ the network and recognition_params_ its v; q_path_ mean Q
@@ -104,6 +107,7 @@ class VAE(LatentVariableModel):
         batch_size=128,
         learning_rate=3e-3,
         tol=1e-12,
+        start_noise=0.1,
         min_noise=1e-6,
         backend="numpy",
         dtype=None,
@@ -124,6 +128,7 @@ class VAE(LatentVariableModel):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.tol = tol
+        self.start_noise = start_noise
         self.min_noise = min_noise
         self.backend = backend
         self.dtype = dtype
@@ -140,7 +145,7 @@ class VAE(LatentVariableModel):
         self._check_parameters()
         likelihood = make_likelihood(self.likelihood, D, self.noise)
         likelihood.check(x, column_names(names, D))
-        hidden = tuple(self.hidden)
+        hidden = check_hidden(self.hidden)
         posterior = POSTERIORS[self.posterior](K)
         decoder = mlp(K, hidden, D, self.activation)
         recognition = recognition_network(D, hidden[::-1], posterior, self.activation, self.separate)
@@ -152,7 +157,7 @@ class VAE(LatentVariableModel):
         units = StandardUnits(likelihood, x)
         standard = Model(decoder, likelihood.rescaled(float(units.scale[0])), K, posterior)
         params = {
-            "theta": start_theta(standard, init_rng, backend, units),
+            "theta": start_theta(standard, init_rng, backend, units, self.start_noise),
             "recognition": recognition.init(init_rng, backend),
         }
         lower = no_lower_bound(params)
@@ -182,11 +187,12 @@ class VAE(LatentVariableModel):
             )
         theta = fold_theta(model, params["theta"], units)
 
-        self.heywood_ = np.array([], dtype=int)
+        heywood = np.array([], dtype=int)
         if isinstance(likelihood, Gaussian) and likelihood.noise == "diagonal":
             psi = to_numpy(likelihood.psi(theta["likelihood"], like=x))
             floor = self.min_noise * to_numpy(units.variance * units.scale * units.scale)
-            self.heywood_ = warn_at_floor(psi, floor, column_names(names, D))
+            heywood = warn_at_floor(psi, floor, column_names(names, D))
+        self.heywood_ = heywood
         self.q_path_ = np.array(path) + units.log_volume
         self.n_iter_ = len(path)
         self.converged_ = converged
@@ -202,7 +208,7 @@ class VAE(LatentVariableModel):
             check_size(name, getattr(self, name))
         if self.epochs is not None:
             check_size("epochs", self.epochs)
-        for name in ("learning_rate", "min_noise", "tol"):
+        for name in ("learning_rate", "start_noise", "min_noise", "tol"):
             check_positive(name, getattr(self, name))
         choices = {
             "posterior": sorted(POSTERIORS),

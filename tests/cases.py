@@ -1,0 +1,233 @@
+"""The table of components: one row each buys the dtype, read-only, backend, cache and value checks.
+
+A row names a component, how to draw inputs for it, and an oracle: its value by another road, a
+SciPy distribution or a closed form written out here. A new layer, likelihood or posterior family
+needs one row in CASES; `test_components.py` fails where one of the package's tables has a class
+that no row names. (Its gradients are checked by `teachvae.checks`, from the same tables.)
+"""
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from scipy import special, stats
+
+from teachvae import bound as the_bound
+from teachvae import layers, likelihoods, posteriors, tree
+from teachvae.backend import get_backend
+from teachvae.model import Model
+
+N, S, D, K = 5, 4, 3, 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """One function of one component, and its backward.
+
+    inputs    rng → a dict of trees of float64 host arrays
+    forward   inputs → (value, cache)
+    backward  inputs, cache, dvalue → gradients with respect to some of the inputs, a tree
+    oracle    inputs → the value by another road, NumPy float64
+    """
+
+    name: str
+    component: object
+    inputs: object
+    forward: object
+    backward: object
+    oracle: object
+
+
+@dataclass(frozen=True)
+class Total:
+    """Points x (M, D) and weights (M,) on which the densities of `likelihood` sum to one."""
+
+    name: str
+    likelihood: object
+    x: np.ndarray
+    weights: np.ndarray
+
+
+def perturbed(rng, part):
+    """The initial parameters of a layer, likelihood or model, moved so that none is zero."""
+    return tree.map(
+        lambda leaf: leaf + rng.uniform(0.1, 0.5, leaf.shape), part.init(rng, get_backend())
+    )
+
+
+def layer(name, component, oracle, n_in=4):
+    def inputs(rng):
+        return {"params": perturbed(rng, component), "x": rng.standard_normal((N, n_in))}
+
+    def backward(i, cache, dy):
+        dx, dparams = component.backward(i["params"], cache, dy)
+        return {"params": dparams, "x": dx}
+
+    return Case(
+        name, component, inputs, lambda i: component.forward(i["params"], i["x"]), backward,
+        lambda i: oracle(i["params"], i["x"]),
+    )
+
+
+def likelihood(name, component, oracle):
+    """Two cases, without and with a mask. oracle: params, f, x → terms (S, N, D) of log p(x|f)."""
+    def inputs(rng, masked):
+        params, f = perturbed(rng, component), rng.standard_normal((S, N, component.n_f))
+        x = component.sample(params, f[0], component.draw_noise(rng, f[0].shape))
+        mask = {"mask": (rng.random(x.shape) < 0.6).astype(float)} if masked else {}
+        return {"params": params, "f": f, "x": x} | mask
+
+    def backward(i, cache, dlog_p):
+        df, dparams = component.backward(i["params"], cache, dlog_p)
+        return {"params": dparams, "f": df}
+
+    return [
+        Case(
+            name + (", masked" if masked else ""), component, lambda rng, masked=masked: inputs(rng, masked),
+            lambda i: component.forward(i["params"], i["f"], i["x"], i.get("mask")), backward,
+            lambda i: np.sum(oracle(i["params"], i["f"], i["x"]) * i.get("mask", 1), axis=2),
+        )
+        for masked in (False, True)
+    ]
+
+
+def posterior(name, component, moments):
+    """Cases for sample, KL and log q. moments: one row of φ → mean (K,), a root R of R Rᵀ = covariance."""
+    def phi_eta_z(rng):
+        phi = 0.5 * rng.standard_normal((N, component.n_phi))
+        return {"phi": phi, "eta": rng.standard_normal((S, N, K)), "z": rng.standard_normal((S, N, K))}
+
+    def some(*names):
+        return lambda rng: {name: value for name, value in phi_eta_z(rng).items() if name in names}
+
+    def each(function):
+        return lambda i: np.stack([function(*moments(row), i, n) for n, row in enumerate(i["phi"])], axis=-1)
+
+    def log_prob_backward(i, cache, dlog_q):
+        dphi, dz = component.log_prob_backward(cache, dlog_q)
+        return {"phi": dphi, "z": dz}
+
+    return [
+        Case(
+            f"{name} sample", component, some("phi", "eta"), lambda i: component.sample(i["phi"], i["eta"]),
+            lambda i, cache, dz: {"phi": component.sample_backward(cache, dz)},
+            lambda i: np.swapaxes(each(lambda m, R, i, n: m + i["eta"][:, n] @ R.T)(i), 1, 2),
+        ),
+        Case(
+            f"{name} kl", component, some("phi"), lambda i: component.kl(i["phi"]),
+            lambda i, cache, dkl: {"phi": component.kl_backward(cache, dkl)},
+            each(lambda m, R, i, n: kl_to_prior(m, R @ R.T)),
+        ),
+        Case(
+            f"{name} log q", component, some("phi", "z"), lambda i: component.log_prob(i["phi"], i["z"]),
+            log_prob_backward,
+            each(lambda m, R, i, n: stats.multivariate_normal(m, R @ R.T).logpdf(i["z"][:, n])),
+        ),
+    ]
+
+
+def bound(q_case, p_case, kl):
+    """Q of a model with a tanh decoder. The oracle takes z, KL, log q and log p from the other oracles."""
+    p, q = p_case["component"], q_case["component"]
+    model = Model(layers.mlp(K, (4,), p.n_f), p, K, q)
+
+    def inputs(rng):
+        theta = perturbed(rng, model)
+        f, _ = model.decoder.forward(theta["decoder"], rng.standard_normal((N, K)))
+        weights = rng.uniform(0.5, 1.5, (S, N))
+        return {
+            "phi": 0.5 * rng.standard_normal((N, q.n_phi)), "theta": theta,
+            "x": p.sample(theta["likelihood"], f, p.draw_noise(rng, f.shape)),
+            "eta": rng.standard_normal((S, N, K)), "weights": weights / weights.sum(axis=0),
+        }
+
+    def forward(i):
+        return the_bound.forward(model, i["theta"], i["phi"], i["x"], i["eta"], weights=i["weights"], kl=kl)
+
+    def backward(i, cache, dQ):
+        dphi, dtheta = the_bound.backward(model, i["theta"], cache, dQ)
+        return {"phi": dphi, "theta": dtheta}
+
+    def oracle(i):
+        first, _, last = i["theta"]["decoder"]
+        Q = []
+        for n, row in enumerate(i["phi"]):
+            m, R = q_case["moments"](row)
+            z = m + i["eta"][:, n] @ R.T
+            f = np.tanh(z @ first["W"] + first["b"]) @ last["W"] + last["b"]
+            terms = p_case["oracle"](i["theta"]["likelihood"], f[:, None], i["x"][n : n + 1])
+            cost = -terms.sum(axis=(1, 2))
+            if kl == "sampled":
+                cost += stats.multivariate_normal(m, R @ R.T).logpdf(z) - stats.norm.logpdf(z).sum(axis=1)
+            Q.append(i["weights"][:, n] @ cost + (kl_to_prior(m, R @ R.T) if kl == "analytic" else 0))
+        return np.array(Q)
+
+    name = f"bound, {q_case['name']}, {p_case['name']}, {kl} KL"
+    return Case(name, model, inputs, forward, backward, oracle)
+
+
+def kl_to_prior(m, cov):
+    """KL(N(m, cov) ‖ N(0, I)) in its general form, for any covariance."""
+    return 0.5 * (np.trace(cov) + m @ m - len(m) - np.linalg.slogdet(cov)[1])
+
+
+def diagonal_moments(row):
+    return row[:K], np.diag(np.exp(row[K:]))
+
+
+def full_moments(row):
+    L, entries = np.zeros((K, K)), iter(row[K:])
+    for i in range(K):
+        for j in range(i + 1):
+            L[i, j] = next(entries)
+        L[i, i] = np.exp(L[i, i])
+    return row[:K], L
+
+
+def gaussian(psi):
+    """log N(x_d; f_d, psi_d); psi: params → variances."""
+    return lambda params, f, x: stats.norm.logpdf(x, f, np.sqrt(psi(params)))
+
+
+def two_layers(params, x):
+    first, _, last = params
+    return np.tanh(x @ first["W"] + first["b"]) @ last["W"] + last["b"]
+
+
+NETWORK = layers.mlp(4, (6,), 3)
+LINE, CORNERS = np.linspace(-30, 30, 4001)[:, None], np.array(list(product([0.0, 1.0], repeat=3)))
+
+POSTERIORS = [
+    {"name": "diagonal", "component": posteriors.DiagonalGaussian(K), "moments": diagonal_moments},
+    {"name": "full", "component": posteriors.FullGaussian(K), "moments": full_moments},
+]
+LIKELIHOODS = [
+    {"name": "gaussian diagonal", "component": likelihoods.Gaussian(D),
+     "oracle": gaussian(lambda params: np.exp(params["log_psi"]))},
+    {"name": "gaussian isotropic", "component": likelihoods.Gaussian(D, "isotropic"),
+     "oracle": gaussian(lambda params: np.exp(params["log_psi"]))},
+    {"name": "gaussian fixed", "component": likelihoods.Gaussian(D, 0.7),
+     "oracle": gaussian(lambda params: 0.7)},
+    {"name": "bernoulli", "component": likelihoods.Bernoulli(D),
+     "oracle": lambda params, f, x: stats.bernoulli.logpmf(x, special.expit(f))},
+]
+TOTALS = [
+    Total("gaussian diagonal", likelihoods.Gaussian(1), LINE, np.full(len(LINE), LINE[1, 0] - LINE[0, 0])),
+    Total("gaussian fixed", likelihoods.Gaussian(1, 0.7), LINE, np.full(len(LINE), LINE[1, 0] - LINE[0, 0])),
+    Total("bernoulli", likelihoods.Bernoulli(3), CORNERS, np.ones(len(CORNERS))),
+]
+CASES = [
+    layer("linear", layers.Linear(4, 3), lambda p, x: np.einsum("ri,io->ro", x, p["W"]) + p["b"]),
+    layer("tanh", layers.Tanh(), lambda p, x: 2 * special.expit(2 * x) - 1),
+    layer("relu", layers.ReLU(), lambda p, x: np.maximum(x, 0)),
+    layer("sigmoid", layers.Sigmoid(), lambda p, x: special.expit(x)),
+    layer("softplus", layers.Softplus(), lambda p, x: np.logaddexp(0, x)),
+    layer("sequential", NETWORK, two_layers),
+    layer(
+        "parallel", layers.Parallel((NETWORK, layers.mlp(4, (), 2))),
+        lambda p, x: np.concatenate([two_layers(p[0], x), x @ p[1][0]["W"] + p[1][0]["b"]], axis=1),
+    ),
+    *(case for row in LIKELIHOODS for case in likelihood(**row)),
+    *(case for row in POSTERIORS for case in posterior(**row)),
+    *(bound(q, p, kl) for q, p, kl in product(POSTERIORS, LIKELIHOODS, ("analytic", "sampled"))),
+]

@@ -1,0 +1,42 @@
+"""What all test files share: hypothesis's profile, and the array libraries that the package runs on."""
+
+import array_api_strict
+from hypothesis import settings
+import numpy as np
+import pytest
+
+from teachvae.backend import Backend
+
+settings.register_profile("teachvae", derandomize=True, deadline=None)
+settings.load_profile("teachvae")
+
+
+class ReadOnly(Backend):
+    """NumPy arrays that cannot be written: a component that changes its inputs fails."""
+
+    def asarray(self, values, dtype=None):
+        array = np.array(Backend.asarray(self, values, dtype))
+        array.flags.writeable = False
+        return array
+
+
+# On its default device array-api-strict lets np.exp(x) and np.ones(3) * x pass; on device1 both raise.
+BACKENDS = {
+    "numpy-float64": Backend("numpy", np, "float64"),
+    "numpy-float32": Backend("numpy", np, "float32"),
+    "numpy-readonly": ReadOnly("numpy", np, "float64"),
+    "strict-device1": Backend(
+        "array_api_strict", array_api_strict, "float64", array_api_strict.Device("device1")
+    ),
+}
+
+
+@pytest.fixture(params=BACKENDS.values(), ids=BACKENDS.keys())
+def backend(request):
+    """Each backend in turn; its asarray makes the arrays, and what comes out must be of its kind."""
+    return request.param
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20240229)

@@ -1,0 +1,196 @@
+"""The two files under everything: arrays know their library, and leaves are views of one vector."""
+
+import sys
+import types
+
+import array_api_strict as strict
+from hypothesis import given
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+from teachvae import tree
+from teachvae.backend import Backend, BackendError, constant, get_backend, namespace, to_numpy
+
+DEVICE = strict.Device("device1")
+
+
+# ---- backend.py
+
+
+def test_namespace_is_that_of_the_arrays(backend):
+    assert namespace(backend.zeros((2,)), backend.zeros((3, 1))) is backend.xp
+
+
+@pytest.mark.parametrize("thing", [[1.0, 2.0], 3.0, None, "array"])
+def test_what_is_no_array_is_refused_by_its_type(thing):
+    with pytest.raises(TypeError, match=f"got {type(thing).__name__}; make arrays with Backend.asarray"):
+        namespace(np.ones(2), thing)
+
+
+def test_mixed_libraries_are_refused_by_their_names():
+    with pytest.raises(TypeError, match=r"mixed: \['array_api_strict', 'numpy'\].*Backend.asarray"):
+        namespace(np.ones(2), strict.ones(2))
+
+
+def test_constant_stands_beside_its_like(backend):
+    like = backend.zeros((2, 3))
+    array = constant([[1.0, 2.0]], like)
+    assert namespace(array) is backend.xp and array.dtype == like.dtype
+    assert backend.device is None or array.device == backend.device
+    np.testing.assert_array_equal(to_numpy(array), [[1, 2]])
+    places = constant([2, 0], like, "int64")
+    assert places.dtype == backend.xp.int64
+    assert backend.device is None or places.device == backend.device
+    taken = backend.xp.take(backend.asarray([5.0, 6.0, 7.0]), places, axis=0)
+    np.testing.assert_array_equal(to_numpy(taken), [7, 5])
+
+
+def test_arrays_come_back_to_the_host(backend):
+    array = backend.asarray([[1.5, 2.5]])
+    host = to_numpy(array)
+    assert type(host) is np.ndarray and host.dtype == backend.dtype
+    np.testing.assert_array_equal(host, [[1.5, 2.5]])
+    for number in (2.5, np.float64(2.5), np.float32(2.5)):
+        assert to_numpy(number) == 2.5 and isinstance(to_numpy(number), np.ndarray)
+
+
+def test_asarray_takes_lists_host_arrays_numbers_and_its_own(backend):
+    for values in ([1.0, 2.0], np.array([1.0, 2.0]), np.array([1, 2]), np.array([1, 2], dtype="float32"),
+                   backend.asarray([1.0, 2.0])):
+        array = backend.asarray(values)
+        assert namespace(array) is backend.xp and array.dtype == getattr(backend.xp, backend.dtype)
+        assert backend.device is None or array.device == backend.device
+        np.testing.assert_array_equal(to_numpy(array), [1, 2])
+    assert to_numpy(backend.asarray(np.float64(3.0))) == 3 and to_numpy(backend.asarray(3.0)) == 3
+    assert backend.asarray([1, 2], dtype="int64").dtype == backend.xp.int64
+
+
+def test_a_device_array_can_move_to_another_backend():
+    array = get_backend().asarray(strict.asarray([1.0, 2.0], device=DEVICE))
+    assert type(array) is np.ndarray
+    np.testing.assert_array_equal(array, [1, 2])
+
+
+def test_every_backend_sees_the_same_noise(backend):
+    noise = backend.normal(np.random.default_rng(5), (3, 2))
+    expected = np.random.default_rng(5).standard_normal((3, 2)).astype(backend.dtype)
+    np.testing.assert_array_equal(to_numpy(noise), expected)
+    assert namespace(noise) is backend.xp and noise.dtype == getattr(backend.xp, backend.dtype)
+    assert not to_numpy(backend.zeros((2, 3))).any() and backend.zeros((2, 3)).shape == (2, 3)
+
+
+def test_get_backend():
+    assert get_backend() == Backend("numpy", np, "float64")
+    assert get_backend("numpy", np.float32).dtype == "float32"
+    strict_backend = Backend("array_api_strict", strict, "float64", DEVICE)
+    assert get_backend(strict_backend, "float32") == Backend("array_api_strict", strict, "float32", DEVICE)
+    with pytest.raises(ValueError, match="'numpy', 'cupy' or 'auto', got 'torch'"):
+        get_backend("torch")
+    for dtype in ("float16", "int64", "no such type"):
+        with pytest.raises(ValueError, match=f"dtype must be one of .*got '{dtype}'"):
+            get_backend("numpy", dtype)
+
+
+def broken_cupy(error):
+    """A module cupy that imports, and whose first kernel fails."""
+    def fails(*args):
+        raise error
+
+    cupy = types.ModuleType("cupy")
+    cupy.__version__, cupy.eye, cupy.exp = "14.2.0", fails, fails
+    return cupy
+
+
+def test_cupy_that_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(BackendError, match="cannot be imported") as error:
+        get_backend("cupy")
+    assert "pip install 'teachvae[gpu]'" in str(error.value) and "backend='numpy'" in str(error.value)
+
+
+@pytest.mark.parametrize("cause", [
+    RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected\nsecond line"),
+    OSError("libnvrtc.so.12: cannot open shared object file"), RuntimeError(),
+])
+def test_cupy_that_imports_and_does_not_run(monkeypatch, cause):
+    monkeypatch.setitem(sys.modules, "cupy", broken_cupy(cause))
+    with pytest.raises(BackendError, match="CuPy 14.2.0 is installed but a test kernel failed") as error:
+        get_backend("cupy")
+    message = str(error.value)
+    assert type(cause).__name__ in message and str(cause).partition("\n")[0] in message
+    assert "nvidia-smi" in message and "backend='numpy'" in message and "second line" not in message
+
+
+def test_auto_falls_back_to_numpy_and_says_why(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.warns(UserWarning, match="backend='auto' falls back to NumPy: .*pip install"):
+        assert get_backend("auto", "float32") == Backend("numpy", np, "float32")
+    monkeypatch.setitem(sys.modules, "cupy", broken_cupy(RuntimeError("no device")))
+    with pytest.warns(UserWarning, match="RuntimeError: no device.*nvidia-smi"):
+        assert get_backend("auto").name == "numpy"
+
+
+# ---- tree.py
+
+
+TREE = {"decoder": [{"W": np.arange(6.0).reshape(2, 3), "b": np.arange(3.0)}, {}],
+        "likelihood": {"log_psi": np.array([7.0])}}
+
+
+def test_leaves_have_paths():
+    assert [path for path, _ in tree.leaves(TREE)] == ["decoder[0].W", "decoder[0].b", "likelihood.log_psi"]
+    assert [path for path, _ in tree.leaves(([np.ones(1)], np.ones(1)))] == ["[0][0]", "[1]"]
+    (path, leaf), = tree.leaves(np.ones(2))
+    assert path == "" and leaf.shape == (2,)
+    assert tree.size(TREE) == 10 and tree.size({}) == 0 and tree.size(np.array(1.0)) == 1
+
+
+def test_map_keeps_the_structure():
+    doubled = tree.map(lambda a, b: a + b, TREE, TREE)
+    assert [path for path, _ in tree.leaves(doubled)] == [path for path, _ in tree.leaves(TREE)]
+    assert doubled["decoder"][1] == {}
+    np.testing.assert_array_equal(doubled["decoder"][0]["W"], 2 * TREE["decoder"][0]["W"])
+    with pytest.raises(ValueError):
+        tree.map(lambda a, b: a, [np.ones(1)], [np.ones(1), np.ones(1)])
+    with pytest.raises(KeyError):
+        tree.map(lambda a, b: a, {"W": np.ones(1)}, {"b": np.ones(1)})
+
+
+def test_packed_leaves_are_views_both_ways(backend):
+    params = tree.map(backend.asarray, TREE)
+    flat, views = tree.pack(params)
+    assert flat.shape == (10,) and flat.dtype == getattr(backend.xp, backend.dtype)
+    np.testing.assert_array_equal(to_numpy(flat), [0, 1, 2, 3, 4, 5, 0, 1, 2, 7])
+    flat += 10                                                     # what an optimiser does
+    np.testing.assert_array_equal(to_numpy(views["decoder"][0]["W"]), [[10, 11, 12], [13, 14, 15]])
+    np.testing.assert_array_equal(to_numpy(views["likelihood"]["log_psi"]), [17])
+    views["decoder"][0]["b"][...] = backend.asarray([-1.0, -2.0, -3.0])
+    np.testing.assert_array_equal(to_numpy(flat)[6:9], [-1, -2, -3])
+    np.testing.assert_array_equal(to_numpy(params["decoder"][0]["b"]), [0, 1, 2])   # the source is untouched
+
+
+def test_flatten_copies_even_a_single_leaf():
+    leaf = np.zeros(3)
+    tree.flatten(leaf)[...] = 1
+    assert not leaf.any()
+
+
+@given(st.lists(st.lists(st.integers(0, 3), max_size=3), min_size=1, max_size=5))
+def test_views_undo_flatten(shapes):
+    rng = np.random.default_rng(0)
+    params = [rng.standard_normal(shape) for shape in shapes]
+    back = tree.views(tree.flatten(params), params)
+    for one, two in zip(params, back, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_trees_that_have_no_flat_vector():
+    with pytest.raises(TypeError, match=r"share one dtype, got \['float32', 'float64'\]"):
+        tree.flatten({"W": np.ones(2), "b": np.ones(2, dtype="float32")})
+    with pytest.raises(TypeError, match="different libraries were mixed"):
+        tree.flatten({"W": np.ones(2), "b": strict.ones(2)})
+    with pytest.raises(ValueError, match="without leaves"):
+        tree.flatten([{}, {}])
+    with pytest.raises(ValueError, match=r"a vector of 10 numbers, got shape \(9,\)"):
+        tree.views(np.zeros(9), TREE)

@@ -1,0 +1,955 @@
+"""Tests of derivations/: each number that the code cites is defined and knows who cites it, each name of
+the notation table exists, the mathematics is well formed, and what the equations say is so, by a second
+road: dense linear algebra, SciPy, quadrature, direct minimisation."""
+
+import ast
+from collections import Counter
+import io
+from itertools import product
+from pathlib import Path
+import re
+import tokenize
+
+from matplotlib.mathtext import MathTextParser
+import numpy as np
+import pytest
+from scipy import optimize, special, stats
+
+from teachvae import bound, datasets, gradcheck, infer, linear_gaussian, nlml, noise, tree
+from teachvae.autoencoder import squared_error
+from teachvae.backend import get_backend
+from teachvae.estimator import StandardUnits, fold_theta
+from teachvae.fit import remaining
+from teachvae.layers import Linear, Sequential, Sigmoid, Softplus, mlp
+from teachvae.likelihoods import Bernoulli, Gaussian
+from teachvae.model import Model
+from teachvae.optimizers import SGD, Adam
+from teachvae.posteriors import POSTERIORS, DiagonalGaussian, FullGaussian
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "teachvae").glob("*.py"))}
+PAGES = {p.name: p.read_text(encoding="utf-8") for p in sorted((ROOT / "derivations").glob("*.md"))}
+NUMBER = r"[1-9]\d*\.\d+[a-z]?"
+FILE = re.compile(r"`(\w+\.py)`(?: \(([^)]*)\))?")
+
+
+# ---- numbers: cited, defined once, and both know of each other --------------------------------
+
+
+def prose(source):
+    """The comments and docstrings of a Python source, one string."""
+    lines = io.StringIO(source).readline
+    texts = [t.string for t in tokenize.generate_tokens(lines) if t.type == tokenize.COMMENT]
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, documented):
+            texts.append(ast.get_docstring(node) or "")
+    return "\n".join(texts)
+
+
+def citations(sources):
+    """{number: names of the files that cite it}."""
+    cited = {}
+    for name, source in sources.items():
+        for number in re.findall(rf"\(({NUMBER})\)", prose(source)):
+            cited.setdefault(number, set()).add(name)
+    return cited
+
+
+def entries(page):
+    """[(number, text)] of every equation that a page defines: a line that starts with **(d.d)**."""
+    parts = re.split(rf"^\*\*\(({NUMBER})\)\*\*", page, flags=re.MULTILINE)[1:]
+    texts = [re.split(r"^#", text, flags=re.MULTILINE)[0] for text in parts[1::2]]
+    return list(zip(parts[::2], texts, strict=True))
+
+
+def files_of(text):
+    """{file: names in it} of an entry's paragraph that starts with "In code:"."""
+    paragraphs = [p for p in text.split("\n\n") if p.strip().startswith("In code:")]
+    assert len(paragraphs) == 1, f"expected one paragraph 'In code:' in{text}"
+    found = FILE.findall(paragraphs[0].replace("\n", " "))
+    return {name: re.findall(r"`(\w+)`", names) for name, names in found}
+
+
+def words(source):
+    """The identifiers of a Python source, and its strings of one word, such as the keys of dicts."""
+    tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+    names = {t.string for t in tokens if t.type == tokenize.NAME}
+    return names | {t.string.strip("\"'") for t in tokens if t.type == tokenize.STRING}
+
+
+ENTRIES = entries(PAGES["equations.md"])
+CITED = citations(SOURCES)
+
+
+def test_every_cited_number_is_defined_exactly_once():
+    assert len(CITED) > 80                                         # so many there are; none would be a fault
+    defined = Counter(number for number, _ in ENTRIES)
+    assert [number for number in CITED if number not in defined] == []
+    assert [number for number, times in defined.items() if times != 1] == []
+
+
+def test_numbers_run_without_gaps():
+    for chapter in "12345678":
+        in_chapter = [int(n.split(".")[1].rstrip("abc")) for n, _ in ENTRIES if n.startswith(f"{chapter}.")]
+        assert in_chapter == list(range(1, len(in_chapter) + 1)), f"chapter {chapter}: {in_chapter}"
+
+
+def test_no_citation_hides_in_a_range():
+    hidden = {name: re.findall(r"\(\d\.\d+ ?[–-] ?\d\.\d+\)", prose(s)) for name, s in SOURCES.items()}
+    assert {name: found for name, found in hidden.items() if found} == {}
+
+
+@pytest.mark.parametrize("number, text", ENTRIES, ids=[number for number, _ in ENTRIES])
+def test_entry_names_the_files_that_cite_it_and_what_is_in_them(number, text):
+    files = files_of(text)
+    assert files and set(files) <= set(SOURCES)
+    assert CITED.get(number, set()) <= set(files)
+    missing = [(f, name) for f, names in files.items() for name in names if name not in words(SOURCES[f])]
+    assert missing == []
+    assert "```math" in text
+
+
+def test_the_checks_above_can_fail():
+    assert citations({"a.py": '"""See (9.9)."""\ny = f(1.5)  # (2.3), (2.10)\n'}) == {
+        "9.9": {"a.py"}, "2.3": {"a.py"}, "2.10": {"a.py"}
+    }
+    page = "**(1.1)** One.\n\nIn code: `a.py` (`f`, `g`),\n`b.py`.\n\n## 2\n\n**(2.1)** Two, see **(1.1)**.\n"
+    (first, text), (second, _) = entries(page)
+    assert (first, second, files_of(text)) == ("1.1", "2.1", {"a.py": ["f", "g"], "b.py": []})
+    assert "comment" not in words("x = 1  # comment") and "key" in words('x["key"]')
+
+
+# ---- the notation table ----------------------------------------------------------------------
+
+
+def table_rows(page):
+    """The cells of every row of the tables `on paper | in code | shape | file`."""
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in page.splitlines() if line.startswith("|")
+    ]
+    return [row for row in cells if len(row) == 4 and row[0] != "on paper" and not set(row[0]) <= set("-")]
+
+
+ROWS = table_rows(PAGES["00-notation.md"])
+
+
+def test_every_line_of_the_notation_table_has_four_cells():
+    lines = PAGES["00-notation.md"].split("## Letters")[0].splitlines()
+    assert all(line.count("|") == 5 for line in lines if line.startswith("|"))
+    assert len(ROWS) > 50
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[1] for row in ROWS])
+def test_every_name_of_the_notation_table_exists(row):
+    _, names, shape, files = row
+    names, files = re.findall(r"`(\w+)`", names), re.findall(r"`(\w+\.py)`", files)
+    assert names and files and shape
+    assert [f for f in files if f not in SOURCES] == []
+    assert [(f, name) for f in files for name in names if name not in words(SOURCES[f])] == []
+
+
+# ---- well-formed mathematics -----------------------------------------------------------------
+
+BLOCK = re.compile(r"^```math\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+
+
+def formulas(page):
+    """All ```math blocks and all inline formulas $`…`$ of a page."""
+    return BLOCK.findall(page) + re.findall(r"\$`([^`]*)`\$", BLOCK.sub("", page))
+
+
+def faults(formula):
+    """What is wrong with a formula, in words; an empty list where nothing is."""
+    found = [command for command in (r"\operatorname", r"\tag", r"\label") if command in formula]
+    depth = 0
+    for brace in re.findall(r"(?<!\\)[{}]", formula):
+        depth += 1 if brace == "{" else -1
+        if depth < 0:
+            break
+    if depth:
+        found.append("braces")
+    if Counter(re.findall(r"\\begin\{(\w+)\}", formula)) != Counter(re.findall(r"\\end\{(\w+)\}", formula)):
+        found.append("environments")
+    for line in re.split(r"\\\\\s", re.sub(r"\\(begin|end)\{aligned\}", "", formula)):
+        try:
+            MathTextParser("path").parse(f"${' '.join(line.replace('&', ' ').split())}$")
+        except ValueError as error:
+            found.append(f"{line.strip()}: {str(error).splitlines()[-1]}")
+    return found
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_mathematics_is_well_formed(name):
+    page = PAGES[name]
+    assert page.count("```") == 2 * len(BLOCK.findall(page))
+    assert formulas(page)
+    assert {f: faults(f) for f in formulas(page) if faults(f)} == {}
+    # GitHub reads a bare $ as mathematics too, in its own way
+    assert "$" not in re.sub(r"\$`[^`]*`\$", "", BLOCK.sub("", page))
+
+
+@pytest.mark.parametrize(
+    "formula", [r"\frac{1}{2", r"a}{b", r"\operatorname{tr} A", r"a \tag{1}", r"\fraq{1}{2}", r"\left( a",
+                r"\begin{aligned} a"],
+)
+def test_malformed_mathematics_is_found(formula):
+    assert faults(formula)
+
+
+# ---- chapter 1 -------------------------------------------------------------------------------
+
+
+def numeric_gradient(f, p, h=1e-5):
+    """∂f/∂p by central differences, shaped like p; f(p) is one number."""
+    gradient = np.zeros_like(p)
+    for i in np.ndindex(p.shape):
+        up, down = p.copy(), p.copy()
+        up[i] += h
+        down[i] -= h
+        gradient[i] = (f(up) - f(down)) / (2 * h)
+    return gradient
+
+
+def monomial_moment(powers):
+    """E[Π η_k^a_k] under N(0, I): Π (a_k − 1)!!, 0 where an a_k is odd."""
+    return float(np.prod([0 if a % 2 else special.factorial2(a - 1) if a else 1 for a in powers]))
+
+
+def polynomial(rng, K, degree):
+    """A random polynomial of total degree `degree` in K variables, and its exact expectation."""
+    powers = [a for a in product(range(degree + 1), repeat=K) if sum(a) <= degree]
+    c = rng.standard_normal(len(powers))
+    exact = c @ [monomial_moment(a) for a in powers]
+    return lambda eta: sum(c_a * np.prod(eta**np.array(a), axis=-1) for c_a, a in zip(c, powers)), exact
+
+
+def tanh_model(rng, likelihood):
+    """K = 1, a decoder that bends, and parameters of which none is 0."""
+    model = Model(mlp(1, (4,), likelihood.n_f), likelihood, 1)
+    theta = model.init(rng, get_backend())
+    theta["decoder"][-1]["b"] += rng.standard_normal(likelihood.n_f)
+    return model, theta
+
+
+@pytest.mark.parametrize("likelihood", [Gaussian(3), Bernoulli(3)], ids=["gaussian", "bernoulli"])
+def test_1_3_to_1_9_the_bound_in_its_four_forms_on_a_grid(likelihood):
+    rng = np.random.default_rng(1)
+    model, theta = tanh_model(rng, likelihood)
+    x = (rng.random((5, 3)) < 0.5).astype(float)
+    phi = np.stack([rng.normal(0, 0.7, 5), rng.uniform(-1, 0.2, 5)], axis=1)
+    z, dz = np.linspace(-12, 12, 6001, retstep=True)
+    f, _ = model.decoder.forward(theta["decoder"], z[:, None])
+    log_px_z, _ = likelihood.forward(theta["likelihood"], f[:, None, :], x)                # (grid, N)
+    log_pz = stats.norm.logpdf(z)[:, None]                                                  # (1.1)
+    log_joint = log_px_z + log_pz                                                           # (1.2)
+    log_px = special.logsumexp(log_joint, axis=0) + np.log(dz)
+    log_q = stats.norm.logpdf(z[:, None], phi[:, 0], np.exp(phi[:, 1]))
+
+    def E(g):
+        return np.sum(np.exp(log_q) * g, axis=0) * dz
+
+    Q = -E(log_joint - log_q)                                                               # (1.5)
+    assert (Q > -log_px + 1e-3).all()                                                       # (1.4), strictly
+    np.testing.assert_allclose(Q, -log_px + E(log_q - (log_joint - log_px)), rtol=1e-10)    # (1.6)
+    np.testing.assert_allclose(Q, -E(log_px_z) + E(log_q - log_pz), rtol=1e-10)             # (1.7)
+    eta, weights = noise.gauss_hermite(1, 64)
+    for kl in ("analytic", "sampled"):                                                      # (1.8), (1.9)
+        np.testing.assert_allclose(
+            bound.forward(model, theta, phi, x, eta, weights=weights, kl=kl)[0], Q, rtol=1e-7
+        )
+
+
+def test_1_9_has_no_variance_at_the_exact_posterior():
+    rng = np.random.default_rng(2)
+    W, b, psi, x = linear_case(rng, K=2, D=4)
+    model, theta = linear_model(W, b, psi, FullGaussian(2))
+    phi = infer.closed_form(model, theta, x)
+    exact = stats.multivariate_normal(b, W.T @ W + np.diag(psi)).logpdf(x)
+    for eta in rng.standard_normal((5, 1, len(x), 2)):
+        Q, _ = bound.forward(model, theta, phi, x, eta, kl="sampled")
+        np.testing.assert_allclose(Q, -exact, rtol=1e-10)
+        assert np.abs(bound.forward(model, theta, phi, x, eta)[0] + exact).max() > 0.1      # (1.8) has some
+
+
+@pytest.mark.parametrize("kl", ["analytic", "sampled"])
+def test_1_10_to_1_13_gradients_as_written(kl):
+    rng = np.random.default_rng(3)
+    N, S, D, K = 4, 3, 5, 2
+    x = (rng.random((N, D)) < 0.5).astype(float)
+    W, b = rng.standard_normal((K, D)), rng.standard_normal(D)
+    phi, eta = rng.normal(0, 0.5, (N, 2 * K)), rng.standard_normal((S, N, K))
+    w, dQ = rng.uniform(0.1, 1, (S, N)), rng.standard_normal(N)
+    m, s = phi[:, :K], np.exp(phi[:, K:])
+
+    def Q(phi):
+        m, s = phi[:, :K], np.exp(phi[:, K:])
+        z = m + eta * s                                                                     # (1.10)
+        f = z @ W + b
+        log_p = np.sum(x * f - np.logaddexp(0, f), axis=2)
+        log_q, log_pz = stats.norm.logpdf(z, m, s).sum(axis=2), stats.norm.logpdf(z).sum(axis=2)
+        if kl == "sampled":
+            return np.sum(w * (log_q - log_pz - log_p), axis=0)                             # (1.9)
+        return 0.5 * np.sum(m**2 + s**2 - 1 - 2 * np.log(s), axis=1) - np.sum(w * log_p, axis=0)
+
+    z = m + eta * s
+    dlog_p = -w * dQ                                                                        # (1.11)
+    dz = (dlog_p[:, :, None] * (x - special.expit(z @ W + b))) @ W.T
+    if kl == "analytic":                                                                    # (1.12)
+        dphi = dQ[:, None] * np.concatenate([m, s**2 - 1], axis=1)
+    else:                                                                                   # (1.13)
+        u, wdQ = (z - m) / s, (w * dQ)[:, :, None]
+        dz = dz + wdQ * (z - u / s)
+        dphi = np.concatenate([np.sum(wdQ * u / s, axis=0), np.sum(wdQ * (u**2 - 1), axis=0)], axis=1)
+    dphi = dphi + np.concatenate([dz.sum(axis=0), np.sum(dz * eta, axis=0) * s], axis=1)
+    np.testing.assert_allclose(dphi, numeric_gradient(lambda p: dQ @ Q(p), phi), rtol=1e-7, atol=1e-8)
+
+    model = Model(Linear(K, D), Bernoulli(D), K)
+    theta = {"decoder": {"W": W, "b": b}, "likelihood": {}}
+    value, cache = bound.forward(model, theta, phi, x, eta, weights=w, kl=kl)
+    np.testing.assert_allclose(value, Q(phi), rtol=1e-12)
+    np.testing.assert_allclose(bound.backward(model, theta, cache, dQ)[0], dphi, rtol=1e-12)
+
+
+@pytest.mark.parametrize("K", [1, 2, 4, 5])
+def test_1_14_sigma_points_are_exact_to_degree_three(K):
+    rng = np.random.default_rng(K)
+    eta, w = noise.sigma_points(K)
+    assert eta.shape == (2 * K, 1, K)
+    for _ in range(5):
+        g, exact = polynomial(rng, K, 3)
+        np.testing.assert_allclose(w @ g(eta[:, 0]), exact, atol=1e-12 * 4**K)
+    assert w @ eta[:, 0, 0]**4 == pytest.approx(K)                 # and E[η⁴] = 3: degree 4 is not exact
+
+
+def test_1_15_gauss_hermite_is_exact_to_degree_2r_minus_1_in_each_variable():
+    for R in (1, 2, 4):
+        eta, w = noise.gauss_hermite(2, R)
+        assert eta.shape == (R**2, 1, 2)
+        for a in product(range(2 * R), repeat=2):
+            moment = w @ np.prod(eta[:, 0] ** np.array(a), axis=1)
+            np.testing.assert_allclose(moment, monomial_moment(a), rtol=1e-11, atol=1e-11)
+        assert abs(w @ eta[:, 0, 0] ** (2 * R) - monomial_moment([2 * R])) > 0.5
+
+
+@pytest.mark.parametrize("n_samples, K", [(1, 1), (10, 3), (11, 3), (4, 5)])
+def test_1_16_matched_draws_have_the_moments_of_the_normal(n_samples, K):
+    rng = np.random.default_rng(0)
+    eta, w = noise.matched_draws(rng, n_samples, K)
+    H = max(-(-n_samples // 2), K)
+    assert eta.shape == (2 * H, 1, K) and np.all(w == 1 / (2 * H))
+    np.testing.assert_allclose(eta[:, 0].T @ eta[:, 0] / (2 * H), np.eye(K), atol=1e-10)
+    g, exact = polynomial(rng, K, 3)
+    np.testing.assert_allclose(w @ g(eta[:, 0]), exact, rtol=1e-9, atol=1e-9)
+
+
+def test_1_19_the_autoencoders_loss_and_gradient():
+    rng = np.random.default_rng(4)
+    encoder, decoder, x = mlp(3, (4,), 2), mlp(2, (4,), 3), rng.standard_normal((6, 3))
+    params = {"encoder": encoder.init(rng, get_backend()), "decoder": decoder.init(rng, get_backend())}
+    f = decoder.forward(params["decoder"], encoder.forward(params["encoder"], x)[0])[0]
+    loss, grads = squared_error(encoder, decoder, params, x)
+    assert loss == pytest.approx(np.sum((x - f) ** 2) / (2 * len(x)), rel=1e-13)
+    report = gradcheck.check(lambda p: squared_error(encoder, decoder, p, x)[0], params, grads)
+    assert report.ok, str(report)
+    df = numeric_gradient(lambda f: np.sum((x - f) ** 2) / (2 * len(x)), f)
+    np.testing.assert_allclose(df, (f - x) / len(x), rtol=1e-8, atol=1e-9)
+
+
+# ---- chapter 2 -------------------------------------------------------------------------------
+
+
+def linear_case(rng, K=3, D=6, N=40):
+    """W (K, D), b (D,), psi (D,) and data x (N, D) that this model did not make."""
+    W, b, psi = rng.standard_normal((K, D)), rng.standard_normal(D), rng.uniform(0.3, 2, D)
+    return W, b, psi, 2 * rng.standard_normal((N, D))
+
+
+def linear_model(W, b, psi, family):
+    K, D = W.shape
+    model = Model(Sequential((Linear(K, D),)), Gaussian(D), K, family)
+    return model, {"decoder": [{"W": W, "b": b}], "likelihood": {"log_psi": np.log(psi)}}
+
+
+@pytest.fixture
+def linear():
+    """A linear model, its dense covariance Sigma, its posterior precision M, and data."""
+    W, b, psi, x = linear_case(np.random.default_rng(20))
+    return W, b, psi, x, W.T @ W + np.diag(psi), np.eye(3) + W @ np.diag(1 / psi) @ W.T
+
+
+def test_2_1_the_marginal_is_the_integral():
+    W, b, psi, x = linear_case(np.random.default_rng(21), K=2, D=3, N=5)
+    W = 0.5 * W
+    z, w = noise.gauss_hermite(2, 80)
+    p = [[w_s * stats.multivariate_normal(z_s @ W + b, np.diag(psi)).pdf(x_n) for x_n in x[:2]]
+         for z_s, w_s in zip(z[:, 0], w) if w_s > 1e-20]
+    exact = stats.multivariate_normal(b, W.T @ W + np.diag(psi)).pdf(x[:2])
+    np.testing.assert_allclose(np.sum(p, axis=0), exact, rtol=1e-9)
+
+
+def test_2_2_2_3_the_posterior_is_the_conditional_of_the_joint_gaussian(linear):
+    W, b, psi, x, Sigma, M = linear
+    gain = W @ np.linalg.inv(Sigma)                                # Cov(z, x) Cov(x)⁻¹
+    mean, precision = linear_gaussian.posterior(W, b, psi, x)
+    as_written = (x - b) @ np.diag(1 / psi) @ W.T @ np.linalg.inv(M)
+    np.testing.assert_allclose(as_written, (x - b) @ gain.T, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(mean, as_written, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(np.linalg.inv(M), np.eye(3) - gain @ W.T, rtol=1e-10, atol=1e-13)
+    np.testing.assert_allclose(precision, M, rtol=1e-13)
+
+
+def test_2_4_2_5_2_6_determinant_quadratic_form_and_density_against_dense_algebra(linear):
+    W, b, psi, x, Sigma, M = linear
+    log_det = np.sum(np.log(psi)) + np.linalg.slogdet(M)[1]
+    assert log_det == pytest.approx(np.linalg.slogdet(Sigma)[1], rel=1e-12)
+    r = x - b
+    mean, _ = linear_gaussian.posterior(W, b, psi, x)
+    dense = np.sum(r @ np.linalg.inv(Sigma) * r, axis=1)
+    quadratic = np.sum(r**2 / psi, axis=1) - np.sum(mean @ M * mean, axis=1)
+    np.testing.assert_allclose(quadratic, dense, rtol=1e-11)
+    exact = -stats.multivariate_normal(b, Sigma).logpdf(x)
+    np.testing.assert_allclose(0.5 * (6 * np.log(2 * np.pi) + log_det + quadratic), exact, rtol=1e-12)
+    np.testing.assert_allclose(linear_gaussian.nlml(W, b, psi, x), exact, rtol=1e-12)
+
+
+def test_2_7_2_8_moments_of_the_data_against_every_data_case(linear):
+    W, _, psi, x, Sigma, M = linear
+    b = x.mean(axis=0)
+    S = (x - b).T @ (x - b) / len(x)
+    stats_, mean_nlml = linear_gaussian.e_step_moments(W, psi, S)
+    each = -stats.multivariate_normal(b, Sigma).logpdf(x)
+    assert mean_nlml == pytest.approx(each.mean(), rel=1e-12)
+    beta = np.linalg.inv(M) @ W @ np.diag(1 / psi)
+    trace = np.sum(np.diag(S) / psi) - np.trace(W @ np.diag(1 / psi) @ S @ beta.T)
+    assert trace == pytest.approx(np.trace(np.linalg.inv(Sigma) @ S), rel=1e-12)
+    z = (x - b) @ np.linalg.inv(Sigma) @ W.T
+    cov = np.eye(3) - W @ np.linalg.inv(Sigma) @ W.T
+    xz = sum(np.outer(x_n - b, z_n) for x_n, z_n in zip(x, z)) / len(x)
+    zz = sum(cov + np.outer(z_n, z_n) for z_n in z) / len(x)
+    for ours, written, brute in ((stats_.xz, S @ beta.T, xz),
+                                 (stats_.zz, np.linalg.inv(M) + beta @ S @ beta.T, zz)):
+        np.testing.assert_allclose(written, brute, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(ours, brute, rtol=1e-10, atol=1e-12)
+
+
+def pseudo_data(family, phi, x):
+    """Rows (z, x) whose plain averages are the expectations over data and q: sigma points of every q_n."""
+    eta, _ = noise.sigma_points(family.n_latent)
+    z, _ = family.sample(phi, eta)                                 # (2K, N, K)
+    return z.reshape(-1, family.n_latent), np.tile(x, (len(eta), 1))
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_2_9_2_11_2_12_the_m_step_against_a_regression_on_pseudo_data(name, linear):
+    x, rng = linear[3] + 1.0, np.random.default_rng(22)
+    family = POSTERIORS[name](3)
+    phi = np.concatenate([x[:, :3] / 2, rng.normal(0, 0.4, (len(x), family.n_phi - 3))], axis=1)
+    z, x_rows = pseudo_data(family, phi, x)
+    s = linear_gaussian.statistics(family, phi, x)
+    for ours, brute in ((s.z, z.mean(axis=0)), (s.zz, z.T @ z / len(z)), (s.xz, x_rows.T @ z / len(z)),
+                        (s.x, x_rows.mean(axis=0)), (s.xx, np.mean(x_rows**2, axis=0))):
+        np.testing.assert_allclose(ours, brute, rtol=1e-11, atol=1e-12)
+    design = np.concatenate([z, np.ones((len(z), 1))], axis=1)
+    G, _, _, _ = np.linalg.lstsq(design, x_rows, rcond=None)
+    residual = np.mean((x_rows - design @ G) ** 2, axis=0)
+    W, b, mean_square = linear_gaussian.m_step(s)
+    np.testing.assert_allclose(np.concatenate([W, b[None]]), G, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(mean_square, residual, rtol=1e-9)
+    A, B = design.T @ design / len(z), x_rows.T @ design / len(z)
+    np.testing.assert_allclose(np.linalg.inv(A) @ B.T, G, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(np.mean(x_rows**2, axis=0) - np.sum(G * B.T, axis=0), residual, rtol=1e-9)
+
+
+def kl_between(q, p, order=6):
+    """KL(q ‖ p) of two frozen scipy Gaussians, by quadrature."""
+    eta, w = noise.gauss_hermite(len(q.mean), order)
+    z = q.mean + eta[:, 0] @ np.linalg.cholesky(q.cov).T
+    return w @ (q.logpdf(z) - p.logpdf(z))
+
+
+def test_2_10_the_closest_diagonal_gaussian_and_its_gap(linear):
+    W, b, psi, x, _, M = linear
+    rng = np.random.default_rng(23)
+    mean = rng.standard_normal(3)
+    p = stats.multivariate_normal(mean, np.linalg.inv(M))
+    A, m = rng.standard_normal((3, 3)), rng.standard_normal(3)
+    C = A @ A.T + np.eye(3)
+    written = np.trace(M @ C) - 3 - np.log(np.linalg.det(M) * np.linalg.det(C)) + (m - mean) @ M @ (m - mean)
+    assert written / 2 == pytest.approx(kl_between(stats.multivariate_normal(m, C), p), rel=1e-10)
+
+    def kl(v):
+        return kl_between(stats.multivariate_normal(v[:3], np.diag(np.exp(2 * v[3:]))), p, order=2)
+
+    best = optimize.minimize(kl, np.zeros(6), method="BFGS", options={"gtol": 1e-6})
+    np.testing.assert_allclose(best.x[:3], mean, atol=1e-5)
+    np.testing.assert_allclose(np.exp(2 * best.x[3:]), 1 / np.diag(M), rtol=1e-5)
+    gap = 0.5 * (np.sum(np.log(np.diag(M))) - np.linalg.slogdet(M)[1])
+    assert gap > 0.1 and best.fun == pytest.approx(gap, rel=1e-8)
+    assert linear_gaussian.mean_field_gap(W, psi) == pytest.approx(gap, rel=1e-12)
+
+    exact = -stats.multivariate_normal(b, W.T @ W + np.diag(psi)).logpdf(x)
+    for family, missed in ((DiagonalGaussian(3), gap), (FullGaussian(3), 0)):
+        model, theta = linear_model(W, b, psi, family)
+        phi = infer.closed_form(model, theta, x)
+        Q = linear_gaussian.bound(W, b, psi, phi, family, x)
+        np.testing.assert_allclose(Q - exact, missed, atol=1e-10)  # the same for every x
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_2_13_the_bound_against_quadrature(name, linear):
+    W, b, psi, x, _, _ = linear
+    family = POSTERIORS[name](3)
+    phi = np.random.default_rng(24).normal(0, 0.6, (len(x), family.n_phi))
+    eta, w = noise.gauss_hermite(3, 4)
+    m, C = family.mean(phi), family.covariance(phi)
+    Q = []
+    for m_n, C_n, x_n in zip(m, C, x):
+        z = m_n + eta[:, 0] @ np.linalg.cholesky(C_n).T
+        log_p = [stats.norm.logpdf(x_n, z_s @ W + b, np.sqrt(psi)).sum() for z_s in z]
+        prior = stats.multivariate_normal(np.zeros(3), np.eye(3))
+        Q.append(kl_between(stats.multivariate_normal(m_n, C_n), prior, order=4) - w @ log_p)
+    np.testing.assert_allclose(linear_gaussian.bound(W, b, psi, phi, family, x), Q, rtol=1e-10)
+    r = x - b - m @ W
+    written = [np.trace(C_n @ W @ np.diag(1 / psi) @ W.T) for C_n in C] + np.sum(r**2 / psi, axis=1)
+    written = family.kl(phi)[0] + 0.5 * (6 * np.log(2 * np.pi) + np.sum(np.log(psi)) + written)
+    np.testing.assert_allclose(written, Q, rtol=1e-10)
+
+
+def test_2_14_the_canonical_rotation_changes_nothing_that_data_can_see(linear):
+    W, _, psi, _, _, _ = linear
+    canonical = linear_gaussian.canonical(W, psi)
+    np.testing.assert_allclose(canonical.T @ canonical, W.T @ W, rtol=1e-10, atol=1e-12)
+    L = canonical @ np.diag(1 / psi) @ canonical.T
+    np.testing.assert_allclose(L, np.diag(np.diag(L)), atol=1e-10)
+    eigenvalues = np.linalg.eigvalsh(W @ np.diag(1 / psi) @ W.T)[::-1]
+    np.testing.assert_allclose(np.diag(L), eigenvalues, rtol=1e-10)
+    largest = np.argmax(np.abs(canonical), axis=1)
+    assert (canonical[np.arange(3), largest] > 0).all()
+    assert linear_gaussian.mean_field_gap(canonical, psi) == pytest.approx(0, abs=1e-12)
+    assert linear_gaussian.mean_field_gap(W, psi) > 0.1
+
+
+def start(S, K, likelihood, noise_):
+    return linear_gaussian.start(S, K, likelihood, noise_, likelihood.lower_bounds(np.diag(S), 1e-6))
+
+
+def test_2_15_the_start_of_em():
+    rng = np.random.default_rng(25)
+    D, K = 8, 2
+    loadings = rng.uniform(0.6, 0.85, (K, D)) * (np.arange(D) % K == np.arange(K)[:, None])
+    scale = rng.uniform(0.1, 10, D)
+    R = loadings.T @ loadings
+    R += np.diag(1 - np.diag(R))
+    S, noise_ = R * np.outer(scale, scale), rng.standard_normal((D, K))
+    W, psi = start(S, K, Gaussian(D), noise_)
+
+    assert f"T = {linear_gaussian.POWER_ITERATIONS} power iterations" in dict(ENTRIES)["2.15"]
+    directions = W / scale                                         # rows, still at right angles
+    gram = directions @ directions.T
+    np.testing.assert_allclose(gram, np.diag(np.diag(gram)), atol=1e-12)
+    V, _ = np.linalg.qr(np.linalg.matrix_power(R, linear_gaussian.POWER_ITERATIONS) @ noise_)
+    unit = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    np.testing.assert_allclose(unit.T @ unit, V @ V.T, atol=1e-9)  # the same subspace
+    explained = np.sum(unit @ R * unit, axis=1)
+    excess = explained - (D - explained.sum()) / (D - K)
+    assert (excess > 0.1).all() and (psi / np.diag(S) > 0.1).all()  # nothing is cut off here, so:
+    np.testing.assert_allclose(np.diag(gram), excess, rtol=1e-10)
+    np.testing.assert_allclose(np.diag(W.T @ W) + psi, np.diag(S), rtol=1e-12)
+
+    W, psi = start(np.eye(D), K, Gaussian(D), noise_)  # no factor at all: all is cut off
+    np.testing.assert_allclose(np.sum(W**2, axis=1), 0.1, rtol=1e-10)
+    one = start(np.ones((3, 3)) + 1e-9 * np.eye(3), 1, Gaussian(3), noise_[:3, :1])
+    np.testing.assert_allclose(one[1], 0.1, rtol=1e-6)             # one factor that explains all
+
+
+@pytest.mark.parametrize("mode", ["isotropic", 0.6])
+def test_2_16_the_maximum_in_closed_form(mode):
+    rng = np.random.default_rng(26)
+    D, K = 5, 3
+    vectors, _ = np.linalg.qr(rng.standard_normal((D, D)))
+    S = vectors @ np.diag([4, 1.5, 0.5, 0.3, 0.1]) @ vectors.T
+    values, vectors = np.linalg.eigh(S)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    sigma2 = values[K:].mean() if mode == "isotropic" else mode
+    assert mode == "isotropic" or values[K - 1] < mode             # the fixed variance cuts one factor off
+    W, psi = start(S, K, Gaussian(D, mode), None)
+    written = np.sqrt(np.maximum(values[:K] - sigma2, 0))[:, None] * vectors[:, :K].T
+    np.testing.assert_allclose(psi, sigma2, rtol=1e-12)
+    np.testing.assert_allclose(W.T @ W, written.T @ written, rtol=1e-9, atol=1e-10)
+
+    def dense(W, sigma2):
+        Sigma = W.T @ W + sigma2 * np.eye(D)
+        trace = np.trace(np.linalg.solve(Sigma, S))
+        return 0.5 * (D * np.log(2 * np.pi) + np.linalg.slogdet(Sigma)[1] + trace)
+
+    gamma = np.where(np.arange(D) < K, np.maximum(values, sigma2), sigma2)
+    at_maximum = 0.5 * (D * np.log(2 * np.pi) + np.sum(np.log(gamma) + values / gamma))
+    assert dense(W, psi[0]) == pytest.approx(at_maximum, rel=1e-11)
+    assert linear_gaussian.e_step_moments(W, psi, S)[1] == pytest.approx(at_maximum, rel=1e-11)
+
+    def objective(v):
+        return dense(v[1:].reshape(K, D), np.exp(v[0]) if mode == "isotropic" else mode)
+
+    singular = S - values[4] * np.outer(vectors[:, 4], vectors[:, 4])  # four factors explain all of it
+    floor = 1e-6 * np.diag(singular).mean() if mode == "isotropic" else mode
+    np.testing.assert_allclose(start(singular, 4, Gaussian(D, mode), None)[1], floor, rtol=1e-12)
+
+    searched = optimize.minimize(objective, rng.standard_normal(1 + K * D), options={"gtol": 1e-5})
+    assert searched.fun == pytest.approx(at_maximum, abs=1e-8)
+
+
+# ---- chapter 3 -------------------------------------------------------------------------------
+
+
+def family_case(name, K=3, N=4, S=5):
+    """A family, φ (N, n_phi), and per data case the mean, the Cholesky factor and a scipy Gaussian."""
+    rng = np.random.default_rng(30)
+    q = POSTERIORS[name](K)
+    phi = rng.normal(0, 0.6, (N, q.n_phi))
+    m, L = phi[:, :K], np.zeros((N, K, K))
+    if name == "diagonal":
+        L[:, range(K), range(K)] = np.exp(phi[:, K:])
+    else:
+        rows, columns = np.tril_indices(K)                         # row by row, as stored
+        L[:, rows, columns] = phi[:, K:]
+        L[:, range(K), range(K)] = np.exp(L[:, range(K), range(K)])
+    gaussians = [stats.multivariate_normal(m_n, L_n @ L_n.T) for m_n, L_n in zip(m, L)]
+    return q, phi, m, L, gaussians, rng.standard_normal((S, N, K)), rng.standard_normal((S, N))
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_3_sample_kl_and_density_against_scipy(name):
+    q, phi, m, L, gaussians, eta, _ = family_case(name)
+    K = 3
+    z, _ = q.sample(phi, eta)                                      # (3.1), (3.13)
+    np.testing.assert_allclose(z, m + np.einsum("snl,nkl->snk", eta, L), rtol=1e-12)
+    log_q, _ = q.log_prob(phi, z)                                  # (3.7), (3.19)
+    exact = np.stack([g.logpdf(z[:, n]) for n, g in enumerate(gaussians)], axis=1)
+    np.testing.assert_allclose(log_q, exact, rtol=1e-11)
+    prior = stats.multivariate_normal(np.zeros(K), np.eye(K))
+    kl = [kl_between(g, prior) for g in gaussians]
+    diagonal = np.einsum("nkk->nk", L)
+    written = 0.5 * (np.sum(L**2, axis=(1, 2)) + np.sum(m**2, axis=1) - K) - np.log(diagonal).sum(axis=1)
+    np.testing.assert_allclose(written, kl, rtol=1e-10)            # (3.16), and (3.4) where L is diagonal
+    np.testing.assert_allclose(q.kl(phi)[0], kl, rtol=1e-10)
+
+
+def pack(name, dm, dL, L):
+    """∂/∂φ from ∂/∂m and ∂/∂L, (3.12); for the diagonal family likewise ∂/∂log s_k = s_k ∂/∂L_kk."""
+    K = dm.shape[1]
+    diagonal = np.arange(K), np.arange(K)
+    dL = dL.copy()
+    dL[:, *diagonal] *= L[:, *diagonal]
+    rows, columns = diagonal if name == "diagonal" else np.tril_indices(K)
+    return np.concatenate([dm, dL[:, rows, columns]], axis=1)
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_3_gradients_as_written(name):
+    q, phi, m, L, gaussians, eta, c = family_case(name)
+    z, cache = q.sample(phi, eta)
+    inverse = np.stack([np.diag(1 / np.diag(L_n)) for L_n in L])
+
+    dz = np.random.default_rng(31).standard_normal(z.shape)        # (3.2), (3.3), (3.14), (3.15)
+    written = pack(name, dz.sum(axis=0), np.einsum("snk,snl->nkl", dz, eta), L)
+    numeric = numeric_gradient(lambda p: np.sum(dz * q.sample(p, eta)[0]), phi)
+    np.testing.assert_allclose(written, numeric, rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(q.sample_backward(cache, dz), written, rtol=1e-11)
+
+    dkl = c[0]                                                     # (3.5), (3.6), (3.17), (3.18)
+    written = pack(name, dkl[:, None] * m, dkl[:, None, None] * (L - inverse), L)
+    numeric = numeric_gradient(lambda p: dkl @ q.kl(p)[0], phi)
+    np.testing.assert_allclose(written, numeric, rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(q.kl_backward(q.kl(phi)[1], dkl), written, rtol=1e-11, atol=1e-14)
+
+    u = np.stack([(z[:, n] - m[n]) @ np.linalg.inv(L[n]).T for n in range(len(m))], axis=1)
+    dz = -c[:, :, None] * np.stack([u[:, n] @ np.linalg.inv(L[n]) for n in range(len(m))], axis=1)
+    by_z = numeric_gradient(
+        lambda v: sum(c[:, n] @ g.logpdf(v[:, n]) for n, g in enumerate(gaussians)), z
+    )
+    np.testing.assert_allclose(dz, by_z, rtol=1e-7, atol=1e-8)     # (3.8), (3.20)
+    dL = -np.einsum("snk,snl->nkl", dz, u) - c.sum(axis=0)[:, None, None] * inverse
+    written = pack(name, -dz.sum(axis=0), dL, L)                   # (3.9), (3.10), (3.21), (3.22)
+    numeric = numeric_gradient(lambda p: np.sum(c * q.log_prob(p, z)[0]), phi)
+    np.testing.assert_allclose(written, numeric, rtol=1e-6, atol=1e-7)
+    dphi, dz_code = q.log_prob_backward(q.log_prob(phi, z)[1], c)
+    np.testing.assert_allclose(dphi, written, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(dz_code, dz, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_3_11_3_23_the_fisher_information_by_quadrature_of_score_outer_products(name):
+    q, phi, _, L, _, _, _ = family_case(name)
+    eta, w = noise.gauss_hermite(3, 4)
+    F_inverse = []
+    for phi_n in phi:
+        z, _ = q.sample(phi_n[None], eta)
+        h = 1e-5 * np.eye(q.n_phi)
+        score = np.stack([
+            (q.log_prob((phi_n + step)[None], z)[0] - q.log_prob((phi_n - step)[None], z)[0])[:, 0] / 2e-5
+            for step in h
+        ], axis=1)                                                 # (nodes, n_phi), by differences
+        F_inverse.append(np.linalg.inv(score.T @ (w[:, None] * score)))
+    exact = np.einsum("npp->np", np.stack(F_inverse))
+    ours = q.natural_scale(phi)
+    if name == "diagonal":
+        s = np.exp(phi[:, 3:])
+        np.testing.assert_allclose(ours, np.concatenate([s**2, np.full_like(s, 0.5)], axis=1), rtol=1e-12)
+        np.testing.assert_allclose(F_inverse, [np.diag(scale) for scale in ours], atol=1e-7)
+        return
+    rows, columns = np.tril_indices(3)
+    C = L @ np.swapaxes(L, 1, 2)
+    for n in range(len(phi)):
+        np.testing.assert_allclose(ours[n, :3], np.diag(C[n]), rtol=1e-12)
+        np.testing.assert_allclose(exact[n, :3], np.diag(C[n]), rtol=1e-6)
+        for place, (i, j) in enumerate(zip(rows, columns), start=3):
+            if i == j:
+                assert ours[n, place] == 0.5 and exact[n, place] == pytest.approx(0.5, rel=1e-6)
+            else:
+                smaller = 0.5 * L[n, i, j] ** 2 + np.sum(L[n, i, j + 1 : i + 1] ** 2)
+                assert exact[n, place] == pytest.approx(smaller, rel=1e-6)
+                assert ours[n, place] == pytest.approx(C[n, i, i], rel=1e-12) and ours[n, place] >= smaller
+
+
+# ---- chapters 4 and 5 ------------------------------------------------------------------------
+
+
+def test_4_9_4_11_the_safe_forms_are_the_functions():
+    x = np.concatenate([np.linspace(-40, 40, 81), [-800.0, 800.0]])[:, None]
+    np.testing.assert_allclose(Sigmoid().forward({}, x)[0], special.expit(x), rtol=1e-12, atol=1e-16)
+    np.testing.assert_allclose(Softplus().forward({}, x)[0], np.logaddexp(0, x), rtol=1e-14)
+
+
+def test_4_17_to_4_20_the_decoders_that_made_data():
+    rng = np.random.default_rng(40)
+    z, df = rng.standard_normal((6, 1)), rng.standard_normal((6, 2))
+    spiral = datasets.Spiral(0.4, 2.0)
+    f, cache = spiral.forward({}, z)
+    np.testing.assert_allclose(f[:, 0] + 1j * f[:, 1], np.exp((0.4 + 2j) * z[:, 0]), rtol=1e-13)
+    written = (0.4 * f[:, 0] - 2 * f[:, 1]) * df[:, 0] + (0.4 * f[:, 1] + 2 * f[:, 0]) * df[:, 1]
+    numeric = numeric_gradient(lambda v: np.sum(df * spiral.forward({}, v)[0]), z)
+    np.testing.assert_allclose(written[:, None], numeric, rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(spiral.backward({}, cache, df)[0], written[:, None], rtol=1e-13)
+
+    sheet, r = datasets.BentSheet(1.3), 1.3
+    z, df = rng.standard_normal((6, 2)), rng.standard_normal((6, 3))
+    f, cache = sheet.forward({}, z)
+    np.testing.assert_allclose(f[:, 0] ** 2 + (f[:, 2] - r) ** 2, r**2, rtol=1e-13)       # on the cylinder
+    written = np.stack([np.cos(z[:, 0] / r) * df[:, 0] + np.sin(z[:, 0] / r) * df[:, 2], df[:, 1]], axis=1)
+    numeric = numeric_gradient(lambda v: np.sum(df * sheet.forward({}, v)[0]), z)
+    np.testing.assert_allclose(written, numeric, rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(sheet.backward({}, cache, df)[0], written, rtol=1e-13)
+
+
+def test_5_1_5_7_log_likelihoods_are_scipys():
+    rng = np.random.default_rng(50)
+    f, psi = rng.standard_normal((3, 4, 5)), rng.uniform(0.3, 2, 5)
+    x = rng.standard_normal((4, 5))
+    ours, _ = Gaussian(5).forward({"log_psi": np.log(psi)}, f, x)
+    np.testing.assert_allclose(ours, stats.norm.logpdf(x, f, np.sqrt(psi)).sum(axis=2), rtol=1e-12)
+    x = (rng.random((4, 5)) < 0.5).astype(float)
+    ours, _ = Bernoulli(5).forward({}, f, x)
+    np.testing.assert_allclose(ours, stats.bernoulli.logpmf(x, special.expit(f)).sum(axis=2), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "likelihood", [Gaussian(5), Gaussian(5, "isotropic"), Gaussian(5, 0.3), Bernoulli(5)], ids=str
+)
+def test_5_11_5_12_all_pairs_are_the_log_likelihood_pair_by_pair(likelihood):
+    rng = np.random.default_rng(52)
+    f, x = 30 + rng.standard_normal((7, 5)), (rng.random((4, 5)) < 0.5).astype(float)
+    if isinstance(likelihood, Gaussian):
+        x = x + 30
+    params = tree.map(lambda leaf: leaf - 0.7, likelihood.init(rng, get_backend()))
+    pairs, _ = likelihood.forward(params, f[:, None, :], x)
+    np.testing.assert_allclose(likelihood.cross(params, f, x), pairs, rtol=1e-11)
+
+
+def test_5_6_the_m_step_of_psi_is_the_constrained_minimum():
+    v, floor = np.array([0.5, 2.0, 0.1]), np.array([0.2, 0.3, 0.4])
+
+    def least(v, floor):
+        return optimize.minimize_scalar(
+            lambda t: np.sum(v / np.exp(t) + t), bounds=(np.log(floor), 5), options={"xatol": 1e-10}
+        ).x
+
+    for mode, cost, low in (("diagonal", v, floor), ("isotropic", v[:, None].T, floor.mean(keepdims=True))):
+        expected = [least(c, b) for c, b in zip(cost.T if mode == "diagonal" else cost, low)]
+        ours = Gaussian(3, mode).m_step(v, {"log_psi": np.log(low)})["log_psi"]
+        np.testing.assert_allclose(ours, expected, atol=1e-6)
+    rng = np.random.default_rng(51)
+    W, b, psi, x = linear_case(rng)
+    model, theta = linear_model(W, b, psi, FullGaussian(3))
+    phi = rng.normal(0, 0.5, (len(x), model.posterior.n_phi))
+    z, rows = pseudo_data(model.posterior, phi, x)
+    ours = infer.expected_square(model, theta, phi, x, *noise.gauss_hermite(3, 3))
+    np.testing.assert_allclose(ours, np.mean((rows - z @ W - b) ** 2, axis=0), rtol=1e-11)
+
+
+def test_5_10_bits_of_a_density_that_is_flat_over_each_count_are_exact():
+    probability = np.array([0.5, 0.25, 0.125, 0.125])              # P(X) of 4 grey levels, D = 1
+    nats = -np.log(4 * probability)                                # x = (X + u)/4 has density 4 P(X)
+    np.testing.assert_allclose(datasets.bits_per_dimension(nats, 1, 4), [1, 2, 3, 3], rtol=1e-13)
+    x = np.linspace(0, 1, 4001)[:-1] + 1 / 8000                    # and where it is not flat, a bound
+    bits = datasets.bits_per_dimension(-stats.beta(2, 3).logpdf(x), 1, 4).reshape(4, 1000).mean(axis=1)
+    exact = -np.log2(np.diff(stats.beta(2, 3).cdf(np.linspace(0, 1, 5))))
+    assert (bits > exact + 1e-3).all()
+
+
+# ---- chapter 6 -------------------------------------------------------------------------------
+
+
+def test_6_1_6_2_steps_of_the_optimisers():
+    g = np.random.default_rng(60).standard_normal((7, 3))
+    flat, sgd = np.zeros(3), SGD(0.1, 0.8)
+    state = sgd.init(flat)
+    for g_t in g:
+        sgd.step(flat, g_t, state)
+    # unrolled: the gradient of step i has been added with weights 1, μ, μ², … ever since
+    unrolled = sum(-0.1 * g[i] * (1 - 0.8 ** (7 - i)) / (1 - 0.8) for i in range(7))
+    np.testing.assert_allclose(flat, unrolled, rtol=1e-12)
+
+    flat, adam = np.zeros(3), Adam(0.1, epsilon=0.5)
+    state = adam.init(flat)
+    for t in range(1, 8):
+        adam.step(flat, g[0], state)                               # a constant gradient has no bias left
+        np.testing.assert_allclose(flat, -0.1 * t * g[0] / (np.abs(g[0]) + 0.5), rtol=1e-12)
+    weights = 0.9 ** np.arange(6, -1, -1)
+    flat, state = np.zeros(3), adam.init(np.zeros(3))
+    for g_t in g:
+        before = flat.copy()
+        adam.step(flat, g_t, state)
+    squares = 0.999 ** np.arange(6, -1, -1)
+    m_hat, v_hat = weights @ g / weights.sum(), squares @ g**2 / squares.sum()  # weighted means
+    np.testing.assert_allclose(flat - before, -0.1 * m_hat / (np.sqrt(v_hat) + 0.5), rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_6_3_an_e_step_ends_at_the_closed_form(name):
+    W, b, psi, x = linear_case(np.random.default_rng(61), K=2, D=4, N=15)
+    model, theta = linear_model(W, b, psi, POSTERIORS[name](2))
+    eta, weights = noise.sigma_points(2)
+    e = infer.e_step(model, theta, infer.prior_phi(model, x), x, eta, weights, tol=1e-8)
+    assert e.gradient_norm.max() < 1e-8
+    np.testing.assert_allclose(e.phi, infer.closed_form(model, theta, x), atol=1e-7)
+
+
+def test_6_4_the_bfgs_update_maps_the_change_of_gradient_to_the_step():
+    rng = np.random.default_rng(62)
+    A = rng.standard_normal((5, 4, 4))
+    H, s, y = A @ np.swapaxes(A, 1, 2) + np.eye(4), rng.standard_normal((5, 4)), rng.standard_normal((5, 4))
+    y[1:] *= np.sign(np.sum(s * y, axis=1))[1:, None]
+    y[0] *= -np.sign(s[0] @ y[0])                                  # the first row has sᵀy < 0
+    new = infer._bfgs_update(H, s, y)
+    np.testing.assert_array_equal(new[0], H[0])
+    for H_n, s_n, y_n, new_n in list(zip(H, s, y, new))[1:]:
+        left = np.eye(4) - np.outer(s_n, y_n) / (s_n @ y_n)
+        written = left @ H_n @ left.T + np.outer(s_n, s_n) / (s_n @ y_n)
+        np.testing.assert_allclose(new_n, written, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(y_n @ new_n, s_n, rtol=1e-8, atol=1e-9)
+        assert np.linalg.eigvalsh(new_n)[0] > 0
+
+
+@pytest.mark.parametrize("mode", ["diagonal", "isotropic", 0.7])
+def test_6_5_folding_units_changes_q_by_the_log_volume(mode):
+    rng = np.random.default_rng(63)
+    x = rng.standard_normal((20, 3)) * [0.01, 1, 50] + [5, -2, 100]
+    likelihood = Gaussian(3, mode)
+    units = StandardUnits(likelihood, x)
+    assert mode != "diagonal" or np.allclose(units.to_standard(x).std(axis=0), 1)
+    decoder, encoder = mlp(2, (4,), 3), mlp(3, (4,), 4)
+    model = Model(decoder, likelihood, 2)
+    standard = Model(decoder, likelihood.rescaled(float(units.scale[0])), 2)
+    theta, v = (                                                   # no parameter is 0
+        tree.map(lambda leaf: leaf + rng.normal(0, 0.3, leaf.shape), part.init(rng, get_backend()))
+        for part in (standard, encoder)
+    )
+    eta = rng.standard_normal((3, 20, 2))
+    phi, _ = encoder.forward(v, units.to_standard(x))
+    phi_x, _ = encoder.forward(units.fold_encoder(encoder, v), x)
+    np.testing.assert_allclose(phi_x, phi, rtol=1e-9, atol=1e-10)
+    Q, _ = bound.forward(standard, theta, phi, units.to_standard(x), eta)
+    Q_x, _ = bound.forward(model, fold_theta(model, theta, units), phi_x, x, eta)
+    np.testing.assert_allclose(Q_x, Q + np.sum(np.log(units.scale)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("r", [0.1, 0.9, 0.999])
+def test_6_6_the_rest_of_a_geometric_path_is_exact(r):
+    path = list(7 + 2 * r ** np.arange(6))
+    assert remaining(path) == pytest.approx(path[-1] - 7, rel=1e-8)
+    assert remaining(path[:2]) == np.inf and remaining([3.0, 2.5, 1.0]) == np.inf
+    assert remaining([3.0, 2.0, 2.0]) == 0
+    eps = np.finfo(float).eps
+    assert remaining([1 + 2 * eps, 1 + eps, 1.0]) == 0              # equal steps, but lost in rounding
+
+
+# ---- chapters 7 and 8 ------------------------------------------------------------------------
+
+
+def test_7_1_7_2_importance_sampling_against_the_exact_value_and_repeated_runs():
+    W, b, psi, x = linear_case(np.random.default_rng(70), K=2, D=4, N=6)
+    model, theta = linear_model(0.7 * W, b, psi, DiagonalGaussian(2))
+    phi, exact = infer.closed_form(model, theta, x), nlml.exact(model, theta, x).values
+    runs = [
+        nlml.importance(model, theta, phi, x, np.random.default_rng(seed), n_samples=200)
+        for seed in range(300)
+    ]
+    p_hat = np.exp(-np.stack([run.values for run in runs]) + exact)                       # relative
+    assert np.all(np.abs(p_hat.mean(axis=0) - 1) < 4.5 * p_hat.std(axis=0) / np.sqrt(300))  # unbiased
+    spread = np.std([run.values for run in runs], axis=0, ddof=1)
+    stated = np.sqrt(np.mean([run.standard_error**2 for run in runs], axis=0))
+    assert (spread > 0.02).all()
+    np.testing.assert_allclose(stated, spread, rtol=0.25)          # 300 runs know it to 4 % (one sd)
+
+    eta = np.random.default_rng(5).standard_normal((300, 1, 2))    # as written; the code works in chunks
+    omega = np.exp(nlml.log_weight(model, theta, phi, x, eta))
+    assert (np.argmax(omega, axis=0) > 100).any()                  # of which a late one has the largest
+    run = nlml.importance(model, theta, phi, x, np.random.default_rng(5), n_samples=300)
+    np.testing.assert_allclose(run.values, -np.log(omega.mean(axis=0)), rtol=1e-11)
+    se = np.sqrt(np.sum((omega - omega.mean(axis=0)) ** 2, axis=0) / (300 * 299)) / omega.mean(axis=0)
+    np.testing.assert_allclose(run.standard_error, se, rtol=1e-9)
+
+
+def test_7_3_to_7_5_a_lattice_against_the_exact_value():
+    W, b, psi, x = linear_case(np.random.default_rng(71), K=2, D=4, N=3)
+    model, theta = linear_model(0.5 * W, b, psi, FullGaussian(2))
+    exact = nlml.exact(model, theta, x).values
+    phi = infer.closed_form(model, theta, x)
+    m, L = model.posterior.unpack(phi + [0.3, -0.2, 0.2, 0.1, -0.1])  # close to the posterior, not on it
+
+    shared = np.zeros((3, 2)), np.stack([np.eye(2)] * 3)
+
+    def a(h, B, m_and_L=shared):
+        m, L = m_and_L
+        side = h * np.arange(-round(B / h), round(B / h) + 1)
+        u = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+        z = m + np.einsum("gl,nkl->gnk", u, L)
+        log_p = stats.norm.logpdf(x, z @ (0.5 * W) + b, np.sqrt(psi)).sum(axis=2)
+        log_p += stats.norm.logpdf(z).sum(axis=2)
+        log_det = np.log(np.einsum("nkk->nk", L)).sum(axis=1)
+        return special.logsumexp(log_p, axis=0) + 2 * np.log(h) + log_det
+
+    np.testing.assert_allclose(-a(0.2, 8), exact, rtol=1e-10)                               # (7.3)
+    np.testing.assert_allclose(-a(0.25, 8, (m, L)), exact, rtol=1e-10)                      # (7.5)
+    for h, B in ((1.2, 8), (0.2, 1.5)):                            # too wide a mesh, too small a box
+        certificate = np.maximum(np.abs(a(h / 2, B) - a(h, B)), a(h / 2, 1.5 * B) - a(h / 2, B))  # (7.4)
+        assert (np.abs(-a(h / 2, 1.5 * B) - exact) < certificate).all() and (certificate > 1e-4).any()
+
+
+def test_8_1_the_numeric_gradient_of_a_cube_is_off_by_the_square_of_the_step():
+    for p, h_i in ((0.5, 1e-2), (3.0, 3e-2)):                      # h max(1, |p|)
+        report = gradcheck.check(
+            lambda v: float(v["p"][0] ** 3), {"p": np.array([p])}, {"p": np.array([3 * p**2])}, h=1e-2
+        )
+        assert report.rows[0].numeric == pytest.approx(3 * p**2 + h_i**2, rel=1e-11)
+
+
+def test_8_2_the_relative_error_as_written():
+    a, n = np.array([1.0, -2.0, 1e-5, 0.0]), np.array([1.1, -2.0, 0.0, 1e-3])
+    written = [
+        abs(a_i - n_i) / max(abs(a_i), abs(n_i), 0.01 * max(np.abs(a).max(), np.abs(n).max()))
+        for a_i, n_i in zip(a, n)
+    ]
+    np.testing.assert_allclose(gradcheck.relative_error(a, n), written, rtol=1e-14)

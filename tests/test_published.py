@@ -1,0 +1,273 @@
+"""Figures that others have published, or that another library gives, and that this package must reach.
+
+Correlation matrices are typed in here with their source; maximum-likelihood solutions are figures to
+1e-13 in the objective, checked against what R's factanal prints. Loadings are never compared: only Ψ and
+WᵀW are determined by data. MNIST is read where TEACHVAE_DATA names a folder with its four IDX files.
+"""
+
+import gzip
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn import datasets as sklearn_datasets
+from sklearn.decomposition import PCA
+from sklearn.decomposition import FactorAnalysis as TheirFactorAnalysis
+
+from teachvae import VAE, FactorAnalysis, datasets, linear_gaussian, posteriors
+
+# Ability and intelligence tests, n = 112: general, picture, blocks, maze, reading, vocab. Smith & Stanley
+# (1983); R's datasets::ability.cov.
+ABILITY = np.array([
+    [24.641, 5.991, 33.520, 6.023, 20.755, 29.701],
+    [5.991, 6.700, 18.137, 1.782, 4.936, 7.204],
+    [33.520, 18.137, 149.831, 19.424, 31.430, 50.753],
+    [6.023, 1.782, 19.424, 12.711, 4.757, 9.075],
+    [20.755, 4.936, 31.430, 4.757, 52.604, 66.762],
+    [29.701, 7.204, 50.753, 9.075, 66.762, 135.292],
+])
+# Eight physical measurements of 305 girls. Harman (1976), Modern Factor Analysis, table 2.3; R's
+# datasets::Harman23.cor.
+HARMAN_2_3 = np.array([
+    [1.000, 0.846, 0.805, 0.859, 0.473, 0.398, 0.301, 0.382],
+    [0.846, 1.000, 0.881, 0.826, 0.376, 0.326, 0.277, 0.415],
+    [0.805, 0.881, 1.000, 0.801, 0.380, 0.319, 0.237, 0.345],
+    [0.859, 0.826, 0.801, 1.000, 0.436, 0.329, 0.327, 0.365],
+    [0.473, 0.376, 0.380, 0.436, 1.000, 0.762, 0.730, 0.629],
+    [0.398, 0.326, 0.319, 0.329, 0.762, 1.000, 0.583, 0.577],
+    [0.301, 0.277, 0.237, 0.327, 0.730, 0.583, 1.000, 0.539],
+    [0.382, 0.415, 0.345, 0.365, 0.629, 0.577, 0.539, 1.000],
+])
+AR1 = 0.4 ** np.abs(np.subtract.outer(np.arange(4), np.arange(4)))  # statsmodels' test of its factor model
+AR1_MINIMUM, AR1_SADDLE = 0.1266816340, 0.1266836917
+
+
+def correlations(covariance):
+    sd = np.sqrt(np.diag(covariance))
+    return covariance / np.outer(sd, sd)
+
+
+def discrepancy(Sigma, R):
+    """F = log|Σ| + tr Σ⁻¹R − log|R| − p, what factor analysis minimises; 0 where Σ = R."""
+    log_det_ratio = np.linalg.slogdet(Sigma)[1] - np.linalg.slogdet(R)[1]
+    return log_det_ratio + np.trace(np.linalg.solve(Sigma, R)) - len(R)
+
+
+def mean_log_p(Sigma, S):
+    """Mean log N(x; 0, Σ) over data of covariance S (divisor N)."""
+    quadratic = np.trace(np.linalg.solve(Sigma, S))
+    return -0.5 * (len(S) * math.log(2 * math.pi) + np.linalg.slogdet(Sigma)[1] + quadratic)
+
+
+def chi_square(F, n_samples, p, K):
+    """Bartlett's statistic and its degrees of freedom."""
+    factor = n_samples - 1 - (2 * p + 5) / 6 - 2 * K / 3
+    return factor * F, ((p - K) ** 2 - p - K) // 2
+
+
+PROBLEMS = {
+    "ability, K = 1": (
+        ABILITY, 1, 112, 0.6993450353537844, 75.17959130053183, 9, -7.622839470495769,
+        [0.53459892, 0.85257900, 0.74818565, 0.91012781, 0.23171611, 0.27974112],
+    ),
+    "ability, K = 2": (
+        ABILITY, 2, 112, 0.05716021683697625, 6.106616498750297, 4, -7.301747061237365,
+        [0.45522417, 0.58933217, 0.21817956, 0.76942145, 0.05245176, 0.33358833],
+    ),
+    "Harman 2.3, K = 1": (
+        HARMAN_2_3, 1, 305, 2.039270272388944, 611.4412033379517, 20, -8.900693355450416,
+        [0.15783460, 0.13470205, 0.18996553, 0.18663112, 0.75999920, 0.82927621, 0.87669660, 0.80072609],
+    ),
+    "Harman 2.3, K = 2": (
+        HARMAN_2_3, 2, 305, 0.25316169357702956, 75.73753999512802, 13, -8.00763906604446,
+        [0.16976749, 0.10706769, 0.16616792, 0.19941762, 0.08911825, 0.36370543, 0.41634658, 0.53673400],
+    ),
+}
+
+
+def assert_is_the_maximum(estimator, R, F, log_p, uniquenesses):
+    """All that data determine: the objective, the likelihood, Ψ, and with Ψ the diagonal of WᵀW."""
+    Sigma = estimator.components_.T @ estimator.components_ + np.diag(estimator.noise_variance_)
+    np.testing.assert_allclose(estimator.get_covariance(), Sigma, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(discrepancy(Sigma, R), F, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(mean_log_p(Sigma, R), log_p, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(-estimator.nlml_path_[-1], log_p, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(estimator.noise_variance_, uniquenesses, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(np.diag(Sigma), 1, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_factor_analysis_problems(problem):
+    covariance, K, n_samples, F, chi2, dof, log_p, uniquenesses = PROBLEMS[problem]
+    R = correlations(covariance)
+    estimator = FactorAnalysis(K, tol=1e-13).fit_covariance(R, n_samples)
+    assert_is_the_maximum(estimator, R, F, log_p, uniquenesses)
+    statistic, degrees = chi_square(discrepancy(estimator.get_covariance(), R), n_samples, len(R), K)
+    np.testing.assert_allclose(statistic, chi2, rtol=0, atol=1e-6)
+    assert degrees == dof
+
+
+def test_the_covariance_scale_is_the_correlation_scale_times_the_units():
+    """Σ_cov = D Σ_cor D, D the standard deviations: the maximum does not depend on the units."""
+    sd = np.sqrt(np.diag(ABILITY))
+    estimator = FactorAnalysis(1, tol=1e-13).fit_covariance(ABILITY)
+    uniquenesses = PROBLEMS["ability, K = 1"][-1]
+    np.testing.assert_allclose(estimator.noise_variance_ / sd**2, uniquenesses, rtol=0, atol=1e-5)
+    expected = PROBLEMS["ability, K = 1"][-2] - np.sum(np.log(sd))
+    np.testing.assert_allclose(-estimator.nlml_path_[-1], expected, rtol=0, atol=1e-9)
+
+
+def assert_reaches(estimator, R, F):
+    assert abs(discrepancy(estimator.get_covariance(), R) - F) < 5e-10
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ar1_reaches_the_minimum_from_every_start(seed):
+    assert_reaches(FactorAnalysis(1, tol=1e-12, random_state=seed).fit_covariance(AR1), AR1, AR1_MINIMUM)
+
+
+def test_ar1_symmetric_start_stops_at_the_saddle(monkeypatch):
+    """AR(1) looks the same from both ends, and EM keeps a symmetry that it is given."""
+    def symmetric(S, n_latent, likelihood, noise, lower):
+        return 0.5 * np.ones((1, 4)), 0.75 * np.ones(4)
+
+    monkeypatch.setattr(linear_gaussian, "start", symmetric)
+    estimator = FactorAnalysis(1, tol=1e-12).fit_covariance(AR1)
+    assert_reaches(estimator, AR1, AR1_SADDLE)
+    with pytest.raises(AssertionError):
+        assert_reaches(estimator, AR1, AR1_MINIMUM)
+
+
+# ---- probabilistic PCA ----------------------------------------------------------------------------
+
+DIGITS = {1: -3.748464, 2: 0.005707, 5: 8.907637, 10: 17.451947, 20: 27.2773}
+MNIST = {1: -7.502723, 2: 25.099982, 5: 108.540435, 10: 206.777045, 20: 331.620179, 50: 558.090084}
+
+
+def ppca(x, K):
+    """σ² and the mean log p of probabilistic PCA, from scikit-learn's eigenvalues (divisor N − 1)."""
+    N, D = x.shape
+    values = PCA(svd_solver="full").fit(x).explained_variance_ * (N - 1) / N
+    values = np.concatenate([values, np.zeros(D - len(values))])
+    sigma2 = values[K:].mean()
+    log_det = np.log(values[:K]).sum() + (D - K) * math.log(sigma2)
+    return sigma2, -0.5 * (D * math.log(2 * math.pi) + log_det + D)
+
+
+@pytest.mark.parametrize("K", DIGITS)
+def test_ppca_of_digits(K):
+    x = datasets.digits(dequantise=False).x
+    np.testing.assert_array_equal(x, sklearn_datasets.load_digits().data / 16)
+    estimator = FactorAnalysis(K, noise="isotropic").fit(x)
+    sigma2, log_p = ppca(x, K)
+    assert abs(log_p - DIGITS[K]) < 1e-6
+    assert abs(estimator.score(x) - log_p) < 1e-8
+    np.testing.assert_allclose(estimator.noise_variance_, sigma2, rtol=1e-9)
+
+
+@pytest.mark.parametrize("K", MNIST)
+def test_ppca_of_mnist(K):
+    folder = os.environ.get("TEACHVAE_DATA")
+    if not folder:
+        pytest.skip("TEACHVAE_DATA names no folder with the MNIST files")
+    file = Path(folder) / "train-images-idx3-ubyte.gz"
+    if not file.exists():
+        pytest.skip(f"the folder {folder} of TEACHVAE_DATA holds no {file.name}")
+    with gzip.open(file) as f:
+        magic, _, height, width = np.frombuffer(f.read(16), ">i4")
+        assert (magic, height, width) == (2051, 28, 28)
+        x = np.frombuffer(f.read(1000 * 784), np.uint8).reshape(1000, 784) / 255
+    estimator = FactorAnalysis(K, noise="isotropic").fit(x)
+    assert abs(estimator.score(x) - MNIST[K]) < 1e-6
+    assert abs(ppca(x, K)[1] - MNIST[K]) < 1e-6
+
+
+def linear_vae(K):
+    return VAE(K, hidden=(), noise="isotropic", optimizer="lbfgs", nodes="sigma")
+
+
+def test_linear_vae_reaches_ppca_of_digits():
+    """No eigenvectors here, only gradients of the bound: a second road to the published figure."""
+    x = datasets.digits(dequantise=False).x
+    vae = linear_vae(1).set_params(tol=1e-10).fit(x)
+    assert abs(vae.score(x) - DIGITS[1]) < 1e-6
+    assert abs(-np.mean(vae.bound(x)) - DIGITS[1]) < 1e-5
+    np.testing.assert_allclose(vae.noise_variance_, ppca(x, 1)[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("K", [1, 2])
+def test_linear_vae_reaches_ppca(K):
+    x = datasets.digits(dequantise=False).x[:300, 18:30]
+    vae, (sigma2, log_p) = linear_vae(K).fit(x), ppca(x, K)
+    assert abs(vae.score(x) - log_p) < 1e-6
+    assert abs(-np.mean(vae.bound(x)) - log_p) < 1e-6
+    np.testing.assert_allclose(vae.noise_variance_, sigma2, rtol=1e-4)
+
+
+def test_components_below_a_fixed_noise_collapse():
+    """σ² between the second and the third eigenvalue: two of four components stay, two are 0."""
+    x = datasets.digits(dequantise=False).x
+    values = np.linalg.eigvalsh(np.cov(x.T, bias=True))[::-1]
+    sigma2 = 0.5 * (values[1] + values[2])
+    W = FactorAnalysis(4, noise=float(sigma2)).fit(x).components_
+    lengths = np.linalg.norm(W, axis=1)
+    np.testing.assert_allclose(lengths**2, [values[0] - sigma2, values[1] - sigma2, 0, 0], atol=1e-9)
+
+
+# ---- factor analysis beside scikit-learn's --------------------------------------------------------
+
+SETS = {
+    "wine, K = 2": (lambda: sklearn_datasets.load_wine().data, 2),
+    "wine, K = 3": (lambda: sklearn_datasets.load_wine().data, 3),
+    "breast cancer, K = 2": (lambda: sklearn_datasets.load_breast_cancer().data[:, 10:20], 2),
+    "linear, K = 3": (lambda: datasets.linear_gaussian(n_cases=400).x, 3),
+}
+
+
+def assert_as_good_as(ours, theirs, tol=1e-6):
+    assert ours >= theirs - tol, f"{theirs - ours:.3g} nats per case below"
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_not_below_scikit_learn(name):
+    make, K = SETS[name]
+    x = make()
+    x = (x - x.mean(axis=0)) / x.std(axis=0)                       # their floor of 1e-12 is absolute
+    theirs = TheirFactorAnalysis(K, svd_method="lapack", tol=1e-9, max_iter=20000).fit(x)
+    ours = FactorAnalysis(K, tol=1e-11).fit(x)
+    assert len(ours.heywood_) == 0
+    assert_as_good_as(ours.score(x), theirs.score(x))
+    assert abs(ours.score(x) - theirs.score(x)) < 1e-6, "another optimum: compare no more than the value"
+    np.testing.assert_allclose(ours.noise_variance_, theirs.noise_variance_, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(ours.get_covariance(), theirs.get_covariance(), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(
+        ours.score_samples(x), theirs.score_samples(x), rtol=0, atol=0.02, err_msg="per case"
+    )
+
+
+def test_the_comparison_catches_a_run_that_stopped_early():
+    x = sklearn_datasets.load_wine().data
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    theirs = TheirFactorAnalysis(2, svd_method="lapack", tol=1e-9, max_iter=20000).fit(x)
+    early = FactorAnalysis(2, tol=1e-2).fit(x)
+    with pytest.raises(AssertionError, match="below"):
+        assert_as_good_as(early.score(x), theirs.score(x))
+
+
+# ---- exact small numbers --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", posteriors.POSTERIORS)
+@pytest.mark.parametrize("phi, kl", [([2.0, 0.0], 2.0), ([0.0, 1.0], 2.194528049465)])
+def test_kl_of_one_normal_to_the_prior(family, phi, kl):
+    """KL(N(2, 1) ‖ N(0, 1)), and that of m = 0, log s = 1."""
+    value, _ = posteriors.POSTERIORS[family](1).kl(np.array([phi]))
+    np.testing.assert_allclose(value, [kl], rtol=0, atol=1e-12)
+
+
+def test_mean_field_gap_of_two_equal_loadings():
+    """W = (1, 1)ᵀ on one variable, Ψ = 1: M = [[2, 1], [1, 2]], and the gap is ½ log(4/3)."""
+    gap = linear_gaussian.mean_field_gap(np.array([[1.0], [1.0]]), np.array([1.0]))
+    assert abs(gap - 0.5 * math.log(4 / 3)) < 1e-15
