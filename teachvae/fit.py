@@ -107,11 +107,13 @@ def remaining(path):
     """The decrease still to come of a linearly converging path, extrapolated                (6.6).
 
     The last two decreases d₁, d₂ shrink by r = d₂/d₁; the rest is the geometric series d₂ r/(1 − r).
-    Infinite while the decreases grow; 0 where the last one is lost in rounding.
+    Infinite while the decreases grow, and where the path rises; 0 where its last step is rounding.
     """
     if len(path) < 3:
         return math.inf
     d1, d2 = path[-3] - path[-2], path[-2] - path[-1]
+    if d2 < -1e-6 * (1 + abs(path[-1])):
+        return math.inf
     if d2 <= 4e-16 * abs(path[-1]):
         return 0.0
     if d2 >= d1:
