@@ -4,10 +4,22 @@ One generative model, one bound Q ≥ nlml, and three ways to fill in φ: a clos
 (`FactorAnalysis`), a table (`VariationalEM`), a recognition network (`VAE`).
 """
 
-from . import bound, datasets, gradcheck, layers, likelihoods, nlml, posteriors
+from . import (
+    bound,
+    datasets,
+    gradcheck,
+    gradient_estimators,
+    jensen,
+    layers,
+    likelihoods,
+    nlml,
+    posteriors,
+)
 from .autoencoder import Autoencoder
 from .factor_analysis import FactorAnalysis
+from .mixture import GaussianMixture
 from .model import Model
+from .trace import Trace
 from .vae import VAE
 from .variational_em import VariationalEM
 
@@ -17,11 +29,15 @@ __all__ = [
     "VAE",
     "Autoencoder",
     "FactorAnalysis",
+    "GaussianMixture",
     "Model",
+    "Trace",
     "VariationalEM",
     "bound",
     "datasets",
     "gradcheck",
+    "gradient_estimators",
+    "jensen",
     "layers",
     "likelihoods",
     "nlml",

@@ -8,18 +8,13 @@ import numpy as np
 
 from . import tree
 from .backend import namespace, to_numpy
-from .estimator import (
-    Estimator,
-    StandardUnits,
-    check_data,
-    check_hidden,
-    check_positive,
-    check_size,
-)
+from .estimator import Estimator
 from .fit import minibatches, take_rows
 from .layers import mlp
 from .likelihoods import Gaussian
 from .optimizers import OPTIMIZERS
+from .units import StandardUnits
+from .validate import check_data, check_hidden, check_positive, check_size
 
 
 def squared_error(encoder, decoder, params, x):

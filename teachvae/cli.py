@@ -14,6 +14,9 @@ import warnings
 
 def main(argv=None):
     """Run the command line `argv` (None: that of the process) and return the exit status."""
+    from .backend import BackendError
+    from .fit import TrainingError
+
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
@@ -24,7 +27,7 @@ def main(argv=None):
     except KeyboardInterrupt:
         print("teachvae: interrupted", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, OSError, RuntimeError, ArithmeticError) as error:
+    except (ValueError, OSError, BackendError, TrainingError) as error:
         if arguments.debug:
             raise
         print(f"teachvae: error: {error}", file=sys.stderr)
@@ -59,7 +62,7 @@ def _parser():
         type=_sizes,
         default=(64, 64),
         metavar="SIZES",
-        help="hidden sizes of the neural decoder, from z to x, e.g. 64,64 (default)",
+        help="hidden sizes of the neural decoders, from z to x, e.g. 64,64 (the default)",
     )
     compare.add_argument(
         "--likelihood",
@@ -70,7 +73,7 @@ def _parser():
     compare.add_argument("--seed", type=_natural, default=0, help="split, starts and noise (default: 0)")
     compare.add_argument("--seeds", type=_size, default=1, metavar="R", help="repeat R times, give the spread")
     compare.add_argument(
-        "--epochs", type=_size, default=300, metavar="E", help="passes over the data (default: 300)"
+        "--epochs", type=_size, default=300, metavar="E", help="passes over the data for the networks (default: 300); variational EM takes E/5 rounds of five",
     )
     compare.add_argument("--dtype", choices=["float64", "float32"], default="float64")
     compare.add_argument("--backend", choices=["numpy", "cupy", "auto"], default="numpy")

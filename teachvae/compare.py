@@ -19,6 +19,7 @@ from .vae import VAE
 from .variational_em import VariationalEM
 
 NOISE = 0.2  # standard deviation of the noise to be taken out again, on data scaled to [0, 1]
+LINEAR = ("fa", "vem-linear", "vae-linear")
 AGREEMENT = 0.01  # nats per data case within which the linear models must agree on training data
 
 
@@ -72,11 +73,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model, its row, and what was warned of while it trained."""
+    """A trained model, its row, where it puts held-out data (N, K), and what was warned of meanwhile."""
 
     key: str
     estimator: object
     row: Row
+    latent: np.ndarray | None = None
     remarks: tuple = ()
 
 
@@ -146,7 +148,7 @@ def _one_seed(dataset, options, seed, progress):
     for key, title, estimator in models(options, seed):
         if key == "fa" and options.likelihood != "gaussian":
             remark = "factor analysis has a Gaussian likelihood: not fitted to binary data"
-            fitted.append(Fitted(key, None, Row(title), (remark,)))
+            fitted.append(Fitted(key, None, Row(title), remarks=(remark,)))
             continue
         report = None if progress is None else (lambda *a, title=title: progress(title, *a))
         with warnings.catch_warnings(record=True) as caught:
@@ -154,35 +156,52 @@ def _one_seed(dataset, options, seed, progress):
             start = time.perf_counter()
             estimator.fit(train.x, progress=report)
             seconds = time.perf_counter() - start
-            row = measure(title, estimator, train.x, held_out.x, noisy, span, seconds)
+            binary = options.likelihood == "bernoulli"
+            row, latent = measure(
+                title, estimator, train.x, held_out.x, None if binary else noisy, span, seconds, seed
+            )
         remarks = tuple(dict.fromkeys(str(w.message) for w in caught))
-        fitted.append(Fitted(key, estimator, row, remarks))
+        fitted.append(Fitted(key, estimator, row, latent, remarks))
     return Run(seed, train, held_out, noisy, tuple(fitted))
 
 
-def measure(title, estimator, train, held_out, noisy, span, seconds):
-    """The `Row` of a trained model on data (N, D); span is the width of the data's range."""
+def measure(title, estimator, train, held_out, noisy, span, seconds, seed):
+    """The `Row` of a trained model, and its means of z for held-out data.
 
-    def error(x):
-        return float(np.sqrt(np.mean((estimator.reconstruct(x) - held_out) ** 2))) / span
+    train, held_out, noisy are data (N, D), noisy None where there is no such thing; span is the width
+    of the data's range.
+    """
+
+    def error(latent):
+        return float(np.sqrt(np.mean((estimator.decode(latent) - held_out) ** 2))) / span
 
     numbers = {}
     if hasattr(estimator, "bound"):
-        table = getattr(estimator, "phi_", None)  # variational EM keeps the table of its training data
-        numbers["q_train"] = float(estimator.bound(train, phi=table).mean())
-        numbers["q_held_out"] = float(estimator.bound(held_out).mean())
+        # φ is filled in once: for variational EM that is a search. Its table knows the training data.
+        phi = fill(estimator, held_out)
+        latent = to_numpy(estimator.model_.posterior.mean(phi))
+        table = getattr(estimator, "phi_", None)
+        numbers["q_train"] = float(estimator.bound(train, phi=table, random_state=seed).mean())
+        numbers["q_held_out"] = float(estimator.bound(held_out, phi=phi, random_state=seed).mean())
         if linear_gaussian.applies(estimator.model_):
             numbers["nlml_train"] = float(estimator.nlml(train).values.mean())
             numbers["nlml_held_out"] = float(estimator.nlml(held_out).values.mean())
-    binary = hasattr(estimator, "model_") and not hasattr(estimator.model_.likelihood, "noise")
-    return Row(
+    else:
+        latent = estimator.transform(held_out)
+    row = Row(
         title,
-        reconstruction=error(held_out),
-        denoising=None if binary else error(noisy),
+        reconstruction=error(latent),
+        denoising=None if noisy is None else error(estimator.transform(noisy)),
         parameters=estimator.n_parameters_,
         seconds=seconds,
         **numbers,
     )
+    return row, latent
+
+
+def fill(estimator, x):
+    """φ (N, n_phi) of data x, by whichever route the estimator has."""
+    return estimator.encode(x) if hasattr(estimator, "encode") else estimator.infer(x)
 
 
 def check(run):
@@ -194,14 +213,14 @@ def check(run):
         for part, x in (("training", run.train.x), ("held-out", run.held_out.x)):
             nlml = f.estimator.nlml(x).values
             below = nlml - f.estimator.bound(x)
-            rounding = 1e-9 if to_numpy(nlml).dtype == np.float64 else 1e-3
-            if (below > rounding * (1 + np.abs(nlml))).any():
+            wrong = below > (1e-7 if nlml.dtype == np.float64 else 1e-3) * (1 + np.abs(nlml))
+            if wrong.any():
                 failures.append(
-                    f"{f.row.model}: Q lies below nlml for {int((below > rounding).sum())} {part} "
-                    f"cases, by up to {below.max():.2e} nats"
+                    f"{f.row.model}: Q lies below nlml for {int(wrong.sum())} {part} cases, by up to "
+                    f"{below.max():.2e} nats"
                 )
     spread = linear_spread(run)
-    finished = all(getattr(f.estimator, "converged_", True) for f in run.fitted if f.estimator)
+    finished = all(f.estimator.converged_ for f in run.fitted if f.key in LINEAR and f.estimator)
     if spread is not None and finished and spread[0] > AGREEMENT:
         failures.append(
             f"the linear models' mean Q on training data differ by {spread[0]:.4f} nats, "
@@ -212,8 +231,8 @@ def check(run):
 
 def linear_spread(run):
     """The largest difference in mean Q among the linear models: (training, held-out), or None."""
-    rows = [f.row for f in run.fitted if f.key in ("fa", "vem-linear", "vae-linear") and f.estimator]
-    if len(rows) < 3 or rows[0].nlml_train is None:
+    rows = [f.row for f in run.fitted if f.key in LINEAR and f.estimator]
+    if len(rows) < len(LINEAR) or rows[0].nlml_train is None:
         return None
     return tuple(
         max(getattr(r, name) for r in rows) - min(getattr(r, name) for r in rows)
@@ -269,8 +288,8 @@ def table(comparison):
     return "\n".join([*text, "", *remarks(comparison)])
 
 
-def remarks(comparison):
-    """The sentences below the table."""
+def remarks(comparison, bits=True):
+    """The sentences below the table; bits: with the one on bits per pixel, where the data has levels."""
     options, first = comparison.options, comparison.runs[0]
     N, D = first.train.x.shape
     unit = "nats per data case" if options.likelihood == "gaussian" else "nats per data case (probabilities)"
@@ -287,25 +306,19 @@ def remarks(comparison):
             f"The three linear models' Q differ by {train:.1e} nats on training data and by "
             f"{held_out:.1e} on held-out data."
         )
-    if comparison.dataset.levels is not None:
-        bits = [
-            f"{f.row.model} {_bits(comparison.dataset, f.row.q_held_out, D):.3f}"
-            for f in first.fitted
-            if f.row.q_held_out is not None
-        ]
-        text.append("Held-out bound in bits per pixel of the integers: " + ", ".join(bits) + ".")
+    if bits and comparison.dataset.levels is not None:
+        values = [(f.row.model, bits_per_pixel(comparison, f.row)) for f in first.fitted]
+        listed = ", ".join(f"{model} {value:.3f}" for model, value in values if value is not None)
+        text.append(f"Held-out Q in bits per pixel of the integers: {listed}.")
     return text
 
 
-def bits(comparison, row):
-    """Held-out Q restated in bits per pixel of the integer data, or None."""
-    if comparison.dataset.levels is None or row.q_held_out is None:
+def bits_per_pixel(comparison, row):
+    """Held-out Q restated in bits per pixel of the integer data, or None                   (5.10)."""
+    dataset = comparison.dataset
+    if dataset.levels is None or row.q_held_out is None:
         return None
-    return _bits(comparison.dataset, row.q_held_out, comparison.dataset.x.shape[1])
-
-
-def _bits(dataset, nats, D):
-    return float(datasets.bits_per_dimension(nats, D, dataset.levels))
+    return float(datasets.bits_per_dimension(row.q_held_out, dataset.x.shape[1], dataset.levels))
 
 
 def as_json(comparison):
@@ -332,7 +345,7 @@ def as_json(comparison):
                         **asdict(f.row),
                         "gap_train": f.row.gap_train,
                         "gap_held_out": f.row.gap_held_out,
-                        "bits_per_pixel_held_out": bits(comparison, f.row),
+                        "bits_per_pixel_held_out": bits_per_pixel(comparison, f.row),
                         "remarks": list(f.remarks),
                     }
                     for f in run.fitted

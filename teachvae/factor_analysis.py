@@ -11,19 +11,13 @@ import numpy as np
 
 from . import infer, linear_gaussian, tree
 from .backend import get_backend, to_numpy
-from .estimator import (
-    ConvergenceWarning,
-    LatentVariableModel,
-    check_data,
-    check_positive,
-    check_size,
-    column_names,
-    warn_at_floor,
-)
-from .fit import remaining
+from .estimator import LatentVariableModel
+from .fit import ConvergenceWarning, settled
 from .layers import Linear, Sequential
 from .likelihoods import Gaussian
 from .model import Model
+from .units import heywood
+from .validate import check_data, check_positive, check_size, column_names
 
 
 class FactorAnalysis(LatentVariableModel):
@@ -75,7 +69,9 @@ class FactorAnalysis(LatentVariableModel):
         mean = x.mean(axis=0, dtype="float64")
         centred = get_backend(self.backend, "float64").asarray(x - mean)
         S = to_numpy(centred.T @ centred) / len(x)
-        return self._fit_moments(S, mean, names, backend, progress)
+        self._fit_moments(S, mean, names, backend, progress)
+        self.n_samples_ = len(x)
+        return self
 
     def fit_covariance(self, S, n_samples=None, mean=None):
         """Fit to a covariance matrix S (D, D) with divisor N, or to a correlation matrix.
@@ -145,19 +141,15 @@ class FactorAnalysis(LatentVariableModel):
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        heywood = np.array([], dtype=int)
-        if likelihood.noise == "diagonal":
-            floor = self.min_noise * np.diag(S)
-            heywood = warn_at_floor(psi, floor, column_names(names, D))
-        self.heywood_ = heywood
+        noise = likelihood.m_step(psi, None)
+        self.heywood_ = heywood(likelihood, noise, np.diag(S), self.min_noise, column_names(names, D))
         self.nlml_path_ = np.array(path)
         self.n_iter_ = len(path) - 1
         self.converged_ = converged
         self.model_ = Model(Sequential((Linear(self.n_components, D),)), likelihood, self.n_components)
-        theta = {"decoder": [{"W": W, "b": mean}], "likelihood": likelihood.m_step(psi, None)}
+        theta = {"decoder": [{"W": W, "b": mean}], "likelihood": noise}
         self.theta_ = tree.map(backend.asarray, theta)
         self._keep(backend, names, D)
-        return self
 
     def _phi(self, x):
         return infer.closed_form(self.model_, self.theta_, x)
@@ -204,7 +196,7 @@ def em(S, n_latent, likelihood, *, start_noise, min_noise, tol, max_iter, progre
         path.append(float(mean_nlml))
         if progress is not None:
             progress(len(path) - 1, max_iter, path[-1])
-        if remaining(path) < tol:
+        if settled(path, tol):
             return W, psi, path, True
         if len(path) > max_iter:
             break

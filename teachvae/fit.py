@@ -16,6 +16,10 @@ from .infer import blocks
 from .optimizers import lbfgs
 
 
+class ConvergenceWarning(UserWarning):
+    """A search stopped before it reached its tolerance."""
+
+
 class TrainingError(ArithmeticError):
     """The objective stopped being a finite number; the message says where and what to try."""
 
@@ -60,11 +64,11 @@ def minibatches(
     return params, path, state
 
 
-def full_batch(objective, params, n_cases, *, max_iter, tol, lower=None, progress=None, n_samples=1):
+def full_batch(objective, params, n_cases, *, max_iter, tol, n_samples=1, lower=None, progress=None):
     """Train a deterministic objective to its minimum with L-BFGS. Returns (params, path, converged).
 
-    The data cases are walked through in blocks, so memory is bounded. `lower`, `progress` and
-    `path` are as in `minibatches`, with iterations for epochs.
+    The data cases are walked through in blocks that suit n_samples samples per case, so memory is
+    bounded. `lower`, `progress` and `path` are as in `minibatches`, with iterations for epochs.
     """
     flat, params = tree.pack(params)
     flat_lower = None if lower is None else tree.flatten(lower)
@@ -106,16 +110,26 @@ def take_rows(x, rows):
 def remaining(path):
     """The decrease still to come of a linearly converging path, extrapolated                (6.6).
 
-    The last two decreases d₁, d₂ shrink by r = d₂/d₁; the rest is the geometric series d₂ r/(1 − r).
-    Infinite while the decreases grow, and where the path rises; 0 where its last step is rounding.
+    The last two decreases d₁, d₂, each over a twentieth of the path, shrink by r = d₂/d₁; the rest is
+    the geometric series d₂ r/(1 − r). Infinite while the decreases grow, and where the path rises; 0
+    where d₂ is rounding.
     """
     if len(path) < 3:
         return math.inf
-    d1, d2 = path[-3] - path[-2], path[-2] - path[-1]
-    if d2 < -1e-6 * (1 + abs(path[-1])):
+    w = max(1, len(path) // 20)                                    # longer steps drown less in rounding
+    d1, d2 = path[-1 - 2 * w] - path[-1 - w], path[-1 - w] - path[-1]
+    if d2 < -1e-9 * (1 + abs(path[-1])):
         return math.inf
     if d2 <= 4e-16 * abs(path[-1]):
         return 0.0
     if d2 >= d1:
         return math.inf
     return d2 * d2 / (d1 - d2)
+
+
+def settled(path, tol):
+    """Whether a path has come to rest: its last step and what it has still to fall are below tol.
+
+    The last step is asked too because after one huge step the extrapolation promises too much.
+    """
+    return remaining(path) < tol and path[-2] - path[-1] < tol

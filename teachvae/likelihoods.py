@@ -150,11 +150,16 @@ class Gaussian:
         log_scale = xp.log(scale if self.noise == "diagonal" else scale[:1])
         return {"log_psi": params["log_psi"] + 2 * log_scale}
 
+    def check_values(self, x, names):
+        """Every finite number has a density."""
+
     def check(self, x, names):
         """Raise ValueError where host data x (N, D) cannot be fitted; `names` (D,) for the message."""
         if not self.learns_noise:
             return
-        constant_columns = [names[d] for d in range(x.shape[1]) if (x[:, d] == x[0, d]).all()]
+        spread = abs(x - x[0, :]).max(axis=0)
+        still = spread * spread <= 1e-300  # equal, or so near that the variance underflows to 0
+        constant_columns = [name for name, flat in zip(names, still) if flat]
         if constant_columns and self.noise == "diagonal":
             raise ValueError(
                 f"{len(constant_columns)} of {x.shape[1]} columns are constant: "
@@ -235,6 +240,10 @@ class Bernoulli:
         return {}
 
     def check(self, x, names):
+        """Raise ValueError where host data x (N, D) cannot be fitted; `names` (D,) for the message."""
+        self.check_values(x, names)
+
+    def check_values(self, x, names):
         """Raise ValueError where host data x (N, D) is not binary; `names` (D,) for the message."""
         bad = (x != 0) & (x != 1)
         if bad.any():

@@ -6,7 +6,6 @@ M = I + W Ψ⁻¹ Wᵀ. Shapes: W (K, D), b (D,), psi (D,), x (N, D). Equations 
 derivations/equations.md.
 """
 
-import math
 from typing import NamedTuple
 
 from .backend import constant, namespace

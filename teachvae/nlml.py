@@ -4,7 +4,6 @@ Every method returns an `NLML`: values (N,) in nats, a standard error (N,) where
 random, and its name. Equations (7.x) are in derivations/equations.md.
 """
 
-import math
 from typing import NamedTuple
 
 from . import linear_gaussian

@@ -28,7 +28,8 @@ def learning_curves(curves, ylabel):
     figure = Figure(figsize=(7.5, 3.8))
     ax = figure.add_subplot()
     for i, (title, values) in enumerate(curves):
-        ax.plot(np.arange(1, len(values) + 1), values, color=COLOURS[i % 8], label=title, lw=1.6)
+        ax.plot(np.arange(1, len(values) + 1), values, color=COLOURS[i % 8], label=title,
+                lw=3.2 if i == 0 else 1.6, alpha=0.6 if i == 0 else 1.0)  # the first may lie under others
     ax.set_xscale("log")
     last = [v for _, values in curves for v in np.asarray(values)[max(0, len(values) // 20) :]]
     low, high = min(last), float(np.quantile(last, 0.98))

@@ -208,7 +208,6 @@ class FullGaussian:
     def closest(self, mean, precision):
         """The φ (N, n_phi) with q = N(mean_n, precision⁻¹), which this family holds exactly."""
         xp = namespace(mean, precision)
-        K = self.n_latent
         packed, _ = self._places()
         L = xp.linalg.cholesky(xp.linalg.inv(precision))           # (K, K)
         eye, below = self._masks(mean)
@@ -249,7 +248,7 @@ class FullGaussian:
         """
         K = self.n_latent
         packed = [i * K + j for i in range(K) for j in range(i + 1)]
-        square = [packed.index(p) if p in packed else 0 for p in range(K * K)]
+        square = [i * (i + 1) // 2 + j if j <= i else 0 for i in range(K) for j in range(K)]
         return packed, square
 
 

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 import platform
 import sys
-import tempfile
 
 import numpy as np
 
@@ -36,14 +35,12 @@ def write(comparison, path, seconds=None):
     """
     path = Path(path)
     page = html(comparison, seconds)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".html")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
+        temporary.write_text(page, encoding="utf-8")
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -57,23 +54,22 @@ def html(comparison, seconds=None):
         *(f"<p class=failed>Check failed: {escape(text)}</p>" for text in comparison.failures),
         "<h2>The table</h2>",
         f"<div class=wide>{_table(comparison)}</div>",
-        *(f"<p class=note>{escape(text)}</p>" for text in compare.remarks(comparison)),
+        *(f"<p class=note>{escape(text)}</p>" for text in compare.remarks(comparison, bits=False)),
         "<h2>What was done to the data, and where Ψ ended</h2>",
         f"<p>{escape(comparison.dataset.note)} Source: {escape(comparison.dataset.source)}.</p>",
         _noise(run, fitted),
         "<h2>Learning curves</h2>",
         _image(_curves(comparison, fitted), "mean Q on training data against iterations"),
         "<p class=note>Factor analysis: one EM iteration per step, and Q = NLML. Variational EM: one round. "
-        "Linear VAE: one evaluation by L-BFGS. VAE: one epoch, its Q with fresh noise.</p>",
+        "Linear VAE: one iteration of L-BFGS. VAE: one epoch, its Q with fresh noise.</p>",
         "<h2>The latent space</h2>",
         _image(
             plots.latent_scatter(
-                [(f.row.model, f.estimator.transform(run.held_out.x)) for f in fitted], run.held_out.labels
+                [(f.row.model, f.latent) for f in fitted], run.held_out.labels
             ),
-            "posterior means of held-out data, coloured by class",
+            "posterior means of held-out data",
         ),
-        "<p class=note>Held-out data: the mean of q(z|φ_n), coloured by class. No model has seen the "
-        "classes.</p>",
+        f"<p class=note>Held-out data: the mean of q(z|φ_n){escape(_class_words(run))}</p>",
         "<h2>Reconstructions</h2>",
         _image(_reconstructions(run, fitted), "held-out data and their reconstructions"),
         "<p class=note>Held-out data, and E[x|z] at the mean of q(z|φ_n).</p>",
@@ -118,7 +114,7 @@ def _table(comparison):
     if comparison.dataset.levels is not None:
         extra = "<th>bits/pixel</th>"
         for i, f in enumerate(comparison.runs[0].fitted):
-            bits = compare.bits(comparison, f.row)
+            bits = compare.bits_per_pixel(comparison, f.row)
             cell = "–" if bits is None else f"{bits:.3f}"
             body[i] = body[i].replace("</tr>", f"<td>{cell}</td></tr>")
     top = (
@@ -195,11 +191,15 @@ def _show(run, rows):
 
 
 def _reconstructions(run, fitted):
+    places, rows = np.arange(min(POINTS, len(run.held_out.x))), []
     if run.train.image_shape is not None:
-        x = run.held_out.x[_first_of_each_class(run.held_out)]
-        return _show(run, [("data", x), *((f.row.model, f.estimator.reconstruct(x)) for f in fitted)])
-    x = run.held_out.x[:POINTS]
-    return _show(run, [(f.row.model, f.estimator.reconstruct(x)) for f in fitted])
+        places = _first_of_each_class(run.held_out)
+        rows = [("data", run.held_out.x[places])]
+    return _show(run, rows + [(f.row.model, f.estimator.decode(f.latent[places])) for f in fitted])
+
+
+def _class_words(run):
+    return "." if run.held_out.labels is None else ", coloured by class. No model has seen the classes."
 
 
 def _sample_words(run):
@@ -232,8 +232,9 @@ def _denoising(run, fitted):
     rows += [(f.row.model, f.estimator.reconstruct(run.noisy[places])) for f in fitted]
     return [
         _image(_show(run, rows), "clean, noisy and denoised held-out data"),
-        f"<p class=note>N(0, {compare.NOISE}²) added to held-out data on [0, 1], the same draws for every "
-        "model, and each model's reconstruction of it. No model was told of the noise.</p>",
+        f"<p class=note>N(0, {compare.NOISE}²) added to held-out data, its range taken as [0, 1]; the same "
+        "draws for every model, and each model's reconstruction. No model was told of the noise: a "
+        "recognition network answers for data unlike any it was trained on, an E-step searches anew.</p>",
     ]
 
 

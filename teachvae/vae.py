@@ -4,29 +4,27 @@
 stochastic gradients (Kingma & Welling 2014). Equations (1.x) are in derivations/equations.md.
 """
 
+import warnings
+
 import numpy as np
 
-from . import bound, noise, tree
+from . import bound, linear_gaussian, noise, tree
 from .backend import namespace, to_numpy
-from .estimator import (
-    LatentVariableModel,
-    StandardUnits,
+from .estimator import LatentVariableModel
+from .fit import ConvergenceWarning, full_batch, minibatches, no_lower_bound, take_rows
+from .layers import Parallel, mlp
+from .model import Model
+from .optimizers import OPTIMIZERS
+from .posteriors import POSTERIORS
+from .units import StandardUnits, fold_theta, heywood, start_theta
+from .validate import (
     check_data,
     check_hidden,
     check_positive,
     check_size,
     column_names,
-    fold_theta,
     make_likelihood,
-    start_theta,
-    warn_at_floor,
 )
-from .fit import full_batch, minibatches, no_lower_bound, take_rows
-from .layers import Linear, Parallel, Sequential, mlp
-from .likelihoods import Gaussian
-from .model import Model
-from .optimizers import OPTIMIZERS
-from .posteriors import POSTERIORS
 
 
 def recognition_network(n_visible, hidden, posterior, activation="tanh", separate=False):
@@ -73,9 +71,10 @@ class VAE(LatentVariableModel):
     posterior     the family of q: "diagonal" (mean field) or "full"
     separate      False: one trunk and two heads; True: two networks m(x) and log s(x)
     kl            "analytic" (1.8) or "sampled" (1.9)
-    nodes         where η comes from: "random", n_samples fresh draws for every case and step, or
-                  "sigma", the 2K sigma points, deterministic and exact where the decoder is linear
-    optimizer     "adam" or "sgd" on minibatches, or "lbfgs": full batch, to be used with nodes="sigma"
+    nodes         where η comes from: "random", n_samples fresh draws for every case and step; "sigma",
+                  the 2K sigma points, exact for a linear-Gaussian model and refused for any other;
+                  "quadrature", 7 Gauss–Hermite nodes per dimension, for K ≤ 2
+    optimizer     "adam" or "sgd" on minibatches; "lbfgs": full batch, for nodes that are deterministic
     epochs        passes over the data; with "lbfgs" the most iterations. None: 300, or 5000 for "lbfgs"
     batch_size, learning_rate   for minibatches
     tol           for "lbfgs", see optimizers.lbfgs
@@ -150,6 +149,11 @@ class VAE(LatentVariableModel):
         decoder = mlp(K, hidden, D, self.activation)
         recognition = recognition_network(D, hidden[::-1], posterior, self.activation, self.separate)
         model = Model(decoder, likelihood, K, posterior)
+        if self.nodes == "sigma" and not linear_gaussian.applies(model):
+            raise ValueError(
+                "nodes='sigma' is exact for a linear-Gaussian model only (hidden=(), likelihood='gaussian'); "
+                "elsewhere its Q is no bound: use nodes='random', or 'quadrature' for K <= 2"
+            )
         backend = self._backend_for(x.dtype)
         init_rng, shuffle_rng, noise_rng = np.random.default_rng(self.random_state).spawn(3)
 
@@ -167,12 +171,21 @@ class VAE(LatentVariableModel):
             def report(epoch, epochs, mean_Q):
                 progress(epoch, epochs, mean_Q + units.log_volume)
 
-        objective = self._objective(standard, recognition, units.to_standard(x), backend, noise_rng)
+        nodes = self._nodes(backend)
+        objective = self._objective(
+            standard, recognition, units.to_standard(x), nodes, backend, noise_rng
+        )
         common = {"lower": lower, "progress": report}
         converged = None
         if self.optimizer == "lbfgs":
             params, path, converged = full_batch(
-                objective, params, x.shape[0], max_iter=self.epochs or 5000, tol=self.tol, **common
+                objective,
+                params,
+                x.shape[0],
+                max_iter=self.epochs or 5000,
+                tol=self.tol,
+                n_samples=len(nodes[1]),
+                **common,
             )
         else:
             params, path, _ = minibatches(
@@ -185,14 +198,18 @@ class VAE(LatentVariableModel):
                 rng=shuffle_rng,
                 **common,
             )
+        if converged is False:
+            warnings.warn(
+                f"L-BFGS stopped after {len(path)} iterations without reaching tol={self.tol:g}: the bound "
+                "can still be lowered, or is at odds with rounding; raise epochs or tol",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         theta = fold_theta(model, params["theta"], units)
 
-        heywood = np.array([], dtype=int)
-        if isinstance(likelihood, Gaussian) and likelihood.noise == "diagonal":
-            psi = to_numpy(likelihood.psi(theta["likelihood"], like=x))
-            floor = self.min_noise * to_numpy(units.variance * units.scale * units.scale)
-            heywood = warn_at_floor(psi, floor, column_names(names, D))
-        self.heywood_ = heywood
+        self.heywood_ = heywood(
+            likelihood, theta["likelihood"], units.column_variance, self.min_noise, column_names(names, D)
+        )
         self.q_path_ = np.array(path) + units.log_volume
         self.n_iter_ = len(path)
         self.converged_ = converged
@@ -214,25 +231,37 @@ class VAE(LatentVariableModel):
             "posterior": sorted(POSTERIORS),
             "optimizer": [*sorted(OPTIMIZERS), "lbfgs"],
             "kl": ["analytic", "sampled"],
-            "nodes": ["random", "sigma"],
+            "nodes": ["random", "sigma", "quadrature"],
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
-        if self.optimizer == "lbfgs" and self.nodes != "sigma":
+        if self.optimizer == "lbfgs" and self.nodes == "random":
             raise ValueError(
-                "optimizer='lbfgs' needs a deterministic objective: use it with nodes='sigma'"
+                "optimizer='lbfgs' needs a deterministic objective: use it with nodes='sigma' where the "
+                "model is linear-Gaussian, or nodes='quadrature' for K <= 2"
+            )
+        if self.nodes == "quadrature" and self.n_components > 2:
+            raise ValueError(
+                f"nodes='quadrature' is for K <= 2, got n_components={self.n_components}: use "
+                "nodes='random'"
             )
 
-    def _objective(self, model, recognition, x, backend, noise_rng):
+    def _nodes(self, backend):
+        """Deterministic nodes and weights, or None where η is drawn anew."""
+        if self.nodes == "random":
+            return None
+        K = self.n_components
+        eta, weights = noise.sigma_points(K) if self.nodes == "sigma" else noise.gauss_hermite(K, 7)
+        return backend.asarray(eta), backend.asarray(weights)
+
+    def _objective(self, model, recognition, x, nodes, backend, noise_rng):
         """objective(params, rows) → mean Q of the cases `rows`, and its gradient."""
-        if self.nodes == "sigma":
-            eta, weights = noise.sigma_points(self.n_components)
-            eta, weights = backend.asarray(eta), backend.asarray(weights)
 
         def objective(params, rows):
             x_rows = take_rows(x, rows)
-            if self.nodes == "sigma":
+            if nodes is not None:
+                eta, weights = nodes
                 return amortised(
                     model, recognition, params, x_rows, eta, weights=weights, kl=self.kl
                 )

@@ -214,7 +214,7 @@ def test_wrong_questions(name):
     assert_refused(model, lambda m: m.sample(2.5), ["n_samples must be an integer >= 1, got 2.5"])
     assert_refused(model, lambda m: m.nlml(X, method="magic"), ["'exact'", "'importance'", "got 'magic'"])
     assert_refused(
-        model, lambda m: m.nlml(X, method="importance", n_samples=1), ["n_samples >= 2, got 1"]
+        model, lambda m: m.nlml(X, method="importance", n_samples=1), ["n_samples must be an integer >= 2, got 1"]
     )
 
 
@@ -309,7 +309,7 @@ OF_ONE = {
         "optimizer='rmsprop'": "optimizer must be one of ['adam', 'sgd', 'lbfgs']",
         "kl='reverse'": "kl must be one of ['analytic', 'sampled']",
         "start_noise=0": "start_noise must be a number > 0",
-        "nodes='all'": "nodes must be one of ['random', 'sigma']",
+        "nodes='all'": "nodes must be one of ['random', 'sigma', 'quadrature']",
         "n_samples=0": "n_samples must be an integer >= 1",
     },
     "Autoencoder": {
@@ -345,6 +345,18 @@ def test_a_noise_of_any_number_type_is_a_number():
 def test_lbfgs_needs_nodes_that_stay():
     parts = ["optimizer='lbfgs' needs a deterministic objective", "use it with nodes='sigma'"]
     assert_refused(MAKERS["VAE"](optimizer="lbfgs"), lambda e: e.fit(X), parts)
+
+
+@pytest.mark.parametrize("options", [{}, {"hidden": (), "likelihood": "bernoulli"}], ids=["tanh", "bernoulli"])
+def test_sigma_points_are_for_linear_gaussian_models(options):
+    """Elsewhere a decoder can please a few points and nobody else: such a Q is no bound."""
+    parts = ["nodes='sigma' is exact for a linear-Gaussian model only", "hidden=()", "use nodes='random'"]
+    assert_refused(MAKERS["VAE"](nodes="sigma", **options), lambda e: e.fit(X > 0), parts)
+
+
+def test_a_grid_of_nodes_is_for_few_dimensions():
+    parts = ["nodes='quadrature' is for K <= 2", "got n_components=3", "use"]
+    assert_refused(MAKERS["VAE"](n_components=3, nodes="quadrature"), lambda e: e.fit(X), parts)
 
 
 @pytest.mark.parametrize("name", ["VariationalEM", "VAE"])

@@ -15,11 +15,29 @@ import numpy as np
 import pytest
 from scipy import optimize, special, stats
 
-from teachvae import bound, datasets, gradcheck, infer, linear_gaussian, nlml, noise, tree
+from teachvae import (
+    bound,
+    datasets,
+    gradcheck,
+    gradient_estimators,
+    grid,
+    infer,
+    linear_gaussian,
+    mixture,
+    nlml,
+    noise,
+    tree,
+)
 from teachvae.autoencoder import squared_error
 from teachvae.backend import get_backend
-from teachvae.estimator import StandardUnits, fold_theta
+from teachvae.units import StandardUnits, fold_theta
 from teachvae.fit import remaining
+from teachvae.jensen import (
+    jensen_continuous,
+    jensen_discrete,
+    nlml_as_jensen_continuous,
+    nlml_as_jensen_discrete,
+)
 from teachvae.layers import Linear, Sequential, Sigmoid, Softplus, mlp
 from teachvae.likelihoods import Bernoulli, Gaussian
 from teachvae.model import Model
@@ -90,7 +108,7 @@ def test_every_cited_number_is_defined_exactly_once():
 
 
 def test_numbers_run_without_gaps():
-    for chapter in "12345678":
+    for chapter in "123456789":
         in_chapter = [int(n.split(".")[1].rstrip("abc")) for n, _ in ENTRIES if n.startswith(f"{chapter}.")]
         assert in_chapter == list(range(1, len(in_chapter) + 1)), f"chapter {chapter}: {in_chapter}"
 
@@ -355,6 +373,122 @@ def test_1_19_the_autoencoders_loss_and_gradient():
     assert report.ok, str(report)
     df = numeric_gradient(lambda f: np.sum((x - f) ** 2) / (2 * len(x)), f)
     np.testing.assert_allclose(df, (f - x) / len(x), rtol=1e-8, atol=1e-9)
+
+
+def test_1_20_1_21_the_gap_of_a_square_is_a_variance():
+    """f(u) = u²: E[f(g)] − f(E[g]) is the variance of g."""
+    Q, g = np.array([0.2, 0.5, 0.0, 0.3]), np.array([1.0, -2.0, 9.0, 4.0])
+    drawn = np.repeat(g, (10 * Q).astype(int))
+    assert jensen_discrete(np.square, g, Q).gap == pytest.approx(drawn.var(), rel=1e-13)
+    j = jensen_continuous(np.square, np.exp, stats.norm.pdf, (-20, 0, 20))
+    assert j.gap == pytest.approx(stats.lognorm(1).var(), rel=1e-9)
+
+
+def test_1_22_1_23_both_steps_where_q_leaves_out_a_part_of_p():
+    """x = 0.3, p(z) = N(0, 1), p(x|z) = N(z, 1/4), q uniform on 0 … 1."""
+    def log_joint(z):
+        return stats.norm.logpdf(z) + stats.norm.logpdf(0.3, z, 0.5)
+
+    posterior = stats.norm(0.24, np.sqrt(0.2))
+    nlml_ = -stats.norm(0, np.sqrt(1.25)).logpdf(0.3)
+    z = (np.arange(20000) + 0.5) / 20000                           # midpoints: q is 1 there
+    first = -np.log(np.mean(np.exp(log_joint(z))))
+    assert first == pytest.approx(nlml_ - np.log(posterior.cdf(1) - posterior.cdf(0)), abs=1e-8)
+    Q, kl = -np.mean(log_joint(z)), -np.mean(posterior.logpdf(z))
+    assert nlml_ + 0.3 < first < Q - 0.01                          # two steps, both strict
+    assert Q - nlml_ == pytest.approx(kl, abs=1e-12)
+    assert kl == pytest.approx(np.log(np.exp(Q) * np.exp(-nlml_)), abs=1e-12)
+    ours = nlml_as_jensen_continuous(
+        log_joint, lambda z: 0.0 if 0 <= z <= 1 else -np.inf, (-12, 0, 1, 12)
+    )
+    np.testing.assert_allclose(ours[:3], (nlml_, Q, kl), atol=1e-8)
+
+    p, q = np.array([0.1, 0.05, 0.2]), np.array([0.7, 0.3, 0.0])
+    ours = nlml_as_jensen_discrete(np.log(p), q)
+    expected = -np.log(0.35), stats.entropy(q[:2], p[:2] / 0.15) - np.log(0.15), stats.entropy(q, p / 0.35)
+    np.testing.assert_allclose(ours[:3], expected, rtol=1e-13)
+    assert -np.log(0.15) > ours.lhs                                # over q > 0 alone there is less p
+
+
+def test_1_24_to_1_28_estimators_as_written_for_one_latent_variable():
+    """x = (0, 1, 1) under logits z W + b, q = N(m, s²): c, its derivatives and their expectations."""
+    W, b, x, m, s = np.array([1.5, -2.0, 0.7]), np.array([0.2, 0.4, -1.0]), np.array([0.0, 1.0, 1.0]), 0.6, 0.7
+    eta, w = noise.gauss_hermite(1, 60)
+    eta = eta[:, 0, 0]
+
+    def c(z, m, s):
+        log_p = stats.bernoulli.logpmf(x, special.expit(np.multiply.outer(z, W) + b)).sum(axis=-1)
+        return stats.norm.logpdf(z, m, s) - stats.norm.logpdf(z) - log_p
+
+    def Q(v):                                                      # on a grid, v = (m, log s)
+        z, dz = np.linspace(-12, 12, 4001, retstep=True)
+        return np.sum(stats.norm.pdf(z, v[0], np.exp(v[1])) * c(z, v[0], np.exp(v[1]))) * dz
+
+    truth = numeric_gradient(Q, np.array([m, np.log(s)]))
+    z, h = m + s * eta, 1e-5
+    u = np.stack([                                                 # ∂c/∂φ at fixed z: ∂log q/∂φ
+        c(z, m + h, s) - c(z, m - h, s), c(z, m, s * np.exp(h)) - c(z, m, s * np.exp(-h))
+    ], axis=1) / (2 * h)
+    dz = (c(z + h, m, s) - c(z - h, m, s)) / (2 * h)               # ∂c/∂z
+    dT = np.stack([np.ones_like(eta), s * eta], axis=1)
+    value = c(z, m, s)[:, None]
+    path = dz[:, None] * dT
+    np.testing.assert_allclose(w @ u, 0, atol=1e-9)                                         # (1.24)
+    np.testing.assert_allclose(w @ (value * u), truth, atol=1e-7)                           # (1.25)
+    np.testing.assert_allclose(w @ (u + path), truth, atol=1e-7)                            # (1.27)
+    np.testing.assert_allclose(w @ path, truth, atol=1e-7)                                  # (1.28)
+
+    # (1.26) with S = 3: every triple of nodes, with the product of their weights
+    eta, w = noise.gauss_hermite(1, 24)
+    eta = eta[:, 0, 0]
+    z = m + s * eta
+    value, u = c(z, m, s), np.stack([eta / s, eta**2 - 1], axis=1)
+    np.testing.assert_allclose(u[:, 1] / u[:, 0], s * eta - s / eta, rtol=1e-12)
+    i, j, k = (a.ravel() for a in np.meshgrid(*[np.arange(24)] * 3, indexing="ij"))
+    www = w[i] * w[j] * w[k]
+    g1 = (value[i] - (value[j] + value[k]) / 2)[:, None] * u[i]
+    g2 = (value[j] - (value[i] + value[k]) / 2)[:, None] * u[j]
+    np.testing.assert_allclose(www @ g1, truth, atol=1e-6)
+    covariance = www @ np.sum(g1 * g2, axis=1) - truth @ truth
+    assert covariance == pytest.approx(truth @ truth / (3 - 1) ** 2, rel=1e-5)
+
+    model = Model(Linear(1, 3), Bernoulli(3), 1)
+    theta = {"decoder": {"W": W[None], "b": b}, "likelihood": {}}
+    given = model, theta, np.array([[m, np.log(s)]]), x[None]
+    three = eta[[3, 11, 17]]
+    z = m + s * three
+    value, u = c(z, m, s), np.stack([three / s, three**2 - 1], axis=1)
+    path = ((c(z + h, m, s) - c(z - h, m, s)) / (2 * h))[:, None] * np.stack([np.ones(3), s * three], axis=1)
+    three = three[:, None, None]
+    for ours, written in (
+        (gradient_estimators.naive(*given, three), u),
+        (gradient_estimators.naive(*given, three, kl="analytic"), np.tile([m, s * s - 1], (3, 1))),
+        (gradient_estimators.score_function(*given, three), value[:, None] * u),
+        (gradient_estimators.score_function(*given, three, baseline="leave-one-out"),
+         ((3 * value - value.sum()) / 2)[:, None] * u),
+        (gradient_estimators.reparameterised(*given, three, kl="sampled"), u + path),
+        (gradient_estimators.without_score_term(*given, three), path),
+    ):
+        np.testing.assert_allclose(ours[:, 0], written, rtol=1e-6, atol=1e-7)
+
+
+def test_1_29_minibatches_average_to_the_whole_gradient():
+    rng = np.random.default_rng(29)
+    model, theta = tanh_model(rng, Gaussian(3))
+    x, phi, eta = rng.standard_normal((4, 3)), rng.normal(0, 0.5, (4, 2)), rng.standard_normal((2, 4, 1))
+    Q, cache = bound.forward(model, theta, phi, x, eta)
+    dphi, dtheta = bound.backward(model, theta, cache, np.ones(4))
+    every = [gradient_estimators.minibatch(model, theta, phi, x, eta, rows)
+             for rows in ([0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3])]
+    np.testing.assert_allclose(np.mean([g for g, _ in every], axis=0), dphi, rtol=1e-12)
+    whole = np.mean([tree.flatten(g) for _, g in every], axis=0)
+    np.testing.assert_allclose(whole, tree.flatten(dtheta), rtol=1e-11, atol=1e-12)
+    one = theta["likelihood"]["log_psi"].copy()                    # and that whole is the gradient of Σ_n Q_n
+
+    def total(log_psi):
+        return bound.forward(model, theta | {"likelihood": {"log_psi": log_psi}}, phi, x, eta)[0].sum()
+
+    np.testing.assert_allclose(dtheta["likelihood"]["log_psi"], numeric_gradient(total, one), rtol=1e-6)
 
 
 # ---- chapter 2 -------------------------------------------------------------------------------
@@ -912,30 +1046,53 @@ def test_7_1_7_2_importance_sampling_against_the_exact_value_and_repeated_runs()
     np.testing.assert_allclose(run.standard_error, se, rtol=1e-9)
 
 
-def test_7_3_to_7_5_a_lattice_against_the_exact_value():
+def test_7_3_7_4_a_lattice_against_the_exact_value():
     W, b, psi, x = linear_case(np.random.default_rng(71), K=2, D=4, N=3)
     model, theta = linear_model(0.5 * W, b, psi, FullGaussian(2))
     exact = nlml.exact(model, theta, x).values
-    phi = infer.closed_form(model, theta, x)
-    m, L = model.posterior.unpack(phi + [0.3, -0.2, 0.2, 0.1, -0.1])  # close to the posterior, not on it
 
-    shared = np.zeros((3, 2)), np.stack([np.eye(2)] * 3)
-
-    def a(h, B, m_and_L=shared):
-        m, L = m_and_L
+    def a(h, B):
         side = h * np.arange(-round(B / h), round(B / h) + 1)
-        u = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
-        z = m + np.einsum("gl,nkl->gnk", u, L)
+        z = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 1, 2)
         log_p = stats.norm.logpdf(x, z @ (0.5 * W) + b, np.sqrt(psi)).sum(axis=2)
         log_p += stats.norm.logpdf(z).sum(axis=2)
-        log_det = np.log(np.einsum("nkk->nk", L)).sum(axis=1)
-        return special.logsumexp(log_p, axis=0) + 2 * np.log(h) + log_det
+        return special.logsumexp(log_p, axis=0) + 2 * np.log(h)
 
     np.testing.assert_allclose(-a(0.2, 8), exact, rtol=1e-10)                               # (7.3)
-    np.testing.assert_allclose(-a(0.25, 8, (m, L)), exact, rtol=1e-10)                      # (7.5)
+    ours = grid.grid(model, theta, x)
+    assert (np.abs(ours.values - exact) <= np.maximum(ours.certificate, 1e-9)).all()
     for h, B in ((1.2, 8), (0.2, 1.5)):                            # too wide a mesh, too small a box
         certificate = np.maximum(np.abs(a(h / 2, B) - a(h, B)), a(h / 2, 1.5 * B) - a(h / 2, B))  # (7.4)
         assert (np.abs(-a(h / 2, 1.5 * B) - exact) < certificate).all() and (certificate > 1e-4).any()
+
+
+def test_7_5_a_lattice_of_its_own_against_the_exact_value():
+    """As written, with sets of places, for a posterior of which the first mesh sees next to nothing."""
+    W, b = np.array([[1.0, -0.5, 0.3], [0.2, 1.0, -1.0]]), np.array([0.5, 0.0, -1.0])
+    psi = np.full(3, 1e-3)
+    model, theta = linear_model(W, b, psi, DiagonalGaussian(2))
+    x = np.array([[0.713, -0.377]]) @ W + b + np.array([[0.03, 0.01, -0.02]])
+    exact = nlml.exact(model, theta, x).values[0]
+
+    def log_p(places, h):
+        z = h * np.array(sorted(places))
+        return stats.norm.logpdf(x, z @ W + b, np.sqrt(psi)).sum(axis=1) + stats.norm.logpdf(z).sum(axis=1)
+
+    h, margin, path, sizes = 0.5, 60, [], []                       # coarser than the code starts
+    places = set(product(range(-18, 19), repeat=2))
+    for _ in range(7):
+        values = log_p(places, h)
+        path.append(special.logsumexp(values) + 2 * np.log(h))
+        sizes.append(len(places))
+        kept = [g for g, v in zip(sorted(places), values) if v > values.max() - margin]
+        places = {(2 * g + d, 2 * j + e) for g, j in kept for d, e in product((-1, 0, 1), repeat=2)}
+        h, margin = h / 2, 30
+    assert abs(path[0] + exact) > 1                                # the start is far off,
+    np.testing.assert_allclose(path[-2:], -exact, atol=1e-9)       # the end is not,
+    assert max(sizes[1:]) < 10 * sizes[0] < (2 * 9 / h) ** 2 / 100  # and few points are asked
+    values, certificate = grid._own(model, theta, x, 1e-6)
+    np.testing.assert_allclose(values, exact, atol=1e-9)
+    assert certificate[0] < 1e-6
 
 
 def test_8_1_the_numeric_gradient_of_a_cube_is_off_by_the_square_of_the_step():
@@ -953,3 +1110,105 @@ def test_8_2_the_relative_error_as_written():
         for a_i, n_i in zip(a, n)
     ]
     np.testing.assert_allclose(gradcheck.relative_error(a, n), written, rtol=1e-14)
+
+
+# ---- chapter 9 -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def components():
+    """Weights, means, full covariances and data; log p(x_n, z=k) (N, K) by SciPy."""
+    rng = np.random.default_rng(90)
+    A = rng.standard_normal((3, 2, 2))
+    weights, means = np.array([0.5, 0.3, 0.2]), 1.5 * rng.standard_normal((3, 2))
+    covariances = A @ np.swapaxes(A, 1, 2) + 0.3 * np.eye(2)
+    x = 2 * rng.standard_normal((30, 2))
+    log_p = np.stack([
+        np.log(pi) + stats.multivariate_normal(mu, C).logpdf(x)
+        for pi, mu, C in zip(weights, means, covariances)
+    ], axis=1)
+    return mixture.Mixture(weights, means, covariances), x, log_p
+
+
+def test_9_1_9_2_9_3_9_9_joint_nlml_bound_and_gap(components):
+    theta, x, log_p = components
+    np.testing.assert_allclose(mixture.log_joint(theta, x), log_p, rtol=1e-11)              # (9.1)
+    exact = -np.log(np.exp(log_p).sum(axis=1))
+    top = log_p.max(axis=1)
+    np.testing.assert_allclose(-top - np.log(np.exp(log_p - top[:, None]).sum(axis=1)), exact, rtol=1e-12)
+    np.testing.assert_allclose(-mixture.log_sum_exp(log_p), exact, rtol=1e-12)              # (9.2)
+    q = np.random.default_rng(91).dirichlet(np.ones(3), 30)
+    q[:3] = np.eye(3)
+    Q = -special.entr(q).sum(axis=1) - np.sum(q * log_p, axis=1)
+    np.testing.assert_allclose(mixture.divergence(q, log_p), Q, rtol=1e-12)                 # (9.3)
+    kl = special.rel_entr(q, np.exp(log_p + exact[:, None])).sum(axis=1)
+    np.testing.assert_allclose(Q - exact, kl, atol=1e-12)                                   # (9.9)
+    assert (kl > 0).all()
+    np.testing.assert_allclose(mixture.divergence(q, log_p + exact[:, None]), kl, atol=1e-12)
+
+
+def test_9_4_9_5_9_6_the_least_q_of_each_family_by_search(components):
+    log_p = components[2][:8] / 4                                  # less sure, for the search's sake
+    N = len(log_p)
+
+    def Q(q):
+        return np.sum(special.xlogy(q, q) - q * log_p, axis=1)
+
+    def softmax(v):
+        return special.softmax(v.reshape(-1, 3), axis=1)
+
+    exact = -special.logsumexp(log_p, axis=1)
+    free = optimize.minimize(lambda v: Q(softmax(v)).sum(), np.zeros(3 * N), options={"gtol": 1e-7})
+    np.testing.assert_allclose(mixture.free(log_p), softmax(free.x), atol=1e-5)             # (9.4)
+    np.testing.assert_allclose(mixture.free(log_p), np.exp(log_p + exact[:, None]), rtol=1e-12)
+    np.testing.assert_allclose(Q(mixture.free(log_p)), exact, rtol=1e-12)
+    points = np.stack([Q(np.tile(e, (N, 1))) for e in np.eye(3)])
+    np.testing.assert_allclose(Q(mixture.hard(log_p)), points.min(axis=0), rtol=1e-13)      # (9.5)
+    np.testing.assert_allclose(points.min(axis=0), -log_p.max(axis=1), rtol=1e-13)
+    assert (points.min(axis=0) - exact <= np.log(3)).all()
+    tied = optimize.minimize(lambda v: Q(np.tile(softmax(v), (N, 1))).mean(), np.zeros(3), tol=1e-12)
+    geometric = np.exp(log_p).prod(axis=0) ** (1 / N)
+    np.testing.assert_allclose(geometric / geometric.sum(), softmax(tied.x)[0], atol=1e-6)  # (9.6)
+    written = np.tile(geometric / geometric.sum(), (N, 1))
+    np.testing.assert_allclose(mixture.tied(log_p), written, rtol=1e-11)
+
+
+def test_9_7_the_m_step_against_weighted_data(components):
+    """PMFs in tenths: the minimiser is the plain maximum likelihood of data repeated that many times."""
+    theta, x, _ = components
+    counts = np.random.default_rng(92).multinomial(10, [0.3, 0.3, 0.4], 30)
+    full = mixture.m_step(theta, counts / 10, x, np.full(2, 1e-9))
+    diagonal = mixture.m_step(theta._replace(covariances=np.ones((3, 2))), counts / 10, x, np.full(2, 1e-9))
+    for k in range(3):
+        repeated = np.repeat(x, counts[:, k], axis=0)
+        assert full.weights[k] == pytest.approx(len(repeated) / 300, rel=1e-13)
+        np.testing.assert_allclose(full.means[k], repeated.mean(axis=0), rtol=1e-11)
+        np.testing.assert_allclose(full.covariances[k], np.cov(repeated.T, bias=True), rtol=1e-11)
+        np.testing.assert_allclose(diagonal.covariances[k], repeated.var(axis=0), rtol=1e-11)
+    empty = mixture.m_step(theta, np.tile([0.5, 0.5, 0.0], (30, 1)), x, np.full(2, 1e-9))
+    np.testing.assert_array_equal(empty.means[2], theta.means[2])
+    np.testing.assert_array_equal(empty.covariances[2], theta.covariances[2])
+
+
+def test_9_8_the_floor_against_a_search_above_it():
+    """Σ = U (I + B Bᵀ) U runs through all covariances above the floor U²."""
+    rng = np.random.default_rng(93)
+    A, F = rng.standard_normal((3, 3)), np.array([0.5, 2.0, 1.0])
+    estimate, U = A @ np.diag([3.0, 0.1, 0.02]) @ A.T, np.diag(np.sqrt(F))
+
+    def cost(Sigma):
+        return np.linalg.slogdet(Sigma)[1] + np.trace(np.linalg.solve(Sigma, estimate))
+
+    def above(v):
+        B = v.reshape(3, 3)
+        return U @ (np.eye(3) + B @ B.T) @ U
+
+    searched = optimize.minimize(lambda v: cost(above(v)), rng.standard_normal(9), options={"gtol": 1e-7})
+    values, V = np.linalg.eigh(np.linalg.inv(U) @ estimate @ np.linalg.inv(U))
+    assert values[0] < 1 < values[-1]                              # some are raised, not all
+    written = U @ V @ np.diag(np.maximum(values, 1)) @ V.T @ U
+    assert cost(written) == pytest.approx(searched.fun, abs=1e-8)
+    np.testing.assert_allclose(written, above(searched.x), atol=1e-4)
+    np.testing.assert_allclose(mixture.raise_to_floor(estimate, F), written, rtol=1e-10)
+    diagonal = mixture.raise_to_floor(np.diag(estimate), F)
+    np.testing.assert_array_equal(diagonal, np.maximum(np.diag(estimate), F))

@@ -16,7 +16,9 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 
 from teachvae import VAE, Autoencoder, FactorAnalysis, VariationalEM, bound, datasets, infer, noise, tree
-from teachvae.estimator import ConvergenceWarning, HeywoodWarning, NotFittedError
+from teachvae.estimator import NotFittedError
+from teachvae.fit import ConvergenceWarning
+from teachvae.units import HeywoodWarning
 from teachvae.fit import TrainingError
 
 K, D, N = 2, 6, 60
@@ -183,8 +185,8 @@ def test_parameters_are_keyword_only_but_for_the_first():
 HEEDED = {
     "VAE": [
         {"n_components": 1}, {"hidden": (5,)}, {"activation": "relu"}, {"noise": "isotropic"}, {"noise": 0.5},
-        {"posterior": "full"}, {"separate": True}, {"kl": "sampled"}, {"nodes": "sigma"}, {"n_samples": 3},
-        {"optimizer": "sgd"}, {"optimizer": "lbfgs", "nodes": "sigma"}, {"epochs": 6}, {"batch_size": 7},
+        {"posterior": "full"}, {"separate": True}, {"kl": "sampled"}, {"nodes": "quadrature"}, {"n_samples": 3},
+        {"optimizer": "sgd"}, {"optimizer": "lbfgs", "nodes": "quadrature"}, {"epochs": 6}, {"batch_size": 7},
         {"learning_rate": 0.1}, {"min_noise": 0.3}, {"random_state": 1}, {"dtype": "float32"},
     ],
     "VariationalEM": [
@@ -516,6 +518,8 @@ VARIANTS = {
     "fixed noise": {"noise": 0.05},
     "sgd": {"optimizer": "sgd", "learning_rate": 0.01},
     "sigma points": {"nodes": "sigma", "hidden": (), "learning_rate": 0.02},
+    "quadrature": {"nodes": "quadrature"},
+    "quadrature, full batch": {"nodes": "quadrature", "optimizer": "lbfgs"},
     "five samples": {"n_samples": 5},
     "full batch": {"optimizer": "lbfgs", "nodes": "sigma", "hidden": ()},
     "relu": {"activation": "relu"},
@@ -527,6 +531,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:L-BFGS stopped:teachvae.fit.ConvergenceWarning")  # the start
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_kind_of_vae_goes_downhill_and_stays_above(variant):
     options = {"hidden": (6,), "epochs": 60, "batch_size": 20, "random_state": 1, **VARIANTS[variant]}
@@ -555,7 +560,7 @@ EM_VARIANTS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:the E-step of:teachvae.estimator.ConvergenceWarning")  # kinks of ReLU
+@pytest.mark.filterwarnings("ignore:the E-step of:teachvae.fit.ConvergenceWarning")  # kinks of ReLU
 @pytest.mark.parametrize("variant", EM_VARIANTS)
 def test_every_kind_of_variational_em_goes_downhill_and_stays_above(variant):
     options = {"hidden": (6,), "epochs": 20, "batch_size": 20, "random_state": 1, **EM_VARIANTS[variant]}
@@ -756,7 +761,7 @@ HASTY_VAE = VAE(K, hidden=(), nodes="sigma", batch_size=N, learning_rate=0.1, ep
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: FactorAnalysis(K),
+        lambda: FactorAnalysis(K, tol=1e-3),
         lambda: VariationalEM(K, hidden=(), tol=1e-4),
         lambda: copy.copy(HASTY_VAE),
     ],
@@ -773,6 +778,15 @@ def test_a_duplicated_column_is_a_heywood_case_with_a_name(make):
     floor = estimator.min_noise * DUPLICATED.var(axis=0)
     np.testing.assert_allclose(estimator.noise_variance_[[0, D]], floor[[0, D]], rtol=1e-5)
     assert np.all(estimator.noise_variance_[1:D] > 1.1 * floor[1:D])
+
+
+def test_one_huge_step_is_not_taken_for_the_end():
+    """Here the steps shrink from 0.3 to 1e-6 nats at once and then hardly at all, with 1e-4 to go."""
+    with pytest.warns(HeywoodWarning), pytest.warns(ConvergenceWarning):
+        fa = FactorAnalysis(K, tol=1e-8, max_iter=200).fit(DUPLICATED)
+    falls = -np.diff(fa.nlml_path_)
+    assert np.min(falls[1:] / falls[:-1]) < 1e-4, "the step that deceives"
+    assert fa.converged_ is False and fa.n_iter_ == 200
 
 
 def test_the_floor_is_relative_and_adjustable():
@@ -828,7 +842,8 @@ def test_progress_is_reported_in_order_and_in_the_data_s_units(name):
 def test_progress_of_the_full_batch():
     calls = []
     vae = VAE(1, hidden=(), optimizer="lbfgs", nodes="sigma", epochs=7)
-    vae.fit(LINEAR * 100, progress=lambda *call: calls.append(call))
+    with pytest.warns(ConvergenceWarning, match="L-BFGS stopped after 7 iterations"):
+        vae.fit(LINEAR * 100, progress=lambda *call: calls.append(call))
     assert len(calls) >= 7 and {call[1] for call in calls} == {7}
     assert [call[0] for call in calls] == [min(i + 1, 7) for i in range(len(calls))]
     assert abs(min(call[2] for call in calls) - vae.q_path_[-1]) < 1e-9
@@ -883,7 +898,8 @@ def test_an_interrupted_fit_leaves_the_estimator_as_it_was(name):
 
 def test_a_warning_turned_error_leaves_nothing():
     """With warnings as errors a Heywood case ends the fit, before anything is kept."""
-    for estimator in (FactorAnalysis(K), VariationalEM(K, hidden=(), tol=1e-4), copy.copy(HASTY_VAE)):
+    hasty = FactorAnalysis(K, tol=1e-3), VariationalEM(K, hidden=(), tol=1e-4), copy.copy(HASTY_VAE)
+    for estimator in hasty:
         with warnings.catch_warnings():
             warnings.simplefilter("error", HeywoodWarning)
             with pytest.raises(HeywoodWarning):

@@ -36,7 +36,8 @@ from teachvae import (
     tree,
 )
 from teachvae.backend import get_backend
-from teachvae.estimator import ConvergenceWarning, HeywoodWarning
+from teachvae.fit import ConvergenceWarning
+from teachvae.units import HeywoodWarning
 
 FAMILIES = posteriors.POSTERIORS
 LIKELIHOODS = {row["name"]: row["component"] for row in cases.LIKELIHOODS}
@@ -614,6 +615,37 @@ def test_fact_5_under_heywood(route):
     assert list(estimator.heywood_) == [0, 6]
     assert len(getattr(estimator, path)) > 1000
     assert_never_rises(getattr(estimator, path))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=5)
+@given(seed=seeds, name=st.sampled_from([GAUSSIAN, "bernoulli"]))
+def test_an_e_step_never_raises_Q_of_any_case(family, seed, name):
+    """Steep decoders, started far out: whole quasi-Newton steps would overshoot."""
+    case = make_case(seed, name, FAMILIES[family], n_latent=2, hidden=(4,), size=4.0)
+    start, (eta, weights) = case.phi + 1.5, noise.gauss_hermite(2, 7)
+    paths = np.array([
+        infer.e_step(case.model, case.theta, start, case.x, eta, weights, max_steps=steps).Q
+        for steps in range(25)
+    ])
+    assert np.all(paths[-1] < paths[0] - 0.1)
+    for path in paths.T:
+        assert_never_rises(path)
+
+
+def test_of_several_starts_every_case_keeps_its_best():
+    data = datasets.spiral(n_cases=40, noise=0.1**2)
+    model, theta, x = Model(data.truth.decoder, likelihoods.Gaussian(2), 1), data.truth.theta, data.x
+    eta, weights = noise.gauss_hermite(1, 7)
+    starts = [np.tile([[m, -1.0]], (len(x), 1)) for m in (-1.5, 0.0, 1.5)]
+    ends = [infer.e_step(model, theta, phi, x, eta, weights) for phi in starts]
+    best = infer.from_starts(model, theta, starts, x, eta, weights)
+    Q = np.array([e.Q for e in ends])
+    assert len(set(Q.argmin(axis=0))) == 3, "each start is the best of some case"
+    assert np.mean(Q.max(axis=0) - Q.min(axis=0)) > 0.1, "there are several minima"
+    np.testing.assert_array_equal(best.Q, Q.min(axis=0))
+    kept = np.array([e.phi for e in ends])[Q.argmin(axis=0), np.arange(len(x))]
+    np.testing.assert_array_equal(best.phi, kept)
 
 
 def test_fact_5_catches_what_scikit_learns_stored_test_let_pass():

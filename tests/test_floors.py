@@ -9,8 +9,8 @@ import teachvae
 
 FLOORS = [
     ["backend", "tree"],
-    ["layers", "posteriors", "likelihoods", "noise", "optimizers", "gradcheck", "datasets", "jensen"],
-    ["model", "linear_gaussian"],
+    ["layers", "posteriors", "likelihoods", "noise", "optimizers", "gradcheck", "validate", "datasets", "jensen"],
+    ["model", "units", "linear_gaussian"],
     ["bound"],
     ["infer", "nlml", "grid", "fit", "gradient_estimators", "trace"],
     ["estimator", "factor_analysis", "variational_em", "vae", "autoencoder", "mixture", "plots"],
