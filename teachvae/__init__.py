@@ -1,38 +1,24 @@
 """teachvae: factor analysis, variational EM and the variational autoencoder, from scratch.
 
 One generative model, one bound Q ≥ nlml, and three ways to fill in φ: a closed form
-(`FactorAnalysis`), a table (`VariationalEM`), a recognition network (`VAE`).
+(`FactorAnalysis`), a table (`VariationalEM`), a recognition network (`VAE`). Names are imported when
+they are first asked for.
 """
 
-from . import (
-    bound,
-    datasets,
-    gradcheck,
-    gradient_estimators,
-    jensen,
-    layers,
-    likelihoods,
-    nlml,
-    posteriors,
-)
-from .autoencoder import Autoencoder
-from .factor_analysis import FactorAnalysis
-from .mixture import GaussianMixture
-from .model import Model
-from .trace import Trace
-from .vae import VAE
-from .variational_em import VariationalEM
+from importlib import import_module
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "VAE",
-    "Autoencoder",
-    "FactorAnalysis",
-    "GaussianMixture",
-    "Model",
-    "Trace",
-    "VariationalEM",
+CLASSES = {
+    "Autoencoder": "autoencoder",
+    "FactorAnalysis": "factor_analysis",
+    "GaussianMixture": "mixture",
+    "Model": "model",
+    "Trace": "trace",
+    "VAE": "vae",
+    "VariationalEM": "variational_em",
+}
+MODULES = (
     "bound",
     "datasets",
     "gradcheck",
@@ -42,4 +28,21 @@ __all__ = [
     "likelihoods",
     "nlml",
     "posteriors",
-]
+)
+
+__all__ = [*CLASSES, *MODULES]
+
+
+def __getattr__(name):
+    if name in CLASSES:
+        value = getattr(import_module(f".{CLASSES[name]}", __name__), name)
+    elif name in MODULES:
+        value = import_module(f".{name}", __name__)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -6,6 +6,7 @@ stdout holds the result, stderr everything else. Exit status: 0 ok, 1 a check fa
 
 import argparse
 import json
+import os
 from pathlib import Path
 import sys
 import time
@@ -14,6 +15,9 @@ import warnings
 
 def main(argv=None):
     """Run the command line `argv` (None: that of the process) and return the exit status."""
+    # The matrices are small: one BLAS thread is as fast as two, and does not wait for the second where
+    # another program has that core. It has to be said before NumPy is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from .backend import BackendError
     from .fit import TrainingError
 

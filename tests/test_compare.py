@@ -249,6 +249,22 @@ def test_the_module_runs():
     assert done.returncode == 0 and done.stdout.startswith("teachvae ")
 
 
+def test_the_command_is_in_time_to_choose_the_threads():
+    code = "import sys, teachvae.cli; assert 'numpy' not in sys.modules; teachvae.VAE; assert 'numpy' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_is_there():
+    import teachvae
+
+    for name in teachvae.__all__:
+        assert getattr(teachvae, name).__name__.endswith(name) and name in dir(teachvae)
+    with pytest.raises(AttributeError, match="no attribute 'Vae'"):
+        teachvae.Vae
+    with pytest.raises(ImportError):
+        exec("from teachvae import Vae")
+
+
 def test_a_model_that_was_not_fitted_has_dashes():
     assert compare._cell([None], 3) == "–" and compare._cell([-0.00001], 3) == "0.000"
     assert Fitted("fa", None, compare.Row("factor analysis")).row.gap_train is None

@@ -30,7 +30,6 @@ from teachvae import (
 )
 from teachvae.autoencoder import squared_error
 from teachvae.backend import get_backend
-from teachvae.units import StandardUnits, fold_theta
 from teachvae.fit import remaining
 from teachvae.jensen import (
     jensen_continuous,
@@ -43,6 +42,7 @@ from teachvae.likelihoods import Bernoulli, Gaussian
 from teachvae.model import Model
 from teachvae.optimizers import SGD, Adam
 from teachvae.posteriors import POSTERIORS, DiagonalGaussian, FullGaussian
+from teachvae.units import StandardUnits, fold_theta
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "teachvae").glob("*.py"))}
@@ -412,7 +412,8 @@ def test_1_22_1_23_both_steps_where_q_leaves_out_a_part_of_p():
 
 def test_1_24_to_1_28_estimators_as_written_for_one_latent_variable():
     """x = (0, 1, 1) under logits z W + b, q = N(m, s²): c, its derivatives and their expectations."""
-    W, b, x, m, s = np.array([1.5, -2.0, 0.7]), np.array([0.2, 0.4, -1.0]), np.array([0.0, 1.0, 1.0]), 0.6, 0.7
+    W, b, x = np.array([1.5, -2.0, 0.7]), np.array([0.2, 0.4, -1.0]), np.array([0.0, 1.0, 1.0])
+    m, s = 0.6, 0.7
     eta, w = noise.gauss_hermite(1, 60)
     eta = eta[:, 0, 0]
 
