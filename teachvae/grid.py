@@ -22,6 +22,7 @@ BOX = 6.0                              # the shared lattice covers [−BOX, BOX]
 MESH = {1: 0.05, 2: 0.1, 3: 0.5}       # its first mesh, by K
 MOST_NODES = 300_000                   # of a lattice; a case that needs more gets its own
 MARGIN = 30                            # nats below the peak where an own lattice ends
+SLOPES = 2                             # how many of a mesh's steepest falls are added to that
 HALVINGS = 8                           # of an own lattice's mesh, at the most
 PAIRS = 2**20                          # pairs (node, case) held at a time: 8 MB
 
@@ -96,7 +97,7 @@ def _own(model, theta, x, tol):
     step = max(1, 2**24 // len(wide))                              # cases whose wide lattice is held
     results = []
     for start in range(0, x.shape[0], step):
-        rows = x[start : start + step, :]
+        rows = x[start : min(start + step, x.shape[0]), :]
         log_p = np.concatenate([to_numpy(b) for b in _pair_blocks(model, theta, rows, wide)])
         ring = _log_sum(log_p[~inside]) + K * math.log(h)
         for n in range(rows.shape[0]):
@@ -111,19 +112,27 @@ def _refined(model, theta, x, z, log_p, h, tol):
     K = z.shape[1]
     places, value, change = np.rint(z / h).astype(int), _log_sum(log_p) + K * math.log(h), np.inf
     neighbours = np.rint(_lattice(1, 1, K)).astype(int)            # the 3^K steps of −1, 0, 1
-    margin = 2 * MARGIN                                            # a coarse mesh may miss a peak
     for _ in range(HALVINGS):
+        # A mesh that is coarse beside a peak shows it too low, by as much as it falls from node to node.
+        margin = MARGIN + SLOPES * _steepest(places, log_p)
         kept = places[log_p > log_p.max() - margin]
         places = _distinct((2 * kept[:, None, :] + neighbours).reshape(-1, K))
         if len(places) > MOST_NODES:
             break
-        h, margin = h / 2, MARGIN
+        h = h / 2
         log_p = np.concatenate([to_numpy(b)[:, 0] for b in _pair_blocks(model, theta, x, h * places)])
         finer = _log_sum(log_p) + K * math.log(h)
         change, value = abs(finer - value), finer
         if change < 0.1 * tol:
             break
     return value, change
+
+
+def _steepest(places, log_p):
+    """How far log p (G,) falls from its highest node to the lowest of the nodes next to it in `places`."""
+    top = int(np.argmax(log_p))
+    near = np.abs(places - places[top]).max(axis=1) <= 1
+    return float(log_p[top] - log_p[near].min())
 
 
 def _log_mass(model, theta, x, z):
