@@ -14,7 +14,7 @@ from .backend import get_backend, to_numpy
 from .estimator import LatentVariableModel
 from .fit import ConvergenceWarning, settled
 from .layers import Linear, Sequential
-from .likelihoods import Gaussian
+from .likelihoods import Gaussian, shorten
 from .model import Model
 from .units import heywood
 from .validate import check_data, check_positive, check_size, column_names
@@ -135,9 +135,17 @@ class FactorAnalysis(LatentVariableModel):
         W, psi = to_numpy(linear_gaussian.canonical(W, psi)), to_numpy(psi)
 
         if not converged:
+            sinking = np.flatnonzero((psi < 0.01 * np.diag(S)) & (psi > self.min_noise * np.diag(S)))
+            names_ = column_names(names, D)
+            heywood_hint = (
+                f"; the noise of {shorten([names_[d] for d in sinking])} is below a hundredth of its "
+                "variance and may be on its way to the floor, a Heywood case, where EM slows down"
+                if len(sinking) and likelihood.noise == "diagonal"
+                else ""
+            )
             warnings.warn(
                 f"EM stopped after max_iter={self.max_iter} iterations with more than tol={self.tol} "
-                "nats per data case still to be gained: raise max_iter or tol",
+                f"nats per data case still to be gained: raise max_iter or tol{heywood_hint}",
                 ConvergenceWarning,
                 stacklevel=3,
             )
