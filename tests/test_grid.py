@@ -199,6 +199,33 @@ def test_what_is_outside_every_box_is_refused():
     assert (result.certificate[[0, 2]] > 1e-6).all() and result.certificate[1] < 1e-6
 
 
+@dataclass(frozen=True)
+class Tilted:
+    """f(z) = z² + 3z/2: two modes, of which one is further out."""
+
+    n_in: int = 1
+    n_out: int = 1
+
+    def forward(self, params, z):
+        return z * (z + 1.5), None
+
+
+def test_a_small_mode_in_the_ring_is_noticed(monkeypatch):
+    """With boxes of ±3 and ±4.5 the larger mode, at 2.3, settles at once; at −3.8 is one hundredth more."""
+    model = Model(Tilted(), Gaussian(1), 1)
+    theta = {"decoder": [], "likelihood": {"log_psi": np.array([np.log(0.01)])}}
+    x = np.array([[2.3 * 3.8]])
+    z, h = np.linspace(-9, 9, 200_001, retstep=True)
+    log_p = stats.norm.logpdf(z) + stats.norm.logpdf(x[0, 0], z * (z + 1.5), 0.1)
+    truth = -special.logsumexp(log_p) - np.log(h)
+    assert grid.grid(model, theta, x).values[0] == pytest.approx(truth, abs=1e-9)
+    monkeypatch.setattr(grid, "BOX", 2.0)
+    with pytest.warns(GridWarning, match="1 of 1 data cases"):
+        result = grid.grid(model, theta, x)
+    missed = special.logsumexp(log_p) - special.logsumexp(log_p[z > -3])
+    assert missed > 5e-3 and result.certificate[0] == pytest.approx(missed, rel=0.01)
+
+
 @pytest.mark.parametrize("K", [1, 2])
 def test_both_modes_are_integrated(K):
     """Each side alone would be off: by log 2 where both weigh the same, and here they do not."""
