@@ -20,9 +20,8 @@ from .posteriors import LOG_2PI
 
 BOX = 6.0                              # the shared lattice covers [−BOX, BOX]^K, and half as much again
 MESH = {1: 0.05, 2: 0.1, 3: 0.5}       # its first mesh, by K
-MOST_NODES = 300_000                   # of a lattice; a case that needs more gets its own
-MARGIN = 30                            # nats below the peak where an own lattice ends
-SLOPES = 2                             # how many of a mesh's steepest falls are added to that
+MOST_NODES = 1_000_000                 # of a lattice; a case that needs more gets its own
+MARGIN = 22                            # nats below the peak where an own lattice ends
 HALVINGS = 8                           # of an own lattice's mesh, at the most
 PAIRS = 2**20                          # pairs (node, case) held at a time: 8 MB
 
@@ -113,9 +112,8 @@ def _refined(model, theta, x, z, log_p, h, tol):
     places, value, change = np.rint(z / h).astype(int), _log_sum(log_p) + K * math.log(h), np.inf
     neighbours = np.rint(_lattice(1, 1, K)).astype(int)            # the 3^K steps of −1, 0, 1
     for _ in range(HALVINGS):
-        # A mesh that is coarse beside a peak shows it too low, by as much as it falls from node to node.
-        margin = MARGIN + SLOPES * _steepest(places, log_p)
-        kept = places[log_p > log_p.max() - margin]
+        # A peak between the points may rise above one of them by about as much as log p falls around it.
+        kept = places[log_p + _falls(places, log_p, neighbours) > log_p.max() - MARGIN]
         places = _distinct((2 * kept[:, None, :] + neighbours).reshape(-1, K))
         if len(places) > MOST_NODES:
             break
@@ -128,11 +126,22 @@ def _refined(model, theta, x, z, log_p, h, tol):
     return value, change
 
 
-def _steepest(places, log_p):
-    """How far log p (G,) falls from its highest node to the lowest of the nodes next to it in `places`."""
-    top = int(np.argmax(log_p))
-    near = np.abs(places - places[top]).max(axis=1) <= 1
-    return float(log_p[top] - log_p[near].min())
+def _falls(places, log_p, neighbours):
+    """How far log p (G,) falls at the most from each of the integer places (G, K) to one next to it, (G,)."""
+    low = places.min(axis=0) - 1
+    spans = places.max(axis=0) + 2 - low
+    numbers = np.ravel_multi_index(tuple((places - low).T), tuple(spans))
+    strides = np.cumprod([1, *spans[:0:-1]])[::-1]                 # of one step along each axis
+    order = np.argsort(numbers)
+    numbers, sorted_log_p = numbers[order], log_p[order]
+    lowest = sorted_log_p.copy()
+    for step in neighbours @ strides:
+        there = np.minimum(np.searchsorted(numbers, numbers + step), len(numbers) - 1)
+        found = numbers[there] == numbers + step
+        lowest = np.where(found, np.minimum(lowest, sorted_log_p[there]), lowest)
+    falls = np.empty_like(log_p)
+    falls[order] = sorted_log_p - lowest
+    return falls
 
 
 def _log_mass(model, theta, x, z):

@@ -223,7 +223,7 @@ def test_a_small_mode_in_the_ring_is_noticed(monkeypatch):
     with pytest.warns(GridWarning, match="1 of 1 data cases"):
         result = grid.grid(model, theta, x)
     missed = special.logsumexp(log_p) - special.logsumexp(log_p[z > -3])
-    assert missed > 5e-3 and result.certificate[0] == pytest.approx(missed, rel=0.01)
+    assert missed > 5e-3 and missed / 2 < result.certificate[0] < 2 * missed
 
 
 @pytest.mark.parametrize("K", [1, 2])
@@ -262,6 +262,30 @@ def test_nothing_is_dropped_before_the_mesh_resolves_it(make, truth):
         result = grid.grid(model, theta, x)
     error = np.abs(result.values - truth(model, theta, x))
     assert not (error > np.maximum(result.certificate, 1e-8)).any(), (error, result.certificate)
+
+
+@dataclass(frozen=True)
+class Uneven:
+    """f₁ = (z₁ − 1.3)(z₁ + 1.55)(1 − 0.9 tanh 3z₁): near −1.55 it is nineteen times as steep as near 1.3."""
+
+    n_in: int = 2
+    n_out: int = 2
+
+    def forward(self, params, z):
+        u = z[:, :1]
+        f = (u - 1.3) * (u + 1.55) * (1 - 0.9 * np.tanh(3 * u))
+        return np.concatenate([f, z[:, 1:]], axis=1), None
+
+
+def test_a_steep_mode_beside_a_gentle_one():
+    """The steep one has a twentieth of the mass, and lies halfway between the points of the first mesh."""
+    model, psi, x = Model(Uneven(), Gaussian(2), 2), np.array([1e-4, 1e-2]), np.array([[0.0, 0.2]])
+    theta = {"decoder": [], "likelihood": {"log_psi": np.log(psi)}}
+    z, h = np.linspace(-9, 9, 2_000_001, retstep=True)
+    f = Uneven().forward([], z[:, None])[0][:, 0]
+    log_p = stats.norm.logpdf(z) + stats.norm.logpdf(0, f, 0.01)
+    truth = -special.logsumexp(log_p) - np.log(h) - stats.norm.logpdf(0.2, 0, np.sqrt(1 + psi[1]))
+    assert grid.grid(model, theta, x).values[0] == pytest.approx(truth, abs=1e-8)
 
 
 # ---- what is refused --------------------------------------------------------------------------------
