@@ -55,6 +55,11 @@ def constant(values, like, dtype=None):
     return xp.asarray(np.asarray(values), dtype=dtype, device=like.device)
 
 
+def identity(n, like):
+    """The n × n identity beside `like`."""
+    return constant(np.eye(n), like)
+
+
 def to_numpy(x):
     """`x` as a NumPy array on the host (the array itself where it is one already)."""
     if hasattr(x, "get") and hasattr(x, "device"):  # CuPy; data frames and dicts have a get of their own

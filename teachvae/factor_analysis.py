@@ -134,23 +134,23 @@ class FactorAnalysis(LatentVariableModel):
         )
         W, psi = to_numpy(linear_gaussian.canonical(W, psi)), to_numpy(psi)
 
+        labels = column_names(names, D)
         if not converged:
             sinking = np.flatnonzero((psi < 0.01 * np.diag(S)) & (psi > self.min_noise * np.diag(S)))
-            names_ = column_names(names, D)
-            heywood_hint = (
-                f"; the noise of {shorten([names_[d] for d in sinking])} is below a hundredth of its "
+            hint = (
+                f"; the noise of {shorten([labels[d] for d in sinking])} is below a hundredth of its "
                 "variance and may be on its way to the floor, a Heywood case, where EM slows down"
                 if len(sinking) and likelihood.noise == "diagonal"
                 else ""
             )
             warnings.warn(
                 f"EM stopped after max_iter={self.max_iter} iterations with more than tol={self.tol} "
-                f"nats per data case still to be gained: raise max_iter or tol{heywood_hint}",
+                f"nats per data case still to be gained: raise max_iter or tol{hint}",
                 ConvergenceWarning,
                 stacklevel=3,
             )
         noise = likelihood.m_step(psi, None)
-        self.heywood_ = heywood(likelihood, noise, np.diag(S), self.min_noise, column_names(names, D))
+        self.heywood_ = heywood(likelihood, noise, np.diag(S), self.min_noise, labels)
         self.nlml_path_ = np.array(path)
         self.n_iter_ = len(path) - 1
         self.converged_ = converged

@@ -10,7 +10,7 @@ derivations/equations.md.
 from typing import NamedTuple
 
 from . import bound, linear_gaussian
-from .backend import constant, namespace, to_numpy
+from .backend import constant, identity, namespace, to_numpy
 
 ROWS = 8192  # rows of decoder input held at a time, samples times data cases
 
@@ -41,8 +41,7 @@ def prior_phi(model, x):
     """φ (N, n_phi) with q_n = p(z) = N(0, I): where an E-step starts when nothing is known."""
     xp = namespace(x)
     mean = xp.zeros_like(x[:, :1]) + constant([0.0] * model.n_latent, like=x)
-    eye = [[float(i == j) for j in range(model.n_latent)] for i in range(model.n_latent)]
-    return model.posterior.closest(mean, constant(eye, like=x))
+    return model.posterior.closest(mean, identity(model.n_latent, like=x))
 
 
 def e_step(model, theta, phi, x, eta, weights, *, max_steps=200, tol=1e-6, mask=None):
@@ -125,8 +124,7 @@ def _minimise(model, theta, phi, x, eta, weights, max_steps, tol, mask):
 
 
 def _initial_hessian(model, phi):
-    eye = [[float(i == j) for j in range(phi.shape[1])] for i in range(phi.shape[1])]
-    return model.posterior.natural_scale(phi)[:, :, None] * constant(eye, like=phi)
+    return model.posterior.natural_scale(phi)[:, :, None] * identity(phi.shape[1], like=phi)
 
 
 def _direction(H, g):
@@ -172,8 +170,7 @@ def search(model, theta, x, z):
     for rows in blocks(x.shape[0], z.shape[0]):
         log_px = model.likelihood.cross(theta["likelihood"], f, x[rows, :])  # (R, n)
         means.append(xp.take(z, xp.argmax(log_px + log_prior, axis=0), axis=0))
-    eye = [[16.0 * (i == j) for j in range(model.n_latent)] for i in range(model.n_latent)]
-    return model.posterior.closest(xp.concat(means, axis=0), constant(eye, like=x))
+    return model.posterior.closest(xp.concat(means, axis=0), 16 * identity(model.n_latent, like=x))
 
 
 def from_starts(model, theta, starts, x, eta, weights, *, max_steps=200, tol=1e-6):

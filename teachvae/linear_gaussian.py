@@ -8,7 +8,7 @@ derivations/equations.md.
 
 from typing import NamedTuple
 
-from .backend import constant, namespace
+from .backend import constant, identity, namespace
 from .layers import Linear, Sequential
 from .likelihoods import Gaussian
 from .posteriors import LOG_2PI
@@ -44,9 +44,7 @@ def parameters(model, theta):
 
 def precision(W, psi):
     """M = I + W Ψ⁻¹ Wᵀ (K, K), the precision of the posterior, the same for every x       (2.2)."""
-    K = W.shape[0]
-    eye = constant([[float(i == j) for j in range(K)] for i in range(K)], like=W)
-    return eye + (W / psi) @ W.T
+    return identity(W.shape[0], like=W) + (W / psi) @ W.T
 
 
 def posterior(W, b, psi, x):

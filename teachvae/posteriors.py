@@ -16,7 +16,7 @@ derivations/equations.md.
 from dataclasses import dataclass
 import math
 
-from .backend import constant, namespace
+from .backend import constant, identity, namespace
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -93,7 +93,7 @@ class DiagonalGaussian:
         """Cov_q[z], (N, K, K)."""
         xp = namespace(phi)
         s2 = xp.exp(2 * self.unpack(phi)[1])
-        return s2[:, :, None] * constant(_eye(self.n_latent), like=phi)
+        return s2[:, :, None] * identity(self.n_latent, like=phi)
 
     def closest(self, mean, precision):
         """The φ (N, 2K) in the family with the least KL(q ‖ N(mean_n, precision⁻¹)).
@@ -101,7 +101,7 @@ class DiagonalGaussian:
         mean (N, K), precision (K, K). The mean is kept, and s_k² = 1 / precision_kk      (2.10)
         """
         xp = namespace(mean, precision)
-        diagonal = xp.sum(precision * constant(_eye(self.n_latent), like=precision), axis=0)
+        diagonal = xp.sum(precision * identity(self.n_latent, like=precision), axis=0)
         log_s = xp.zeros_like(mean) - 0.5 * xp.log(diagonal)
         return xp.concat([mean, log_s], axis=1)
 
@@ -239,7 +239,7 @@ class FullGaussian:
         """The identity, and ones strictly below the diagonal, both (K, K)."""
         K = self.n_latent
         below = [[1.0 if j < i else 0.0 for j in range(K)] for i in range(K)]
-        return constant(_eye(K), like), constant(below, like)
+        return identity(K, like=like), constant(below, like)
 
     def _places(self):
         """Where the packed entries lie in the flattened square, and the square's in the packing.
@@ -250,10 +250,6 @@ class FullGaussian:
         packed = [i * K + j for i in range(K) for j in range(i + 1)]
         square = [i * (i + 1) // 2 + j if j <= i else 0 for i in range(K) for j in range(K)]
         return packed, square
-
-
-def _eye(K):
-    return [[1.0 if i == j else 0.0 for j in range(K)] for i in range(K)]
 
 
 POSTERIORS = {"diagonal": DiagonalGaussian, "full": FullGaussian}
