@@ -19,8 +19,10 @@ CLASSES = {
     "VariationalEM": "variational_em",
 }
 MODULES = (
+    "ais",
     "bound",
     "datasets",
+    "gaps",
     "gradcheck",
     "gradient_estimators",
     "jensen",

@@ -7,9 +7,9 @@ p(x): no bound, no nlml, and nothing to sample from, and it says so when asked.
 import numpy as np
 
 from . import tree
-from .backend import namespace, to_numpy
+from .backend import namespace, take_rows, to_numpy
 from .estimator import Estimator
-from .fit import minibatches, take_rows
+from .fit import minibatches
 from .layers import mlp
 from .likelihoods import Gaussian
 from .optimizers import OPTIMIZERS

@@ -60,6 +60,18 @@ def identity(n, like):
     return constant(np.eye(n), like)
 
 
+def double(x):
+    """`x` in float64."""
+    return namespace(x).astype(x, namespace(x).float64)
+
+
+def take_rows(x, rows):
+    """The data cases `rows` (a slice or a host array of places) of x (N, …)."""
+    if isinstance(rows, slice):
+        return x[rows, ...]
+    return namespace(x).take(x, constant(rows, x, "int64"), axis=0)
+
+
 def to_numpy(x):
     """`x` as a NumPy array on the host (the array itself where it is one already)."""
     if hasattr(x, "get") and hasattr(x, "device"):  # CuPy; data frames and dicts have a get of their own

@@ -9,10 +9,10 @@ import inspect
 
 import numpy as np
 
-from . import bound, grid, infer, linear_gaussian, nlml, noise, tree
-from .backend import get_backend, namespace, to_numpy
+from . import ais, gaps, grid, linear_gaussian, nlml, noise, tree
+from .backend import get_backend, to_numpy
 from .likelihoods import Gaussian, shorten
-from .validate import check_data, check_size, column_names
+from .validate import check_data, check_positive, check_size, column_names
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -54,6 +54,14 @@ class Estimator:
     def fit_transform(self, X, y=None):
         """fit(X), then transform(X): (N, K)."""
         return self.fit(X).transform(X)
+
+    def active_units(self, X, threshold=0.01):
+        """Which latent variables the data move: Var_n of `transform`'s columns above threshold, (K,) bool.
+
+        The statistic of Burda et al. (2016). A collapsed unit's mean stays at 0, whatever x is. It
+        looks at one axis at a time: a rotation of z, to which p(x) may be blind, changes it.   (10.8)
+        """
+        return self.transform(X).var(axis=0) > threshold
 
     def __sklearn_tags__(self):
         """What scikit-learn's tools ask of an estimator; it is imported only if they do."""
@@ -139,58 +147,88 @@ class LatentVariableModel(Estimator):
 
         phi           (N, n_phi) to be used instead of the model's own
         n_samples     None: the closed form for a linear-Gaussian model, Gauss–Hermite nodes for K ≤ 2
-                      (64 for K = 1, 20 × 20 for K = 2), else 1024 draws;
+                      (as many as each case needs), else 1024 draws;
                       a number: that many random draws, the same for all data cases
         random_state  seed of the draws
         """
         if n_samples is not None:
             check_size("n_samples", n_samples)
         x = self._observed(X)
-        phi = self._phi(x) if phi is None else self.backend_.asarray(phi)
+        return to_numpy(self._bound(x, self._given_phi(phi, x), n_samples, random_state))
+
+    def _given_phi(self, phi, x):
+        """phi (N, n_phi) for data x (N, D) on the backend: the model's own where None, else checked."""
+        if phi is None:
+            return self._phi(x)
+        phi = self.backend_.asarray(phi)
         if phi.shape != (x.shape[0], self.model_.posterior.n_phi):
             raise ValueError(
                 f"phi must have shape {(x.shape[0], self.model_.posterior.n_phi)}, got {phi.shape}"
             )
-        return to_numpy(self._bound(x, phi, n_samples, random_state))
+        return phi
 
     def _bound(self, x, phi, n_samples, random_state):
-        model, theta, xp = self.model_, self.theta_, namespace(x)
+        model, theta = self.model_, self.theta_
         if n_samples is None and linear_gaussian.applies(model):
             W, b, psi = linear_gaussian.parameters(model, theta)
             return linear_gaussian.bound(W, b, psi, phi, model.posterior, x)
-        eta, weights = evaluation_nodes(model.n_latent, n_samples, np.random.default_rng(random_state))
-        eta, weights = self.backend_.asarray(eta), self.backend_.asarray(weights)
-        return xp.concat(
-            [
-                bound.forward(model, theta, phi[rows, :], x[rows, :], eta, weights=weights)[0]
-                for rows in infer.blocks(x.shape[0], eta.shape[0])
-            ],
-            axis=0,
-        )
+        if n_samples is None and model.n_latent <= 2:
+            return gaps.quadrature(model, theta, phi, x)[0]
+        n_samples = 1024 if n_samples is None else n_samples
+        rng = np.random.default_rng(random_state)
+        eta = self.backend_.asarray(noise.monte_carlo(rng, n_samples, 1, model.n_latent))
+        return gaps.q(model, theta, phi, x, eta, None)
 
-    def nlml(self, X, method=None, n_samples=1000, random_state=0):
+    def nlml(self, X, method=None, n_samples=None, random_state=0):
         """−log p(x_n) per data case, an `nlml.NLML` with values (N,) in nats.
 
-        method  "exact" (linear decoder and Gaussian likelihood), "grid" (K ≤ 3: quadrature, with a
-                certificate per case), or "importance" (n_samples draws from q(z|φ_n)); None takes the
-                exact one where there is one, else importance sampling
+        method  "exact"       linear decoder and Gaussian likelihood: the closed form
+                "grid"        K ≤ 3: quadrature, with a certificate per case
+                "importance"  n_samples draws (1000) from q(z|φ_n), with a standard error
+                "prior"       n_samples draws (10 000) of the prior: plain Monte Carlo
+                "laplace"     a normal distribution around the posterior's mode
+                "ais"         n_samples annealed chains (16) from the prior, with a standard error
+                None          the exact one where there is one, else importance sampling
+
+        Raises ValueError for a method that this model does not have.
         """
-        check_size("n_samples", n_samples, 2)
+        if n_samples is not None:
+            check_size("n_samples", n_samples, 2)
         x = self._observed(X)
+        model, theta, rng = self.model_, self.theta_, np.random.default_rng(random_state)
         if method is None:
-            method = "exact" if linear_gaussian.applies(self.model_) else "importance"
+            method = "exact" if linear_gaussian.applies(model) else "importance"
         if method == "exact":
-            result = nlml.exact(self.model_, self.theta_, x)
+            result = nlml.exact(model, theta, x)
         elif method == "grid":
-            result = grid.grid(self.model_, self.theta_, x)
+            result = grid.grid(model, theta, x)
         elif method == "importance":
-            rng = np.random.default_rng(random_state)
-            result = nlml.importance(
-                self.model_, self.theta_, self._phi(x), x, rng, n_samples=n_samples
-            )
+            result = nlml.importance(model, theta, self._phi(x), x, rng, n_samples=n_samples or 1000)
+        elif method == "prior":
+            result = nlml.prior(model, theta, x, rng, n_samples=n_samples or 10_000)
+        elif method == "laplace":
+            result = nlml.laplace(model, theta, x, rng)
+        elif method == "ais":
+            result = ais.ais(model, theta, x, rng, n_chains=n_samples or 16)
         else:
-            raise ValueError(f"method must be 'exact', 'grid', 'importance' or None, got {method!r}")
-        return nlml.NLML(*(f if f is None or isinstance(f, str) else to_numpy(f) for f in result))
+            raise ValueError(
+                "method must be 'exact', 'grid', 'importance', 'prior', 'laplace', 'ais' or None, got "
+                f"{method!r}"
+            )
+        return _on_host(result)
+
+    def gaps(self, X, *, phi=None, tol=1e-4, random_state=0):
+        """What each approximation costs, per data case: a `gaps.Gaps` of arrays (N,), in nats.
+
+        phi  (N, n_phi) to be used instead of the model's own: for training data under variational
+             EM, its table phi_
+        tol  the gradient norm to which the optimal φ_n is sought
+        """
+        check_positive("tol", tol)
+        x = self._observed(X)
+        phi = self._given_phi(phi, x)
+        rng = np.random.default_rng(random_state)
+        return _on_host(gaps.gaps(self.model_, self.theta_, phi, x, rng, tol=tol))
 
     def transform(self, X):
         """The means of q(z|φ_n), (N, K): the representation of X."""
@@ -245,9 +283,6 @@ class LatentVariableModel(Estimator):
         return tree.size(self.theta_)
 
 
-def evaluation_nodes(n_latent, n_samples, rng):
-    """Nodes and weights to evaluate Q on: fine Gauss–Hermite for K ≤ 2, else random draws."""
-    if n_samples is None and n_latent <= 2:
-        return noise.gauss_hermite(n_latent, {1: 64, 2: 20}[n_latent])
-    n_samples = 1024 if n_samples is None else n_samples
-    return noise.monte_carlo(rng, n_samples, 1, n_latent), np.full(n_samples, 1 / n_samples)
+def _on_host(result):
+    """A named tuple with its arrays on the host."""
+    return type(result)(*(f if f is None or isinstance(f, str) else to_numpy(f) for f in result))

@@ -11,7 +11,7 @@ gradient, shaped like params. Neither knows what is being trained.
 import math
 
 from . import tree
-from .backend import constant, namespace
+from .backend import namespace
 from .infer import blocks
 from .optimizers import lbfgs
 
@@ -98,13 +98,6 @@ def full_batch(objective, params, n_cases, *, max_iter, tol, n_samples=1, lower=
 def no_lower_bound(params):
     """A tree like params of −∞: no bound from below."""
     return tree.map(lambda leaf: namespace(leaf).zeros_like(leaf) - math.inf, params)
-
-
-def take_rows(x, rows):
-    """The data cases `rows` (a slice or a host array of places) of x (N, D)."""
-    if isinstance(rows, slice):
-        return x[rows, :]
-    return namespace(x).take(x, constant(rows, x, "int64"), axis=0)
 
 
 def remaining(path):

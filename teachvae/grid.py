@@ -14,7 +14,7 @@ import warnings
 import numpy as np
 
 from . import tree
-from .backend import constant, namespace, to_numpy
+from .backend import constant, double, namespace, take_rows, to_numpy
 from .nlml import NLML
 from .posteriors import LOG_2PI
 
@@ -42,11 +42,11 @@ def grid(model, theta, x, *, tol=1e-6):
         raise ValueError(
             f"method='grid' needs K <= 3 latent variables, the model has {K}; use method='importance'"
         )
-    theta, x = tree.map(_double, theta), _double(x)
+    theta, x = tree.map(double, theta), double(x)
     values, certificate = _shared(model, theta, x, tol)
     late = np.flatnonzero(~(certificate <= tol))
     if len(late):
-        values[late], certificate[late] = _own(model, theta, _take(x, late), tol)
+        values[late], certificate[late] = _own(model, theta, take_rows(x, late), tol)
     refused = np.flatnonzero(~(certificate <= tol))
     if len(refused):
         values[refused] = np.nan
@@ -63,18 +63,18 @@ def grid(model, theta, x, *, tol=1e-6):
 def _shared(model, theta, x, tol):
     """Values and certificates (N,) on lattices that all cases share, refined while it helps."""
     K, h = model.n_latent, MESH[model.n_latent]
-    wide = _lattice(1.5 * BOX, h, K)
+    wide = lattice(1.5 * BOX, h, K)
     inside = np.abs(wide).max(axis=1) <= BOX + 1e-9
     rows = np.arange(x.shape[0])
     values, certificate = np.empty(len(rows)), np.full(len(rows), np.inf)
     log_coarse = _log_mass(model, theta, x, wide[inside])
     log_ring = _log_mass(model, theta, x, wide[~inside]) + K * math.log(h)
     while len(rows):
-        fine = _lattice(BOX, h / 2, K)
+        fine = lattice(BOX, h / 2, K)
         if len(fine) > MOST_NODES:
             break
         between = fine[(np.rint(2 * fine / h) % 2 != 0).any(axis=1)]  # not on the coarse lattice
-        log_fine = np.logaddexp(log_coarse, _log_mass(model, theta, _take(x, rows), between))
+        log_fine = np.logaddexp(log_coarse, _log_mass(model, theta, take_rows(x, rows), between))
         coarse, finer = log_coarse + K * math.log(h), log_fine + K * math.log(h / 2)  # (7.3)
         wider = np.logaddexp(finer, log_ring)
         values[rows] = -wider
@@ -91,7 +91,7 @@ def _own(model, theta, x, tol):
     points around those with mass. Several modes, and modes far out, are kept like any other     (7.5).
     """
     K, h = model.n_latent, MESH[model.n_latent]
-    wide = _lattice(2.25 * BOX, h, K)
+    wide = lattice(2.25 * BOX, h, K)
     inside = np.abs(wide).max(axis=1) <= 1.5 * BOX + 1e-9
     step = max(1, 2**24 // len(wide))                              # cases whose wide lattice is held
     results = []
@@ -110,7 +110,7 @@ def _refined(model, theta, x, z, log_p, h, tol):
     """log p(x_1) of one case from its log p(x_1, z_g) on a lattice z (G, K) of mesh h, and its change."""
     K = z.shape[1]
     places, value, change = np.rint(z / h).astype(int), _log_sum(log_p) + K * math.log(h), np.inf
-    neighbours = np.rint(_lattice(1, 1, K)).astype(int)            # the 3^K steps of −1, 0, 1
+    neighbours = np.rint(lattice(1, 1, K)).astype(int)            # the 3^K steps of −1, 0, 1
     for _ in range(HALVINGS):
         # A peak between the points may rise above one of them by about as much as log p falls around it.
         kept = places[log_p + _falls(places, log_p, neighbours) > log_p.max() - MARGIN]
@@ -175,7 +175,7 @@ def _log_sum(log_p):
         return np.log(np.exp(log_p - top).sum(axis=0)) + top
 
 
-def _lattice(box, h, K):
+def lattice(box, h, K):
     """All points of the lattice with mesh h inside [−box, box]^K, (G, K); 0 is one of them."""
     side = h * np.arange(-math.floor(box / h + 1e-9), math.floor(box / h + 1e-9) + 1)
     return np.stack([axis.ravel() for axis in np.meshgrid(*[side] * K, indexing="ij")], axis=1)
@@ -187,12 +187,3 @@ def _distinct(places):
     span = places.max(axis=0) - low + 1
     numbers = np.unique(np.ravel_multi_index(tuple((places - low).T), tuple(span)))
     return np.stack(np.unravel_index(numbers, tuple(span)), axis=1) + low
-
-
-def _take(x, rows):
-    return namespace(x).take(x, constant(rows, x, "int64"), axis=0)
-
-
-def _double(array):
-    xp = namespace(array)
-    return xp.astype(array, xp.float64)

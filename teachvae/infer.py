@@ -151,7 +151,7 @@ def _bfgs_update(H, s, y):
 
 
 def _picker(places, like):
-    """A function that takes the rows at `places` out of an array."""
+    """A function that takes the rows at `places` out of an array, the places uploaded once."""
     xp = namespace(like)
     index = constant(places, like, "int64")
     return lambda array: xp.take(array, index, axis=0)

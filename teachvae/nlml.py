@@ -1,30 +1,40 @@
-"""What a model is worth: −log p(x_n|θ) for every data case, with the error that each road has.
+"""What a model is worth: −log p(x_n|θ) for every data case, by every road, each with its error.
 
-Every method returns an `NLML`: values (N,) in nats, a standard error (N,) where the method is
-random, and its name. Equations (7.x) are in derivations/equations.md.
+    exact        the closed form of a linear-Gaussian model
+    grid.grid    quadrature for K ≤ 3, the referee of non-linear models
+    prior        plain Monte Carlo: right on average, and useless once the data say much about z
+    importance   samples from q(z|φ_n), which know where to look; `iwae` is its bound for every k
+    laplace      a normal distribution around the posterior's mode
+    ais.ais      annealed importance sampling, from the prior to the posterior in many small steps
+
+Every road returns an `NLML`: values (N,) in nats, a standard error or a certificate (N,) where it has
+one, and its name. Equations (7.x) are in derivations/equations.md.
 """
 
 from typing import NamedTuple
 
-from . import linear_gaussian
-from .backend import constant, namespace
+from . import infer, linear_gaussian
+from .backend import constant, identity, namespace
 from .infer import blocks
+from .model import Model
 from .posteriors import LOG_2PI
 
 
 class NLML(NamedTuple):
     """−log p(x_n) per data case.
 
-    values          (N,) in nats
-    standard_error  (N,), or None where the method is deterministic
-    certificate     (N,) a bound on the error of the value, or None where it is exact or random
-    method          the name of the method
+    values                 (N,) in nats
+    standard_error         (N,), or None where the method is deterministic
+    certificate            (N,) a bound on the error of the value, or None where it is exact or random
+    method                 the name of the method
+    effective_sample_size  (N,) how many equal weights the unequal ones are worth, or None     (7.6)
     """
 
     values: object
     standard_error: object
     certificate: object
     method: str
+    effective_sample_size: object = None
 
 
 def exact(model, theta, x):
@@ -41,6 +51,24 @@ def exact(model, theta, x):
     return NLML(values, None, None, "exact")
 
 
+def prior(model, theta, x, rng, *, n_samples=10_000):
+    """Plain Monte Carlo: −log (1/S) Σ_s p(x_n|z_s), z_s ~ N(0, I), the same for every case     (7.7).
+
+    Without bias in p(x_n), yet hardly any z_s lies where the posterior of x_n is, so the mean hangs on
+    one sample: the value is too high, and its standard error (7.2), computed from the same few, is too
+    small. `effective_sample_size` shows it.
+    """
+    _check_samples("plain Monte Carlo", n_samples)
+    xp = namespace(x)
+    totals = [StreamingLogMeanExp(xp) for _ in blocks(x.shape[0], CHUNK)]
+    for start in range(0, n_samples, CHUNK):
+        z = constant(rng.standard_normal((min(CHUNK, n_samples - start), model.n_latent)), like=x)
+        f, _ = model.decoder.forward(theta["decoder"], z)
+        for total, rows in zip(totals, blocks(x.shape[0], CHUNK)):
+            total.add(model.likelihood.cross(theta["likelihood"], f, x[rows, :]))
+    return _collect(xp, totals, "prior")
+
+
 def importance(model, theta, phi, x, rng, *, n_samples=1000):
     """Importance sampling from q(z|φ_n): −log (1/S) Σ_s p(x_n, z_s) / q(z_s|φ_n)           (7.1).
 
@@ -49,34 +77,120 @@ def importance(model, theta, phi, x, rng, *, n_samples=1000):
     dominated by a few samples it is too small. All data cases share the draws η, which are made in
     chunks, so memory does not grow with n_samples.
     """
-    if n_samples < 2:
-        raise ValueError(f"importance sampling needs n_samples >= 2, got {n_samples}")
+    _check_samples("importance sampling", n_samples)
     xp = namespace(phi, x)
-    chunk = 64
     noise = [
-        rng.standard_normal((min(chunk, n_samples - start), 1, model.n_latent))
-        for start in range(0, n_samples, chunk)
+        rng.standard_normal((min(64, n_samples - start), 1, model.n_latent))
+        for start in range(0, n_samples, 64)
     ]
-    values, errors = [], []
-    for rows in blocks(x.shape[0], chunk):
-        log_weights = _StreamingLogMeanExp(xp)
+    totals = []
+    for rows in blocks(x.shape[0], 64):
+        total = StreamingLogMeanExp(xp)
         for eta in noise:
             eta = constant(eta, like=phi)
-            log_weights.add(log_weight(model, theta, phi[rows, :], x[rows, :], eta))
-        log_p, error = log_weights.result()
-        values.append(-log_p)
-        errors.append(error)
-    return NLML(xp.concat(values, axis=0), xp.concat(errors, axis=0), None, "importance")
+            total.add(log_weight(model, theta, phi[rows, :], x[rows, :], eta))
+        totals.append(total)
+    return _collect(xp, totals, "importance")
+
+
+class IWAE(NamedTuple):
+    """The importance-weighted bounds: sizes, the list of k; values and standard_error (len(sizes), N)."""
+
+    sizes: tuple
+    values: object
+    standard_error: object
+
+
+def iwae(model, theta, phi, x, rng, *, sizes=(1, 5, 50, 500, 5000), n_samples=5000):
+    """L_k = −E[log (1/k) Σ_{s≤k} w_s] for every k in sizes, in nats per data case             (7.8).
+
+    L_1 is Q, L_k falls with k, and tends to nlml (Burda et al. 2016). The n_samples draws are used for
+    every k, as n_samples // k groups of k, whose mean is the value and whose spread its standard error
+    (NaN for a single group). Returns an `IWAE`; raises ValueError for a k outside 1 … n_samples.
+    """
+    if not all(1 <= k <= n_samples for k in sizes):
+        raise ValueError(f"every k must lie in 1 … n_samples = {n_samples}, got sizes={tuple(sizes)}")
+    xp = namespace(phi, x)
+    eta = rng.standard_normal((n_samples, 1, model.n_latent))
+    values, errors = [], []
+    step = max(1, min(256, PAIRS // n_samples))
+    for start in range(0, x.shape[0], step):
+        rows = slice(start, min(start + step, x.shape[0]))
+        log_w = xp.concat(
+            [
+                log_weight(model, theta, phi[rows, :], x[rows, :], constant(eta[s : s + 64], like=phi))
+                for s in range(0, n_samples, 64)
+            ],
+            axis=0,
+        )                                                          # (n_samples, n)
+        columns = [_group_means(log_w, k) for k in sizes]
+        values.append(xp.stack([mean for mean, _ in columns]))
+        errors.append(xp.stack([error for _, error in columns]))
+    return IWAE(tuple(sizes), xp.concat(values, axis=1), xp.concat(errors, axis=1))
+
+
+def laplace(model, theta, x, rng):
+    """Laplace's approximation: p(x_n, z) as a normal distribution around its mode ẑ_n          (7.9).
+
+    The mode is sought from 0 and from the best of 512 draws of the prior, the better kept; its
+    curvature H_n is the central difference of the hand-derived gradient. Exact for a linear-Gaussian
+    model; elsewhere neither a bound nor of known error. NaN where H_n is not positive definite.
+    """
+    xp, K = namespace(x), model.n_latent
+    # Q at the single node η = 0 is −log p(x|m) + KL, and its minimiser over m is the mode.
+    point = Model(model.decoder, model.likelihood, K)
+    z = constant(rng.standard_normal((512, K)), like=x)
+    starts = [infer.prior_phi(point, x), infer.search(point, theta, x, z)]
+    eta, weights = xp.zeros_like(z[:1, :])[None, :, :], xp.ones_like(z[:1, 0])
+    mode = infer.from_starts(point, theta, starts, x, eta, weights, max_steps=500).phi[:, :K][None, :, :]
+    h = 1e-5 if str(x.dtype).endswith("float64") else 1e-2
+    columns = []
+    for k in range(K):
+        e = constant([h if j == k else 0.0 for j in range(K)], like=x)
+        _, up = log_likelihood_gradient(model, theta, x, mode + e)
+        _, down = log_likelihood_gradient(model, theta, x, mode - e)
+        columns.append((down - up)[0, :, :] / (2 * h))             # (N, K)
+    H = xp.stack(columns, axis=2)
+    H = 0.5 * (H + xp.permute_dims(H, (0, 2, 1))) + identity(K, like=x)  # + that of −log p(z)
+    curved = xp.min(xp.linalg.eigvalsh(H), axis=1) > 0
+    _, log_det = xp.linalg.slogdet(H)
+    values = 0.5 * log_det - log_joint(model, theta, x, mode)[0, :] - 0.5 * K * LOG_2PI
+    return NLML(xp.where(curved, values, xp.zeros_like(values) + float("nan")), None, None, "laplace")
+
+
+def log_likelihood(model, theta, x, z):
+    """log p(x_n|z_ns) (S, N) at latent points z (S, N, K), and the caches for its gradient."""
+    S, N, K = z.shape
+    xp = namespace(x, z)
+    f, decoder_cache = model.decoder.forward(theta["decoder"], xp.reshape(z, (S * N, K)))
+    f = xp.reshape(f, (S, N, model.likelihood.n_f))
+    log_px, likelihood_cache = model.likelihood.forward(theta["likelihood"], f, x)
+    return log_px, (decoder_cache, likelihood_cache)
+
+
+def log_likelihood_gradient(model, theta, x, z):
+    """log p(x_n|z_ns) (S, N) and its gradient in z (S, N, K): the likelihood's backward, then the
+    decoder's                                                                              (7.10).
+    """
+    xp = namespace(x, z)
+    S, N, K = z.shape
+    log_px, (decoder_cache, likelihood_cache) = log_likelihood(model, theta, x, z)
+    df, _ = model.likelihood.backward(
+        theta["likelihood"], likelihood_cache, xp.ones_like(log_px), need_dparams=False
+    )
+    df = xp.reshape(df, (S * N, model.likelihood.n_f))
+    dz, _ = model.decoder.backward(theta["decoder"], decoder_cache, df, need_dparams=False)
+    return log_px, xp.reshape(dz, (S, N, K))
+
+
+def log_prior(z):
+    """log N(z; 0, I) at latent points z (…, K)."""
+    return -0.5 * namespace(z).sum(z * z, axis=-1) - 0.5 * z.shape[-1] * LOG_2PI
 
 
 def log_joint(model, theta, x, z):
     """log p(x_n, z_ns) (S, N) at latent points z (S, N, K)                                 (1.2)."""
-    xp = namespace(x, z)
-    S, N, K = z.shape
-    f, _ = model.decoder.forward(theta["decoder"], xp.reshape(z, (S * N, K)))
-    f = xp.reshape(f, (S, N, model.likelihood.n_f))
-    log_px, _ = model.likelihood.forward(theta["likelihood"], f, x)
-    return log_px - 0.5 * xp.sum(z * z, axis=2) - 0.5 * K * LOG_2PI
+    return log_likelihood(model, theta, x, z)[0] + log_prior(z)
 
 
 def log_weight(model, theta, phi, x, eta):
@@ -86,7 +200,35 @@ def log_weight(model, theta, phi, x, eta):
     return log_joint(model, theta, x, z) - log_q
 
 
-class _StreamingLogMeanExp:
+CHUNK = 512        # draws of the prior whose decoder output is held at a time
+PAIRS = 2**20      # log weights held at a time by `iwae`
+
+
+def _check_samples(what, n_samples):
+    if n_samples < 2:
+        raise ValueError(f"{what} needs n_samples >= 2, got {n_samples}")
+
+
+def _collect(xp, totals, method):
+    """The `NLML` of the blocks' totals."""
+    log_p, error, size = (xp.concat(list(field), axis=0) for field in zip(*(t.result() for t in totals)))
+    return NLML(-log_p, error, None, method, size)
+
+
+def _group_means(log_w, k):
+    """L_k (n,) from log weights (S, n) in S // k groups of k, and its standard error (n,)."""
+    xp = namespace(log_w)
+    groups = log_w.shape[0] // k
+    log_w = xp.reshape(log_w[: groups * k, :], (groups, k, log_w.shape[1]))
+    top = xp.max(log_w, axis=1)
+    bounds = -xp.log(xp.mean(xp.exp(log_w - top[:, None, :]), axis=1)) - top  # (groups, n)
+    mean = xp.mean(bounds, axis=0)
+    if groups == 1:
+        return mean, xp.zeros_like(mean) + float("nan")
+    return mean, xp.sqrt(xp.sum((bounds - mean) ** 2, axis=0) / (groups * (groups - 1)))
+
+
+class StreamingLogMeanExp:
     """log mean exp and its standard error over samples that come in chunks (S, N)."""
 
     def __init__(self, xp):
@@ -106,9 +248,10 @@ class _StreamingLogMeanExp:
         self.count += log_w.shape[0]
 
     def result(self):
-        """log mean exp (N,) and its standard error (N,)                              (7.1), (7.2)."""
+        """log mean exp, its standard error, the effective sample size, (N,)   (7.1), (7.2), (7.6)."""
         xp, S = self.xp, self.count
         mean = self.sum / S
         variance = (self.squares / S - mean * mean) * (S / (S - 1))
         variance = xp.where(variance > 0, variance, xp.zeros_like(variance))
-        return xp.log(mean) + self.top, xp.sqrt(variance / S) / mean
+        log_mean = xp.log(mean) + self.top
+        return log_mean, xp.sqrt(variance / S) / mean, self.sum * self.sum / self.squares

@@ -51,3 +51,12 @@ def matched_draws(rng, n_samples, n_latent):
     eta = np.linalg.solve(L, eta.T).T
     eta = np.concatenate([eta, -eta])
     return eta[:, None, :], np.full(len(eta), 1 / len(eta))
+
+
+def e_step_nodes(n_latent, order, n_samples):
+    """Nodes for E-steps, the same in every call: Gauss–Hermite with `order` nodes per dimension for
+    K ≤ 2, else n_samples whitened draws. Returns eta (S, 1, K), weights (S,).
+    """
+    if n_latent <= 2:
+        return gauss_hermite(n_latent, order)
+    return matched_draws(np.random.default_rng(0), n_samples, n_latent)

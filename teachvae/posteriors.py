@@ -215,6 +215,12 @@ class FullGaussian:
         row = xp.take(xp.reshape(entries, (-1,)), constant(packed, mean, "int64"), axis=0)
         return xp.concat([mean, xp.zeros_like(mean[:, :1]) + row], axis=1)
 
+    def from_diagonal(self, phi):
+        """The φ (N, n_phi) of the same q_n as φ (N, 2K) = [m | log s] of the diagonal family."""
+        K = self.n_latent
+        spread = [[1.0 if i == j == k else 0.0 for i in range(K) for j in range(i + 1)] for k in range(K)]
+        return namespace(phi).concat([phi[:, :K], phi[:, K:] @ constant(spread, like=phi)], axis=1)
+
     def natural_scale(self, phi):
         """A diagonal stand-in for the inverse Fisher information, (N, n_phi)             (3.23)."""
         xp = namespace(phi)

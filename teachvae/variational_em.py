@@ -11,9 +11,9 @@ import warnings
 import numpy as np
 
 from . import bound, infer, linear_gaussian, noise, tree
-from .backend import constant, get_backend, namespace, to_numpy
+from .backend import constant, get_backend, namespace, take_rows, to_numpy
 from .estimator import LatentVariableModel
-from .fit import ConvergenceWarning, minibatches, settled, take_rows
+from .fit import ConvergenceWarning, minibatches, settled
 from .layers import mlp
 from .likelihoods import Gaussian, shorten
 from .model import Model
@@ -235,11 +235,10 @@ class VariationalEM(LatentVariableModel):
     def _nodes(self, model, backend, per_dimension, draws):
         """Nodes and weights for E-steps, the same for all data cases and calls."""
         K = model.n_latent
-        if self.n_samples is None and K <= 2:
-            eta, weights = noise.gauss_hermite(K, per_dimension)
+        if self.n_samples is None:
+            eta, weights = noise.e_step_nodes(K, per_dimension, draws)
         else:
-            draws = draws if self.n_samples is None else self.n_samples
-            eta, weights = noise.matched_draws(np.random.default_rng(0), draws, K)
+            eta, weights = noise.matched_draws(np.random.default_rng(0), self.n_samples, K)
         return backend.asarray(eta), backend.asarray(weights)
 
     def _infer(self, model, theta, x, backend, starts=()):

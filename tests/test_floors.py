@@ -13,7 +13,7 @@ FLOORS = [
      "jensen"],
     ["model", "units", "linear_gaussian"],
     ["bound"],
-    ["infer", "nlml", "grid", "fit", "gradient_estimators", "trace"],
+    ["infer", "nlml", "ais", "grid", "gaps", "fit", "gradient_estimators", "trace"],
     ["estimator", "factor_analysis", "variational_em", "vae", "autoencoder", "mixture", "plots"],
     ["compare", "report", "checks"],
     ["cli", "__main__"],

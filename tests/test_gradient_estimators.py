@@ -9,8 +9,7 @@ from scipy import stats
 
 from teachvae import bound, infer, layers, likelihoods, linear_gaussian, noise, tree
 from teachvae import gradient_estimators as ge
-from teachvae.backend import get_backend, namespace, to_numpy
-from teachvae.fit import take_rows
+from teachvae.backend import get_backend, namespace, take_rows, to_numpy
 from teachvae.model import Model
 from teachvae.posteriors import POSTERIORS, DiagonalGaussian, FullGaussian
 from teachvae.vae import amortised, recognition_network

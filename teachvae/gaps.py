@@ -1,0 +1,262 @@
+"""The ledger of the bound: for every data case, what each approximation costs, in nats.
+
+    Q_n(φ_used)  =  nlml_n                                      what the model is worth
+                    + (q_full − nlml)         approximation     posteriors are not Gaussian
+                    + (q_optimal − q_full)    approximation     … nor is a Gaussian one diagonal
+                    + (q_used − q_optimal)    amortisation      φ_n is not the best for x_n
+
+q_optimal is the least Q_n over the model's own family of q, q_full over all Gaussians, q_used what the
+model's own φ gives. Every number is measured on its own and none is clipped: a share below zero by
+more than its stated error is a mistake, and must be seen. Equations (10.x) are in
+derivations/equations.md; the two gaps have their names from Cremer et al. 2018.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from . import bound, grid, infer, linear_gaussian, nlml, noise, tree
+from .backend import constant, double, namespace, take_rows, to_numpy
+from .model import Model
+from .posteriors import DiagonalGaussian, FullGaussian
+
+ORDERS = {1: (16, 32, 64, 96), 2: (14, 20, 28, 40, 56, 80)}  # Gauss–Hermite nodes per dimension, by K
+COARSE, FINE = 5, {1: 32, 2: 20}      # nodes per dimension on which φ is first sought, then finished
+DRAWS = 256                           # on which φ is sought for K > 2, whitened
+FRESH = 1024                          # on which Q is taken for K > 2
+
+
+class Gaps(NamedTuple):
+    """The ledger of N data cases: every field (N,) in nats, but for phi_optimal, phi_full and method.
+
+    nlml, q_full, q_optimal, q_used   see above; they rise from left to right, but for their errors
+    nlml_error           the grid's certificate, a standard error, or 0 where the value is exact
+    approximation_error  of `approximation`; amortisation_error of `amortisation`
+    gradient_norm        ‖∂Q_n/∂φ_n‖∞ at phi_optimal
+    phi_optimal          (N, n_phi), phi_full (N, K + K(K+1)/2)
+    method               how nlml was had: "exact", "grid" or "importance"
+    """
+
+    nlml: object
+    q_full: object
+    q_optimal: object
+    q_used: object
+    nlml_error: object
+    approximation_error: object
+    amortisation_error: object
+    gradient_norm: object
+    phi_optimal: object
+    phi_full: object
+    method: str
+
+    @property
+    def approximation(self):
+        """q_optimal − nlml: what the family of q costs                                   (10.2)."""
+        return self.q_optimal - self.nlml
+
+    @property
+    def amortisation(self):
+        """q_used − q_optimal: what the φ that was used costs                             (10.3)."""
+        return self.q_used - self.q_optimal
+
+    @property
+    def diagonal(self):
+        """q_optimal − q_full: the part of `approximation` that a full covariance saves   (10.4)."""
+        return self.q_optimal - self.q_full
+
+    @property
+    def not_gaussian(self):
+        """q_full − nlml: the part of `approximation` that no Gaussian q saves            (10.4)."""
+        return self.q_full - self.nlml
+
+
+def gaps(model, theta, phi, x, rng, *, tol=1e-4):
+    """The `Gaps` of data x (N, D) whose φ in use is phi (N, n_phi).
+
+    Linear-Gaussian models: closed forms. K ≤ 2: nlml by the grid, Q by certified quadrature. K > 2:
+    nlml by importance sampling from the best Gaussian, Q on fresh draws from rng, the same for every
+    φ, each with its standard error.
+
+    The optimal φ_n is sought by E-steps from phi, from the prior, and from the best of 512 points of
+    the prior; the best is finished on finer nodes until ‖∂Q_n/∂φ_n‖∞ < tol. Where no start leads below
+    phi, phi is kept. The full covariance starts from there. Computed in float64.
+    """
+    theta, phi, x = tree.map(double, theta), double(phi), double(x)
+    if linear_gaussian.applies(model):
+        return _closed_form(model, theta, phi, x)
+    xp, K = namespace(phi, x), model.n_latent
+    coarse, fine = _nodes(K, x)
+    z = constant(rng.standard_normal((512, K)), like=x)
+    starts = [infer.prior_phi(model, x), infer.search(model, theta, x, z)]
+    best = _optimal(model, theta, phi, starts, x, coarse, fine, tol)
+
+    full = Model(model.decoder, model.likelihood, K, FullGaussian(K))
+    if isinstance(model.posterior, DiagonalGaussian):
+        best_full = _optimal(full, theta, full.posterior.from_diagonal(best.phi), [], x, coarse, fine, tol)
+    else:
+        best_full = best
+
+    if K <= 2:
+        (q_used, e_used), (q_optimal, e_optimal), (q_full, _) = (
+            quadrature(m, theta, p, x) for m, p in ((model, phi), (model, best.phi), (full, best_full.phi))
+        )
+        worth = grid.grid(model, theta, x)
+        nlml_error, e_approximation = worth.certificate, worth.certificate + e_optimal
+        e_amortisation = e_used + e_optimal
+    else:
+        eta = constant(rng.standard_normal((FRESH, 1, K)), like=x)
+        (q_used, _), (q_optimal, e_optimal), (q_full, _), (_, e_amortisation) = (
+            _sampled(theta, x, eta, *pairs)
+            for pairs in (
+                [(model, phi)], [(model, best.phi)], [(full, best_full.phi)],
+                [(model, phi), (model, best.phi)],
+            )
+        )
+        worth = nlml.importance(full, theta, best_full.phi, x, rng, n_samples=4 * FRESH)
+        nlml_error = worth.standard_error
+        e_approximation = xp.sqrt(e_optimal**2 + nlml_error**2)
+    return Gaps(
+        worth.values, q_full, q_optimal, q_used, nlml_error, e_approximation, e_amortisation,
+        best.gradient_norm, best.phi, best_full.phi, worth.method,
+    )
+
+
+def _closed_form(model, theta, phi, x):
+    """The `Gaps` of a linear-Gaussian model: every number in closed form, every error 0."""
+    xp, K = namespace(phi, x), model.n_latent
+    W, b, psi = linear_gaussian.parameters(model, theta)
+    family, full = model.posterior, FullGaussian(K)
+    phi_optimal = infer.closed_form(model, theta, x)
+    phi_full = full.closest(*linear_gaussian.posterior(W, b, psi, x))
+    q_full, q_optimal, q_used = (
+        linear_gaussian.bound(W, b, psi, p, q, x)
+        for p, q in ((phi_full, full), (phi_optimal, family), (phi, family))
+    )
+    eta, weights = (constant(a, like=x) for a in noise.sigma_points(K))
+    norm = _gradient_norm(model, theta, phi_optimal, x, eta, weights)
+    none = xp.zeros_like(q_used)
+    values = linear_gaussian.nlml(W, b, psi, x)
+    return Gaps(values, q_full, q_optimal, q_used, none, none, none, norm, phi_optimal, phi_full, "exact")
+
+
+def _nodes(K, like):
+    """The coarse and the fine nodes and weights on which φ is sought, beside the array `like`."""
+    if K <= 2:
+        pair = noise.gauss_hermite(K, COARSE), noise.gauss_hermite(K, FINE[K])
+    else:
+        pair = (noise.matched_draws(np.random.default_rng(0), DRAWS, K),) * 2
+    return tuple(tuple(constant(a, like=like) for a in nodes) for nodes in pair)
+
+
+def _optimal(model, theta, phi, starts, x, coarse, fine, tol):
+    """The `EStep` of the best φ (N, n_phi) that E-steps from phi and from the other starts lead to."""
+    xp = namespace(x)
+    sought = infer.from_starts(model, theta, [phi, *starts], x, *coarse, max_steps=500, tol=tol)
+    # The coarse nodes may have been taken in: judged on the fine ones, the start is never above phi.
+    lower = q(model, theta, sought.phi, x, *fine) < q(model, theta, phi, x, *fine)
+    start = xp.where(lower[:, None], sought.phi, phi)
+    return infer.e_step(model, theta, start, x, *fine, max_steps=500, tol=tol)
+
+
+def q(model, theta, phi, x, eta, weights):
+    """Q_n (N,) on the nodes eta (S, 1, K) with weights (S,), in blocks of bounded memory."""
+    return namespace(x).concat(
+        [
+            bound.forward(model, theta, phi[rows, :], x[rows, :], eta, weights=weights)[0]
+            for rows in infer.blocks(x.shape[0], eta.shape[0])
+        ],
+        axis=0,
+    )
+
+
+def quadrature(model, theta, phi, x, *, tol=1e-6):
+    """Q_n (N,) by Gauss–Hermite quadrature for K ≤ 2, and its certificate (N,)             (10.5).
+
+    The certificate is the change from the next coarser rule. Cases that changed by more than tol go on
+    to finer rules, up to the last of `ORDERS`.
+    """
+    xp = namespace(x)
+    orders = ORDERS[model.n_latent]
+    values = q(model, theta, phi, x, *_rule(model, orders[0], x))
+    change = xp.zeros_like(values)
+    rows = list(range(x.shape[0]))
+    for order in orders[1:]:
+        finer = q(model, theta, take_rows(phi, rows), take_rows(x, rows), *_rule(model, order, x))
+        moved = xp.abs(finer - take_rows(values, rows))
+        values, change = _put(values, rows, finer), _put(change, rows, moved)
+        rows = [row for row, far in zip(rows, to_numpy(moved > tol)) if far]
+        if not rows:
+            break
+    return values, change
+
+
+def _rule(model, order, like):
+    return tuple(constant(a, like=like) for a in noise.gauss_hermite(model.n_latent, order))
+
+
+def _put(array, rows, values):
+    """`array` (N,) with `values` at the places `rows`."""
+    xp, N = namespace(array), array.shape[0]
+    place = list(range(N))
+    for i, row in enumerate(rows):
+        place[row] = N + i
+    return take_rows(xp.concat([array, values], axis=0), place)
+
+
+def _sampled(theta, x, eta, first, second=None):
+    """Q_n of (model, φ) on draws eta (S, 1, K), or the difference of two such, and its standard error."""
+    xp, S = namespace(x), eta.shape[0]
+    means, errors = [], []
+    for rows in infer.blocks(x.shape[0], S):
+        costs = _costs(theta, *first, x, eta, rows)                # (S, n)
+        if second is not None:
+            costs = costs - _costs(theta, *second, x, eta, rows)
+        mean = xp.mean(costs, axis=0)
+        means.append(mean)
+        errors.append(xp.sqrt(xp.sum((costs - mean) ** 2, axis=0) / (S * (S - 1))))
+    return xp.concat(means, axis=0), xp.concat(errors, axis=0)
+
+
+def _costs(theta, model, phi, x, eta, rows):
+    """KL − log p(x_n|z_ns) (S, n) of the cases `rows`: their mean over s is Q_n                (1.8)."""
+    phi = phi[rows, :]
+    z, _ = model.posterior.sample(phi, eta)
+    return model.posterior.kl(phi)[0] - nlml.log_likelihood(model, theta, x[rows, :], z)[0]
+
+
+def _gradient_norm(model, theta, phi, x, eta, weights):
+    """‖∂Q_n/∂φ_n‖∞ (N,) on nodes."""
+    xp = namespace(x)
+    norms = []
+    for rows in infer.blocks(x.shape[0], eta.shape[0]):
+        Q, cache = bound.forward(model, theta, phi[rows, :], x[rows, :], eta, weights=weights)
+        dphi, _ = bound.backward(model, theta, cache, xp.ones_like(Q), need_dtheta=False)
+        norms.append(xp.max(xp.abs(dphi), axis=1))
+    return xp.concat(norms, axis=0)
+
+
+def kl_to_posterior(model, theta, phi, x):
+    """KL(q_n ‖ p(z|x_n)) (N,), by a road that does not pass through Q: what Q − nlml must be.
+
+    Linear-Gaussian models: the closed form between two normal distributions             (10.6). K ≤ 3:
+    log q − log p(z|x) summed over a lattice around q, p(z|x) being normalised by the grid   (10.7).
+    Raises ValueError for other models with K > 3.
+    """
+    xp, K = namespace(phi, x), model.n_latent
+    if linear_gaussian.applies(model):
+        mean, M = linear_gaussian.posterior(*linear_gaussian.parameters(model, theta), x)
+        C, r = model.posterior.covariance(phi), model.posterior.mean(phi) - mean
+        log_det = xp.linalg.slogdet(C)[1] + xp.linalg.slogdet(M)[1]
+        return 0.5 * (xp.sum(C * M, axis=(1, 2)) - K + xp.sum((r @ M) * r, axis=1) - log_det)
+    log_px = -grid.grid(model, theta, x).values                    # raises for K > 3
+    eta = grid.lattice(8.0, {1: 0.02, 2: 0.2, 3: 0.8}[K], K)
+    weights = constant(eta, like=x)
+    weights = xp.exp(nlml.log_prior(weights))
+    weights = weights / xp.sum(weights, axis=0)                    # q's own mass at the nodes, (S,)
+    eta = constant(eta[:, None, :], like=x)
+    parts = []
+    for n in range(x.shape[0]):
+        one = slice(n, n + 1)
+        log_w = nlml.log_weight(model, theta, phi[one, :], x[one, :], eta)[:, 0]
+        parts.append(log_px[one] - xp.sum(weights * log_w, axis=0, keepdims=True))
+    return xp.concat(parts, axis=0)
