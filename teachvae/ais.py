@@ -74,8 +74,11 @@ def sandwich(model, theta, n_cases, rng, backend, *, n_chains=16, n_temperatures
     """Simulate n_cases data cases and catch their −log p(x_n) between two runs: a `Sandwich`    (7.14).
 
     The backward chains start from the z that each case was made from, which is an exact sample of its
-    posterior. "Above" and "below" hold in expectation, and not for every case of one run.
+    posterior. "Above" and "below" hold in expectation, and not for every case of one run; and what another
+    z would have given, the standard error of `lower` does not show. Raises ValueError as `ais` does.
     """
+    if n_cases < 1:
+        raise ValueError(f"there must be cases to simulate: n_cases >= 1, got {n_cases}")
     z = backend.asarray(rng.standard_normal((n_cases, model.n_latent)))
     f, _ = model.decoder.forward(theta["decoder"], z)
     noise = backend.asarray(model.likelihood.draw_noise(rng, f.shape))
@@ -161,22 +164,27 @@ def _hmc(model, theta, x, z, at, beta, step, p, log_u):
     acceptance (N,).
     """
     xp = namespace(z)
-    step = step[None, :, None]
     p = p + xp.zeros_like(z)
 
     def log_density(z, p, at):
         return log_prior(z) + beta * at[0] - 0.5 * xp.sum(p * p, axis=2)  # (S, N)
 
-    start, z_end, at_end = log_density(z, p, at), z, at
-    for _ in range(LEAPFROG):
-        p = p + 0.5 * step * (beta * at_end[1] - z_end)
-        z_end = z_end + step * p
-        at_end = log_likelihood_gradient(model, theta, x, z_end)
-        p = p + 0.5 * step * (beta * at_end[1] - z_end)
-    rise = log_density(z_end, p, at_end) - start
+    z_end, p_end, at_end = _leapfrog(model, theta, x, z, p, at, beta, step)
+    rise = log_density(z_end, p_end, at_end) - log_density(z, p, at)
     rise = xp.where(xp.isfinite(rise), rise, xp.zeros_like(rise) - 1e30)  # the path flew off
     accept = log_u < rise                                          # (S, N)
     rate = xp.mean(xp.exp(xp.where(rise < 0, rise, xp.zeros_like(rise))), axis=0)
     z = xp.where(accept[:, :, None], z_end, z)
     at = xp.where(accept, at_end[0], at[0]), xp.where(accept[:, :, None], at_end[1], at[1])
     return z, at, rate
+
+
+def _leapfrog(model, theta, x, z, p, at, beta, step):
+    """The end of a path of `LEAPFROG` steps from z with momenta p (S, N, K): z, p, and what `at` is there."""
+    step = step[None, :, None]
+    for _ in range(LEAPFROG):
+        p = p + 0.5 * step * (beta * at[1] - z)
+        z = z + step * p
+        at = log_likelihood_gradient(model, theta, x, z)
+        p = p + 0.5 * step * (beta * at[1] - z)
+    return z, p, at

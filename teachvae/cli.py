@@ -79,6 +79,9 @@ def _parser():
     compare.add_argument(
         "--epochs", type=_size, default=300, metavar="E", help="passes over the data for the networks (default: 300); variational EM takes E/5 rounds of five",
     )
+    compare.add_argument(
+        "--ledger", type=_natural, metavar="CASES", help="how many cases of each part the ledger measures, at the most (default: 1500, and 100 where K > 2; 0: none)",
+    )
     compare.add_argument("--dtype", choices=["float64", "float32"], default="float64")
     compare.add_argument("--backend", choices=["numpy", "cupy", "auto"], default="numpy")
     compare.add_argument(
@@ -106,7 +109,7 @@ def _parser():
 
 
 def _compare(arguments):
-    from . import compare, datasets, report
+    from . import compare, datasets, report, tables
 
     options = compare.Options(
         n_components=arguments.latent,
@@ -117,6 +120,7 @@ def _compare(arguments):
         epochs=arguments.epochs,
         dtype=arguments.dtype,
         backend=arguments.backend,
+        ledger=arguments.ledger,
     )
     choices = {"threshold": 8} if (arguments.data, arguments.likelihood) == ("digits", "bernoulli") else {}
     dataset = datasets.load(arguments.data, **choices)
@@ -124,7 +128,8 @@ def _compare(arguments):
 
     progress = None if arguments.quiet else _Progress()
     start = time.perf_counter()
-    comparison = compare.run(dataset, options, progress)
+    workers = os.cpu_count() or 1 if options.backend == "numpy" else 1
+    comparison = compare.run(dataset, options, progress, workers)
     seconds = time.perf_counter() - start
     if progress is not None:
         progress.close()
@@ -133,9 +138,9 @@ def _compare(arguments):
         path = report.write(comparison, arguments.output / "report.html", seconds)
 
     if arguments.json:
-        print(json.dumps(compare.as_json(comparison), indent=2))
+        print(json.dumps(tables.as_json(comparison), indent=2))
     else:
-        print(compare.table(comparison))
+        print(tables.text(comparison))
     if not arguments.quiet:
         for run in comparison.runs:
             for fitted in run.fitted:

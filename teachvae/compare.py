@@ -1,11 +1,11 @@
-"""The comparison of the lecture: every route on the same split, with the same decoder, in one table.
+"""The comparison of the lecture: every route on the same split, with the same decoder, and its ledger.
 
-`run` trains the six models and measures them; `table` and `as_json` show the result. Nothing here
-prints. A number that a model does not have, or that cannot be had exactly, is None and shown as "–".
+`run` trains the six models and measures them, the ledger case by case; `tables` shows the result.
+Nothing here prints. A number that a model does not have, or that cannot be had exactly, is None.
 """
 
-from dataclasses import asdict, dataclass, field
-import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 import time
 import warnings
 
@@ -21,6 +21,10 @@ from .variational_em import VariationalEM
 NOISE = 0.2  # standard deviation of the noise to be taken out again, on data scaled to [0, 1]
 LINEAR = ("fa", "vem-linear", "vae-linear")
 AGREEMENT = 0.01  # nats per data case within which the linear models must agree on training data
+PARTS = ("training", "held out")
+SHARES = ("not_gaussian", "diagonal", "amortisation")  # from NLML up to Q
+CASES, FEW_CASES = 1500, 100  # in the ledger, of each part, at the most; FEW where K > 2
+ROADS = 20  # held-out cases for which Q − NLML is held against KL(q ‖ posterior)
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Options:
 
     epochs   passes over the data for the networks; variational EM takes a fifth as many rounds, each
              with five passes
+    ledger   how many cases of each part the ledger measures, at the most; None: CASES, and FEW_CASES
+             where K > 2; 0: none. A linear-Gaussian model is measured on all: it costs nothing
     seeds    how many times to repeat, with seeds seed, seed + 1, …: another split, start and noise
     """
 
@@ -41,6 +47,7 @@ class Options:
     dtype: str = "float64"
     backend: str = "numpy"
     held_out: float = 0.2
+    ledger: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,13 +80,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model, its row, where it puts held-out data (N, K), and what was warned of meanwhile."""
+    """A trained model, its row, where it puts held-out data (N, K), and what was warned of meanwhile.
+
+    ledger     {part: `gaps.Gaps` of the first cases of that part}, empty for a model without a bound
+    divergence KL(q ‖ posterior) of the first ROADS held-out cases, by a road of its own, or None
+    """
 
     key: str
     estimator: object
     row: Row
     latent: np.ndarray | None = None
     remarks: tuple = ()
+    ledger: dict = field(default_factory=dict)
+    divergence: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -126,29 +139,33 @@ def models(options, seed):
     ]
 
 
-def run(dataset, options=None, progress=None):
+def run(dataset, options=None, progress=None, workers=1):
     """Train and measure every model for every seed. Returns a `Comparison`.
 
     progress(title, step, steps, value) is called while a model trains, value being mean Q, the mean
-    nlml or the autoencoder's loss. Raises ValueError for data that a model cannot be fitted to.
+    nlml or the autoencoder's loss, and for each part of the ledger, value being its mean Q. workers:
+    threads that measure the ledger, best as many as cores where BLAS itself uses one thread. Raises
+    ValueError for data that a model cannot be fitted to.
     """
     options = Options() if options is None else options
-    runs = tuple(_one_seed(dataset, options, options.seed + i, progress) for i in range(options.seeds))
+    runs = tuple(
+        _one_seed(dataset, options, options.seed + i, progress, workers) for i in range(options.seeds)
+    )
     failures = tuple(f"seed {r.seed}: {text}" for r in runs for text in check(r))
     return Comparison(options, dataset, runs, failures)
 
 
-def _one_seed(dataset, options, seed, progress):
+def _one_seed(dataset, options, seed, progress, workers):
     train, held_out = datasets.split(dataset, options.held_out, seed=seed)
     low, high = dataset.range or (float(train.x.min()), float(train.x.max()))
     span = high - low
     rng = np.random.default_rng([seed, 1])
     noisy = held_out.x + NOISE * span * rng.standard_normal(held_out.x.shape)
-    fitted = []
+    trained = []                                                   # key, title, estimator, seconds, φ, remarks
     for key, title, estimator in models(options, seed):
         if key == "fa" and options.likelihood != "gaussian":
             remark = "factor analysis has a Gaussian likelihood: not fitted to binary data"
-            fitted.append(Fitted(key, None, Row(title), remarks=(remark,)))
+            trained.append((key, title, None, None, None, (remark,)))
             continue
         report = None if progress is None else (lambda *a, title=title: progress(title, *a))
         with warnings.catch_warnings(record=True) as caught:
@@ -156,36 +173,112 @@ def _one_seed(dataset, options, seed, progress):
             start = time.perf_counter()
             estimator.fit(train.x, progress=report)
             seconds = time.perf_counter() - start
-            binary = options.likelihood == "bernoulli"
-            row, latent = measure(
-                title, estimator, train.x, held_out.x, None if binary else noisy, span, seconds, seed
-            )
+            phi = fill(estimator, train.x, held_out.x) if hasattr(estimator, "bound") else None
         remarks = tuple(dict.fromkeys(str(w.message) for w in caught))
-        fitted.append(Fitted(key, estimator, row, latent, remarks))
+        trained.append((key, title, estimator, seconds, phi, remarks))
+
+    ledgers = _ledgers(trained, (train.x, held_out.x), options, seed, progress, workers)
+    noisy_data = None if options.likelihood == "bernoulli" else noisy
+    fitted = []
+    for key, title, estimator, seconds, phi, remarks in trained:
+        if estimator is None:
+            fitted.append(Fitted(key, None, Row(title), remarks=remarks))
+            continue
+        ledger, divergence, more = ledgers.get(key, ({}, None, ()))
+        row, latent = measure(
+            title, estimator, train.x, held_out.x, noisy_data, span, seconds, seed, phi, ledger
+        )
+        fitted.append(Fitted(key, estimator, row, latent, (*remarks, *more), ledger, divergence))
     return Run(seed, train, held_out, noisy, tuple(fitted))
 
 
-def measure(title, estimator, train, held_out, noisy, span, seconds, seed):
+def fill(estimator, train, held_out):
+    """φ of training and of held-out data, by whichever route the estimator has, each once.
+
+    Variational EM knows the training data in its table; for held-out data it searches.
+    """
+    if hasattr(estimator, "encode"):
+        return estimator.encode(train), estimator.encode(held_out)
+    table = getattr(estimator, "phi_", None)
+    return estimator.infer(train) if table is None else table, estimator.infer(held_out)
+
+
+def _ledgers(trained, data, options, seed, progress, workers):
+    """{key: (ledger, divergence, remarks)} of every model that has a bound."""
+    cap = (CASES if options.n_components <= 2 else FEW_CASES) if options.ledger is None else options.ledger
+    jobs = []
+    for key, _, estimator, _, phi, _ in trained:
+        if phi is None:
+            continue
+        linear = linear_gaussian.applies(estimator.model_)
+        for part, x, p in zip(PARTS, data, phi):
+            cases = len(x) if linear else min(cap, len(x))
+            if cases:
+                jobs.append((key, part, estimator, x[:cases], p[:cases]))
+
+    def work(job):
+        key, part, estimator, x, phi = job
+        ledger = estimator.gaps(x, phi=phi, random_state=seed)
+        few = slice(0, ROADS)
+        divergence = None
+        if part == PARTS[1] and estimator.model_.n_latent <= 2:
+            divergence = estimator.kl_to_posterior(x[few], phi=phi[few], nlml_values=ledger.nlml[few])
+        return key, part, ledger, divergence
+
+    # What a job could warn of stands in its result: NaN where the grid refused, the gradient's norm.
+    found = {key: ({}, None, ()) for key, *_ in jobs}
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+        warnings.simplefilter("ignore")
+        for done, (key, part, ledger, divergence) in enumerate(pool.map(work, jobs), 1):
+            parts, before, remarks = found[key]
+            parts[part] = ledger
+            found[key] = parts, before if divergence is None else divergence, (*remarks, *_doubts(part, ledger))
+            if progress is not None:
+                progress("the ledger", done, len(jobs), float(ledger.q_used.mean()))
+    return found
+
+
+def _doubts(part, ledger):
+    """What in a ledger is not as it should be, in words."""
+    refused = int(np.isnan(ledger.nlml).sum())
+    if refused:
+        yield f"the grid refused {refused} {part} cases: they are left out of all means of NLML and Q"
+    far = ledger.gradient_norm[~(ledger.gradient_norm < 1e-3)]
+    if len(far):
+        yield (
+            f"the search for the optimal φ of {len(far)} {part} cases ended at a gradient of up to "
+            f"{far.max():.1e}"
+        )
+
+
+def settled(ledger):
+    """The cases (N,) bool of a ledger whose nlml is known: all means are over these."""
+    return np.isfinite(ledger.nlml)
+
+
+def measure(title, estimator, train, held_out, noisy, span, seconds, seed, phi, ledger):
     """The `Row` of a trained model, and its means of z for held-out data.
 
     train, held_out, noisy are data (N, D), noisy None where there is no such thing; span is the width
-    of the data's range.
+    of the data's range; phi and ledger are those of the two parts. NLML stands in the row where the
+    ledger measured all cases.
     """
 
     def error(latent):
         return float(np.sqrt(np.mean((estimator.decode(latent) - held_out) ** 2))) / span
 
     numbers = {}
-    if hasattr(estimator, "bound"):
-        # φ is filled in once: for variational EM that is a search. Its table knows the training data.
-        phi = fill(estimator, held_out)
-        latent = to_numpy(estimator.model_.posterior.mean(phi))
-        table = getattr(estimator, "phi_", None)
-        numbers["q_train"] = float(estimator.bound(train, phi=table, random_state=seed).mean())
-        numbers["q_held_out"] = float(estimator.bound(held_out, phi=phi, random_state=seed).mean())
-        if linear_gaussian.applies(estimator.model_):
-            numbers["nlml_train"] = float(estimator.nlml(train).values.mean())
-            numbers["nlml_held_out"] = float(estimator.nlml(held_out).values.mean())
+    if phi is not None:
+        latent = to_numpy(estimator.model_.posterior.mean(phi[1]))
+        for part, name, x, p in zip(PARTS, ("train", "held_out"), (train, held_out), phi):
+            gaps = ledger.get(part)
+            if gaps is not None and len(gaps.nlml) == len(x) and gaps.method != "importance":
+                known = settled(gaps)
+                numbers[f"nlml_{name}"] = float(gaps.nlml[known].mean()) if known.any() else None
+                Q = gaps.q_used[known] if known.any() else gaps.q_used
+            else:
+                Q = estimator.bound(x, phi=p, random_state=seed)
+            numbers[f"q_{name}"] = float(Q.mean())
     else:
         latent = estimator.transform(held_out)
     row = Row(
@@ -199,25 +292,36 @@ def measure(title, estimator, train, held_out, noisy, span, seconds, seed):
     return row, latent
 
 
-def fill(estimator, x):
-    """φ (N, n_phi) of data x, by whichever route the estimator has."""
-    return estimator.encode(x) if hasattr(estimator, "encode") else estimator.infer(x)
-
-
 def check(run):
-    """What should hold and does not, in words: Q ≥ nlml, and the linear models agree."""
+    """What should hold and does not, in words.
+
+    No share of the ledger lies below zero by more than its error: Q ≥ nlml, and no φ beats the best.
+    Q − nlml is KL(q ‖ posterior). The linear models agree.
+    """
     failures = []
     for f in run.fitted:
-        if f.estimator is None or f.row.nlml_train is None:
-            continue
-        for part, x in (("training", run.train.x), ("held-out", run.held_out.x)):
-            nlml = f.estimator.nlml(x).values
-            below = nlml - f.estimator.bound(x)
-            wrong = below > (1e-7 if nlml.dtype == np.float64 else 1e-3) * (1 + np.abs(nlml))
+        exact = f.estimator is not None and f.estimator.backend_.dtype == "float64"
+        for part, ledger in f.ledger.items():
+            slack = (1e-7 if exact else 1e-3) * (1 + np.abs(ledger.q_used))
+            widths = 6 if ledger.method == "importance" else 1     # standard errors, or certificates
+            for name, error in (
+                ("approximation", ledger.approximation_error),
+                ("amortisation", ledger.amortisation_error),
+            ):
+                below = -getattr(ledger, name)
+                wrong = below > slack + widths * error
+                if wrong.any():
+                    failures.append(
+                        f"{f.row.model}: the {name} gap of {int(wrong.sum())} {part} cases lies below zero, "
+                        f"by up to {below[wrong].max():.2e} nats"
+                    )
+        if f.divergence is not None:
+            apart, error = two_roads(f)
+            wrong = apart > error + (1e-4 if exact else 1e-2)
             if wrong.any():
                 failures.append(
-                    f"{f.row.model}: Q lies below nlml for {int(wrong.sum())} {part} cases, by up to "
-                    f"{below.max():.2e} nats"
+                    f"{f.row.model}: Q − NLML and KL(q ‖ posterior) of {int(wrong.sum())} held-out cases "
+                    f"differ by up to {apart[wrong].max():.2e} nats"
                 )
     spread = linear_spread(run)
     finished = all(f.estimator.converged_ for f in run.fitted if f.key in LINEAR and f.estimator)
@@ -227,6 +331,13 @@ def check(run):
             f"more than {AGREEMENT}"
         )
     return failures
+
+
+def two_roads(fitted):
+    """|Q − NLML − KL(q ‖ posterior)| of the cases of `divergence`, and what is stated of its error."""
+    ledger, few = fitted.ledger[PARTS[1]], slice(0, len(fitted.divergence))
+    apart = np.abs(ledger.q_used[few] - ledger.nlml[few] - fitted.divergence)
+    return apart, ledger.approximation_error[few] + ledger.amortisation_error[few]
 
 
 def linear_spread(run):
@@ -240,134 +351,5 @@ def linear_spread(run):
     )
 
 
-# ---- showing it ------------------------------------------------------------------------------
-
-COLUMNS = (
-    # heading, line below it, attribute of Row, digits
-    ("training", "NLML", "nlml_train", 3),
-    ("", "Q", "q_train", 3),
-    ("", "gap", "gap_train", 3),
-    ("held out", "NLML", "nlml_held_out", 3),
-    ("", "Q", "q_held_out", 3),
-    ("", "gap", "gap_held_out", 3),
-    ("RMSE", "reconstr.", "reconstruction", 4),
-    ("", "denoising", "denoising", 4),
-    ("", "params", "parameters", 0),
-    ("", "seconds", "seconds", 2),
-)
-
-
-def cells(comparison):
-    """The table as text: a list of rows of strings, the model first, spread appended with ± ."""
-    body = []
-    for i, fitted in enumerate(comparison.runs[0].fitted):
-        line = [fitted.row.model]
-        for _, _, name, digits in COLUMNS:
-            values = [getattr(r.fitted[i].row, name) for r in comparison.runs]
-            line.append(_cell(values, digits))
-        body.append(line)
-    return body
-
-
-def table(comparison):
-    """The aligned table as text, with a line on units and on how far the linear models agree."""
-    lines = [
-        ["", *(c[0] for c in COLUMNS)],
-        ["model", *(c[1] for c in COLUMNS)],
-        *cells(comparison),
-    ]
-    widths = [max(len(line[j]) for line in lines) for j in range(len(lines[0]))]
-    text = [
-        "  ".join(
-            cell.ljust(width) if j == 0 else cell.rjust(width)
-            for j, (cell, width) in enumerate(zip(line, widths))
-        ).rstrip()
-        for line in lines
-    ]
-    text.insert(2, "-" * sum([*widths, 2 * (len(widths) - 1)]))
-    return "\n".join([*text, "", *remarks(comparison)])
-
-
-def remarks(comparison, bits=True):
-    """The sentences below the table; bits: with the one on bits per pixel, where the data has levels."""
-    options, first = comparison.options, comparison.runs[0]
-    N, D = first.train.x.shape
-    unit = "nats per data case" if options.likelihood == "gaussian" else "nats per data case (probabilities)"
-    seeds = "" if options.seeds == 1 else f"; mean ± standard deviation of {options.seeds} seeds"
-    text = [
-        f"{comparison.dataset.name}: {N} training and {len(first.held_out.x)} held-out cases, D = {D}, "
-        f"K = {options.n_components}; NLML, Q and gap = Q − NLML are means in {unit}{seeds}.",
-        "–: the model has no such number, or it cannot be had exactly.",
-    ]
-    spreads = [s for s in (linear_spread(r) for r in comparison.runs) if s is not None]
-    if spreads:
-        train, held_out = (max(s[i] for s in spreads) for i in (0, 1))
-        text.append(
-            f"The three linear models' Q differ by {train:.1e} nats on training data and by "
-            f"{held_out:.1e} on held-out data."
-        )
-    if bits and comparison.dataset.levels is not None:
-        values = [(f.row.model, bits_per_pixel(comparison, f.row)) for f in first.fitted]
-        listed = ", ".join(f"{model} {value:.3f}" for model, value in values if value is not None)
-        text.append(f"Held-out Q in bits per pixel of the integers: {listed}.")
-    return text
-
-
-def bits_per_pixel(comparison, row):
-    """Held-out Q restated in bits per pixel of the integer data, or None                   (5.10)."""
-    dataset = comparison.dataset
-    if dataset.levels is None or row.q_held_out is None:
-        return None
-    return float(datasets.bits_per_dimension(row.q_held_out, dataset.x.shape[1], dataset.levels))
-
-
-def as_json(comparison):
-    """The comparison as a dict of plain numbers, strings, lists and None."""
-    first = comparison.runs[0]
-    return {
-        "data": {
-            "name": comparison.dataset.name,
-            "note": comparison.dataset.note,
-            "source": comparison.dataset.source,
-            "n_train": len(first.train.x),
-            "n_held_out": len(first.held_out.x),
-            "n_visible": first.train.x.shape[1],
-        },
-        "unit": "nats per data case",
-        "options": asdict(comparison.options),
-        "runs": [
-            {
-                "seed": run.seed,
-                "linear_models_differ_by": linear_spread(run),
-                "models": [
-                    {
-                        "key": f.key,
-                        **asdict(f.row),
-                        "gap_train": f.row.gap_train,
-                        "gap_held_out": f.row.gap_held_out,
-                        "bits_per_pixel_held_out": bits_per_pixel(comparison, f.row),
-                        "remarks": list(f.remarks),
-                    }
-                    for f in run.fitted
-                ],
-            }
-            for run in comparison.runs
-        ],
-        "failures": list(comparison.failures),
-    }
-
-
 def _difference(a, b):
     return None if a is None or b is None else a - b
-
-
-def _cell(values, digits):
-    if any(v is None for v in values):
-        return "–"
-    mean = math.fsum(values) / len(values)
-    text = f"{mean:.{digits}f}"
-    if text.strip("-0.") == "" and text.startswith("-"):
-        text = text[1:]  # no "-0.000"
-    if len(values) > 1 and digits:
-        text += f" ±{np.std(values, ddof=1):.{digits}f}"
-    return text

@@ -9,7 +9,7 @@ import inspect
 
 import numpy as np
 
-from . import ais, gaps, grid, linear_gaussian, nlml, noise, tree
+from . import ais, gaps, grid, infer, linear_gaussian, nlml, noise, tree
 from .backend import get_backend, to_numpy
 from .likelihoods import Gaussian, shorten
 from .validate import check_data, check_positive, check_size, column_names
@@ -58,8 +58,9 @@ class Estimator:
     def active_units(self, X, threshold=0.01):
         """Which latent variables the data move: Var_n of `transform`'s columns above threshold, (K,) bool.
 
-        The statistic of Burda et al. (2016). A collapsed unit's mean stays at 0, whatever x is. It
-        looks at one axis at a time: a rotation of z, to which p(x) may be blind, changes it.   (10.8)
+        The statistic of Burda et al. (2016). A collapsed unit's mean stays at 0, whatever x is
+        (10.10). It looks at one axis at a time: a rotation of z, to which p(x) may be blind, changes it
+        (10.8).
         """
         return self.transform(X).var(axis=0) > threshold
 
@@ -177,7 +178,7 @@ class LatentVariableModel(Estimator):
         n_samples = 1024 if n_samples is None else n_samples
         rng = np.random.default_rng(random_state)
         eta = self.backend_.asarray(noise.monte_carlo(rng, n_samples, 1, model.n_latent))
-        return gaps.q(model, theta, phi, x, eta, None)
+        return infer.q(model, theta, phi, x, eta)
 
     def nlml(self, X, method=None, n_samples=None, random_state=0):
         """−log p(x_n) per data case, an `nlml.NLML` with values (N,) in nats.
@@ -229,6 +230,18 @@ class LatentVariableModel(Estimator):
         phi = self._given_phi(phi, x)
         rng = np.random.default_rng(random_state)
         return _on_host(gaps.gaps(self.model_, self.theta_, phi, x, rng, tol=tol))
+
+    def kl_to_posterior(self, X, *, phi=None, nlml_values=None):
+        """KL(q_n ‖ p(z|x_n)) (N,), in nats, by a road that does not pass through Q: what Q − nlml must be.
+
+        phi as in `gaps`; nlml_values (N,): those of the grid, where they are known already. For
+        linear-Gaussian models, and for others with K ≤ 3.
+        """
+        x = self._observed(X)
+        phi = self._given_phi(phi, x)
+        if nlml_values is not None:
+            nlml_values = get_backend(self.backend_, "float64").asarray(nlml_values)
+        return to_numpy(gaps.kl_to_posterior(self.model_, self.theta_, phi, x, nlml_values))
 
     def transform(self, X):
         """The means of q(z|φ_n), (N, K): the representation of X."""

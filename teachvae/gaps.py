@@ -21,7 +21,6 @@ from .model import Model
 from .posteriors import DiagonalGaussian, FullGaussian
 
 ORDERS = {1: (16, 32, 64, 96), 2: (14, 20, 28, 40, 56, 80)}  # Gauss–Hermite nodes per dimension, by K
-COARSE, FINE = 5, {1: 32, 2: 20}      # nodes per dimension on which φ is first sought, then finished
 DRAWS = 256                           # on which φ is sought for K > 2, whitened
 FRESH = 1024                          # on which Q is taken for K > 2
 
@@ -77,22 +76,27 @@ def gaps(model, theta, phi, x, rng, *, tol=1e-4):
     nlml by importance sampling from the best Gaussian, Q on fresh draws from rng, the same for every
     φ, each with its standard error.
 
-    The optimal φ_n is sought by E-steps from phi, from the prior, and from the best of 512 points of
-    the prior; the best is finished on finer nodes until ‖∂Q_n/∂φ_n‖∞ < tol. Where no start leads below
-    phi, phi is kept. The full covariance starts from there. Computed in float64.
+    The optimal φ_n is sought by E-steps from phi, from the prior, and from the best of many points of
+    the prior, and finished on fine nodes until ‖∂Q_n/∂φ_n‖∞ < tol. Where no start leads below phi, phi
+    is kept; the full covariance starts from what was found. All these searches are local: of a posterior
+    with several modes a still lower Q may remain unfound. Computed in float64.
     """
     theta, phi, x = tree.map(double, theta), double(phi), double(x)
     if linear_gaussian.applies(model):
         return _closed_form(model, theta, phi, x)
     xp, K = namespace(phi, x), model.n_latent
-    coarse, fine = _nodes(K, x)
-    z = constant(rng.standard_normal((512, K)), like=x)
-    starts = [infer.prior_phi(model, x), infer.search(model, theta, x, z)]
-    best = _optimal(model, theta, phi, starts, x, coarse, fine, tol)
+    nodes = infer.nodes(K, DRAWS, x)
+    z = constant(rng.standard_normal((infer.SEARCH_POINTS, K)), like=x)
+    starts = [phi, infer.prior_phi(model, x), infer.search(model, theta, x, z)]
+    best = infer.optimal(model, theta, starts, x, *nodes, tol=tol)
+    if K <= 2:
+        worth = grid.grid(model, theta, x)
+        best = _sought_again(model, theta, best, worth.values, x, rng, nodes, tol)
 
     full = Model(model.decoder, model.likelihood, K, FullGaussian(K))
     if isinstance(model.posterior, DiagonalGaussian):
-        best_full = _optimal(full, theta, full.posterior.from_diagonal(best.phi), [], x, coarse, fine, tol)
+        starts = [full.posterior.from_diagonal(best.phi)]
+        best_full = infer.optimal(full, theta, starts, x, *nodes, tol=tol)
     else:
         best_full = best
 
@@ -100,7 +104,6 @@ def gaps(model, theta, phi, x, rng, *, tol=1e-4):
         (q_used, e_used), (q_optimal, e_optimal), (q_full, _) = (
             quadrature(m, theta, p, x) for m, p in ((model, phi), (model, best.phi), (full, best_full.phi))
         )
-        worth = grid.grid(model, theta, x)
         nlml_error, e_approximation = worth.certificate, worth.certificate + e_optimal
         e_amortisation = e_used + e_optimal
     else:
@@ -121,6 +124,26 @@ def gaps(model, theta, phi, x, rng, *, tol=1e-4):
     )
 
 
+def _sought_again(model, theta, best, nlml_values, x, rng, nodes, tol):
+    """`best`, where cases more than RETRY nats above their nlml have started from more modes.
+
+    So large a gap may be that of a second-best mode: small sets of points lead to others.
+    """
+    rows = np.flatnonzero(to_numpy(best.Q - nlml_values > RETRY))
+    if not len(rows):
+        return best
+    few = take_rows(x, rows)
+    starts = [take_rows(best.phi, rows)]
+    for _ in range(RETRIES):
+        z = constant(rng.standard_normal((64, model.n_latent)), like=x)
+        starts.append(infer.search(model, theta, few, z))
+    again = infer.optimal(model, theta, starts, few, *nodes, tol=tol)
+    return infer.EStep(*(_put(field, rows, better) for field, better in zip(best, again)))
+
+
+RETRY, RETRIES = 0.5, 8
+
+
 def _closed_form(model, theta, phi, x):
     """The `Gaps` of a linear-Gaussian model: every number in closed form, every error 0."""
     xp, K = namespace(phi, x), model.n_latent
@@ -139,50 +162,21 @@ def _closed_form(model, theta, phi, x):
     return Gaps(values, q_full, q_optimal, q_used, none, none, none, norm, phi_optimal, phi_full, "exact")
 
 
-def _nodes(K, like):
-    """The coarse and the fine nodes and weights on which φ is sought, beside the array `like`."""
-    if K <= 2:
-        pair = noise.gauss_hermite(K, COARSE), noise.gauss_hermite(K, FINE[K])
-    else:
-        pair = (noise.matched_draws(np.random.default_rng(0), DRAWS, K),) * 2
-    return tuple(tuple(constant(a, like=like) for a in nodes) for nodes in pair)
-
-
-def _optimal(model, theta, phi, starts, x, coarse, fine, tol):
-    """The `EStep` of the best φ (N, n_phi) that E-steps from phi and from the other starts lead to."""
-    xp = namespace(x)
-    sought = infer.from_starts(model, theta, [phi, *starts], x, *coarse, max_steps=500, tol=tol)
-    # The coarse nodes may have been taken in: judged on the fine ones, the start is never above phi.
-    lower = q(model, theta, sought.phi, x, *fine) < q(model, theta, phi, x, *fine)
-    start = xp.where(lower[:, None], sought.phi, phi)
-    return infer.e_step(model, theta, start, x, *fine, max_steps=500, tol=tol)
-
-
-def q(model, theta, phi, x, eta, weights):
-    """Q_n (N,) on the nodes eta (S, 1, K) with weights (S,), in blocks of bounded memory."""
-    return namespace(x).concat(
-        [
-            bound.forward(model, theta, phi[rows, :], x[rows, :], eta, weights=weights)[0]
-            for rows in infer.blocks(x.shape[0], eta.shape[0])
-        ],
-        axis=0,
-    )
-
-
 def quadrature(model, theta, phi, x, *, tol=1e-6):
     """Q_n (N,) by Gauss–Hermite quadrature for K ≤ 2, and its certificate (N,)             (10.5).
 
-    The certificate is the change from the next coarser rule. Cases that changed by more than tol go on
-    to finer rules, up to the last of `ORDERS`.
+    The certificate is the larger change from the two next coarser rules: two rules may err alike by
+    accident. Cases that changed by more than tol go on to finer rules, up to the last of `ORDERS`.
     """
-    xp = namespace(x)
-    orders = ORDERS[model.n_latent]
-    values = q(model, theta, phi, x, *_rule(model, orders[0], x))
-    change = xp.zeros_like(values)
+    xp, orders = namespace(x), ORDERS[model.n_latent]
+    before, values = (infer.q(model, theta, phi, x, *_rule(model, order, x)) for order in orders[:2])
+    change = xp.abs(values - before)
     rows = list(range(x.shape[0]))
-    for order in orders[1:]:
-        finer = q(model, theta, take_rows(phi, rows), take_rows(x, rows), *_rule(model, order, x))
-        moved = xp.abs(finer - take_rows(values, rows))
+    for order in orders[2:]:
+        finer = infer.q(model, theta, take_rows(phi, rows), take_rows(x, rows), *_rule(model, order, x))
+        last = take_rows(values, rows)
+        moved = xp.maximum(xp.abs(finer - last), xp.abs(finer - take_rows(before, rows)))
+        before = _put(before, rows, last)
         values, change = _put(values, rows, finer), _put(change, rows, moved)
         rows = [row for row, far in zip(rows, to_numpy(moved > tol)) if far]
         if not rows:
@@ -195,7 +189,7 @@ def _rule(model, order, like):
 
 
 def _put(array, rows, values):
-    """`array` (N,) with `values` at the places `rows`."""
+    """`array` (N, …) with `values` at the places `rows`."""
     xp, N = namespace(array), array.shape[0]
     place = list(range(N))
     for i, row in enumerate(rows):
@@ -235,20 +229,22 @@ def _gradient_norm(model, theta, phi, x, eta, weights):
     return xp.concat(norms, axis=0)
 
 
-def kl_to_posterior(model, theta, phi, x):
+def kl_to_posterior(model, theta, phi, x, nlml_values=None):
     """KL(q_n ‖ p(z|x_n)) (N,), by a road that does not pass through Q: what Q − nlml must be.
 
     Linear-Gaussian models: the closed form between two normal distributions             (10.6). K ≤ 3:
     log q − log p(z|x) summed over a lattice around q, p(z|x) being normalised by the grid   (10.7).
-    Raises ValueError for other models with K > 3.
+    nlml_values (N,): the grid's, where they are known already. Raises ValueError for other models with
+    K > 3. Computed in float64.
     """
+    theta, phi, x = tree.map(double, theta), double(phi), double(x)
     xp, K = namespace(phi, x), model.n_latent
     if linear_gaussian.applies(model):
         mean, M = linear_gaussian.posterior(*linear_gaussian.parameters(model, theta), x)
         C, r = model.posterior.covariance(phi), model.posterior.mean(phi) - mean
         log_det = xp.linalg.slogdet(C)[1] + xp.linalg.slogdet(M)[1]
         return 0.5 * (xp.sum(C * M, axis=(1, 2)) - K + xp.sum((r @ M) * r, axis=1) - log_det)
-    log_px = -grid.grid(model, theta, x).values                    # raises for K > 3
+    log_px = -(grid.grid(model, theta, x).values if nlml_values is None else nlml_values)
     eta = grid.lattice(8.0, {1: 0.02, 2: 0.2, 3: 0.8}[K], K)
     weights = constant(eta, like=x)
     weights = xp.exp(nlml.log_prior(weights))

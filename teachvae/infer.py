@@ -9,9 +9,10 @@ derivations/equations.md.
 
 from typing import NamedTuple
 
-from . import bound, linear_gaussian
+from . import bound, linear_gaussian, noise
 from .backend import constant, identity, namespace, to_numpy
 
+SEARCH_POINTS = 2048  # draws of the prior among which `search` is given its choice
 ROWS = 8192  # rows of decoder input held at a time, samples times data cases
 
 
@@ -161,34 +162,76 @@ def search(model, theta, x, z):
     """φ (N, n_phi) around the best of the latent points z (R, K) for each data case.
 
     The posterior of a neural decoder can have several modes; an E-step only ever finds the nearest.
-    So it is started at the z_r with the largest log p(x_n, z_r), with s_k = ¼.
+    So it is started at the z_r with the largest log p(x_n, z_r), with s_k = 1/20: a wide q may leave
+    that mode in its first step, a narrow one grows.
     """
     xp = namespace(x, z)
     f, _ = model.decoder.forward(theta["decoder"], z)
     log_prior = -0.5 * xp.sum(z * z, axis=1)[:, None]              # (R, 1), up to a constant
     means = []
-    for rows in blocks(x.shape[0], z.shape[0]):
+    for rows in blocks(x.shape[0], 1):
         log_px = model.likelihood.cross(theta["likelihood"], f, x[rows, :])  # (R, n)
         means.append(xp.take(z, xp.argmax(log_px + log_prior, axis=0), axis=0))
-    return model.posterior.closest(xp.concat(means, axis=0), 16 * identity(model.n_latent, like=x))
+    return model.posterior.closest(xp.concat(means, axis=0), 400 * identity(model.n_latent, like=x))
 
 
 def from_starts(model, theta, starts, x, eta, weights, *, max_steps=200, tol=1e-6):
     """E-steps from several starts, each phi (N, n_phi); per data case the lowest Q is kept."""
-    xp = namespace(x)
     best = None
     for phi in starts:
         e = e_step(model, theta, phi, x, eta, weights, max_steps=max_steps, tol=tol)
-        if best is None:
-            best = e
-            continue
-        lower = e.Q < best.Q
-        best = EStep(
-            xp.where(lower[:, None], e.phi, best.phi),
-            xp.where(lower, e.Q, best.Q),
-            xp.where(lower, e.gradient_norm, best.gradient_norm),
-        )
+        best = e if best is None else _lower(e, best)
     return best
+
+
+def _lower(a, b):
+    """Row by row, the `EStep` with the lower Q: b's where they are equal."""
+    xp, lower = namespace(a.Q), a.Q < b.Q
+    return EStep(*(xp.where(lower[:, None] if f.ndim == 2 else lower, f, g) for f, g in zip(a, b)))
+
+
+def nodes(n_latent, n_samples, like):
+    """Coarse and fine nodes for `optimal`, each (eta (S, 1, K), weights (S,)), beside the array `like`.
+
+    Gauss–Hermite for K ≤ 2; beyond, n_samples whitened draws for both.
+    """
+    if n_latent <= 2:
+        pair = noise.gauss_hermite(n_latent, COARSE), noise.gauss_hermite(n_latent, FINE[n_latent])
+    else:
+        pair = (noise.e_step_nodes(n_latent, COARSE, n_samples),) * 2
+    return tuple(tuple(constant(a, like=like) for a in rule) for rule in pair)
+
+
+COARSE, FINE = 5, {1: 32, 2: 20}      # nodes per dimension
+
+
+def optimal(model, theta, starts, x, coarse, fine, *, max_steps=500, tol=1e-6):
+    """The `EStep` of the lowest Q_n that E-steps from several starts, each phi (N, n_phi), lead to.
+
+    The search runs on the coarse nodes (eta, weights) and ends on the fine ones. Coarse nodes can be
+    taken in by a narrow posterior, so what they found is judged on the fine ones, beside the first
+    start as it was given: the result is never above it.
+    """
+    xp = namespace(x)
+    best = starts[0]
+    lowest = q(model, theta, best, x, *fine)
+    for start in starts:
+        found = e_step(model, theta, start, x, *coarse, max_steps=max_steps, tol=100 * tol).phi
+        Q = q(model, theta, found, x, *fine)
+        lower = Q < lowest
+        best, lowest = xp.where(lower[:, None], found, best), xp.where(lower, Q, lowest)
+    return e_step(model, theta, best, x, *fine, max_steps=max_steps, tol=tol)
+
+
+def q(model, theta, phi, x, eta, weights=None):
+    """Q_n (N,) on nodes eta (S, 1, K) with weights (S,), in blocks of bounded memory."""
+    return namespace(x).concat(
+        [
+            bound.forward(model, theta, phi[rows, :], x[rows, :], eta, weights=weights)[0]
+            for rows in blocks(x.shape[0], eta.shape[0])
+        ],
+        axis=0,
+    )
 
 
 def expected_square(model, theta, phi, x, eta, weights):

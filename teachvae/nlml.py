@@ -106,10 +106,11 @@ def iwae(model, theta, phi, x, rng, *, sizes=(1, 5, 50, 500, 5000), n_samples=50
 
     L_1 is Q, L_k falls with k, and tends to nlml (Burda et al. 2016). The n_samples draws are used for
     every k, as n_samples // k groups of k, whose mean is the value and whose spread its standard error
-    (NaN for a single group). Returns an `IWAE`; raises ValueError for a k outside 1 … n_samples.
+    (NaN for a single group). Returns an `IWAE`; raises ValueError for no k or one outside 1 … n_samples.
     """
-    if not all(1 <= k <= n_samples for k in sizes):
-        raise ValueError(f"every k must lie in 1 … n_samples = {n_samples}, got sizes={tuple(sizes)}")
+    sizes = tuple(sizes)
+    if not sizes or not all(1 <= k <= n_samples for k in sizes):
+        raise ValueError(f"every k must lie in 1 … n_samples = {n_samples}, got sizes={sizes}")
     xp = namespace(phi, x)
     eta = rng.standard_normal((n_samples, 1, model.n_latent))
     values, errors = [], []
@@ -126,23 +127,30 @@ def iwae(model, theta, phi, x, rng, *, sizes=(1, 5, 50, 500, 5000), n_samples=50
         columns = [_group_means(log_w, k) for k in sizes]
         values.append(xp.stack([mean for mean, _ in columns]))
         errors.append(xp.stack([error for _, error in columns]))
-    return IWAE(tuple(sizes), xp.concat(values, axis=1), xp.concat(errors, axis=1))
+    return IWAE(sizes, xp.concat(values, axis=1), xp.concat(errors, axis=1))
 
 
 def laplace(model, theta, x, rng):
     """Laplace's approximation: p(x_n, z) as a normal distribution around its mode ẑ_n          (7.9).
 
-    The mode is sought from 0 and from the best of 512 draws of the prior, the better kept; its
+    The mode is sought from 0 and from the best of many draws of the prior, the better kept; its
     curvature H_n is the central difference of the hand-derived gradient. Exact for a linear-Gaussian
     model; elsewhere neither a bound nor of known error. NaN where H_n is not positive definite.
     """
     xp, K = namespace(x), model.n_latent
     # Q at the single node η = 0 is −log p(x|m) + KL, and its minimiser over m is the mode.
     point = Model(model.decoder, model.likelihood, K)
-    z = constant(rng.standard_normal((512, K)), like=x)
+    z = constant(rng.standard_normal((infer.SEARCH_POINTS, K)), like=x)
     starts = [infer.prior_phi(point, x), infer.search(point, theta, x, z)]
     eta, weights = xp.zeros_like(z[:1, :])[None, :, :], xp.ones_like(z[:1, 0])
-    mode = infer.from_starts(point, theta, starts, x, eta, weights, max_steps=500).phi[:, :K][None, :, :]
+    mode = infer.from_starts(point, theta, starts, x, eta, weights, max_steps=500).phi[:, :K]
+    parts = [_around(model, theta, x[rows, :], mode[None, rows, :]) for rows in blocks(x.shape[0], 1)]
+    return NLML(xp.concat(parts, axis=0), None, None, "laplace")
+
+
+def _around(model, theta, x, mode):
+    """Laplace's value (N,) around the modes (1, N, K); NaN where H is not positive definite."""
+    xp, K = namespace(x), model.n_latent
     h = 1e-5 if str(x.dtype).endswith("float64") else 1e-2
     columns = []
     for k in range(K):
@@ -155,7 +163,7 @@ def laplace(model, theta, x, rng):
     curved = xp.min(xp.linalg.eigvalsh(H), axis=1) > 0
     _, log_det = xp.linalg.slogdet(H)
     values = 0.5 * log_det - log_joint(model, theta, x, mode)[0, :] - 0.5 * K * LOG_2PI
-    return NLML(xp.where(curved, values, xp.zeros_like(values) + float("nan")), None, None, "laplace")
+    return xp.where(curved, values, xp.zeros_like(values) + float("nan"))
 
 
 def log_likelihood(model, theta, x, z):

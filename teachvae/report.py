@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from . import compare, plots
+from . import compare, plots, tables
 from .likelihoods import Gaussian
 
 SHOWN = 10  # images per row
@@ -54,7 +54,7 @@ def html(comparison, seconds=None):
         *(f"<p class=failed>Check failed: {escape(text)}</p>" for text in comparison.failures),
         "<h2>The table</h2>",
         f"<div class=wide>{_table(comparison)}</div>",
-        *(f"<p class=note>{escape(text)}</p>" for text in compare.remarks(comparison, bits=False)),
+        *(f"<p class=note>{escape(text)}</p>" for text in tables.remarks(comparison, bits=False)),
         "<h2>What was done to the data, and where Ψ ended</h2>",
         f"<p>{escape(comparison.dataset.note)} Source: {escape(comparison.dataset.source)}.</p>",
         _noise(run, fitted),
@@ -108,20 +108,20 @@ def _setting(comparison, seconds):
 def _table(comparison):
     body = [
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>"
-        for line in compare.cells(comparison)
+        for line in tables.cells(comparison)
     ]
     extra = ""
     if comparison.dataset.levels is not None:
         extra = "<th>bits/pixel</th>"
         for i, f in enumerate(comparison.runs[0].fitted):
-            bits = compare.bits_per_pixel(comparison, f.row)
+            bits = tables.bits_per_pixel(comparison, f.row)
             cell = "–" if bits is None else f"{bits:.3f}"
             body[i] = body[i].replace("</tr>", f"<td>{cell}</td></tr>")
     top = (
         "<tr><th></th><th colspan=3>training</th><th colspan=3>held out</th><th colspan=2>RMSE, held out</th>"
         f"<th></th><th></th>{'<th>held out</th>' if extra else ''}</tr>"
     )
-    head = "<th>model</th>" + "".join(f"<th>{escape(c[1])}</th>" for c in compare.COLUMNS) + extra
+    head = "<th>model</th>" + "".join(f"<th>{escape(c[1])}</th>" for c in tables.COLUMNS) + extra
     return f"<table><thead>{top}<tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
 

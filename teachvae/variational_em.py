@@ -188,7 +188,7 @@ class VariationalEM(LatentVariableModel):
         init_rng, shuffle_rng, noise_rng = np.random.default_rng(self.random_state).spawn(3)
         theta = start_theta(model, init_rng, backend, units)
         phi = infer.prior_phi(model, x)
-        coarse = self._nodes(model, backend, per_dimension=3, draws=4 * model.n_latent)
+        coarse = self._round_nodes(model, backend)
         rounds = 100 if self.epochs is None else self.epochs
         optimizer, state = Adam(self.learning_rate), None
         learns_noise = isinstance(model.likelihood, Gaussian) and model.likelihood.learns_noise
@@ -232,22 +232,25 @@ class VariationalEM(LatentVariableModel):
         path.append(float(xp.mean(e.Q)))
         return theta, e.phi, path, None
 
-    def _nodes(self, model, backend, per_dimension, draws):
-        """Nodes and weights for E-steps, the same for all data cases and calls."""
+    def _round_nodes(self, model, backend):
+        """Nodes and weights for the E-steps of the rounds, the same for all data cases and calls."""
         K = model.n_latent
         if self.n_samples is None:
-            eta, weights = noise.e_step_nodes(K, per_dimension, draws)
+            eta, weights = noise.e_step_nodes(K, 3, 4 * K)
         else:
             eta, weights = noise.matched_draws(np.random.default_rng(0), self.n_samples, K)
         return backend.asarray(eta), backend.asarray(weights)
 
     def _infer(self, model, theta, x, backend, starts=()):
-        """E-steps to the end from `starts` and from the best of 512 points of the prior."""
-        z = backend.normal(np.random.default_rng(0), (512, model.n_latent))
+        """E-steps to the end from `starts` and from the best of many points of the prior."""
+        z = backend.normal(np.random.default_rng(0), (infer.SEARCH_POINTS, model.n_latent))
         starts = [*starts, infer.search(model, theta, x, z)]
-        eta, weights = self._nodes(model, backend, per_dimension=7, draws=64 + 4 * model.n_latent)
+        if self.n_samples is None:
+            nodes = infer.nodes(model.n_latent, 64 + 4 * model.n_latent, x)
+        else:
+            nodes = (self._round_nodes(model, backend),) * 2
         tol = E_STEP_TOLERANCE[backend.dtype]
-        e = infer.from_starts(model, theta, starts, x, eta, weights, max_steps=500, tol=tol)
+        e = infer.optimal(model, theta, starts, x, *nodes, tol=tol)
         late = np.flatnonzero(to_numpy(e.gradient_norm) >= tol)
         if len(late):
             warnings.warn(
@@ -266,8 +269,8 @@ class VariationalEM(LatentVariableModel):
 
     def infer(self, X):
         """φ (N, n_phi) of new data: E-steps with θ fixed, until ‖∂Q_n/∂φ_n‖∞ < 1e-6 for every case
-        (1e-3 in float32), Q_n being taken on the nodes of the E-step: 7 per dimension for K ≤ 2, else
-        64 + 4K whitened draws.
+        (1e-3 in float32), Q_n being taken on fixed nodes: 32 Gauss–Hermite nodes for K = 1, 20 × 20 for
+        K = 2, else 64 + 4K whitened draws; where n_samples is given, that many draws.
 
         Warns, naming rows, where some did not get there. The closed form where there is one.
         """

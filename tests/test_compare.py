@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from teachvae import cli, compare, datasets, report
+from teachvae import cli, compare, datasets, report, tables
 from teachvae.compare import Fitted, Options
 
 SMALL = Options(hidden=(6,), epochs=10)
@@ -58,7 +58,7 @@ def test_no_number_is_made_up(result):
         assert r.nlml_train is None and r.gap_train is None and r.q_train is not None
     r = row(result, "ae")
     assert r.q_train is r.q_held_out is r.nlml_held_out is None
-    cells = {line[0]: line[1:] for line in compare.cells(result)}
+    cells = {line[0]: line[1:] for line in tables.cells(result)}
     assert cells["autoencoder"][:6] == ["–"] * 6
     assert cells["VAE"][0] == cells["VAE"][2] == "–" != cells["VAE"][1]
 
@@ -102,12 +102,12 @@ def test_linear_models_that_disagree_are_a_failure(result):
 
 
 def test_table_is_aligned_and_says_its_units(result):
-    lines = compare.table(result).splitlines()
+    lines = tables.text(result).splitlines()
     assert len({len(line) for line in lines[1:2] + lines[3:9]}) == 1
     text = " ".join(lines)
     for part in ("nats per data case", "K = 2", "240 training and 60 held-out cases", "bits per pixel"):
         assert part in text
-    assert "-0.000" not in compare.table(result)
+    assert "-0.000" not in tables.text(result)
 
 
 def test_seeds_give_mean_and_spread():
@@ -115,7 +115,7 @@ def test_seeds_give_mean_and_spread():
     both = compare.run(dataset, replace(SMALL, n_components=1, epochs=2, seeds=2, seed=3))
     assert [r.seed for r in both.runs] == [3, 4]
     values = [r.fitted[0].row.q_train for r in both.runs]
-    cell = compare.cells(both)[0][2]
+    cell = tables.cells(both)[0][2]
     assert cell == f"{np.mean(values):.3f} ±{np.std(values, ddof=1):.3f}"
     alone = compare.run(dataset, replace(SMALL, n_components=1, epochs=2, seed=4))
     assert alone.runs[0].fitted[0].row.q_train == values[1]
@@ -133,7 +133,7 @@ def test_binary_data():
 
 
 def test_json_is_the_table(result):
-    data = json.loads(json.dumps(compare.as_json(result)))
+    data = json.loads(json.dumps(tables.as_json(result)))
     models = {m["key"]: m for m in data["runs"][0]["models"]}
     assert set(models) == {"fa", "vem-linear", "vem", "vae-linear", "vae", "ae"}
     assert models["ae"]["q_train"] is None
@@ -152,7 +152,7 @@ def test_report_is_one_whole_page(result, tmp_path):
     assert not re.search(r'(?:src|href)="(?!data:)', page), "nothing is loaded from elsewhere"
     for heading in ("Learning curves", "The latent space", "Reconstructions", "Samples", "Denoising", "Ψ ended"):
         assert heading in page
-    for line in compare.cells(result):
+    for line in tables.cells(result):
         for cell in line:
             assert cell in page
     assert "1/(12·17²)" in page
@@ -266,5 +266,5 @@ def test_every_public_name_is_there():
 
 
 def test_a_model_that_was_not_fitted_has_dashes():
-    assert compare._cell([None], 3) == "–" and compare._cell([-0.00001], 3) == "0.000"
+    assert tables._cell([None], 3) == "–" and tables._cell([-0.00001], 3) == "0.000"
     assert Fitted("fa", None, compare.Row("factor analysis")).row.gap_train is None

@@ -1,0 +1,216 @@
+"""What a comparison says, as text and as JSON: the table of the models, the ledger, the remarks below."""
+
+from dataclasses import asdict
+import math
+
+import numpy as np
+
+from . import datasets
+from .compare import PARTS, SHARES, linear_spread, settled, two_roads
+
+COLUMNS = (
+    # heading, line below it, attribute of Row, digits
+    ("training", "NLML", "nlml_train", 3),
+    ("", "Q", "q_train", 3),
+    ("", "gap", "gap_train", 3),
+    ("held out", "NLML", "nlml_held_out", 3),
+    ("", "Q", "q_held_out", 3),
+    ("", "gap", "gap_held_out", 3),
+    ("RMSE", "reconstr.", "reconstruction", 4),
+    ("", "denoising", "denoising", 4),
+    ("", "params", "parameters", 0),
+    ("", "seconds", "seconds", 2),
+)
+
+
+def cells(comparison):
+    """The table as text: a list of rows of strings, the model first, spread appended with ± ."""
+    body = []
+    for i, fitted in enumerate(comparison.runs[0].fitted):
+        line = [fitted.row.model]
+        for _, _, name, digits in COLUMNS:
+            values = [getattr(r.fitted[i].row, name) for r in comparison.runs]
+            line.append(_cell(values, digits))
+        body.append(line)
+    return body
+
+
+LEDGER_COLUMNS = ("NLML", "not Gaussian", "diagonal", "amortisation", "Q", "error", "cases")
+
+
+def ledger_cells(comparison):
+    """The ledger of the first run as text: a list of rows of strings, the model and the part first.
+
+    Means over the cases whose NLML is known; the error is the mean of the cases' errors, above which
+    that of no mean lies.
+    """
+    body = []
+    for fitted in comparison.runs[0].fitted:
+        for i, (part, gaps) in enumerate(fitted.ledger.items()):
+            known = settled(gaps)
+            line = [fitted.row.model if i == 0 else "", part]
+            if known.any():
+                means = [getattr(gaps, name)[known].mean() for name in ("nlml", *SHARES, "q_used")]
+                line += [_cell([mean], 3 if j in (0, 4) else 4) for j, mean in enumerate(means)]
+                error = (gaps.approximation_error + gaps.amortisation_error)[known].mean()
+                line.append("0" if error == 0 else f"{error:.0e}")
+            else:
+                line += ["–"] * (len(LEDGER_COLUMNS) - 1)
+            body.append([*line, str(int(known.sum()))])
+    return body
+
+
+def text(comparison):
+    """All that is printed: the aligned table of the models, the ledger, and the remarks below each."""
+    lines = [["", *(c[0] for c in COLUMNS)], ["model", *(c[1] for c in COLUMNS)], *cells(comparison)]
+    parts = [_aligned(lines, heads=2, left=1), "", *remarks(comparison)]
+    ledger = ledger_cells(comparison)
+    if ledger:
+        parts += ["", _aligned([["the ledger", "", *LEDGER_COLUMNS], *ledger], heads=1, left=2), ""]
+        parts += ledger_remarks(comparison)
+    return "\n".join(parts)
+
+
+def _aligned(lines, heads, left):
+    """Rows of cells as text, the first `left` columns to the left, a rule below the first `heads` rows."""
+    widths = [max(len(line[j]) for line in lines) for j in range(len(lines[0]))]
+    rows = [
+        "  ".join(
+            cell.ljust(width) if j < left else cell.rjust(width)
+            for j, (cell, width) in enumerate(zip(line, widths))
+        ).rstrip()
+        for line in lines
+    ]
+    rows.insert(heads, "-" * sum([*widths, 2 * (len(widths) - 1)]))
+    return "\n".join(rows)
+
+
+def ledger_remarks(comparison):
+    """The sentences below the ledger: how to read it, its headline, its certificates."""
+    run, options = comparison.runs[0], comparison.options
+    seed = "" if options.seeds == 1 else f" Seed {options.seed} alone."
+    sentences = [
+        "NLML + not Gaussian + diagonal + amortisation = Q. Not Gaussian: what the best Gaussian q misses; "
+        "diagonal: what its diagonal costs on top; amortisation: what the φ in use costs beyond the best."
+        f"{seed}"
+    ]
+    for f in run.fitted:
+        parts = [f.ledger.get(part) for part in PARTS]
+        if f.key == "vae" and all(gaps is not None for gaps in parts):
+            train, held_out = (float(gaps.amortisation.mean()) for gaps in parts)
+            word = "over-fits" if held_out > 1.5 * train + 0.01 else "does not over-fit"
+            sentences.append(
+                f"The recognition network {word}: its φ costs {train:.3f} nats on training data, "
+                f"{held_out:.3f} on held-out data."
+            )
+    roads = [two_roads(f)[0] for f in run.fitted if f.divergence is not None]
+    if roads:
+        apart = max(float(np.nanmax(r)) for r in roads)
+        sentences.append(
+            f"Q − NLML and KL(q ‖ posterior), computed separately, differ by at most {apart:.1e} nats "
+            f"in the first {len(roads[0])} held-out cases of every model."
+        )
+    methods = {gaps.method for f in run.fitted for gaps in f.ledger.values()}
+    if "grid" in methods:
+        sentences.append("NLML of the neural models by the grid; error: the mean of the cases' certificates.")
+    if "importance" in methods:
+        sentences.append(
+            "NLML of the neural models by importance sampling from the best Gaussian, Q on fresh draws; "
+            "error: the mean of the cases' standard errors. The first cases of each part only."
+        )
+    return sentences
+
+
+def remarks(comparison, bits=True):
+    """The sentences below the table; bits: with the one on bits per pixel, where the data has levels."""
+    options, first = comparison.options, comparison.runs[0]
+    N, D = first.train.x.shape
+    unit = "nats per data case" if options.likelihood == "gaussian" else "nats per data case (probabilities)"
+    seeds = "" if options.seeds == 1 else f"; mean ± standard deviation of {options.seeds} seeds"
+    text = [
+        f"{comparison.dataset.name}: {N} training and {len(first.held_out.x)} held-out cases, D = {D}, "
+        f"K = {options.n_components}; NLML, Q and gap = Q − NLML are means in {unit}{seeds}.",
+        "–: the model has no such number, or it is not had exactly for every case.",
+    ]
+    spreads = [s for s in (linear_spread(r) for r in comparison.runs) if s is not None]
+    if spreads:
+        train, held_out = (max(s[i] for s in spreads) for i in (0, 1))
+        text.append(
+            f"The three linear models' Q differ by {train:.1e} nats on training data and by "
+            f"{held_out:.1e} on held-out data."
+        )
+    if bits and comparison.dataset.levels is not None:
+        values = [(f.row.model, bits_per_pixel(comparison, f.row)) for f in first.fitted]
+        listed = ", ".join(f"{model} {value:.3f}" for model, value in values if value is not None)
+        text.append(f"Held-out Q in bits per pixel of the integers: {listed}.")
+    return text
+
+
+def bits_per_pixel(comparison, row):
+    """Held-out Q restated in bits per pixel of the integer data, or None                   (5.10)."""
+    dataset = comparison.dataset
+    if dataset.levels is None or row.q_held_out is None:
+        return None
+    return float(datasets.bits_per_dimension(row.q_held_out, dataset.x.shape[1], dataset.levels))
+
+
+def as_json(comparison):
+    """The comparison as a dict of plain numbers, strings, lists and None."""
+    first = comparison.runs[0]
+    return {
+        "data": {
+            "name": comparison.dataset.name,
+            "note": comparison.dataset.note,
+            "source": comparison.dataset.source,
+            "n_train": len(first.train.x),
+            "n_held_out": len(first.held_out.x),
+            "n_visible": first.train.x.shape[1],
+        },
+        "unit": "nats per data case",
+        "options": asdict(comparison.options),
+        "runs": [
+            {
+                "seed": run.seed,
+                "linear_models_differ_by": linear_spread(run),
+                "models": [
+                    {
+                        "key": f.key,
+                        **asdict(f.row),
+                        "gap_train": f.row.gap_train,
+                        "gap_held_out": f.row.gap_held_out,
+                        "bits_per_pixel_held_out": bits_per_pixel(comparison, f.row),
+                        "remarks": list(f.remarks),
+                        "ledger": {part: _ledger_json(gaps) for part, gaps in f.ledger.items()},
+                        "kl_to_posterior_held_out": None if f.divergence is None else _list(f.divergence),
+                    }
+                    for f in run.fitted
+                ],
+            }
+            for run in comparison.runs
+        ],
+        "failures": list(comparison.failures),
+    }
+
+
+def _ledger_json(gaps):
+    """The ledger of one part, case by case, in the order of the split."""
+    names = ("nlml", "q_full", "q_optimal", "q_used", "nlml_error", "approximation_error",
+             "amortisation_error", "gradient_norm")
+    return {"nlml_method": gaps.method, **{name: _list(getattr(gaps, name)) for name in names}}
+
+
+def _list(values):
+    """Numbers for JSON, which has no NaN."""
+    return [float(v) if np.isfinite(v) else None for v in values]
+
+
+def _cell(values, digits):
+    if any(v is None for v in values):
+        return "–"
+    mean = math.fsum(values) / len(values)
+    text = f"{mean:.{digits}f}"
+    if text.strip("-0.") == "" and text.startswith("-"):
+        text = text[1:]  # no "-0.000"
+    if len(values) > 1 and digits:
+        text += f" ±{np.std(values, ddof=1):.{digits}f}"
+    return text
