@@ -82,6 +82,7 @@ class Row:
 class Fitted:
     """A trained model, its row, where it puts held-out data (N, K), and what was warned of meanwhile.
 
+    phi        of held-out data (N, n_phi), or None
     ledger     {part: `gaps.Gaps` of the first cases of that part}, empty for a model without a bound
     divergence KL(q ‖ posterior) of the first ROADS held-out cases, by a road of its own, or None
     """
@@ -93,6 +94,7 @@ class Fitted:
     remarks: tuple = ()
     ledger: dict = field(default_factory=dict)
     divergence: np.ndarray | None = None
+    phi: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,8 @@ def _one_seed(dataset, options, seed, progress, workers):
         row, latent = measure(
             title, estimator, train.x, held_out.x, noisy_data, span, seconds, seed, phi, ledger
         )
-        fitted.append(Fitted(key, estimator, row, latent, (*remarks, *more), ledger, divergence))
+        phi = None if phi is None else phi[1]
+        fitted.append(Fitted(key, estimator, row, latent, (*remarks, *more), ledger, divergence, phi))
     return Run(seed, train, held_out, noisy, tuple(fitted))
 
 

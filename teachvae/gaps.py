@@ -20,7 +20,7 @@ from .backend import constant, double, namespace, take_rows, to_numpy
 from .model import Model
 from .posteriors import DiagonalGaussian, FullGaussian
 
-ORDERS = {1: (16, 32, 64, 96), 2: (14, 20, 28, 40, 56, 80)}  # Gauss–Hermite nodes per dimension, by K
+ORDERS = {1: (16, 32, 64, 96), 2: (10, 14, 20, 28, 40, 56, 80)}  # Gauss–Hermite nodes per dimension, by K
 DRAWS = 256                           # on which φ is sought for K > 2, whitened
 FRESH = 1024                          # on which Q is taken for K > 2
 

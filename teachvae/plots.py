@@ -123,6 +123,109 @@ def point_clouds(panels, background, names=None):
     return figure
 
 
+SHARE_COLOURS = {"not Gaussian": "#56B4E9", "diagonal": "#E69F00", "amortisation": "#D55E00"}
+
+
+def ledger_bars(rows):
+    """One stacked bar per line: rows is a list of (title, {share: mean nats above NLML}), top to bottom."""
+    figure = Figure(figsize=(7.5, 0.42 * len(rows) + 0.9))
+    ax = figure.add_subplot()
+    longest = max(sum(max(v, 0) for v in shares.values()) for _, shares in rows)
+    for i, (_, shares) in enumerate(rows):
+        left = 0.0
+        for name, value in shares.items():
+            ax.barh(-i, value, left=left, color=SHARE_COLOURS[name], height=0.65, label=name if i == 0 else None)
+            left += value
+        ax.text(left + 0.01 * longest, -i, f" {left:.3f}", va="center", fontsize=9, color=GREY)
+    ax.set_yticks([-i for i in range(len(rows))], [title for title, _ in rows], fontsize=9)
+    ax.set_xlim(0, 1.12 * longest + 1e-9)
+    ax.set_xlabel("Q − NLML, mean nats per data case")
+    ax.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def gap_histograms(panels):
+    """How a share is spread over the data cases: panels is a list of (title, {label: nats (n,)}).
+
+    The horizontal axis is logarithmic, the same for all panels; values below its left end are
+    gathered in the first bar, which says so.
+    """
+    figure = Figure(figsize=(7.5, 2.5 * -(-len(panels) // 2)))
+    axes = figure.subplots(-(-len(panels) // 2), 2, sharex=True, squeeze=False).ravel()
+    largest = max(float(v.max()) for _, groups in panels for v in groups.values() if len(v))
+    high = max(int(np.ceil(np.log10(max(largest, 1e-3)))), -2)
+    bins = np.logspace(-4, high, 4 * (high + 4) + 1)
+    for ax, (title, groups) in zip(axes, panels):
+        for i, (label, values) in enumerate(groups.items()):
+            weights = np.full(len(values), 100 / max(len(values), 1))
+            ax.hist(
+                np.maximum(values, bins[0]), bins=bins, weights=weights, histtype="step", lw=1.8,
+                color=COLOURS[(0, 3)[i % 2]], label=label,
+            )
+        ax.set_xscale("log")
+        ax.set_title(title, fontsize=10)
+        ax.set_xlabel("nats (10⁻⁴ or less at the left end)", fontsize=8)
+        ax.tick_params(labelsize=8)
+        ax.spines[["top", "right"]].set_visible(False)
+    for ax in axes[::2]:
+        ax.set_ylabel("% of data cases", fontsize=9)
+    axes[0].legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+def posterior_panels(rows):
+    """True posteriors with Gaussians drawn over them, for K = 2.
+
+    rows is a list of (title, panels), a panel being (title, z1 (a,), z2 (b,), log_p (b, a),
+    {label: (mean (2,), covariance (2, 2))}). Shading: the regions that hold 50, 90 and 99 % of the
+    posterior; a Gaussian: its ellipse that holds 90 %.
+    """
+    columns = max(len(panels) for _, panels in rows)
+    figure = Figure(figsize=(3.1 * columns + 0.3, 2.9 * len(rows) + 0.4))
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    handles = {}
+    for line, (row_title, panels) in zip(axes, rows):
+        for ax, (title, z1, z2, log_p, gaussians) in zip(line, panels):
+            mass = np.exp(log_p - log_p.max())
+            levels = _levels(mass, (0.99, 0.9, 0.5))
+            ax.contourf(z1, z2, mass, levels=[*levels, 1.01], colors=["#DDDDDD", "#BBBBBB", "#999999"])
+            for i, (label, (mean, covariance)) in enumerate(gaussians.items()):
+                outline = mean + np.sqrt(-2 * np.log(0.1)) * _circle() @ np.linalg.cholesky(covariance).T
+                handles[label], = ax.plot(
+                    *outline.T, color=COLOURS[(3, 0, 2)[i]], lw=1.5, ls=("-", "-", "--")[i]
+                )
+            ax.set_title(title, fontsize=9)
+            ax.tick_params(labelsize=7)
+            ax.xaxis.set_major_locator(MaxNLocator(4))
+            ax.yaxis.set_major_locator(MaxNLocator(4))
+            ax.set(xlim=(z1[0], z1[-1]), ylim=(z2[0], z2[-1]))
+        line[0].set_ylabel(f"{row_title}\n$z_2$", fontsize=9)
+    for ax in axes[-1]:
+        ax.set_xlabel("$z_1$", fontsize=9, labelpad=1)
+    figure.legend(
+        handles.values(), handles.keys(), loc="upper center", ncols=len(handles), frameon=False, fontsize=9
+    )
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / figure.get_figheight()))
+    return figure
+
+
+def _levels(mass, shares):
+    """The heights above which `shares` of the mass lie, rising and distinct."""
+    ordered = np.sort(mass.ravel())[::-1]
+    cumulative = np.cumsum(ordered) / ordered.sum()
+    levels = [ordered[min(np.searchsorted(cumulative, share), len(ordered) - 1)] for share in shares]
+    for i in range(1, len(levels)):
+        levels[i] = max(levels[i], levels[i - 1] * (1 + 1e-9))
+    return levels
+
+
+def _circle():
+    angle = np.linspace(0, 2 * np.pi, 121)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
 def _grid(figure, count, columns):
     """`count` axes in rows of `columns`; what is left of the last row stays empty."""
     rows = -(-count // columns)

@@ -10,7 +10,10 @@ import sys
 import numpy as np
 
 from . import compare, plots, tables
+from .backend import to_numpy
 from .likelihoods import Gaussian
+from .nlml import log_joint
+from .posteriors import FullGaussian
 
 SHOWN = 10  # images per row
 POINTS = 400  # points per cloud
@@ -55,6 +58,7 @@ def html(comparison, seconds=None):
         "<h2>The table</h2>",
         f"<div class=wide>{_table(comparison)}</div>",
         *(f"<p class=note>{escape(text)}</p>" for text in tables.remarks(comparison, bits=False)),
+        *_ledger(comparison, run),
         "<h2>What was done to the data, and where Ψ ended</h2>",
         f"<p>{escape(comparison.dataset.note)} Source: {escape(comparison.dataset.source)}.</p>",
         _noise(run, fitted),
@@ -123,6 +127,101 @@ def _table(comparison):
     )
     head = "<th>model</th>" + "".join(f"<th>{escape(c[1])}</th>" for c in tables.COLUMNS) + extra
     return f"<table><thead>{top}<tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+
+
+def _ledger(comparison, run):
+    """The ledger: its table, its bars, how the shares are spread, and posteriors with their q."""
+    body = tables.ledger_cells(comparison)
+    if not body:
+        return []
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in body
+    )
+    head = "<th>model</th><th>part</th>" + "".join(f"<th>{escape(c)}</th>" for c in tables.LEDGER_COLUMNS)
+    parts = [
+        "<h2>The ledger: what each gap costs</h2>",
+        f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>",
+        *(f"<p class=note>{escape(sentence)}</p>" for sentence in tables.ledger_remarks(comparison)),
+    ]
+    neural = [f for f in run.fitted if any(g.method != "exact" for g in f.ledger.values())]
+    if not neural:
+        return parts
+    bars = [
+        (f"{f.row.model}, {part}", tables.shares(gaps))
+        for f in neural
+        for part, gaps in f.ledger.items()
+    ]
+    parts.append(_image(plots.ledger_bars(bars), "mean shares of Q − NLML, per model and part"))
+    spread = [
+        (f"{f.row.model}: {words}", {part: getattr(g, name)[compare.settled(g)] for part, g in f.ledger.items()})
+        for f in neural
+        for name, words in (("approximation", "approximation gap"), ("amortisation", "amortisation gap"))
+    ]
+    parts.append(_image(plots.gap_histograms(spread), "the gaps over the data cases"))
+    if comparison.options.n_components == 2:
+        rows = [(f.row.model, _posteriors(f, run)) for f in neural if compare.PARTS[1] in f.ledger]
+        rows = [(title, panels) for title, panels in rows if panels]
+        if rows:
+            parts.append(_image(plots.posterior_panels(rows), "posteriors and the q that stand in for them"))
+            parts.append(
+                "<p class=note>Three held-out cases of each model, by Q − NLML: the least, the median, the "
+                "largest. Grey: the regions that hold 50, 90 and 99 % of the true posterior p(z|x). "
+                "Ellipses hold 90 % of q.</p>"
+            )
+    return parts
+
+
+def _posteriors(fitted, run):
+    """Panels for the held-out cases of the least, the median and the largest gap."""
+    gaps, estimator = fitted.ledger[compare.PARTS[1]], fitted.estimator
+    if estimator.model_.n_latent != 2:
+        return []
+    known = np.flatnonzero(compare.settled(gaps))
+    if not len(known):
+        return []
+    order = known[np.argsort((gaps.q_used - gaps.nlml)[known])]
+    places = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
+    x = run.held_out.x[list(places.values())]
+    phi_used = fitted.phi[list(places.values())]
+    family, full = estimator.model_.posterior, FullGaussian(2)
+    panels = []
+    for i, (word, n) in enumerate(places.items()):
+        gaussians = {
+            label: (q.mean(phi)[0], q.covariance(phi)[0])
+            for label, q, phi in (
+                ("q in use", family, phi_used[i : i + 1]),
+                ("best q of the family", family, gaps.phi_optimal[n : n + 1]),
+                ("best q of any covariance", full, gaps.phi_full[n : n + 1]),
+            )
+        }
+        z1, z2, log_p = _posterior(estimator, x[i : i + 1], gaussians.values())
+        title = f"{word}: {gaps.approximation[n]:.3f} + {gaps.amortisation[n]:.3f} nats"
+        panels.append((title, z1, z2, log_p, gaussians))
+    return panels
+
+
+def _posterior(estimator, x, gaussians):
+    """log p(x_1, z) on a lattice over the posterior's mass and the Gaussians: z1 (a,), z2 (b,), (b, a)."""
+
+    def on(z1, z2):
+        z = estimator.backend_.asarray(np.stack([g.ravel() for g in np.meshgrid(z1, z2)], axis=1))
+        data = estimator.backend_.asarray(x)
+        return to_numpy(log_joint(estimator.model_, estimator.theta_, data, z[:, None, :])).reshape(len(z2), len(z1))
+
+    side = np.linspace(-6, 6, 241)
+    z1, z2 = np.meshgrid(side, side)
+    log_p = on(side, side)
+    inside = log_p > log_p.max() - 8
+    box = [[z1[inside], z2[inside]]] + [
+        [mean[k] + 2.6 * np.sqrt(covariance[k, k]) * np.array([-1, 1]) for k in (0, 1)]
+        for mean, covariance in gaussians
+    ]
+    sides = []
+    for k in (0, 1):
+        values = np.concatenate([b[k] for b in box])
+        margin = 0.06 * (values.max() - values.min()) + 0.02
+        sides.append(np.linspace(values.min() - margin, values.max() + margin, 241))
+    return *sides, on(*sides)
 
 
 def _noise(run, fitted):

@@ -60,6 +60,13 @@ def ledger_cells(comparison):
     return body
 
 
+def shares(gaps):
+    """{name: mean nats} of the shares of a ledger that make up Q − NLML, over the settled cases."""
+    known = settled(gaps)
+    means = [float(getattr(gaps, name)[known].mean()) if known.any() else 0.0 for name in SHARES]
+    return dict(zip(LEDGER_COLUMNS[1:4], means))
+
+
 def text(comparison):
     """All that is printed: the aligned table of the models, the ledger, and the remarks below each."""
     lines = [["", *(c[0] for c in COLUMNS)], ["model", *(c[1] for c in COLUMNS)], *cells(comparison)]

@@ -108,7 +108,7 @@ def test_every_cited_number_is_defined_exactly_once():
 
 
 def test_numbers_run_without_gaps():
-    for chapter in "123456789":
+    for chapter in range(1, 11):
         in_chapter = [int(n.split(".")[1].rstrip("abc")) for n, _ in ENTRIES if n.startswith(f"{chapter}.")]
         assert in_chapter == list(range(1, len(in_chapter) + 1)), f"chapter {chapter}: {in_chapter}"
 
