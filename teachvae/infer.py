@@ -202,7 +202,8 @@ def nodes(n_latent, n_samples, like):
     return tuple(tuple(constant(a, like=like) for a in rule) for rule in pair)
 
 
-COARSE, FINE = 5, {1: 32, 2: 20}      # nodes per dimension
+COARSE, FINE = 5, {1: 32, 2: 14}      # nodes per dimension, by K
+COARSE_TOL = 1e-2                     # ‖∂Q_n/∂φ_n‖∞ at which the search on the coarse nodes ends
 
 
 def optimal(model, theta, starts, x, coarse, fine, *, max_steps=500, tol=1e-6):
@@ -216,7 +217,7 @@ def optimal(model, theta, starts, x, coarse, fine, *, max_steps=500, tol=1e-6):
     best = starts[0]
     lowest = q(model, theta, best, x, *fine)
     for start in starts:
-        found = e_step(model, theta, start, x, *coarse, max_steps=max_steps, tol=100 * tol).phi
+        found = e_step(model, theta, start, x, *coarse, max_steps=max_steps, tol=COARSE_TOL).phi
         Q = q(model, theta, found, x, *fine)
         lower = Q < lowest
         best, lowest = xp.where(lower[:, None], found, best), xp.where(lower, Q, lowest)

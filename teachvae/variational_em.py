@@ -269,7 +269,7 @@ class VariationalEM(LatentVariableModel):
 
     def infer(self, X):
         """φ (N, n_phi) of new data: E-steps with θ fixed, until ‖∂Q_n/∂φ_n‖∞ < 1e-6 for every case
-        (1e-3 in float32), Q_n being taken on fixed nodes: 32 Gauss–Hermite nodes for K = 1, 20 × 20 for
+        (1e-3 in float32), Q_n being taken on fixed nodes: 32 Gauss–Hermite nodes for K = 1, 14 × 14 for
         K = 2, else 64 + 4K whitened draws; where n_samples is given, that many draws.
 
         Warns, naming rows, where some did not get there. The closed form where there is one.

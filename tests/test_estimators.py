@@ -442,11 +442,11 @@ def test_no_row_depends_on_other_rows(case):
 
 
 def Q_and_gradient(em, X, phi):
-    """Q_n and ‖∂Q_n/∂φ_n‖∞, both (N,), on the nodes that `infer` is said to use: 32 for K = 1, 20 × 20 for
+    """Q_n and ‖∂Q_n/∂φ_n‖∞, both (N,), on the nodes that `infer` is said to use: 32 for K = 1, 14 × 14 for
     K = 2, else whitened draws from seed 0."""
     n_latent = em.n_components
     if n_latent <= 2:
-        eta, weights = noise.gauss_hermite(n_latent, {1: 32, 2: 20}[n_latent])
+        eta, weights = noise.gauss_hermite(n_latent, {1: 32, 2: 14}[n_latent])
     else:
         eta, weights = noise.matched_draws(np.random.default_rng(0), 64 + 4 * n_latent, n_latent)
     Q, cache = bound.forward(em.model_, em.theta_, phi, X, eta, weights=weights)
