@@ -64,7 +64,8 @@ def ais(model, theta, x, rng, *, n_chains=16, n_temperatures=500):
     """−log p(x_n) by annealed importance sampling with n_chains chains: an `NLML`     (7.11), (7.12).
 
     Step sizes are tuned for every case and temperature in a preliminary run of its own noise, then
-    frozen. All cases share the noise. Raises ValueError for fewer than 2 chains or 2 temperatures.
+    frozen. All cases share the noise. Rounding is enough to send a chain another way, so a case's value
+    is the same again only in the same batch of cases, and within its standard error in another. Raises ValueError for fewer than 2 chains or 2 temperatures.
     """
     forward, _ = _both(model, theta, x, None, rng, n_chains, n_temperatures)
     return _nlml(forward, namespace(x), sign=-1)
@@ -73,6 +74,7 @@ def ais(model, theta, x, rng, *, n_chains=16, n_temperatures=500):
 def sandwich(model, theta, n_cases, rng, backend, *, n_chains=16, n_temperatures=500):
     """Simulate n_cases data cases and catch their −log p(x_n) between two runs: a `Sandwich`    (7.14).
 
+    backend makes the arrays (`backend.get_backend()`, or an estimator's backend_); rng is a NumPy Generator.
     The backward chains start from the z that each case was made from, which is an exact sample of its
     posterior. "Above" and "below" hold in expectation, and not for every case of one run; and what another
     z would have given, the standard error of `lower` does not show. Raises ValueError as `ais` does.

@@ -6,6 +6,7 @@ a `Backend`. What is used of ``xp`` is what NumPy >= 2, CuPy >= 14 and the array
 """
 
 from dataclasses import dataclass
+import math
 import sys
 import warnings
 
@@ -63,6 +64,37 @@ def identity(n, like):
 def double(x):
     """`x` in float64."""
     return namespace(x).astype(x, namespace(x).float64)
+
+
+def log_factorial(x):
+    """log x! for whole numbers x ≥ 0, in x's dtype (5.16); finite for any other finite number."""
+    xp = namespace(x)
+    small = xp.zeros_like(x)
+    for k in range(2, 9):
+        small = small + xp.astype(x >= k, x.dtype) * math.log(k)   # exact: log x! = Σ_{k ≤ x} log k
+    z = xp.where(x > 8, x, xp.zeros_like(x) + 9)
+    w, series = 1 / (z * z), xp.zeros_like(z)
+    for c in (1 / 156, -691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12):
+        series = series * w + c
+    return xp.where(x > 8, z * (xp.log(z) - 1) + 0.5 * xp.log(2 * math.pi * z) + series / z, small)
+
+
+def poisson_quantile(u, rate):
+    """The smallest whole k with P(X ≤ k) ≥ u for X ~ Poisson(rate), beside `rate`. Found on the host.
+
+    Above a rate of 1e9, where SciPy's inverse begins to fail, a normal distribution stands for it.
+    """
+    from scipy import special  # not at import teachvae
+
+    top = 1 - float(namespace(rate).finfo(rate.dtype).eps)  # float32 rounds the last u up to 1
+    u = np.minimum(to_numpy(u).astype("float64"), top)
+    host = np.maximum(to_numpy(rate).astype("float64"), 1e-300)
+    few = np.minimum(host, 1e9)
+    k = np.ceil(special.pdtrik(u, few))
+    below = np.maximum(k - 1, 0)
+    k = np.where(special.pdtr(below, few) >= u, below, k)  # the inverse may round up past its k
+    many = np.maximum(np.rint(host + np.sqrt(host) * special.ndtri(u)), 0)
+    return constant(np.where(host > 1e9, many, k), like=rate)
 
 
 def take_rows(x, rows):

@@ -31,7 +31,7 @@ def main(argv=None):
     except KeyboardInterrupt:
         print("teachvae: interrupted", file=sys.stderr)
         return 130
-    except (ValueError, OSError, BackendError, TrainingError) as error:
+    except (ValueError, OSError, ImportError, BackendError, TrainingError) as error:
         if arguments.debug:
             raise
         print(f"teachvae: error: {error}", file=sys.stderr)

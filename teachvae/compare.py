@@ -11,10 +11,11 @@ import warnings
 
 import numpy as np
 
-from . import datasets, linear_gaussian
+from . import datasets, grid, linear_gaussian
 from .autoencoder import Autoencoder
 from .backend import to_numpy
 from .factor_analysis import FactorAnalysis
+from .likelihoods import shorten
 from .vae import VAE
 from .variational_em import VariationalEM
 
@@ -225,14 +226,15 @@ def _ledgers(trained, data, options, seed, progress, workers):
         few = slice(0, ROADS)
         divergence = None
         if part == PARTS[1] and estimator.model_.n_latent <= 2:
-            divergence = estimator.kl_to_posterior(x[few], phi=phi[few], nlml_values=ledger.nlml[few])
+            divergence = estimator.kl_to_posterior(x[few], phi=phi[few])
         return key, part, ledger, divergence
 
-    # What a job could warn of stands in its result: NaN where the grid refused, the gradient's norm.
+    # What the grid warns of stands in the result: NaN where it refused a case.
     found = {key: ({}, None, ()) for key, *_ in jobs}
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
-        warnings.simplefilter("ignore")
-        for done, (key, part, ledger, divergence) in enumerate(pool.map(work, jobs), 1):
+        warnings.simplefilter("ignore", grid.GridWarning)
+        results = map(work, jobs) if workers == 1 else pool.map(work, jobs)
+        for done, (key, part, ledger, divergence) in enumerate(results, 1):
             parts, before, remarks = found[key]
             parts[part] = ledger
             found[key] = parts, before if divergence is None else divergence, (*remarks, *_doubts(part, ledger))
@@ -243,9 +245,12 @@ def _ledgers(trained, data, options, seed, progress, workers):
 
 def _doubts(part, ledger):
     """What in a ledger is not as it should be, in words."""
-    refused = int(np.isnan(ledger.nlml).sum())
-    if refused:
-        yield f"the grid refused {refused} {part} cases: they are left out of all means of NLML and Q"
+    refused = np.flatnonzero(~settled(ledger))
+    if len(refused):
+        yield (
+            f"the grid refused {len(refused)} {part} cases (rows {shorten(refused.tolist())} of the part, mean "
+            f"Q {ledger.q_used[refused].mean():.3f}): they are left out of all means of NLML and Q"
+        )
     far = ledger.gradient_norm[~(ledger.gradient_norm < 1e-3)]
     if len(far):
         yield (
@@ -307,15 +312,13 @@ def check(run):
         for part, ledger in f.ledger.items():
             slack = (1e-7 if exact else 1e-3) * (1 + np.abs(ledger.q_used))
             widths = 6 if ledger.method == "importance" else 1     # standard errors, or certificates
-            for name, error in (
-                ("approximation", ledger.approximation_error),
-                ("amortisation", ledger.amortisation_error),
-            ):
+            for name in ("approximation", *SHARES):
+                error = ledger.amortisation_error if name == "amortisation" else ledger.approximation_error
                 below = -getattr(ledger, name)
                 wrong = below > slack + widths * error
                 if wrong.any():
                     failures.append(
-                        f"{f.row.model}: the {name} gap of {int(wrong.sum())} {part} cases lies below zero, "
+                        f"{f.row.model}: the share {name!r} of {int(wrong.sum())} {part} cases lies below zero, "
                         f"by up to {below[wrong].max():.2e} nats"
                     )
         if f.divergence is not None:

@@ -4,7 +4,9 @@
     linear_gaussian()   factor analysis is true of it: x = z W + b + ψ^½ ε    (1000, 10), K = 3
     spiral()            a curve in the plane, with noise                      (1000, 2),  K = 1
     bent_sheet()        a sheet bent around a cylinder, with noise            (1000, 3),  K = 2
-    load("data.csv")    .csv, .npy or .npz, and by name each of the above
+    mnist()             70000 handwritten digits, 28 × 28 pixels              (60000, 784)
+    images("folder")    images in a folder of IDX files, laid out like MNIST's
+    load("data.csv")    .csv, .npy or .npz, such a folder, and by name each of the above
 
 Each returns a `Dataset`; where we made the data, it carries the `Truth`: the decoder and the very z
 that made it, so that what a fit finds can be compared with what is the case. Everything here lies on
@@ -12,20 +14,17 @@ the host in float64; a seed is an integer or a numpy.random.Generator. Equations
 in derivations/equations.md.
 """
 
-import csv
 from dataclasses import dataclass, replace
 from importlib import resources
 import math
+import os
 from pathlib import Path
-import zipfile
-import zlib
 
 import numpy as np
 
+from . import readers
 from .backend import get_backend, namespace
 from .layers import Linear, Sequential
-
-LARGEST_FILE = 2**30  # bytes, uncompressed
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +142,7 @@ def digits(*, dequantise=True, threshold=None, seed=0):
         note = f"Pixel counts 0..16 made binary: 1 where the count is at least {threshold}."
     elif dequantise:
         levels = 17
-        x = (X + np.random.default_rng(seed).random(X.shape)) / levels
+        x = _dequantise(X, levels, seed)
         note = "Pixel counts 0..16 dequantised: x = (count + u)/17, u uniform on [0, 1)."
     else:
         x = X / 16
@@ -159,6 +158,143 @@ def digits(*, dequantise=True, threshold=None, seed=0):
         levels=levels,
         range=(0.0, 1.0),
     )
+
+
+def _dequantise(X, levels, seed):
+    """(X + u)/levels, in the memory of u: MNIST's takes 376 MB."""
+    x = np.random.default_rng(seed).random(X.shape)
+    x += X
+    x /= levels
+    return x
+
+
+# ---- images of bytes -------------------------------------------------------------------------
+
+MNIST_MIRRORS = (
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+)
+MNIST_SHA256 = {
+    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+}
+
+
+def images(folder, part="train", n_cases=None, *, dequantise=True, seed=0):
+    """Images of bytes X in 0..255 from a folder laid out like MNIST's, as a `Dataset` with x (N, h·w).
+
+    By default x = (X + u)/256 with u uniform on [0, 1), as in `digits`; floor(256 x) gives X back.
+
+    part        "train", "test", or "both": the training images first
+    n_cases     the first so many rows, with the x that they have among all of them; None: all
+    dequantise  False: x = X/255, the grey value, for pictures and for `binarise`; not for densities
+    labels are those of the folder, or None where it has none. `readers.idx_folder` says which files it
+    looks for, and what it refuses; beyond that, raises ValueError where n_cases is not an integer
+    from 1 to the number of images.
+    """
+    folder = Path(folder)
+    X, labels = readers.idx_folder(folder, part)                   # (N, h, w)
+    if n_cases is not None:
+        _check_sizes(n_cases=n_cases)
+        if n_cases > len(X):
+            raise ValueError(
+                f"{folder}: n_cases = {n_cases}, but part={part!r} has {len(X)} images; ask for no more"
+            )
+    X = X[:n_cases]
+    if dequantise:
+        levels, x = 256, _dequantise(X.reshape(len(X), -1), 256, seed)
+        note = "Pixel values 0..255 dequantised: x = (value + u)/256, u uniform on [0, 1)."
+    else:
+        levels, x = None, X.reshape(len(X), -1) / 255
+        note = "Pixel values 0..255 divided by 255; discrete, so a density of x has no lower limit."
+    of = {"train": "Training images", "test": "Test images", "both": "Training and test images"}[part]
+    return Dataset(
+        x,
+        name=folder.resolve().name,
+        note=f"{note} {of}.",
+        source=str(folder),
+        labels=None if labels is None else labels[:n_cases],
+        image_shape=X.shape[1:],
+        levels=levels,
+        range=(0.0, 1.0),
+    )
+
+
+def mnist(folder=None, part="train", n_cases=None, *, dequantise=True, seed=0):
+    """MNIST, 60000 training and 10000 test images of handwritten digits, 28 × 28 pixels, as a `Dataset`.
+
+    folder  where the IDX files lie. None: the folder that the environment variable TEACHVAE_DATA names;
+            without one, the four files are downloaded (11 MB, with pooch: pip install 'teachvae[data]')
+            and kept in pooch's cache; later calls find them there
+    The other options are those of `images`. Only what is downloaded is held against the published
+    checksums: a folder may hold other images of the same layout.
+
+    Raises what `images` and `readers.download` raise.
+    """
+    if folder is None:
+        folder = os.environ.get("TEACHVAE_DATA")
+        if folder and not Path(folder).is_dir():
+            raise FileNotFoundError(
+                f"the environment variable TEACHVAE_DATA names {folder}, which is no folder; expected the "
+                "one with MNIST's IDX files: correct it, or unset it to download them"
+            )
+    if not folder:
+        folder = readers.download(MNIST_SHA256, MNIST_MIRRORS)
+    return replace(
+        images(folder, part, n_cases, dequantise=dequantise, seed=seed),
+        name="mnist",
+        source=f"MNIST, Y. LeCun, C. Cortes and C. J. C. Burges, read from {folder}",
+    )
+
+
+def binarise(x, how, rng=None):
+    """Grey values made 0 and 1, for the Bernoulli likelihood, float64 of the shape of x.
+
+    x    bytes (uint8), of which the grey value is x/255, or floats, themselves grey values in [0, 1].
+         For images(…, dequantise=False).x, np.rint(255 * x).astype(np.uint8) are the bytes again
+    how  "threshold"  1 where the grey value is above one half; rng has no say
+         "fixed"      1 with probability the grey value, one uniform number per pixel: drawn once,
+                      before training, and kept
+         "fresh"      the same probability, drawn anew for every epoch or minibatch; bytes only. One
+                      random integer r, uniform on 0..254, per pixel: 1 where r < x, so with probability
+                      x/255 exactly. Of r on 0..255 it would be x/256, and white would turn out black
+    rng  a numpy.random.Generator, or a seed for "fixed"
+
+    Models trained on fixed and on fresh binarisation differ by nats: never compare the two.
+
+    Raises ValueError for another `how`, for x that are no grey values, and where rng is missing.
+    """
+    x = np.asarray(x)
+    if how not in ("fixed", "threshold", "fresh"):
+        raise ValueError(f"how must be 'fixed', 'threshold' or 'fresh', got {how!r}")
+    if x.dtype != np.uint8 and (x.dtype.kind != "f" or not ((x >= 0) & (x <= 1)).all()):
+        span = f", from {x.min():g} to {x.max():g}" if x.dtype.kind in "iuf" and x.size else ""
+        raise ValueError(
+            f"x is {x.dtype}{span}; expected grey values: bytes (uint8, 0 to 255), or finite floats from 0 "
+            "to 1: scale it first"
+        )
+    if how == "threshold":
+        return (x > 127 if x.dtype == np.uint8 else x > 0.5).astype(np.float64)
+    if how == "fresh":
+        if x.dtype != np.uint8 or not isinstance(rng, np.random.Generator):
+            raise ValueError(
+                f"how='fresh' got x of {x.dtype} and rng {type(rng).__name__}; expected uint8 and a "
+                "numpy.random.Generator, since a seed would draw the same pixels in every epoch: hand over "
+                "the bytes, and one generator for the whole training"
+            )
+        return (rng.integers(0, 255, x.shape, dtype=np.uint8) < x).astype(np.float64)
+    if rng is None:
+        raise ValueError(
+            "how='fixed' got no rng; expected a seed or a numpy.random.Generator, so that the draw can be "
+            "repeated"
+        )
+    grey = x / 255 if x.dtype == np.uint8 else x
+    return (np.random.default_rng(rng).random(x.shape) < grey).astype(np.float64)
+
+
+# ---- nats and bits ---------------------------------------------------------------------------
 
 
 def bits_per_dimension(nats, n_visible, levels):
@@ -397,36 +533,48 @@ def to_unit_interval(dataset, *, limits=None):
     )
 
 
-# ---- data from a file ------------------------------------------------------------------------
+# ---- by name, or from a file -----------------------------------------------------------------
 
-DATASETS = {"digits": digits, "linear": linear_gaussian, "spiral": spiral, "bent_sheet": bent_sheet}
+DATASETS = {
+    "digits": digits,
+    "mnist": mnist,
+    "linear": linear_gaussian,
+    "spiral": spiral,
+    "bent_sheet": bent_sheet,
+}
 
 
 def load(name_or_path, **options):
-    """The `Dataset` of this name, made with `options`, or read from this file.
+    """The `Dataset` of this name, made with `options`, or read from this file or folder.
 
-    names  those of DATASETS: "digits", "linear", "spiral", "bent_sheet"; options go to its function
-    .csv   numbers separated by commas, a data case per line. A first line of different words, none a
-           number, is taken for the columns' names
-    .npy   an array of numbers (N, D), or images (N, h, w), which become rows of h·w pixels
-    .npz   one such array of any name; or x, such an array, and y, labels (N,)
+    names   those of DATASETS: "digits", "mnist", "linear", "spiral", "bent_sheet"; options go to its function
+    .csv    numbers separated by commas, a data case per line. A first line of different words, none a
+            number, is taken for the columns' names
+    .npy    an array of numbers (N, D), or images (N, h, w), which become rows of h·w pixels
+    .npz    one such array of any name; or x, such an array, and y, labels (N,)
+    folder  IDX files laid out like MNIST's; options go to `images`. "./mnist" is a folder, "mnist" a name
 
-    The numbers are taken as they are, unscaled. Raises FileNotFoundError where there is no such file,
-    and ValueError for an unknown name or suffix, a file above 1 GiB, and whatever in it is not a
-    finite number (the message names row and column) or has another shape. Pickled objects are refused.
+    The numbers of a file are taken as they are, unscaled; those of a folder are dequantised, as `images`
+    says. Raises FileNotFoundError where there is no such file, and ValueError for an unknown name or suffix,
+    a file above 1 GiB, and whatever in it is not a finite number (the message names row and column) or has
+    another shape. Pickled objects are refused.
     """
     if name_or_path in DATASETS:
         return DATASETS[name_or_path](**options)
     path = Path(name_or_path)
+    suffixes = _either(readers.READERS)
     if path.suffix == "" and not path.exists():
         raise ValueError(
             f"unknown data set {str(name_or_path)!r}; expected one of {sorted(DATASETS)}, or the path of a "
-            f"file that ends in {_either(READERS)}"
+            f"file that ends in {suffixes}, or of a folder of IDX files"
         )
-    if path.suffix.lower() not in READERS:
+    if path.is_dir():
+        return images(path, **options)
+    if path.suffix.lower() not in readers.READERS:
         raise ValueError(
-            f"{path}: cannot read a file that ends in {path.suffix!r}; expected {_either(READERS)}: "
-            "save the data with numpy.save(path, x), or as comma separated text"
+            f"{path}: cannot read a file that ends in {path.suffix!r}; expected {suffixes}, or a folder of "
+            "IDX files: save the data with numpy.save(path, x), or as comma separated text; of IDX files, "
+            "give their folder"
         )
     if not path.is_file():
         raise FileNotFoundError(
@@ -436,150 +584,9 @@ def load(name_or_path, **options):
     if options:
         raise ValueError(
             f"{path}: options {sorted(options)} were given, but a file takes none; expected them with "
-            f"one of the names {sorted(DATASETS)} only: leave them out"
+            f"one of the names {sorted(DATASETS)} or a folder only: leave them out"
         )
-    _check_bytes(path, path.stat().st_size)
-    return READERS[path.suffix.lower()](path)
-
-
-def _load_npy(path):
-    with path.open("rb") as file:
-        return _from_arrays(path, _read_array(path, file))
-
-
-def _load_npz(path):
-    """An npz file is a zip file of npy files."""
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise ValueError(_unreadable(path, error)) from error
-    arrays = {}
-    with archive:
-        _check_bytes(path, sum(member.file_size for member in archive.infolist()))
-        for member in archive.namelist():
-            with archive.open(member) as file:
-                arrays[member.removesuffix(".npy")] = _read_array(path, file)
-    names = sorted(arrays)
-    if len(names) == 1:
-        return _from_arrays(path, arrays[names[0]])
-    if names != ["x", "y"]:
-        raise ValueError(
-            f"{path}: holds arrays named {names}; expected one array, or x (the data) and y (the labels): "
-            "save them with numpy.savez(path, x=data, y=labels)"
-        )
-    return _from_arrays(path, arrays["x"], arrays["y"])
-
-
-def _read_array(path, file):
-    try:
-        return np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(_unreadable(path, error)) from error
-
-
-def _unreadable(path, error):
-    call = "numpy.savez(path, x=x)" if path.suffix.lower() == ".npz" else "numpy.save(path, x)"
-    return (
-        f"{path}: not a {path.suffix} file of plain numbers ({error}); expected an array whose dtype is a "
-        f"number type, not object: save it with {call}. Pickled objects are refused, since loading them "
-        "can run code"
-    )
-
-
-def _from_arrays(path, x, labels=None):
-    """The data set of an array (N, D) or (N, h, w), and of labels (N,)."""
-    if x.dtype.kind not in "buif":
-        raise ValueError(
-            f"{path}: the array is of dtype {x.dtype}; expected real numbers: convert it with "
-            "x.astype(float) and save it again"
-        )
-    if x.ndim not in (2, 3) or x.size == 0:
-        raise ValueError(
-            f"{path}: the array has shape {x.shape}; expected (N, D), a data case per row, or images "
-            "(N, h, w), none of them 0: bring it to that shape with x.reshape and save it again"
-        )
-    if labels is not None and labels.shape != x.shape[:1]:
-        raise ValueError(
-            f"{path}: the labels y have shape {labels.shape}; expected {x.shape[:1]}, one for each data "
-            f"case of x {x.shape}: save the y that belongs to this x"
-        )
-    note = f"As in the file, {x.dtype.name}, unscaled."
-    if x.ndim == 3:
-        note += f" Images of {x.shape[1]} × {x.shape[2]} pixels flattened to rows."
-    return Dataset(
-        x.reshape(len(x), -1).astype(np.float64, order="C"),
-        name=path.stem,
-        note=note,
-        source=str(path),
-        labels=labels,
-        image_shape=None if x.ndim == 2 else x.shape[1:],
-    )
-
-
-def _load_csv(path):
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            lines = [(reader.line_num, cells) for cells in reader if cells]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(
-            f"{path}: not comma separated text in UTF-8 ({error}); save it as CSV (UTF-8)"
-        ) from error
-    columns = None
-    if lines and _are_names(lines[0][1]):
-        columns = tuple(cell.strip() for cell in lines.pop(0)[1])
-    if not lines:
-        raise ValueError(
-            f"{path}: holds no row of numbers; expected numbers separated by commas, a data case per line: "
-            "check that this is the right file"
-        )
-    width = len(columns or lines[0][1])
-    x = np.empty((len(lines), width))
-    for n, (row, cells) in enumerate(lines):
-        if len(cells) != width:
-            raise ValueError(
-                f"{path}: row {row} has {len(cells)} columns ({','.join(cells)[:40]!r}); expected {width}, "
-                "as in the first row: add or take out cells (counted from 1, as lines of the file)"
-            )
-        for d, cell in enumerate(cells):
-            number = _number(cell)
-            if number is None or not math.isfinite(number):
-                name = f" ({columns[d]})" if columns else ""
-                raise ValueError(
-                    f"{path}: row {row}, column {d + 1}{name} holds {cell[:40]!r}; expected a finite "
-                    "number such as -1.5 (decimal point, no unit, not empty): correct the cell or take out "
-                    "the row (counted from 1, as lines of the file; only row 1 may hold names, none of them "
-                    "empty, no two alike, and none a number)"
-                )
-            x[n, d] = number
-    return Dataset(
-        x, name=path.stem, note="As in the file, unscaled.", source=str(path), columns=columns
-    )
-
-
-READERS = {".csv": _load_csv, ".npy": _load_npy, ".npz": _load_npz}
-
-
-def _are_names(cells):
-    """Whether a first line is a header. A line of nothing but NA, or of empty cells, is bad data."""
-    names = [cell.strip() for cell in cells]
-    return all(names) and len(set(names)) == len(names) and all(_number(name) is None for name in names)
-
-
-def _number(cell):
-    """The cell as a float, or None. Python reads 1_000 as a number; a data file means none by it."""
-    try:
-        return None if "_" in cell else float(cell)
-    except ValueError:
-        return None
-
-
-def _check_bytes(path, n_bytes):
-    if n_bytes > LARGEST_FILE:
-        raise ValueError(
-            f"{path}: holds {n_bytes} bytes; expected at most {LARGEST_FILE}: save fewer data cases, or load "
-            "it yourself and make a Dataset"
-        )
+    return Dataset(**readers.READERS[path.suffix.lower()](path))
 
 
 def _either(words):

@@ -10,7 +10,7 @@ import inspect
 import numpy as np
 
 from . import ais, gaps, grid, infer, linear_gaussian, nlml, noise, tree
-from .backend import get_backend, to_numpy
+from .backend import double, get_backend, namespace, to_numpy
 from .likelihoods import Gaussian, shorten
 from .validate import check_data, check_positive, check_size, column_names
 
@@ -157,6 +157,14 @@ class LatentVariableModel(Estimator):
         x = self._observed(X)
         return to_numpy(self._bound(x, self._given_phi(phi, x), n_samples, random_state))
 
+    def _refined(self, x, n_steps):
+        """φ (N, n_phi) after n_steps E-steps from the model's own, on the fine nodes of `infer.nodes`."""
+        model, K = self.model_, self.model_.n_latent
+        exact = linear_gaussian.applies(model)
+        eta, weights = noise.sigma_points(K) if exact else infer.nodes(K, 64 + 4 * K, x)[1]
+        eta, weights = self.backend_.asarray(eta), self.backend_.asarray(weights)
+        return infer.e_step(model, self.theta_, self._phi(x), x, eta, weights, max_steps=n_steps).phi
+
     def _given_phi(self, phi, x):
         """phi (N, n_phi) for data x (N, D) on the backend: the model's own where None, else checked."""
         if phi is None:
@@ -174,22 +182,26 @@ class LatentVariableModel(Estimator):
             W, b, psi = linear_gaussian.parameters(model, theta)
             return linear_gaussian.bound(W, b, psi, phi, model.posterior, x)
         if n_samples is None and model.n_latent <= 2:
-            return gaps.quadrature(model, theta, phi, x)[0]
+            Q, _ = gaps.quadrature(model, tree.map(double, theta), double(phi), double(x))
+            return namespace(x).astype(Q, x.dtype)
         n_samples = 1024 if n_samples is None else n_samples
         rng = np.random.default_rng(random_state)
         eta = self.backend_.asarray(noise.monte_carlo(rng, n_samples, 1, model.n_latent))
         return infer.q(model, theta, phi, x, eta)
 
-    def nlml(self, X, method=None, n_samples=None, random_state=0):
+    def nlml(self, X, method=None, n_samples=None, random_state=0, *, phi=None):
         """−log p(x_n) per data case, an `nlml.NLML` with values (N,) in nats.
 
         method  "exact"       linear decoder and Gaussian likelihood: the closed form
                 "grid"        K ≤ 3: quadrature, with a certificate per case
-                "importance"  n_samples draws (1000) from q(z|φ_n), with a standard error
+                "importance"  n_samples draws (1000) from q(z|φ_n), with a standard error, which is far too
+                              small where φ_n is not near the best: see effective_sample_size
                 "prior"       n_samples draws (10 000) of the prior: plain Monte Carlo
                 "laplace"     a normal distribution around the posterior's mode
                 "ais"         n_samples annealed chains (16) from the prior, with a standard error
-                None          the exact one where there is one, else importance sampling
+                None          the exact one where there is one, else importance sampling from φ_n
+                              refined by 20 E-steps
+        phi     (N, n_phi) of the q that importance sampling draws from, instead of the model's own
 
         Raises ValueError for a method that this model does not have.
         """
@@ -199,12 +211,14 @@ class LatentVariableModel(Estimator):
         model, theta, rng = self.model_, self.theta_, np.random.default_rng(random_state)
         if method is None:
             method = "exact" if linear_gaussian.applies(model) else "importance"
+            phi = self._refined(x, 20) if method == "importance" and phi is None else phi
         if method == "exact":
             result = nlml.exact(model, theta, x)
         elif method == "grid":
             result = grid.grid(model, theta, x)
         elif method == "importance":
-            result = nlml.importance(model, theta, self._phi(x), x, rng, n_samples=n_samples or 1000)
+            phi = self._given_phi(phi, x)
+            result = nlml.importance(model, theta, phi, x, rng, n_samples=n_samples or 1000)
         elif method == "prior":
             result = nlml.prior(model, theta, x, rng, n_samples=n_samples or 10_000)
         elif method == "laplace":
@@ -231,17 +245,14 @@ class LatentVariableModel(Estimator):
         rng = np.random.default_rng(random_state)
         return _on_host(gaps.gaps(self.model_, self.theta_, phi, x, rng, tol=tol))
 
-    def kl_to_posterior(self, X, *, phi=None, nlml_values=None):
-        """KL(q_n ‖ p(z|x_n)) (N,), in nats, by a road that does not pass through Q: what Q − nlml must be.
+    def kl_to_posterior(self, X, *, phi=None):
+        """KL(q_n ‖ p(z|x_n)) (N,), in nats, by a road of its own: what Q − nlml must be.
 
-        phi as in `gaps`; nlml_values (N,): those of the grid, where they are known already. For
-        linear-Gaussian models, and for others with K ≤ 3.
+        phi as in `gaps`. For linear-Gaussian models, and for others with K ≤ 3.
         """
         x = self._observed(X)
         phi = self._given_phi(phi, x)
-        if nlml_values is not None:
-            nlml_values = get_backend(self.backend_, "float64").asarray(nlml_values)
-        return to_numpy(gaps.kl_to_posterior(self.model_, self.theta_, phi, x, nlml_values))
+        return to_numpy(gaps.kl_to_posterior(self.model_, self.theta_, phi, x))
 
     def transform(self, X):
         """The means of q(z|φ_n), (N, K): the representation of X."""

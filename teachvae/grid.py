@@ -14,15 +14,15 @@ import warnings
 import numpy as np
 
 from . import tree
-from .backend import constant, double, namespace, take_rows, to_numpy
-from .nlml import NLML
-from .posteriors import LOG_2PI
+from .backend import constant, double, take_rows, to_numpy
+from .nlml import NLML, log_prior
 
 BOX = 6.0                              # the shared lattice covers [−BOX, BOX]^K, and half as much again
 MESH = {1: 0.05, 2: 0.1, 3: 0.5}       # its first mesh, by K
 MOST_NODES = 1_000_000                 # of a lattice; a case that needs more gets its own
 MARGIN = 22                            # nats below the peak where an own lattice ends
 HALVINGS = 8                           # of an own lattice's mesh, at the most
+CASES = 2048                           # that share a lattice
 PAIRS = 2**20                          # pairs (node, case) held at a time: 8 MB
 
 
@@ -34,7 +34,7 @@ def grid(model, theta, x, *, tol=1e-6):
     """−log p(x_n) by quadrature, for K ≤ 3: an `NLML` with a certificate (N,) per case.  (7.3), (7.4)
 
     The certificate is the larger change of the value from halving the mesh and from enlarging the box
-    by half. Cases with a certificate above `tol` nats are refused: NaN, and a `GridWarning` names them.
+    by half: an estimate of the error, blind to a mode so narrow that no node sees it (half of `MESH`). Cases with a certificate above `tol` nats are refused: NaN, and a `GridWarning` names them.
     Computed in float64. Raises ValueError for K > 3.
     """
     K = model.n_latent
@@ -43,10 +43,9 @@ def grid(model, theta, x, *, tol=1e-6):
             f"method='grid' needs K <= 3 latent variables, the model has {K}; use method='importance'"
         )
     theta, x = tree.map(double, theta), double(x)
-    values, certificate = _shared(model, theta, x, tol)
-    late = np.flatnonzero(~(certificate <= tol))
-    if len(late):
-        values[late], certificate[late] = _own(model, theta, take_rows(x, late), tol)
+    N = x.shape[0]
+    parts = [_rows(model, theta, x[n : min(n + CASES, N), :], tol) for n in range(0, N, CASES)]
+    values, certificate = np.concatenate(parts, axis=1)
     refused = np.flatnonzero(~(certificate <= tol))
     if len(refused):
         values[refused] = np.nan
@@ -58,6 +57,15 @@ def grid(model, theta, x, *, tol=1e-6):
             stacklevel=2,
         )
     return NLML(constant(values, like=x), None, constant(certificate, like=x), "grid")
+
+
+def _rows(model, theta, x, tol):
+    """Values and certificates (2, N): by the shared lattices, and by their own for those that still move."""
+    values, certificate = _shared(model, theta, x, tol)
+    late = np.flatnonzero(~(certificate <= tol))
+    if len(late):
+        values[late], certificate[late] = _own(model, theta, take_rows(x, late), tol)
+    return values, certificate
 
 
 def _shared(model, theta, x, tol):
@@ -161,10 +169,8 @@ def _pair_blocks(model, theta, x, z):
 
 def _log_pairs(model, theta, x, z):
     """log p(x_n, z_g) (G, N) for every pair."""
-    xp = namespace(x, z)
     f, _ = model.decoder.forward(theta["decoder"], z)
-    log_prior = -0.5 * xp.sum(z * z, axis=1) - 0.5 * model.n_latent * LOG_2PI
-    return model.likelihood.cross(theta["likelihood"], f, x) + log_prior[:, None]
+    return model.likelihood.cross(theta["likelihood"], f, x) + log_prior(z)[:, None]
 
 
 def _log_sum(log_p):

@@ -9,6 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 
+from .backend import constant, to_numpy
+from .nlml import log_joint
+
 # Okabe & Ito's colours, told apart by readers with any colour vision; a class beyond 8 repeats them
 # with another marker.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#B8A800")
@@ -153,7 +156,7 @@ def gap_histograms(panels):
     """
     figure = Figure(figsize=(7.5, 2.5 * -(-len(panels) // 2)))
     axes = figure.subplots(-(-len(panels) // 2), 2, sharex=True, squeeze=False).ravel()
-    largest = max(float(v.max()) for _, groups in panels for v in groups.values() if len(v))
+    largest = max([float(v.max()) for _, groups in panels for v in groups.values() if len(v)], default=1.0)
     high = max(int(np.ceil(np.log10(max(largest, 1e-3)))), -2)
     bins = np.logspace(-4, high, 4 * (high + 4) + 1)
     for ax, (title, groups) in zip(axes, panels):
@@ -175,11 +178,32 @@ def gap_histograms(panels):
     return figure
 
 
+def posterior_panel(title, model, theta, x, gaussians):
+    """A panel for `posterior_panels`: the posterior of x (1, D) on a lattice that holds its mass and the
+    gaussians {label: (mean (2,), covariance (2, 2))}. Returns (title, z1 (a,), z2 (b,), log_p (b, a),
+    gaussians).
+    """
+
+    def on(z1, z2):
+        z = np.stack([g.ravel() for g in np.meshgrid(z1, z2)], axis=1)[:, None, :]
+        return to_numpy(log_joint(model, theta, x, constant(z, like=x))).reshape(len(z2), len(z1))
+
+    side = np.linspace(-6, 6, 241)
+    log_p = on(side, side)
+    inside = log_p > log_p.max() - 8                               # whatever holds a share worth seeing
+    sides = []
+    for k, places in enumerate(np.meshgrid(side, side)):
+        ends = [mean[k] + 2.6 * np.sqrt(c[k, k]) * np.array([-1, 1]) for mean, c in gaussians.values()]
+        values = np.concatenate([places[inside], *ends])
+        margin = 0.06 * (values.max() - values.min()) + 0.02
+        sides.append(np.linspace(values.min() - margin, values.max() + margin, 241))
+    return title, *sides, on(*sides), gaussians
+
+
 def posterior_panels(rows):
     """True posteriors with Gaussians drawn over them, for K = 2.
 
-    rows is a list of (title, panels), a panel being (title, z1 (a,), z2 (b,), log_p (b, a),
-    {label: (mean (2,), covariance (2, 2))}). Shading: the regions that hold 50, 90 and 99 % of the
+    rows is a list of (title, panels), the panels from `posterior_panel`. Shading: the regions that hold 50, 90 and 99 % of the
     posterior; a Gaussian: its ellipse that holds 90 %.
     """
     columns = max(len(panels) for _, panels in rows)

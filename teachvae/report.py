@@ -10,9 +10,7 @@ import sys
 import numpy as np
 
 from . import compare, plots, tables
-from .backend import to_numpy
 from .likelihoods import Gaussian
-from .nlml import log_joint
 from .posteriors import FullGaussian
 
 SHOWN = 10  # images per row
@@ -194,34 +192,10 @@ def _posteriors(fitted, run):
                 ("best q of any covariance", full, gaps.phi_full[n : n + 1]),
             )
         }
-        z1, z2, log_p = _posterior(estimator, x[i : i + 1], gaussians.values())
         title = f"{word}: {gaps.approximation[n]:.3f} + {gaps.amortisation[n]:.3f} nats"
-        panels.append((title, z1, z2, log_p, gaussians))
+        case = estimator.backend_.asarray(x[i : i + 1])
+        panels.append(plots.posterior_panel(title, estimator.model_, estimator.theta_, case, gaussians))
     return panels
-
-
-def _posterior(estimator, x, gaussians):
-    """log p(x_1, z) on a lattice over the posterior's mass and the Gaussians: z1 (a,), z2 (b,), (b, a)."""
-
-    def on(z1, z2):
-        z = estimator.backend_.asarray(np.stack([g.ravel() for g in np.meshgrid(z1, z2)], axis=1))
-        data = estimator.backend_.asarray(x)
-        return to_numpy(log_joint(estimator.model_, estimator.theta_, data, z[:, None, :])).reshape(len(z2), len(z1))
-
-    side = np.linspace(-6, 6, 241)
-    z1, z2 = np.meshgrid(side, side)
-    log_p = on(side, side)
-    inside = log_p > log_p.max() - 8
-    box = [[z1[inside], z2[inside]]] + [
-        [mean[k] + 2.6 * np.sqrt(covariance[k, k]) * np.array([-1, 1]) for k in (0, 1)]
-        for mean, covariance in gaussians
-    ]
-    sides = []
-    for k in (0, 1):
-        values = np.concatenate([b[k] for b in box])
-        margin = 0.06 * (values.max() - values.min()) + 0.02
-        sides.append(np.linspace(values.min() - margin, values.max() + margin, 241))
-    return *sides, on(*sides)
 
 
 def _noise(run, fitted):

@@ -41,8 +41,8 @@ LEDGER_COLUMNS = ("NLML", "not Gaussian", "diagonal", "amortisation", "Q", "erro
 def ledger_cells(comparison):
     """The ledger of the first run as text: a list of rows of strings, the model and the part first.
 
-    Means over the cases whose NLML is known; the error is the mean of the cases' errors, above which
-    that of no mean lies.
+    Means over the cases whose NLML is known; the error is the mean of the cases' larger error, that of the
+    approximation or of the amortisation gap.
     """
     body = []
     for fitted in comparison.runs[0].fitted:
@@ -52,7 +52,7 @@ def ledger_cells(comparison):
             if known.any():
                 means = [getattr(gaps, name)[known].mean() for name in ("nlml", *SHARES, "q_used")]
                 line += [_cell([mean], 3 if j in (0, 4) else 4) for j, mean in enumerate(means)]
-                error = (gaps.approximation_error + gaps.amortisation_error)[known].mean()
+                error = np.maximum(gaps.approximation_error, gaps.amortisation_error)[known].mean()
                 line.append("0" if error == 0 else f"{error:.0e}")
             else:
                 line += ["–"] * (len(LEDGER_COLUMNS) - 1)
@@ -104,26 +104,27 @@ def ledger_remarks(comparison):
     for f in run.fitted:
         parts = [f.ledger.get(part) for part in PARTS]
         if f.key == "vae" and all(gaps is not None for gaps in parts):
-            train, held_out = (float(gaps.amortisation.mean()) for gaps in parts)
-            word = "over-fits" if held_out > 1.5 * train + 0.01 else "does not over-fit"
+            train, held_out = (shares(gaps)["amortisation"] for gaps in parts)
+            verdict = ": it over-fits" if held_out > 1.5 * train + 0.01 else ""
             sentences.append(
-                f"The recognition network {word}: its φ costs {train:.3f} nats on training data, "
-                f"{held_out:.3f} on held-out data."
+                f"The recognition network's φ costs {train:.3f} nats on training data, {held_out:.3f} on "
+                f"held-out data{verdict}."
             )
     roads = [two_roads(f)[0] for f in run.fitted if f.divergence is not None]
     if roads:
-        apart = max(float(np.nanmax(r)) for r in roads)
+        apart = max((float(r[np.isfinite(r)].max(initial=0.0)) for r in roads))
         sentences.append(
             f"Q − NLML and KL(q ‖ posterior), computed separately, differ by at most {apart:.1e} nats "
             f"in the first {len(roads[0])} held-out cases of every model."
         )
     methods = {gaps.method for f in run.fitted for gaps in f.ledger.values()}
     if "grid" in methods:
-        sentences.append("NLML of the neural models by the grid; error: the mean of the cases' certificates.")
+        sentences.append("NLML by the grid where no closed form is; error: the mean over the cases of what is stated of their gaps.")
     if "importance" in methods:
         sentences.append(
-            "NLML of the neural models by importance sampling from the best Gaussian, Q on fresh draws; "
-            "error: the mean of the cases' standard errors. The first cases of each part only."
+            "NLML by importance sampling from the best Gaussian where no closed form is, Q on fresh draws; "
+            "error: the mean over the cases of their gaps' standard errors. There the ledger holds the first "
+            "cases of each part only, and so its Q is not that of the table above."
         )
     return sentences
 

@@ -29,6 +29,7 @@ class StandardUnits:
         mean = xp.mean(x, axis=0)
         variance = xp.mean((x - mean) * (x - mean), axis=0)
         self.shift, self.scale = likelihood.standard_units(mean, variance)
+        self.f_shift, self.f_scale = likelihood.units_of_f(self.shift, self.scale)  # (n_f,)
         self.column_variance = variance                            # in the data's own units
         self.variance = variance / (self.scale * self.scale)
         self.mean = (mean - self.shift) / self.scale
@@ -38,10 +39,10 @@ class StandardUnits:
         return (x - self.shift) / self.scale
 
     def fold_decoder(self, decoder, params):
-        """Make the last Linear speak of x: W ← W·scale, b ← b·scale + shift."""
+        """Make the last Linear speak of x: W ← W·scale, b ← b·scale + shift, both those of f."""
         if isinstance(decoder, Sequential):
             return [*params[:-1], self.fold_decoder(decoder.layers[-1], params[-1])]
-        return {"W": params["W"] * self.scale, "b": params["b"] * self.scale + self.shift}
+        return {"W": params["W"] * self.f_scale, "b": params["b"] * self.f_scale + self.f_shift}
 
     def fold_encoder(self, network, params):
         """Make the first Linear take x: W ← W/scale, b ← b − (shift/scale) W."""
@@ -62,7 +63,8 @@ def start_theta(model, rng, backend, units, start_noise=1.0):
     """
     theta = model.init(rng, backend)
     f, likelihood = model.likelihood.start(units.mean, start_noise * units.variance)
-    theta["decoder"][-1]["b"] = f
+    last = theta["decoder"][-1]
+    theta["decoder"][-1] = {"W": model.likelihood.start_W(last["W"]), "b": f}
     theta["likelihood"] = likelihood
     return theta
 

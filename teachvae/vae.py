@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 
-from . import bound, infer, linear_gaussian, noise, tree
+from . import bound, linear_gaussian, noise, tree
 from .backend import namespace, take_rows, to_numpy
 from .estimator import LatentVariableModel
 from .fit import ConvergenceWarning, full_batch, minibatches, no_lower_bound
@@ -66,7 +66,8 @@ class VAE(LatentVariableModel):
     hidden        sizes of the decoder's hidden layers, from z to x; the recognition network mirrors
                   them; () is the linear VAE, whose best encoder leaves no amortisation gap (10.9)
     activation    "tanh", "relu", "sigmoid" or "softplus"
-    likelihood    "gaussian" or "bernoulli"
+    likelihood    "gaussian", "bernoulli" (0 and 1), "poisson" (counts) or "gaussian-predicted",
+                  whose variances come from the decoder, above a floor (noise, 1e-4 where "diagonal")
     noise         Ψ of a Gaussian likelihood: "diagonal", "isotropic", or a fixed variance
     posterior     the family of q: "diagonal" (mean field) or "full"
     separate      False: one trunk and two heads; True: two networks m(x) and log s(x)
@@ -146,7 +147,7 @@ class VAE(LatentVariableModel):
         likelihood.check(x, column_names(names, D))
         hidden = check_hidden(self.hidden)
         posterior = POSTERIORS[self.posterior](K)
-        decoder = mlp(K, hidden, D, self.activation)
+        decoder = mlp(K, hidden, likelihood.n_f, self.activation)
         recognition = recognition_network(D, hidden[::-1], posterior, self.activation, self.separate)
         model = Model(decoder, likelihood, K, posterior)
         if self.nodes == "sigma" and not linear_gaussian.applies(model):
@@ -282,18 +283,13 @@ class VAE(LatentVariableModel):
     def refine(self, X, n_steps=10):
         """φ (N, n_phi) after n_steps E-steps from `encode`: semi-amortised inference (Kim et al. 2018).
 
-        Each case takes its own quasi-Newton steps with backtracking on fixed nodes, so no step raises
-        its Q_n on them: the sigma points of a linear-Gaussian model, else 7 Gauss–Hermite nodes per
-        dimension for K ≤ 2 and 64 + 4K whitened draws beyond.
+        A step is one try of a quasi-Newton step with backtracking, each case for itself, on fixed nodes,
+        so none raises its Q_n on them: the sigma points of a linear-Gaussian model, else 32 Gauss–Hermite
+        nodes for K = 1, 14 × 14 for K = 2 and 64 + 4K whitened draws beyond. Raises ValueError for
+        n_steps < 0.
         """
-        check_size("n_steps", n_steps)
-        x = self._observed(X)
-        model, K = self.model_, self.model_.n_latent
-        exact = linear_gaussian.applies(model)
-        nodes = noise.sigma_points(K) if exact else noise.e_step_nodes(K, 7, 64 + 4 * K)
-        eta, weights = (self.backend_.asarray(a) for a in nodes)
-        e = infer.e_step(model, self.theta_, self._phi(x), x, eta, weights, max_steps=n_steps)
-        return to_numpy(e.phi)
+        check_size("n_steps", n_steps, 0)
+        return to_numpy(self._refined(self._observed(X), n_steps))
 
     @property
     def n_parameters_(self):

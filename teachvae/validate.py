@@ -8,7 +8,7 @@ import numbers
 import numpy as np
 
 from .backend import to_numpy
-from .likelihoods import LIKELIHOODS, Gaussian
+from .likelihoods import LIKELIHOODS, Gaussian, PredictedGaussian
 
 
 def check_data(X, minimum_rows=1, name="X"):
@@ -116,11 +116,16 @@ def check_hidden(hidden):
 
 
 def make_likelihood(name, n_visible, noise_structure):
-    """The likelihood called `name` for D visible variables; noise_structure is the Gaussian's Ψ."""
+    """The likelihood called `name` for D visible variables; noise_structure is the Gaussian's Ψ.
+
+    For "gaussian-predicted" it is the floor of the variances, where it is a number.
+    """
     if name not in LIKELIHOODS:
         raise ValueError(f"likelihood must be one of {sorted(LIKELIHOODS)}, got {name!r}")
     if name == "gaussian":
         return Gaussian(n_visible, noise_structure)
+    if name == "gaussian-predicted" and noise_structure != "diagonal":
+        return PredictedGaussian(n_visible, noise_structure)
     if noise_structure != "diagonal":
         raise ValueError(f"noise={noise_structure!r} belongs to likelihood='gaussian', not {name!r}")
     return LIKELIHOODS[name](n_visible)

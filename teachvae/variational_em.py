@@ -36,7 +36,8 @@ class VariationalEM(LatentVariableModel):
     n_components  K
     hidden        sizes of the decoder's hidden layers; () is the linear decoder
     activation    "tanh", "relu", "sigmoid" or "softplus"
-    likelihood    "gaussian" or "bernoulli"
+    likelihood    "gaussian", "bernoulli" (0 and 1), "poisson" (counts) or "gaussian-predicted",
+                  whose variances come from the decoder, above a floor (noise, 1e-4 where "diagonal")
     noise         Ψ of a Gaussian likelihood: "diagonal", "isotropic", or a fixed variance
     posterior     the family of q: "diagonal" (mean field) or "full"
     epochs        rounds of one E-step and one M-step; None: 100, or with closed forms as many as tol
@@ -103,7 +104,9 @@ class VariationalEM(LatentVariableModel):
         self._check_parameters()
         likelihood = make_likelihood(self.likelihood, D, self.noise)
         likelihood.check(x, column_names(names, D))
-        decoder = mlp(self.n_components, check_hidden(self.hidden), D, self.activation)
+        decoder = mlp(
+            self.n_components, check_hidden(self.hidden), likelihood.n_f, self.activation
+        )
         posterior = POSTERIORS[self.posterior](self.n_components)
         model = Model(decoder, likelihood, self.n_components, posterior)
         closed = linear_gaussian.applies(model)

@@ -197,6 +197,8 @@ def two_layers(params, x):
 NETWORK = layers.mlp(4, (6,), 3)
 LINE, CORNERS = np.linspace(-30, 30, 4001)[:, None], np.array(list(product([0.0, 1.0], repeat=3)))
 
+COUNTS = np.arange(3000.0)[:, None]
+
 POSTERIORS = [
     {"name": "diagonal", "component": posteriors.DiagonalGaussian(K), "moments": diagonal_moments},
     {"name": "full", "component": posteriors.FullGaussian(K), "moments": full_moments},
@@ -210,11 +212,17 @@ LIKELIHOODS = [
      "oracle": gaussian(lambda params: 0.7)},
     {"name": "bernoulli", "component": likelihoods.Bernoulli(D),
      "oracle": lambda params, f, x: stats.bernoulli.logpmf(x, special.expit(f))},
+    {"name": "poisson", "component": likelihoods.Poisson(D),
+     "oracle": lambda params, f, x: stats.poisson.logpmf(x, np.exp(f))},
+    {"name": "gaussian-predicted", "component": likelihoods.PredictedGaussian(D, 0.3),
+     "oracle": lambda params, f, x: stats.norm.logpdf(x, f[..., :D], np.sqrt(0.3 + np.exp(f[..., D:])))},
 ]
 TOTALS = [
     Total("gaussian diagonal", likelihoods.Gaussian(1), LINE, np.full(len(LINE), LINE[1, 0] - LINE[0, 0])),
     Total("gaussian fixed", likelihoods.Gaussian(1, 0.7), LINE, np.full(len(LINE), LINE[1, 0] - LINE[0, 0])),
     Total("bernoulli", likelihoods.Bernoulli(3), CORNERS, np.ones(len(CORNERS))),
+    Total("poisson", likelihoods.Poisson(1), COUNTS, np.ones(len(COUNTS))),
+    Total("gaussian-predicted", likelihoods.PredictedGaussian(1, 0.3), 10 * LINE, np.full(len(LINE), 0.15)),
 ]
 CASES = [
     layer("linear", layers.Linear(4, 3), lambda p, x: np.einsum("ri,io->ro", x, p["W"]) + p["b"]),

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 from scipy import stats
+from test_nlml import linear, network, truth_of
 
-from teachvae import Model, ais, grid, nlml, tree
+from teachvae import ais, nlml, tree
 from teachvae.backend import get_backend, namespace, to_numpy
-from teachvae.layers import Linear, Sequential, mlp
 from teachvae.likelihoods import Bernoulli, Gaussian
 
 HOST = get_backend()
@@ -19,31 +19,11 @@ HOST = get_backend()
 # ---- models, data, and the truth by a second road -------------------------------------------------
 
 
-def linear(K, psi=0.5, seed=0, n_cases=5):
-    """A linear-Gaussian model with D = 4 and noise about psi, and data from it."""
-    rng = np.random.default_rng(seed)
-    W, b = rng.standard_normal((K, 4)), rng.standard_normal(4)
-    psi = psi * rng.uniform(0.6, 1.4, 4)
-    model = Model(Sequential((Linear(K, 4),)), Gaussian(4), K)
-    theta = {"decoder": [{"W": W, "b": b}], "likelihood": {"log_psi": np.log(psi)}}
-    z = rng.standard_normal((n_cases, K))
-    return model, theta, z @ W + b + np.sqrt(psi) * rng.standard_normal((n_cases, 4))
-
-
-def network(K, likelihood, seed=0, n_cases=5, size=2.0):
-    """A tanh network with random weights of about `size`, and data from it."""
-    rng = np.random.default_rng(seed)
-    model = Model(mlp(K, (5,), likelihood.n_f), likelihood, K)
-    theta = tree.map(lambda p: size * rng.uniform(-1, 1, p.shape), model.init(rng, HOST))
-    f, _ = model.decoder.forward(theta["decoder"], rng.standard_normal((n_cases, K)))
-    return model, theta, likelihood.sample(theta["likelihood"], f, likelihood.draw_noise(rng, f.shape))
-
-
 MODELS = {
     "linear, K = 1": lambda: linear(1, psi=0.1),
     "linear, K = 3": lambda: linear(3),
-    "tanh, K = 1, Gaussian": lambda: network(1, Gaussian(3), 3),
-    "tanh, K = 2, Bernoulli": lambda: network(2, Bernoulli(5), 6),
+    "tanh, K = 1, Gaussian": lambda: network(1, Gaussian(3), 3, size=2.0),
+    "tanh, K = 2, Bernoulli": lambda: network(2, Bernoulli(5), 6, size=2.0),
 }
 # the weights of the way back have a long tail, so few of them tell only where the data say little
 GENTLE = {
@@ -53,17 +33,6 @@ GENTLE = {
     "tanh, K = 1, Bernoulli": lambda: network(1, Bernoulli(5), 6, size=1.5),
 }
 EACH_MODEL = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS.keys())
-
-
-def truth_of(model, theta, x):
-    """−log p(x_n): through the D × D matrix where the model is linear, else by the grid."""
-    if len(theta["decoder"]) > 1:
-        result = grid.grid(model, theta, x)
-        assert (result.certificate < 1e-5).all()
-        return result.values
-    W, b = theta["decoder"][0]["W"], theta["decoder"][0]["b"]
-    psi = np.exp(theta["likelihood"]["log_psi"])
-    return -stats.multivariate_normal(b, W.T @ W + np.diag(psi)).logpdf(x)
 
 
 def tempered(model, theta, x_row, beta):
@@ -154,7 +123,7 @@ def test_the_truth_lies_between(make):
 
 
 def test_the_interval_holds_the_truth_and_is_as_it_says():
-    model, theta, _ = network(1, Gaussian(3), 3)
+    model, theta, _ = network(1, Gaussian(3), 3, size=2.0)
     s = ais.sandwich(model, theta, 40, np.random.default_rng(0), HOST, n_temperatures=60)
     low, high = s.interval()
     np.testing.assert_array_equal(low, s.lower.values - 2 * s.lower.standard_error)
@@ -304,7 +273,7 @@ def test_weights_by_hand_along_a_recorded_path(monkeypatch):
 
 
 def test_step_sizes_are_tuned_first_then_frozen_for_both_directions(monkeypatch):
-    model, theta, x = network(1, Gaussian(3), 3)
+    model, theta, x = network(1, Gaussian(3), 3, size=2.0)
     calls = recorded(monkeypatch, ais._hmc)
     z = np.random.default_rng(1).standard_normal((5, 1))
     forward, backward = ais._both(model, theta, x, z, np.random.default_rng(0), 4, 30)
@@ -362,7 +331,7 @@ def test_the_move_leaves_a_non_linear_density_as_it_is(beta):
 
 
 def path_case():
-    model, theta, x = network(2, Gaussian(3), 4)
+    model, theta, x = network(2, Gaussian(3), 4, size=2.0)
     rng = np.random.default_rng(0)
     z, p = rng.standard_normal((6, 5, 2)), rng.standard_normal((6, 5, 2))
     return model, theta, x, z, p, nlml.log_likelihood_gradient(model, theta, x, z)
@@ -542,7 +511,7 @@ def test_the_checks_catch_a_run_that_moves_at_the_wrong_temperature(monkeypatch)
 # ---- rows, backends, bad input --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [lambda: linear(2, n_cases=12), lambda: network(2, Bernoulli(5), 6, 12)])
+@pytest.mark.parametrize("make", [lambda: linear(2, n_cases=12), lambda: network(2, Bernoulli(5), 6, 12, size=2.0)])
 def test_no_row_depends_on_the_others(make, monkeypatch):
     model, theta, x = make()
     together = ais.ais(model, theta, x, np.random.default_rng(0), n_chains=4, n_temperatures=20)
@@ -558,7 +527,7 @@ def test_no_row_depends_on_the_others(make, monkeypatch):
 @settings(max_examples=5)
 @given(st.integers(0, 2**32 - 1))
 def test_the_same_seed_makes_the_same_numbers(seed):
-    model, theta, x = network(1, Gaussian(3), 3)
+    model, theta, x = network(1, Gaussian(3), 3, size=2.0)
     first, again, other = (
         ais.ais(model, theta, x, np.random.default_rng(s), n_chains=2, n_temperatures=5)
         for s in (seed, seed, seed + 1)
@@ -567,7 +536,7 @@ def test_the_same_seed_makes_the_same_numbers(seed):
     assert np.all(first.values != other.values)
 
 
-@pytest.mark.parametrize("make", [lambda: linear(2, psi=0.01), lambda: network(2, Bernoulli(5), 6)])
+@pytest.mark.parametrize("make", [lambda: linear(2, psi=0.01), lambda: network(2, Bernoulli(5), 6, size=2.0)])
 def test_on_every_backend(backend, make):
     model, theta, x = make()
     options = {"n_chains": 8, "n_temperatures": 12}

@@ -220,7 +220,7 @@ def test_wrong_questions(name):
 @pytest.mark.parametrize("name", ["VariationalEM", "VAE"])
 def test_no_closed_form_for_a_neural_decoder(name):
     model = MAKERS[name]().fit(X)
-    parts = ["method='exact' needs a linear decoder and a Gaussian likelihood", "use method='importance'"]
+    parts = ["method='exact' needs a linear decoder and a Gaussian likelihood", "use method='grid' for K <= 3, else 'importance'"]
     assert_refused(model, lambda m: m.nlml(X, method="exact"), parts)
 
 
@@ -296,14 +296,14 @@ OF_ONE = {
         "n_components=5": "n_components must be an integer >= 1 and <= 4 (X has 4 columns)",
     },
     "VariationalEM": {
-        "likelihood='poisson'": "likelihood must be one of ['bernoulli', 'gaussian']",
+        "likelihood='cauchy'": "likelihood must be one of ['bernoulli', 'gaussian', ",
         "posterior='flow'": "posterior must be one of ['diagonal', 'full']",
         "e_steps=0": "e_steps must be an integer >= 1",
         "m_steps=0": "m_steps must be an integer >= 1",
         "n_samples=0": "n_samples must be an integer >= 1",
     },
     "VAE": {
-        "likelihood='poisson'": "likelihood must be one of ['bernoulli', 'gaussian']",
+        "likelihood='cauchy'": "likelihood must be one of ['bernoulli', 'gaussian', ",
         "posterior='flow'": "posterior must be one of ['diagonal', 'full']",
         "optimizer='rmsprop'": "optimizer must be one of ['adam', 'sgd', 'lbfgs']",
         "kl='reverse'": "kl must be one of ['analytic', 'sampled']",

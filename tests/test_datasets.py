@@ -1,9 +1,11 @@
-"""Tests of the data sets: the digits are the published ones, generated sets obey their own truth,
-files are read as they are or refused in words, and splits and scales lose nothing."""
+"""Tests of the data sets: the digits are the published ones, generated sets obey their own truth, images
+are read and made binary as said, and splits and scales lose nothing."""
 
 from dataclasses import replace
+import hashlib
 import math
-import zipfile
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +15,30 @@ from teachvae import datasets
 from teachvae.backend import get_backend
 from teachvae.layers import Linear
 
+def write_idx(path, array, dtype=">u1", code=8):
+    """An IDX file, written without the reader: magic, sizes, numbers, all big-endian."""
+    header = bytes([0, 0, code, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+    path.write_bytes(header + array.astype(dtype).tobytes())
+
+
+def write_folder(folder):
+    """30 training and 20 test images of 4 × 3 pixels, no two files alike, and their labels."""
+    rng = np.random.default_rng(1)
+    X, y = {}, {}
+    for part, start, N in (("train", "train", 30), ("test", "t10k", 20)):
+        X[part], y[part] = rng.integers(0, 256, (N, 4, 3)), rng.integers(0, 10, N)
+        X[part][0, 0] = 0, 255, 128
+        write_idx(folder / f"{start}-images-idx3-ubyte", X[part])
+        write_idx(folder / f"{start}-labels-idx1-ubyte", y[part])
+    return X, y
+
+
 GENERATED = {
     "linear": (datasets.linear_gaussian, 10, 3),
     "spiral": (datasets.spiral, 2, 1),
     "bent_sheet": (datasets.bent_sheet, 3, 2),
 }
+ALONE = [name for name in datasets.DATASETS if name != "mnist"]  # those that need no file
 # Seeds are fixed, so these bounds never fail by chance; they say how unlikely a fair draw beyond them is.
 RARE = 1e-4
 
@@ -259,7 +280,7 @@ def test_generators_refuse(make, arguments, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("name", datasets.DATASETS)
+@pytest.mark.parametrize("name", ALONE)
 def test_a_seed_is_a_data_set(name):
     first, again, other = [datasets.load(name, seed=seed) for seed in (4, 4, 5)]
     np.testing.assert_array_equal(first.x, again.x)
@@ -394,216 +415,28 @@ def test_to_unit_interval_refuses():
             datasets.to_unit_interval(small([[3.0, 4.0]]), limits=limits)
 
 
-# ---- files -----------------------------------------------------------------------------------
+# ---- by name ---------------------------------------------------------------------------------
 
 
 def test_names_and_options():
-    assert sorted(datasets.DATASETS) == ["bent_sheet", "digits", "linear", "spiral"]
-    for name in datasets.DATASETS:
+    assert sorted(datasets.DATASETS) == ["bent_sheet", "digits", "linear", "mnist", "spiral"]
+    for name in ALONE:
         assert datasets.load(name).name == name
     assert datasets.load("spiral", n_cases=12).x.shape == (12, 2)
     np.testing.assert_array_equal(datasets.load("digits", dequantise=False).x * 16, digits_file()[0])
 
 
-@pytest.mark.parametrize("header", [None, "height, width (cm),x_1"])
-@pytest.mark.parametrize("ending", ["\n", "\r\n"])
-@pytest.mark.parametrize("bom", ["", "\ufeff"])
-def test_csv(tmp_path, header, ending, bom):
-    lines = [] if header is None else [header]
-    lines += ["1,2.5, -3e2", '"4",5,6', "", "-0.1,0,7"]
-    path = tmp_path / "plants.csv"
-    path.write_bytes((bom + ending.join(lines) + ending).encode())
-    data = datasets.load(path)
-    np.testing.assert_array_equal(data.x, [[1, 2.5, -300], [4, 5, 6], [-0.1, 0, 7]])
-    assert data.columns == (None if header is None else ("height", "width (cm)", "x_1"))
-    assert data.name == "plants" and data.source == str(path) and data.labels is None
-    assert datasets.load(str(path)).x.dtype == np.float64
-
-
-def test_csv_of_one_column_and_capital_suffix(tmp_path):
-    path = tmp_path / "A.CSV"
-    path.write_text("v\n1\n2\n")
-    data = datasets.load(path)
-    np.testing.assert_array_equal(data.x, [[1], [2]])
-    assert data.columns == ("v",)
-
-
-@pytest.mark.parametrize(
-    "text, fragments",
-    [
-        ("a,b\n1,2\n3,four\n", ["row 3, column 2 (b) holds 'four'", "expected a finite number", "correct"]),
-        ("1,2\n3,four\n", ["row 2, column 2 holds 'four'", "expected a finite number", "correct the cell"]),
-        ("1,2\n\n3,\n", ["row 3, column 2 holds ''", "not empty"]),
-        ("1,2\nnan,3\n", ["row 2, column 1 holds 'nan'", "finite"]),
-        ("1,2\n3,-inf\n", ["row 2, column 2 holds '-inf'", "finite"]),
-        ("1,1_000\n", ["row 1, column 2 holds '1_000'"]),
-        ("a,2\n1,2\n", ["row 1, column 1 holds 'a'", "only row 1 may hold names"]),
-        ("NA,NA\n1,2\n", ["row 1, column 1 holds 'NA'", "no two alike"]),
-        (",\n1,2\n", ["row 1, column 1 holds ''"]),
-        (",a\n0,1.5\n", ["row 1, column 1 holds ''", "none of them empty"]),  # row numbers written along
-        # The first line is one word that is no number: a name.
-        ("1;2\n3;4\n", ["row 2, column 1 (1;2) holds '3;4'"]),
-        ("1,2\n3\n", ["row 2 has 1 columns ('3')", "expected 2, as in the first row", "add or take out"]),
-        ("a,b\n1,2,3\n", ["row 2 has 3 columns ('1,2,3')", "expected 2"]),
-        ("", ["holds no row of numbers", "expected numbers separated by commas", "check that"]),
-        ("a,b\n", ["holds no row of numbers"]),
-        (b"1,2\n\xff\xfe,3\n", ["not comma separated text in UTF-8", "save it as CSV"]),
-    ],
-)
-def test_csv_refuses(tmp_path, text, fragments):
-    path = tmp_path / "data.csv"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(ValueError) as caught:
-        datasets.load(path)
-    for fragment in [f"{path}: ", *fragments]:
-        assert fragment in str(caught.value)
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32", "int16", "uint8", "bool", ">f8"])
-def test_npy(tmp_path, dtype):
-    x = np.array([[1, 0, 1], [0, 0, 1]]).astype(dtype)
-    np.save(tmp_path / "a.npy", np.asfortranarray(x))
-    data = datasets.load(tmp_path / "a.npy")
-    assert data.x.dtype == np.float64 and data.x.dtype.isnative and data.x.flags.c_contiguous
-    np.testing.assert_array_equal(data.x, [[1, 0, 1], [0, 0, 1]])
-    assert data.image_shape is None and np.dtype(dtype).name in data.note
-
-
-def test_npy_images(tmp_path):
-    images = np.arange(24).reshape(4, 2, 3)
-    np.save(tmp_path / "a.npy", images)
-    data = datasets.load(tmp_path / "a.npy")
-    assert data.x.shape == (4, 6) and data.image_shape == (2, 3) and "2 × 3" in data.note
-    np.testing.assert_array_equal(data.x.reshape(-1, *data.image_shape), images)
-
-
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_npz(tmp_path, save):
-    x = np.random.default_rng(0).standard_normal((3, 4))
-    path = tmp_path / "a.npz"
-    save(path, anything=x)
-    np.testing.assert_array_equal(datasets.load(path).x, x)
-    save(path, x=x, y=np.array(["a", "b", "a"]))
-    data = datasets.load(path)
-    np.testing.assert_array_equal(data.x, x)
-    assert list(data.labels) == ["a", "b", "a"]
-
-
-class Trap:
-    """Unpickling this would raise, so a test sees whether it was unpickled."""
-
-    def __reduce__(self):
-        return (_sprung, ())
-
-
-def _sprung():
-    raise AssertionError("a pickle was loaded")
-
-
-def npy_that_claims(shape):
-    """The bytes of an npy file whose header promises more numbers than follow."""
-    text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}"
-    text = text.ljust(117) + "\n"
-    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode() + bytes(16)
-
-
-@pytest.mark.parametrize(
-    "array, fragments",
-    [
-        (np.arange(3.0), ["shape (3,)", "expected (N, D)", "reshape"]),
-        (np.float64(3), ["shape ()", "expected (N, D)"]),
-        (np.zeros((2, 2, 2, 3)), ["shape (2, 2, 2, 3)", "images (N, h, w)"]),
-        (np.zeros((0, 3)), ["shape (0, 3)", "none of them 0"]),
-        (np.array([["1", "2"]]), ["dtype <U1", "expected real numbers", "astype(float)"]),
-        (np.array([[1j]]), ["dtype complex128", "expected real numbers"]),
-        (np.array([[1.0, math.nan]]), ["nan in row 0, column 1", "expected finite", "drop such rows"]),
-        (np.array([[Trap(), 1]], dtype=object), ["dtype is a number type, not object", "Pickled", "save"]),
-        (b"", ["not a .npy file of plain numbers", "expected an array", "numpy.save(path, x)"]),
-        (b"1,2\n3,4\n", ["not a .npy file of plain numbers", "numpy.save(path, x)"]),
-        (npy_that_claims((3, 4)), ["not a .npy file of plain numbers"]),
-        (npy_that_claims((10**9, 10**6)), ["not a .npy file of plain numbers"]),
-    ],
-)
-def test_npy_refuses(tmp_path, array, fragments):
-    path = tmp_path / "a.npy"
-    if isinstance(array, bytes):
-        path.write_bytes(array)
-    else:
-        np.save(path, array, allow_pickle=True)
-    with pytest.raises(ValueError) as caught:
-        datasets.load(path)
-    for fragment in [f"{path}: ", *fragments]:
-        assert fragment in str(caught.value)
-
-
-X_OK = np.ones((3, 2))
-
-
-@pytest.mark.parametrize(
-    "arrays, fragments",
-    [
-        ({"a": X_OK, "b": X_OK}, ["arrays named ['a', 'b']", "expected one array, or x", "numpy.savez"]),
-        ({"x": X_OK, "z": X_OK}, ["arrays named ['x', 'z']"]),
-        ({"x": X_OK, "y": np.ones(2)}, ["labels y have shape (2,)", "expected (3,)", "save the y"]),
-        ({"x": X_OK, "y": X_OK}, ["labels y have shape (3, 2)"]),
-        ({"x": np.ones(3), "y": np.ones(3)}, ["shape (3,)", "expected (N, D)"]),
-        ({"x": np.array([[Trap()]], dtype=object)}, ["not a .npz file of plain numbers", "not object"]),
-        ({"x": X_OK, "y": np.array([Trap()] * 3, dtype=object)}, ["not object", "numpy.savez(path, x=x)"]),
-        ({}, ["arrays named []"]),
-    ],
-)
-def test_npz_refuses(tmp_path, arrays, fragments):
-    path = tmp_path / "a.npz"
-    np.savez(path, **arrays)
-    with pytest.raises(ValueError) as caught:
-        datasets.load(path)
-    for fragment in [f"{path}: ", *fragments]:
-        assert fragment in str(caught.value)
-
-
-def test_npz_that_is_none(tmp_path):
-    path = tmp_path / "a.npz"
-    path.write_bytes(b"nothing of the kind")
-    with pytest.raises(ValueError, match="not a .npz file of plain numbers"):
-        datasets.load(path)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("readme.txt", "hello")
-    with pytest.raises(ValueError, match="not a .npz file of plain numbers"):
-        datasets.load(path)
-    # One byte of the compressed numbers changed.
-    np.savez_compressed(path, x=np.random.default_rng(0).standard_normal((50, 2)))
-    damaged = bytearray(path.read_bytes())
-    damaged[400] ^= 255
-    path.write_bytes(damaged)
-    with pytest.raises(ValueError, match="not a .npz file of plain numbers"):
-        datasets.load(path)
-
-
-@pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv"])
-def test_large_files_are_refused_unread(tmp_path, monkeypatch, suffix):
-    path = tmp_path / f"a{suffix}"
-    x = np.zeros((300, 4))
-    if suffix == ".csv":
-        np.savetxt(path, x, delimiter=",")
-    else:
-        np.save(path, x) if suffix == ".npy" else np.savez_compressed(path, x=x)
-    assert datasets.load(path).x.shape == (300, 4)
-    assert datasets.LARGEST_FILE == 2**30
-    monkeypatch.setattr(datasets, "LARGEST_FILE", 5000)
-    if suffix == ".npz":  # small on disk: what counts is what it unpacks to
-        assert path.stat().st_size < 5000
-    with pytest.raises(ValueError, match=r"holds \d{4,} bytes; expected at most 5000: save fewer"):
-        datasets.load(path)
-
-
 def test_load_refuses(tmp_path):
     with pytest.raises(ValueError) as caught:
         datasets.load("digitz")
-    for fragment in ("unknown data set 'digitz'", "'bent_sheet', 'digits', 'linear'", ".csv, .npy or .npz"):
+    for fragment in ("unknown data set 'digitz'", "'bent_sheet', 'digits', 'linear', 'mnist'",
+                     ".csv, .npy or .npz", "folder of IDX files"):
         assert fragment in str(caught.value)
-    with pytest.raises(ValueError, match=r"ends in '\.txt'; expected \.csv, \.npy or \.npz: save"):
+    with pytest.raises(ValueError, match=r"ends in '\.txt'; expected \.csv, \.npy or \.npz, or a .*: save"):
         datasets.load(tmp_path / "a.txt")
-    with pytest.raises(ValueError, match=r"ends in ''; expected \.csv"):
+    with pytest.raises(ValueError, match=r"ends in '\.gz'; expected \.csv.*of IDX files, give their folder"):
+        datasets.load(tmp_path / "train-images-idx3-ubyte.gz")
+    with pytest.raises(FileNotFoundError, match="holds no train-images-idx3-ubyte .*but nothing; give"):
         datasets.load(tmp_path)
     with pytest.raises(FileNotFoundError) as caught:
         datasets.load(tmp_path / "a.csv")
@@ -618,3 +451,163 @@ def test_decoders_of_truths_are_layers():
     assert isinstance(datasets.linear_gaussian().truth.decoder, Linear)
     assert datasets.spiral(alpha=0.1, omega=3.0).truth.decoder == datasets.Spiral(0.1, 3.0)
     assert datasets.bent_sheet(radius=2.0).truth.decoder == datasets.BentSheet(2.0)
+
+
+# ---- images of bytes, and binary ones --------------------------------------------------------
+
+
+def test_images_of_a_folder(tmp_path):
+    X, y = write_folder(tmp_path)
+    rows = X["train"].reshape(30, 12)
+    data = datasets.load(tmp_path)
+    assert data.image_shape == (4, 3) and data.levels == 256 and data.range == (0.0, 1.0)
+    assert data.name == tmp_path.name and data.source == str(tmp_path) and data.x.max() < 1
+    assert "(value + u)/256" in data.note and "Training images." in data.note
+    np.testing.assert_array_equal(np.floor(256 * data.x), rows)
+    np.testing.assert_array_equal(data.labels, y["train"])
+    u = 256 * data.x - rows
+    assert stats.kstest(u.ravel(), "uniform").pvalue > RARE
+    np.testing.assert_array_equal(datasets.load(tmp_path, seed=0).x, data.x)
+    assert (datasets.load(tmp_path, seed=1).x != data.x).all()
+
+    test = datasets.load(str(tmp_path), part="test", dequantise=False)
+    np.testing.assert_array_equal(test.x, X["test"].reshape(20, 12) / 255)
+    np.testing.assert_array_equal(test.labels, y["test"])
+    assert test.levels is None and "divided by 255" in test.note and "Test images." in test.note
+
+    both = datasets.load(tmp_path, part="both", n_cases=33)
+    np.testing.assert_array_equal(np.floor(256 * both.x[:30]), rows)
+    np.testing.assert_array_equal(np.floor(256 * both.x[30:]), X["test"][:3].reshape(3, 12))
+    np.testing.assert_array_equal(both.labels, np.concatenate([y["train"], y["test"][:3]]))
+
+
+def test_the_first_images_do_not_depend_on_how_many_are_read(tmp_path):
+    write_folder(tmp_path)
+    few, all_of_them = datasets.images(tmp_path, n_cases=7), datasets.images(tmp_path)
+    assert few.x.shape == (7, 12) and len(few.labels) == 7
+    np.testing.assert_array_equal(few.x, all_of_them.x[:7])
+    np.testing.assert_array_equal(few.labels, all_of_them.labels[:7])
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"n_cases": 31}, "n_cases = 31, but part='train' has 30 images; ask for no more"),
+    ({"n_cases": 0}, "n_cases must be an integer >= 1, got 0"),
+    ({"n_cases": 2.0}, "n_cases must be an integer >= 1, got 2.0"),
+    ({"part": "t10k"}, "part must be one of ['train', 'test', 'both'], got 't10k'"),
+])
+def test_images_refuse(tmp_path, options, message):
+    write_folder(tmp_path)
+    with pytest.raises(ValueError) as caught:
+        datasets.images(tmp_path, **options)
+    assert message in str(caught.value)
+
+
+def test_mnist_finds_its_folder(tmp_path, monkeypatch):
+    def no_download(*arguments):
+        raise AssertionError("went to the network")
+
+    monkeypatch.setattr(datasets.readers, "download", no_download)
+    monkeypatch.delenv("TEACHVAE_DATA", raising=False)
+    X, _ = write_folder(tmp_path)
+    by_argument = datasets.mnist(tmp_path, "test", 5)
+    np.testing.assert_array_equal(np.floor(256 * by_argument.x), X["test"][:5].reshape(5, 12))
+    assert by_argument.name == "mnist" and "LeCun" in by_argument.source
+    with pytest.raises(AssertionError, match="went to the network"):
+        datasets.mnist()
+    monkeypatch.setenv("TEACHVAE_DATA", str(tmp_path))
+    np.testing.assert_array_equal(datasets.load("mnist", part="test", n_cases=5).x, by_argument.x)
+    monkeypatch.setenv("TEACHVAE_DATA", str(tmp_path / "none"))
+    with pytest.raises(FileNotFoundError, match="TEACHVAE_DATA names .*none, which is no folder.*unset it"):
+        datasets.mnist()
+    np.testing.assert_array_equal(datasets.mnist(tmp_path, "test", 5).x, by_argument.x)
+
+
+def test_mnist_is_the_published_one():
+    folder = os.environ.get("TEACHVAE_DATA")
+    if not folder or not (Path(folder) / "t10k-images-idx3-ubyte.gz").exists():
+        pytest.skip("TEACHVAE_DATA names no folder with the MNIST files")
+    for name, checksum in datasets.MNIST_SHA256.items():
+        assert hashlib.sha256((Path(folder) / name).read_bytes()).hexdigest() == checksum
+    data = datasets.load("mnist", part="both", dequantise=False)
+    assert data.x.shape == (70_000, 784) and data.image_shape == (28, 28)
+    assert list(data.labels[:5]) == [5, 0, 4, 1, 9] and list(data.labels[60_000:60_005]) == [7, 2, 1, 0, 4]
+    # The mean and the standard deviation that are in everybody's code, and 67 pixels that are always 0.
+    train = data.x[:60_000]
+    assert abs(train.mean() - 0.1307) < 5e-5 and abs(train.std() - 0.3081) < 5e-5
+    assert (train.max(axis=0) == 0).sum() == 67
+
+
+class EveryByte(np.random.Generator):
+    """A generator whose bounded integers are all of them, once per column: row r holds r."""
+
+    def integers(self, low, high=None, size=None, dtype=np.int64, endpoint=False):
+        low, high = (0, low) if high is None else (low, high)
+        values = np.arange(low, high + endpoint).astype(dtype)
+        assert dtype == np.uint8 and size[0] % len(values) == 0, "as many rows as there are integers"
+        return np.broadcast_to(np.resize(values, size[0])[:, None], size)
+
+
+def test_fresh_binarisation_has_exactly_the_grey_value_as_probability():
+    """Each of the 255 integers once for each of the 256 bytes: of byte g, g are ones."""
+    grey = np.broadcast_to(np.arange(256, dtype=np.uint8), (255, 256))
+    x = datasets.binarise(grey, "fresh", EveryByte(np.random.PCG64(0)))
+    assert x.dtype == np.float64 and set(np.unique(x)) == {0.0, 1.0}
+    np.testing.assert_array_equal(x.sum(axis=0), np.arange(256))
+
+
+@pytest.mark.parametrize("how", ["fixed", "fresh"])
+@pytest.mark.parametrize("values", [np.arange(256, dtype=np.uint8), np.arange(256) / 255])
+def test_drawn_binarisation(how, values):
+    """Of N draws, the ones are Binomial(N, g/255); black stays black and white white."""
+    if how == "fresh":
+        values = np.rint(255 * values).astype(np.uint8) if values.dtype != np.uint8 else values
+    N = 20_000
+    rng = np.random.default_rng(5)
+    x = datasets.binarise(np.tile(values, (N, 1)), how, rng)
+    ones, p = x.sum(axis=0), np.arange(256) / 255
+    assert ones[0] == 0 and ones[255] == N
+    z = (ones - N * p)[1:-1] / np.sqrt(N * p * (1 - p))[1:-1]
+    assert np.abs(z).max() < 5 and stats.chi2.ppf(RARE, 254) < (z**2).sum() < stats.chi2.isf(RARE, 254)
+    again = datasets.binarise(np.tile(values, (N, 1)), how, rng)
+    assert (again != x).mean() > 0.2                               # 2 E p(1 − p) = 1/3
+    assert abs(np.corrcoef(x[:, 128], x[:, 129])[0, 1]) < 5 / math.sqrt(N)
+
+
+def test_fixed_binarisation_follows_its_seed():
+    grey = np.random.default_rng(0).random((50, 8))
+    a, b, c = [datasets.binarise(grey, "fixed", seed) for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(a, b)
+    assert (a != c).any()
+
+
+def test_threshold_binarisation():
+    x = np.array([[0, 127, 128, 255]], np.uint8)
+    np.testing.assert_array_equal(datasets.binarise(x, "threshold"), [[0, 0, 1, 1]])
+    np.testing.assert_array_equal(datasets.binarise(x / 255, "threshold"), [[0, 0, 1, 1]])
+    np.testing.assert_array_equal(datasets.binarise([[0.5, 0.5 + 1e-12]], "threshold"), [[0, 1]])
+    assert datasets.binarise(x, "threshold").dtype == np.float64
+
+
+def test_grey_values_give_their_bytes_back():
+    X = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(np.rint(255 * (X / 255)).astype(np.uint8), X)
+
+
+GREY = np.array([[0.0, 1.0]])
+
+
+@pytest.mark.parametrize("x, how, rng, fragments", [
+    (GREY, "random", 0, ["how must be 'fixed', 'threshold' or 'fresh', got 'random'"]),
+    (255 * GREY, "threshold", None, ["float64, from 0 to 255", "floats from 0 to 1", "scale it"]),
+    (GREY - 0.1, "fixed", 0, ["float64, from -0.1 to 0.9"]),
+    (GREY * math.nan, "fixed", 0, ["expected grey values", "finite"]),
+    (np.array([[0, 255]]), "fixed", 0, ["int64, from 0 to 255", "uint8, 0 to 255"]),
+    (GREY, "fixed", None, ["got no rng", "expected a seed"]),
+    (GREY, "fresh", np.random.default_rng(0), ["x of float64 and rng Generator", "hand over the bytes"]),
+    (np.uint8([[3]]), "fresh", 0, ["x of uint8 and rng int", "the same pixels in every epoch"]),
+])
+def test_binarise_refuses(x, how, rng, fragments):
+    with pytest.raises(ValueError) as caught:
+        datasets.binarise(x, how, rng)
+    for fragment in fragments:
+        assert fragment in str(caught.value)

@@ -9,8 +9,8 @@ import teachvae
 
 FLOORS = [
     ["backend", "tree"],
-    ["layers", "posteriors", "likelihoods", "noise", "optimizers", "gradcheck", "validate", "datasets",
-     "jensen"],
+    ["layers", "posteriors", "likelihoods", "noise", "optimizers", "gradcheck", "validate", "readers",
+     "datasets", "jensen"],
     ["model", "units", "linear_gaussian"],
     ["bound"],
     ["infer", "nlml", "ais", "grid", "gaps", "fit", "gradient_estimators", "trace"],

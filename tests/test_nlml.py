@@ -454,7 +454,8 @@ def test_on_every_backend(backend, kind, road):
         if want is None:
             assert got is None
             continue
-        assert namespace(got) is backend.xp and str(got.dtype).endswith(backend.dtype)
+        dtype = "float64" if road == "laplace" else backend.dtype
+        assert namespace(got) is backend.xp and str(got.dtype).endswith(dtype)
         assert backend.device is None or got.device == backend.device
         np.testing.assert_allclose(to_numpy(got), want, rtol=tolerance, atol=tolerance)
 

@@ -1,0 +1,495 @@
+"""Tests of the readers: files are read as they are or refused in words, IDX files byte for byte, and a
+download keeps nothing but whole files with the right checksum."""
+
+import gc
+import gzip
+import hashlib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import math
+import sys
+import threading
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+
+from teachvae import datasets, readers
+
+# ---- .csv, .npy and .npz ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("header", [None, "height, width (cm),x_1"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+def test_csv(tmp_path, header, ending, bom):
+    lines = [] if header is None else [header]
+    lines += ["1,2.5, -3e2", '"4",5,6', "", "-0.1,0,7"]
+    path = tmp_path / "plants.csv"
+    path.write_bytes((bom + ending.join(lines) + ending).encode())
+    data = datasets.load(path)
+    np.testing.assert_array_equal(data.x, [[1, 2.5, -300], [4, 5, 6], [-0.1, 0, 7]])
+    assert data.columns == (None if header is None else ("height", "width (cm)", "x_1"))
+    assert data.name == "plants" and data.source == str(path) and data.labels is None
+    assert datasets.load(str(path)).x.dtype == np.float64
+
+
+def test_csv_of_one_column_and_capital_suffix(tmp_path):
+    path = tmp_path / "A.CSV"
+    path.write_text("v\n1\n2\n")
+    data = datasets.load(path)
+    np.testing.assert_array_equal(data.x, [[1], [2]])
+    assert data.columns == ("v",)
+
+
+@pytest.mark.parametrize(
+    "text, fragments",
+    [
+        ("a,b\n1,2\n3,four\n", ["row 3, column 2 (b) holds 'four'", "expected a finite number", "correct"]),
+        ("1,2\n3,four\n", ["row 2, column 2 holds 'four'", "expected a finite number", "correct the cell"]),
+        ("1,2\n\n3,\n", ["row 3, column 2 holds ''", "not empty"]),
+        ("1,2\nnan,3\n", ["row 2, column 1 holds 'nan'", "finite"]),
+        ("1,2\n3,-inf\n", ["row 2, column 2 holds '-inf'", "finite"]),
+        ("1,1_000\n", ["row 1, column 2 holds '1_000'"]),
+        ("a,2\n1,2\n", ["row 1, column 1 holds 'a'", "only row 1 may hold names"]),
+        ("NA,NA\n1,2\n", ["row 1, column 1 holds 'NA'", "no two alike"]),
+        (",\n1,2\n", ["row 1, column 1 holds ''"]),
+        (",a\n0,1.5\n", ["row 1, column 1 holds ''", "none of them empty"]),  # row numbers written along
+        # The first line is one word that is no number: a name.
+        ("1;2\n3;4\n", ["row 2, column 1 (1;2) holds '3;4'"]),
+        ("1,2\n3\n", ["row 2 has 1 columns ('3')", "expected 2, as in the first row", "add or take out"]),
+        ("a,b\n1,2,3\n", ["row 2 has 3 columns ('1,2,3')", "expected 2"]),
+        ("", ["holds no row of numbers", "expected numbers separated by commas", "check that"]),
+        ("a,b\n", ["holds no row of numbers"]),
+        (b"1,2\n\xff\xfe,3\n", ["not comma separated text in UTF-8", "save it as CSV"]),
+    ],
+)
+def test_csv_refuses(tmp_path, text, fragments):
+    path = tmp_path / "data.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError) as caught:
+        datasets.load(path)
+    for fragment in [f"{path}: ", *fragments]:
+        assert fragment in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int16", "uint8", "bool", ">f8"])
+def test_npy(tmp_path, dtype):
+    x = np.array([[1, 0, 1], [0, 0, 1]]).astype(dtype)
+    np.save(tmp_path / "a.npy", np.asfortranarray(x))
+    data = datasets.load(tmp_path / "a.npy")
+    assert data.x.dtype == np.float64 and data.x.dtype.isnative and data.x.flags.c_contiguous
+    np.testing.assert_array_equal(data.x, [[1, 0, 1], [0, 0, 1]])
+    assert data.image_shape is None and np.dtype(dtype).name in data.note
+
+
+def test_npy_images(tmp_path):
+    images = np.arange(24).reshape(4, 2, 3)
+    np.save(tmp_path / "a.npy", images)
+    data = datasets.load(tmp_path / "a.npy")
+    assert data.x.shape == (4, 6) and data.image_shape == (2, 3) and "2 × 3" in data.note
+    np.testing.assert_array_equal(data.x.reshape(-1, *data.image_shape), images)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_npz(tmp_path, save):
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    path = tmp_path / "a.npz"
+    save(path, anything=x)
+    np.testing.assert_array_equal(datasets.load(path).x, x)
+    save(path, x=x, y=np.array(["a", "b", "a"]))
+    data = datasets.load(path)
+    np.testing.assert_array_equal(data.x, x)
+    assert list(data.labels) == ["a", "b", "a"]
+
+
+class Trap:
+    """Unpickling this would raise, so a test sees whether it was unpickled."""
+
+    def __reduce__(self):
+        return (_sprung, ())
+
+
+def _sprung():
+    raise AssertionError("a pickle was loaded")
+
+
+def npy_that_claims(shape):
+    """The bytes of an npy file whose header promises more numbers than follow."""
+    text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}"
+    text = text.ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode() + bytes(16)
+
+
+@pytest.mark.parametrize(
+    "array, fragments",
+    [
+        (np.arange(3.0), ["shape (3,)", "expected (N, D)", "reshape"]),
+        (np.float64(3), ["shape ()", "expected (N, D)"]),
+        (np.zeros((2, 2, 2, 3)), ["shape (2, 2, 2, 3)", "images (N, h, w)"]),
+        (np.zeros((0, 3)), ["shape (0, 3)", "none of them 0"]),
+        (np.array([["1", "2"]]), ["dtype <U1", "expected real numbers", "astype(float)"]),
+        (np.array([[1j]]), ["dtype complex128", "expected real numbers"]),
+        (np.array([[1.0, math.nan]]), ["nan in row 0, column 1", "expected finite", "drop such rows"]),
+        (np.array([[Trap(), 1]], dtype=object), ["dtype is a number type, not object", "Pickled", "save"]),
+        (b"", ["not a .npy file of plain numbers", "expected an array", "numpy.save(path, x)"]),
+        (b"1,2\n3,4\n", ["not a .npy file of plain numbers", "numpy.save(path, x)"]),
+        (npy_that_claims((3, 4)), ["not a .npy file of plain numbers"]),
+        (npy_that_claims((10**9, 10**6)), ["not a .npy file of plain numbers"]),
+    ],
+)
+def test_npy_refuses(tmp_path, array, fragments):
+    path = tmp_path / "a.npy"
+    if isinstance(array, bytes):
+        path.write_bytes(array)
+    else:
+        np.save(path, array, allow_pickle=True)
+    with pytest.raises(ValueError) as caught:
+        datasets.load(path)
+    for fragment in [f"{path}: ", *fragments]:
+        assert fragment in str(caught.value)
+
+
+X_OK = np.ones((3, 2))
+
+
+@pytest.mark.parametrize(
+    "arrays, fragments",
+    [
+        ({"a": X_OK, "b": X_OK}, ["arrays named ['a', 'b']", "expected one array, or x", "numpy.savez"]),
+        ({"x": X_OK, "z": X_OK}, ["arrays named ['x', 'z']"]),
+        ({"x": X_OK, "y": np.ones(2)}, ["labels y have shape (2,)", "expected (3,)", "save the y"]),
+        ({"x": X_OK, "y": X_OK}, ["labels y have shape (3, 2)"]),
+        ({"x": np.ones(3), "y": np.ones(3)}, ["shape (3,)", "expected (N, D)"]),
+        ({"x": np.array([[Trap()]], dtype=object)}, ["not a .npz file of plain numbers", "not object"]),
+        ({"x": X_OK, "y": np.array([Trap()] * 3, dtype=object)}, ["not object", "numpy.savez(path, x=x)"]),
+        ({}, ["arrays named []"]),
+    ],
+)
+def test_npz_refuses(tmp_path, arrays, fragments):
+    path = tmp_path / "a.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError) as caught:
+        datasets.load(path)
+    for fragment in [f"{path}: ", *fragments]:
+        assert fragment in str(caught.value)
+
+
+def test_npz_that_is_none(tmp_path):
+    path = tmp_path / "a.npz"
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match="not a .npz file of plain numbers"):
+        datasets.load(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(ValueError, match="not a .npz file of plain numbers"):
+        datasets.load(path)
+    # One byte of the compressed numbers changed.
+    np.savez_compressed(path, x=np.random.default_rng(0).standard_normal((50, 2)))
+    damaged = bytearray(path.read_bytes())
+    damaged[400] ^= 255
+    path.write_bytes(damaged)
+    with pytest.raises(ValueError, match="not a .npz file of plain numbers"):
+        datasets.load(path)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv"])
+def test_large_files_are_refused_unread(tmp_path, monkeypatch, suffix):
+    path = tmp_path / f"a{suffix}"
+    x = np.zeros((300, 4))
+    if suffix == ".csv":
+        np.savetxt(path, x, delimiter=",")
+    else:
+        np.save(path, x) if suffix == ".npy" else np.savez_compressed(path, x=x)
+    assert datasets.load(path).x.shape == (300, 4)
+    assert readers.LARGEST_FILE == 2**30
+    monkeypatch.setattr(readers, "LARGEST_FILE", 5000)
+    if suffix == ".npz":  # small on disk: what counts is what it unpacks to
+        assert path.stat().st_size < 5000
+    with pytest.raises(ValueError, match=r"holds \d{4,} bytes; expected at most 5000: save fewer"):
+        datasets.load(path)
+
+
+# ---- IDX -------------------------------------------------------------------------------------
+
+CODES = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
+
+
+def idx_bytes(array, code=None):
+    """An IDX file written number by number, without the reader's tables."""
+    data = bytes([0, 0, CODES[array.dtype.name] if code is None else code, array.ndim])
+    data += b"".join(size.to_bytes(4, "big") for size in array.shape)
+    step = -1 if sys.byteorder == "little" else 1
+    return data + b"".join(number.tobytes()[::step] for number in array.flat)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("dtype", CODES)
+@pytest.mark.parametrize("shape", [(7,), (2, 3), (2, 3, 4), (300, 1, 2, 1)])
+def test_idx(tmp_path, dtype, shape, packed):
+    # No number reads the same from both ends, and small and negative ones are among them.
+    array = (np.arange(math.prod(shape)) * 37 - 11).astype(dtype).reshape(shape)
+    path = tmp_path / "a"  # gzip is known by the content, not by the name
+    path.write_bytes(gzip.compress(idx_bytes(array)) if packed else idx_bytes(array))
+    read = readers.idx(str(path))
+    assert read.dtype == np.dtype(dtype) and read.dtype.isnative and read.flags.writeable
+    np.testing.assert_array_equal(read, array)
+
+
+def test_idx_by_hand(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(bytes.fromhex("00000b02 00000001 00000002 0102 ff00"))
+    read = readers.idx(path)
+    assert read.tolist() == [[258, -256]] and read.dtype == np.int16
+
+
+IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+WHOLE = idx_bytes(IMAGES)
+BITS = np.random.default_rng(0).integers(0, 256, (40, 5, 5)).astype(np.uint8)
+PACKED = gzip.compress(idx_bytes(BITS))
+
+
+def flipped(data, at):
+    return data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize("data, fragments", [
+    (b"", ["starts with the bytes (none)", "00 00, one of 08 09 0b 0c 0d 0e", "right file"]),
+    (b"\0\0\x08", ["starts with the bytes 00 00 08;"]),
+    (b"1,2\n3,4\n", ["starts with the bytes 31 2c 32 0a", "expected the magic number"]),
+    (WHOLE[3::-1] + WHOLE[4:], ["starts with the bytes 03 08 00 00"]),
+    (flipped(WHOLE, 2), ["starts with the bytes 00 00 f7 03"]),
+    (b"\0\0\x08\0" + bytes(20), ["starts with the bytes 00 00 08 00", "axes, at least 1"]),
+    (WHOLE[:15], ["ends within its header, after 15 bytes", "expected 16 for 3 axes", "again"]),
+    (WHOLE[:-1], ["truncated, 23 bytes follow the header", "expected 24", "2 × 3 × 4 numbers of 1 bytes"]),
+    (WHOLE[:16], ["truncated, 0 bytes follow the header", "expected 24"]),
+    (WHOLE + b"\0", ["more than 24 bytes follow the header", "expected 24", "joined"]),
+    (idx_bytes(np.zeros(3, np.int16))[:-1], ["5 bytes follow", "expected 6", "3 numbers of 2 bytes"]),
+    (gzip.compress(WHOLE[:-1]), ["truncated, 23 bytes follow the header", "expected 24"]),
+    (gzip.compress(WHOLE + b"\0"), ["more than 24 bytes follow"]),
+    (PACKED[: len(PACKED) // 2], ["a damaged gzip file", f"{len(PACKED) // 2} bytes", "download it again"]),
+    (PACKED[:-1], ["a damaged gzip file"]),
+    (flipped(PACKED, -6), ["a damaged gzip file", "CRC"]),
+    (flipped(PACKED, 300), ["a damaged gzip file"]),
+    (PACKED + b"x", ["a damaged gzip file"]),
+    (bytes.fromhex("00000803 ffffffff ffffffff ffffffff"), ["expected at most 1073741824"]),
+    (gzip.compress(bytes.fromhex("0000080240000000 00000002")), ["holds 2147483648 bytes; expected at most"]),
+])
+def test_idx_refuses(tmp_path, data, fragments):
+    path = tmp_path / "a-idx3-ubyte"
+    path.write_bytes(data)
+    with pytest.raises(ValueError) as caught:
+        readers.idx(path)
+    for fragment in [f"{path}: ", *fragments]:
+        assert fragment in str(caught.value)
+
+
+def test_idx_needs_a_file(tmp_path):
+    for path in (tmp_path / "none", tmp_path):
+        with pytest.raises(FileNotFoundError, match="no such file .looked from .*check the path"):
+            readers.idx(path)
+
+
+LABELS = np.array([0, 255], np.uint8)
+TEST_IMAGES = 255 - IMAGES[:1]
+
+
+@pytest.mark.parametrize("mark", "-.")
+@pytest.mark.parametrize("gz", ["", ".gz"])
+def test_idx_folder(tmp_path, mark, gz):
+    pack = gzip.compress if gz else bytes
+    for name, array in (("train-images{}idx3", IMAGES), ("train-labels{}idx1", LABELS),
+                        ("t10k-images{}idx3", TEST_IMAGES)):
+        (tmp_path / f"{name.format(mark)}-ubyte{gz}").write_bytes(pack(idx_bytes(array)))
+    images, labels = readers.idx_folder(tmp_path)
+    np.testing.assert_array_equal(images, IMAGES)
+    np.testing.assert_array_equal(labels, LABELS)
+    assert (labels - 1).min() == -1                                # uint8 would wrap around
+    images, labels = readers.idx_folder(tmp_path, "test")
+    np.testing.assert_array_equal(images, TEST_IMAGES)
+    assert labels is None
+    images, labels = readers.idx_folder(tmp_path, "both")
+    np.testing.assert_array_equal(images, np.concatenate([IMAGES, TEST_IMAGES]))
+    assert labels is None
+
+
+@pytest.mark.parametrize("files, part, error, fragments", [
+    ({}, "train", FileNotFoundError, ["holds no train-images-idx3-ubyte", "but nothing"]),
+    ({"train-images-idx3": IMAGES}, "both", FileNotFoundError,
+     ["holds no t10k-images-idx3-ubyte", "but train-images-idx3-ubyte;", "or another part"]),
+    ({"train-images-idx3": IMAGES, "t10k-images-idx3": IMAGES[:, 1:]}, "both", ValueError,
+     ["training images have shape (3, 4), the test images (2, 4)", "one by one"]),
+    ({"train-images-idx3": IMAGES[0]}, "train", ValueError, ["uint8 of shape (3, 4)", "uint8 (N, h, w)"]),
+    ({"train-images-idx3": IMAGES.astype(np.float32)}, "train", ValueError, ["float32 of shape (2, 3, 4)"]),
+    ({"train-images-idx3": IMAGES[:0]}, "train", ValueError, ["shape (0, 3, 4)", "none of them 0"]),
+    ({"train-images-idx3": IMAGES, "train-labels-idx1": LABELS[:1]}, "train", ValueError,
+     ["uint8 of shape (1,)", "expected integers (2,)", "take the file away"]),
+    ({"train-images-idx3": IMAGES, "train-labels-idx1": LABELS / 2.0}, "train", ValueError,
+     ["float64 of shape (2,)", "expected integers"]),
+])
+def test_idx_folder_refuses(tmp_path, files, part, error, fragments):
+    for name, array in files.items():
+        (tmp_path / f"{name}-ubyte").write_bytes(idx_bytes(array))
+    with pytest.raises(error) as caught:
+        readers.idx_folder(tmp_path, part)
+    for fragment in [str(tmp_path), *fragments]:
+        assert fragment in str(caught.value)
+
+
+def test_idx_folder_needs_a_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none: no such folder .*expected one with the four"):
+        readers.idx_folder(tmp_path / "none")
+
+
+# ---- downloads, from a server on this machine ------------------------------------------------
+
+SERVED = {
+    f"{start}-{kind}-idx{array.ndim}-ubyte.gz": gzip.compress(idx_bytes(array))
+    for start, kind, array in (("train", "images", IMAGES), ("train", "labels", LABELS),
+                               ("t10k", "images", TEST_IMAGES), ("t10k", "labels", LABELS[:1]))
+}
+SHA256 = {name: hashlib.sha256(data).hexdigest() for name, data in SERVED.items()}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves server.files; of the names in server.cut it promises all and sends half."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        name = self.path.rpartition("/")[2]
+        data = self.server.files.get(name)
+        if data is None:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data[: len(data) // 2] if name in self.server.cut else data)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch, request):
+    """A server of the four files, the only mirror; the cache is tmp_path/cache."""
+    pooch = pytest.importorskip("pooch")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.files, server.cut, server.asked = dict(SERVED), set(), []
+    server.url = f"http://127.0.0.1:{server.server_port}/"
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    monkeypatch.delenv("TEACHVAE_DATA", raising=False)
+    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
+    monkeypatch.setattr(datasets, "MNIST_MIRRORS", (server.url,))
+    monkeypatch.setattr(datasets, "MNIST_SHA256", SHA256)
+    server.stop = lambda: (server.shutdown(), thread.join(), server.server_close())
+    # After a failure pooch leaves the connection to the garbage collector: let that be in here.
+    request.node.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
+    yield server
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    if thread.is_alive():
+        server.stop()
+
+
+def cached(tmp_path):
+    """What lies in the cache, temporary files and all."""
+    return {path.name: path.read_bytes() for path in (tmp_path / "cache").rglob("*") if path.is_file()}
+
+
+def test_a_good_download(server, tmp_path, capfd):
+    data = datasets.mnist(part="both", dequantise=False)
+    np.testing.assert_array_equal(data.x * 255, np.concatenate([IMAGES, TEST_IMAGES]).reshape(3, 12))
+    assert data.labels.tolist() == [0, 255, 0] and data.image_shape == (3, 4)
+    assert cached(tmp_path) == SERVED and len(server.asked) == 4
+    server.stop()
+    np.testing.assert_array_equal(datasets.load("mnist", part="test", dequantise=False).x, data.x[2:])
+    assert capfd.readouterr() == ("", "")
+
+
+FIRST, SECOND = list(SERVED)[:2]
+
+
+def test_a_wrong_checksum(server, tmp_path):
+    server.files[SECOND] = gzip.compress(idx_bytes(LABELS + 1))    # whole, and not the right one
+    with pytest.raises(ValueError) as caught:
+        datasets.mnist()
+    for fragment in (f"{SECOND}: downloaded, but not the file", SHA256[SECOND], server.url,
+                     "Nothing was kept", hashlib.sha256(server.files[SECOND]).hexdigest()):
+        assert fragment in str(caught.value)
+    assert cached(tmp_path) == {FIRST: SERVED[FIRST]}
+    server.files = dict(SERVED)                                    # the server is put right: so is the cache
+    assert datasets.mnist().x.shape == (2, 12) and cached(tmp_path) == SERVED
+
+
+@pytest.mark.parametrize("promised", [True, False])
+def test_a_truncated_download(server, tmp_path, promised):
+    """Half a file, where the server promised a whole one, and where it promised no more."""
+    half = SERVED[FIRST][: len(SERVED[FIRST]) // 2]
+    if promised:
+        server.cut.add(FIRST)
+    else:
+        server.files[FIRST] = half
+    error, message = ConnectionError, "could not be downloaded whole"
+    if not promised:
+        error, message = ValueError, "downloaded, but not the file"
+    with pytest.raises(error, match=f"{FIRST}: .*{message}"):
+        datasets.mnist()
+    assert cached(tmp_path) == {}
+
+
+def test_the_server_is_gone(server, tmp_path):
+    server.stop()
+    with pytest.raises(ConnectionError) as caught:
+        datasets.mnist()
+    for fragment in (f"{FIRST}: could not be downloaded", server.url + FIRST, "check the network",
+                     "TEACHVAE_DATA"):
+        assert fragment in str(caught.value)
+    assert cached(tmp_path) == {}
+
+
+def test_a_file_that_the_server_lacks(server, tmp_path):
+    del server.files[SECOND]
+    with pytest.raises(ConnectionError, match=f"{SECOND}: could not be downloaded whole .*404"):
+        datasets.mnist()
+    assert cached(tmp_path) == {FIRST: SERVED[FIRST]}
+
+
+def test_the_second_mirror_helps_out(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "MNIST_MIRRORS", (server.url + "first/", server.url + "second/"))
+    asked = []
+
+    class Lists(dict):
+        def get(self, name):
+            asked.append(name)
+            return b"an error page" if asked.count(name) == 1 else SERVED[name]
+
+    server.files = Lists()
+    assert datasets.mnist().x.shape == (2, 12)
+    assert cached(tmp_path) == SERVED
+    assert server.asked == [f"/{mirror}/{name}" for name in SERVED for mirror in ("first", "second")]
+
+
+def test_a_broken_file_in_the_cache_is_replaced(server, tmp_path):
+    datasets.mnist()
+    path = next((tmp_path / "cache").rglob(FIRST))
+    path.write_bytes(SERVED[FIRST][:-3])
+    np.testing.assert_array_equal(np.floor(datasets.mnist().x * 256), IMAGES.reshape(2, 12))
+    assert cached(tmp_path) == SERVED and len(server.asked) == 5
+
+
+def test_pooch_is_not_installed(monkeypatch):
+    monkeypatch.delenv("TEACHVAE_DATA", raising=False)
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(ImportError, match=r"pip install 'teachvae\[data\]'; or .*TEACHVAE_DATA"):
+        datasets.mnist()
+
+
+def test_the_published_addresses_and_checksums():
+    assert sorted(datasets.MNIST_SHA256) == sorted(SERVED)
+    assert all(len(bytes.fromhex(checksum)) == 32 for checksum in datasets.MNIST_SHA256.values())
+    assert all(url.startswith("https://") and url.endswith("/") for url in datasets.MNIST_MIRRORS)
