@@ -58,7 +58,8 @@ def _parser():
         "--data",
         default="digits",
         metavar="NAME|FILE",
-        help="digits, linear, spiral, bent_sheet, or a .csv, .npy or .npz file (default: digits)",
+        help="digits, mnist, linear, spiral, bent_sheet, a .csv, .npy or .npz file, or a folder of IDX files "
+        "(default: digits)",
     )
     compare.add_argument("--latent", type=_size, default=2, metavar="K", help="latent size (default: 2)")
     compare.add_argument(
@@ -77,10 +78,18 @@ def _parser():
     compare.add_argument("--seed", type=_natural, default=0, help="split, starts and noise (default: 0)")
     compare.add_argument("--seeds", type=_size, default=1, metavar="R", help="repeat R times, give the spread")
     compare.add_argument(
-        "--epochs", type=_size, default=300, metavar="E", help="passes over the data for the networks (default: 300); variational EM takes E/5 rounds of five",
+        "--epochs",
+        type=_size,
+        default=300,
+        metavar="E",
+        help="passes over the data for the networks (default: 300); variational EM takes E/5 rounds of five",
     )
     compare.add_argument(
-        "--ledger", type=_natural, metavar="CASES", help="how many cases of each part the ledger measures, at the most (default: 1500, and 100 where K > 2; 0: none)",
+        "--ledger",
+        type=_natural,
+        metavar="CASES",
+        help="how many cases of each part the ledger measures, at the most (default: 1500, and 100 where "
+        "K > 2; 0: none)",
     )
     compare.add_argument("--dtype", choices=["float64", "float32"], default="float64")
     compare.add_argument("--backend", choices=["numpy", "cupy", "auto"], default="numpy")

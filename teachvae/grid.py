@@ -34,7 +34,8 @@ def grid(model, theta, x, *, tol=1e-6):
     """−log p(x_n) by quadrature, for K ≤ 3: an `NLML` with a certificate (N,) per case.  (7.3), (7.4)
 
     The certificate is the larger change of the value from halving the mesh and from enlarging the box
-    by half: an estimate of the error, blind to a mode so narrow that no node sees it (half of `MESH`). Cases with a certificate above `tol` nats are refused: NaN, and a `GridWarning` names them.
+    by half: an estimate of the error, blind to a mode so narrow that no node sees it (half of `MESH`).
+    Cases with a certificate above `tol` nats are refused: NaN, and a `GridWarning` names them.
     Computed in float64. Raises ValueError for K > 3.
     """
     K = model.n_latent

@@ -203,7 +203,8 @@ def posterior_panel(title, model, theta, x, gaussians):
 def posterior_panels(rows):
     """True posteriors with Gaussians drawn over them, for K = 2.
 
-    rows is a list of (title, panels), the panels from `posterior_panel`. Shading: the regions that hold 50, 90 and 99 % of the
+    rows is a list of (title, panels), the panels from `posterior_panel`. Shading: the regions that hold
+    50, 90 and 99 % of the
     posterior; a Gaussian: its ellipse that holds 90 %.
     """
     columns = max(len(panels) for _, panels in rows)

@@ -163,7 +163,8 @@ def _ledger(comparison, run):
             parts.append(_image(plots.posterior_panels(rows), "posteriors and the q that stand in for them"))
             parts.append(
                 "<p class=note>Three held-out cases of each model, by Q − NLML: the least, the median, the "
-                "largest; above each, its approximation gap + its amortisation gap. Grey: the regions that hold 50, 90 and 99 % of the true posterior p(z|x). "
+                "largest; above each, its approximation gap + its amortisation gap. Grey: the regions that "
+                "hold 50, 90 and 99 % of the true posterior p(z|x). "
                 "Ellipses hold 90 % of q.</p>"
             )
     return parts

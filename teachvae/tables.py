@@ -119,7 +119,10 @@ def ledger_remarks(comparison):
         )
     methods = {gaps.method for f in run.fitted for gaps in f.ledger.values()}
     if "grid" in methods:
-        sentences.append("NLML by the grid where no closed form is; error: the mean over the cases of what is stated of their gaps.")
+        sentences.append(
+            "NLML by the grid where no closed form is; error: the mean over the cases of what is stated of "
+            "their gaps."
+        )
     if "importance" in methods:
         sentences.append(
             "NLML by importance sampling from the best Gaussian where no closed form is, Q on fresh draws; "

@@ -51,7 +51,8 @@ class VariationalEM(LatentVariableModel):
     backend, dtype, random_state
 
     After fit: phi_ (N, n_phi) the table; model_, theta_; q_path_ mean Q after every E-step on its
-    own few nodes, and of the final table on more, in nats per data case (`bound` has yet finer ones); n_iter_; converged_ (closed forms); heywood_; noise_variance_ (D,).
+    own few nodes, and of the final table on more, in nats per data case (`bound` has yet finer
+    ones); n_iter_; converged_ (closed forms); heywood_; noise_variance_ (D,).
     """
 
     def __init__(
