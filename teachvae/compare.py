@@ -164,7 +164,7 @@ def _one_seed(dataset, options, seed, progress, workers):
     span = high - low
     rng = np.random.default_rng([seed, 1])
     noisy = held_out.x + NOISE * span * rng.standard_normal(held_out.x.shape)
-    trained = []                                                   # key, title, estimator, seconds, φ, remarks
+    trained = []                                                  # key, title, estimator, seconds, φ, remarks
     for key, title, estimator in models(options, seed):
         if key == "fa" and options.likelihood != "gaussian":
             remark = "factor analysis has a Gaussian likelihood: not fitted to binary data"
@@ -237,7 +237,8 @@ def _ledgers(trained, data, options, seed, progress, workers):
         for done, (key, part, ledger, divergence) in enumerate(results, 1):
             parts, before, remarks = found[key]
             parts[part] = ledger
-            found[key] = parts, before if divergence is None else divergence, (*remarks, *_doubts(part, ledger))
+            divergence = before if divergence is None else divergence
+            found[key] = parts, divergence, (*remarks, *_doubts(part, ledger))
             if progress is not None:
                 progress("the ledger", done, len(jobs), float(ledger.q_used.mean()))
     return found
@@ -248,8 +249,8 @@ def _doubts(part, ledger):
     refused = np.flatnonzero(~settled(ledger))
     if len(refused):
         yield (
-            f"the grid refused {len(refused)} {part} cases (rows {shorten(refused.tolist())} of the part, mean "
-            f"Q {ledger.q_used[refused].mean():.3f}): they are left out of all means of NLML and Q"
+            f"the grid refused {len(refused)} {part} cases (rows {shorten(refused.tolist())} of the part, "
+            f"mean Q {ledger.q_used[refused].mean():.3f}): they are left out of all means of NLML and Q"
         )
     far = ledger.gradient_norm[~(ledger.gradient_norm < 1e-3)]
     if len(far):
@@ -318,8 +319,8 @@ def check(run):
                 wrong = below > slack + widths * error
                 if wrong.any():
                     failures.append(
-                        f"{f.row.model}: the share {name!r} of {int(wrong.sum())} {part} cases lies below zero, "
-                        f"by up to {below[wrong].max():.2e} nats"
+                        f"{f.row.model}: the share {name!r} of {int(wrong.sum())} {part} cases lies below "
+                        f"zero, by up to {below[wrong].max():.2e} nats"
                     )
         if f.divergence is not None:
             apart, error = two_roads(f)

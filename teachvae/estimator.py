@@ -158,12 +158,13 @@ class LatentVariableModel(Estimator):
         return to_numpy(self._bound(x, self._given_phi(phi, x), n_samples, random_state))
 
     def _refined(self, x, n_steps):
-        """φ (N, n_phi) after n_steps E-steps from the model's own, on the fine nodes of `infer.nodes`."""
+        """φ (N, n_phi) after n_steps E-steps from the model's own, on nodes that suit the model."""
         model, K = self.model_, self.model_.n_latent
-        exact = linear_gaussian.applies(model)
-        eta, weights = noise.sigma_points(K) if exact else infer.nodes(K, 64 + 4 * K, x)[1]
-        eta, weights = self.backend_.asarray(eta), self.backend_.asarray(weights)
-        return infer.e_step(model, self.theta_, self._phi(x), x, eta, weights, max_steps=n_steps).phi
+        if linear_gaussian.applies(model):
+            nodes = [self.backend_.asarray(a) for a in noise.sigma_points(K)]
+        else:
+            _, nodes = infer.nodes(K, 64 + 4 * K, x)
+        return infer.e_step(model, self.theta_, self._phi(x), x, *nodes, max_steps=n_steps).phi
 
     def _given_phi(self, phi, x):
         """phi (N, n_phi) for data x (N, D) on the backend: the model's own where None, else checked."""

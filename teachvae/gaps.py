@@ -257,7 +257,8 @@ def kl_to_posterior(model, theta, phi, x):
     for n in range(x.shape[0]):
         one = slice(n, n + 1)
         log_w = nlml.log_weight(model, theta, phi[one, :], x[one, :], eta)[:, 0]
-        parts.append(_log_normaliser(model, theta, x[one, :]) - xp.sum(weights * log_w, axis=0, keepdims=True))
+        log_px = _log_normaliser(model, theta, x[one, :])
+        parts.append(log_px - xp.sum(weights * log_w, axis=0, keepdims=True))
     return xp.concat(parts, axis=0)
 
 

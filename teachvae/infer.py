@@ -51,7 +51,8 @@ def e_step(model, theta, phi, x, eta, weights, *, max_steps=200, tol=1e-6, mask=
     eta (S, 1, K), weights (S,)  nodes, the same for all rows
     tol                          a row is done when ‖∂Q_n/∂φ_n‖∞ < tol
 
-    No step raises any Q_n, beyond rounding. Returns an `EStep`; rows that did not get there show in gradient_norm.
+    No step raises any Q_n, beyond rounding. Returns an `EStep`; rows that did not get there show in
+    gradient_norm.
     """
     xp = namespace(phi, x)
     parts = []

@@ -137,7 +137,8 @@ def ledger_bars(rows):
     for i, (_, shares) in enumerate(rows):
         left = 0.0
         for name, value in shares.items():
-            ax.barh(-i, value, left=left, color=SHARE_COLOURS[name], height=0.65, label=name if i == 0 else None)
+            label = name if i == 0 else None
+            ax.barh(-i, value, left=left, color=SHARE_COLOURS[name], height=0.65, label=label)
             left += value
         ax.text(left + 0.01 * longest, -i, f" {left:.3f}", va="center", fontsize=9, color=GREY)
     ax.set_yticks([-i for i in range(len(rows))], [title for title, _ in rows], fontsize=9)

@@ -151,7 +151,10 @@ def _ledger(comparison, run):
     ]
     parts.append(_image(plots.ledger_bars(bars), "mean shares of Q − NLML, per model and part"))
     spread = [
-        (f"{f.row.model}: {words}", {part: getattr(g, name)[compare.settled(g)] for part, g in f.ledger.items()})
+        (
+            f"{f.row.model}: {words}",
+            {part: getattr(g, name)[compare.settled(g)] for part, g in f.ledger.items()},
+        )
         for f in neural
         for name, words in (("approximation", "approximation gap"), ("amortisation", "amortisation gap"))
     ]
