@@ -13,7 +13,9 @@ CLASSES = {
     "Autoencoder": "autoencoder",
     "FactorAnalysis": "factor_analysis",
     "GaussianMixture": "mixture",
+    "LinearProbe": "probe",
     "Model": "model",
+    "PrincipalComponents": "probe",
     "Trace": "trace",
     "VAE": "vae",
     "VariationalEM": "variational_em",
@@ -28,6 +30,7 @@ MODULES = (
     "jensen",
     "layers",
     "likelihoods",
+    "moments",
     "nlml",
     "posteriors",
 )

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import tree
 from .backend import namespace, take_rows, to_numpy
-from .estimator import Estimator
+from .estimator import LatentCode
 from .fit import minibatches
 from .layers import mlp
 from .likelihoods import Gaussian
@@ -42,7 +42,7 @@ def _has_no(name):
     return property(missing)
 
 
-class Autoencoder(Estimator):
+class Autoencoder(LatentCode):
     """Autoencoder with squared error.
 
     n_components  K, the width of the code
@@ -135,10 +135,6 @@ class Autoencoder(Estimator):
         z = self._latent_input(Z)
         f, _ = self.decoder_.forward(self.decoder_params_, z)
         return to_numpy(f)
-
-    def reconstruct(self, X):
-        """f(g(x)), (N, D)."""
-        return self.decode(self.transform(X))
 
     @property
     def _n_latent(self):

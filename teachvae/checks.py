@@ -15,7 +15,7 @@ from . import bound, noise, tree
 from .backend import get_backend
 from .gradcheck import align, check, draw_until_smooth
 from .layers import ACTIVATIONS, Linear, Parallel, Sequential, mlp
-from .likelihoods import LIKELIHOODS
+from .likelihoods import LIKELIHOODS, Categorical, Gaussian, Mixed, Poisson
 from .model import Model
 from .posteriors import POSTERIORS
 
@@ -73,13 +73,16 @@ def all_checks():
 
 
 def likelihoods():
-    """(name, likelihood) of every class in LIKELIHOODS, the Gaussian in each of its noise modes."""
+    """(name, likelihood) of all in LIKELIHOODS, the Gaussian in each of its noise modes, and a mixed one."""
     for name, likelihood in LIKELIHOODS.items():
         if name == "gaussian":
             for mode in ("diagonal", "isotropic", 0.7):
                 yield f"{name} {mode}", likelihood(D, mode)
+        elif name == "categorical":
+            yield name, likelihood((2, 3))
         else:
             yield name, likelihood(D)
+    yield "mixed", Mixed(((Gaussian(1), [2]), (Categorical((2,)), [0, 3]), (Poisson(1), [1])))
 
 
 def of_layer(rng, layer):
@@ -147,7 +150,7 @@ def of_bound(rng, decoder, likelihood, q, kl, nodes):
 
 def of_amortised(rng, decoder, likelihood, q, kl):
     """The whole VAE, x → recognition network → φ → Q: every parameter of both networks."""
-    model, recognition = Model(decoder, likelihood, K, q), mlp(D, (3,), q.n_phi)
+    model, recognition = Model(decoder, likelihood, K, q), mlp(likelihood.n_visible, (3,), q.n_phi)
     params = {"recognition": away_from_zero(rng, recognition), "theta": away_from_zero(rng, model)}
     eta, c = noise.monte_carlo(rng, S, N, K), cotangent(rng, N)
     x = model_data(rng, model, params["theta"])

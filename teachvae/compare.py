@@ -15,7 +15,7 @@ from . import datasets, grid, linear_gaussian
 from .autoencoder import Autoencoder
 from .backend import to_numpy
 from .factor_analysis import FactorAnalysis
-from .likelihoods import shorten
+from .names import shorten
 from .vae import VAE
 from .variational_em import VariationalEM
 

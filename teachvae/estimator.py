@@ -6,17 +6,26 @@ route (factor analysis, variational EM, VAE) adds only how it is fitted and who 
 """
 
 import inspect
+import warnings
 
 import numpy as np
 
 from . import ais, gaps, grid, infer, linear_gaussian, nlml, noise, tree
 from .backend import double, get_backend, namespace, to_numpy
-from .likelihoods import Gaussian, shorten
-from .validate import check_data, check_positive, check_size, column_names
+from .columns import columns_for
+from .fit import ConvergenceWarning
+from .likelihoods import Gaussian, Observed, bare, join, split
+from .model import Model
+from .names import column_names, shorten
+from .validate import check_data, check_positive, check_size
 
 
 class NotFittedError(ValueError, AttributeError):
     """A fitted estimator was needed; call fit first."""
+
+
+class NotALikelihoodWarning(UserWarning):
+    """A number was asked for that is called a likelihood, of a formula that is none."""
 
 
 class Estimator:
@@ -55,15 +64,6 @@ class Estimator:
         """fit(X), then transform(X): (N, K)."""
         return self.fit(X).transform(X)
 
-    def active_units(self, X, threshold=0.01):
-        """Which latent variables the data move: Var_n of `transform`'s columns above threshold, (K,) bool.
-
-        The statistic of Burda et al. (2016). A collapsed unit's mean stays at 0, whatever x is
-        (10.10). It looks at one axis at a time: a rotation of z, to which p(x) may be blind, changes it
-        (10.8).
-        """
-        return self.transform(X).var(axis=0) > threshold
-
     def __sklearn_tags__(self):
         """What scikit-learn's tools ask of an estimator; it is imported only if they do."""
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
@@ -85,10 +85,10 @@ class Estimator:
         """The backend asked for, in the dtype asked for (dtype=None: that of the data)."""
         return get_backend(self.backend, self.dtype if self.dtype is not None else dtype)
 
-    def _input(self, X):
-        """New data X (N, D), checked against what was fitted, as an array of the fitted backend."""
+    def _table(self, X, missing=False):
+        """New data X (N, D) on the host, checked against what was fitted; with `missing`, NaN may stand in it."""
         self._require_fit()
-        x, names = check_data(X)
+        x, names = check_data(X, missing=missing)
         expected = self.n_features_in_
         if x.shape[1] != expected:
             raise ValueError(
@@ -101,6 +101,11 @@ class Estimator:
                 "the feature names should match those that were passed during fit: expected "
                 f"{shorten(list(fitted))}, got {shorten(list(names))}"
             )
+        return x
+
+    def _input(self, X):
+        """New data X (N, D), checked, as an array of the fitted backend."""
+        x = self._table(X)
         return self.backend_.asarray(x)
 
     def _latent_input(self, Z):
@@ -124,23 +129,92 @@ class Estimator:
         self.n_features_in_ = n_visible
 
 
-class LatentVariableModel(Estimator):
+class LatentCode(Estimator):
+    """What every model with a code z for x can be asked: a subclass has transform(X) and decode(Z)."""
+
+    def reconstruct(self, X):
+        """decode(transform(X)), (N, D)."""
+        return self.decode(self.transform(X))
+
+    def interpolate(self, a, b, n_steps=8):
+        """decode on the straight line between the codes of two data cases a and b, each (D,): (n_steps, D)."""
+        check_size("n_steps", n_steps, 2)
+        a, b = self.transform(np.stack([np.asarray(a), np.asarray(b)]))
+        t = np.linspace(0, 1, n_steps, dtype=a.dtype)[:, None]
+        return self.decode((1 - t) * a + t * b)
+
+    def active_units(self, X, threshold=0.01):
+        """Which latent variables the data move: Var_n of `transform`'s columns above threshold, (K,) bool.
+
+        The statistic of Burda et al. (2016). A collapsed unit's mean stays at 0, whatever x is
+        (10.10). It looks at one axis at a time: a rotation of z, to which p(x) may be blind, changes it
+        (10.8).
+        """
+        return self.transform(X).var(axis=0) > threshold
+
+
+class LatentVariableModel(LatentCode):
     """The questions that every fitted p(x, z) answers, whichever route filled φ in.
 
-    A subclass sets model_, theta_ and backend_ in fit, and gives `_phi(x)`: the parameters of
-    q(z|φ_n) for data on the backend, (N, n_phi). Everything comes back as NumPy arrays.
+    A subclass has the hyper-parameters missing and constant, sets model_, theta_, backend_ and columns_
+    in fit, and gives `_phi(x)`: the parameters of q(z|φ_n) for data on the backend, (N, n_phi).
+    Everything comes back as NumPy arrays.
+
+    missing="marginalise" lets NaN stand for an entry that was not observed, in fit and afterwards: it
+    is integrated out, not filled in. constant="drop" sets constant training columns aside, with a
+    warning, where a learnt diagonal Ψ could not have them; decode and sample put the constants back.
     """
+
+    def _open(self, X, likelihood, noise="diagonal"):
+        """Training data through the door: x (N, V) on the host in the model's columns, NaN where nothing
+        was observed, X's names or None, `Columns`, and the likelihood that was asked for.
+        """
+        if self.missing not in ("error", "marginalise"):
+            raise ValueError(f"missing must be 'error' or 'marginalise', got {self.missing!r}")
+        x, names = check_data(X, minimum_rows=2, missing=self.missing == "marginalise")
+        labels = column_names(names, x.shape[1])
+        empty = [label for label, unseen in zip(labels, np.isnan(x).all(axis=0)) if unseen]
+        if empty:
+            raise ValueError(f"nothing was observed of columns {shorten(empty)}: drop them")
+        columns, likelihood = columns_for(likelihood, x, labels, noise, self.constant)
+        x = columns.encode(x)
+        likelihood.check(x, columns.names)
+        if columns.dropped:
+            warnings.warn(
+                f"constant columns are set aside: {shorten([labels[d] for d in columns.dropped])}",
+                stacklevel=3,
+            )
+        return x, names, columns, Observed(likelihood) if self.missing == "marginalise" else likelihood
 
     @property
     def _n_latent(self):
         """The K that was fitted, whatever n_components has been set to since."""
         return self.model_.n_latent
 
+    def _input(self, X, density=False):
+        """New data X (N, D), checked, as the fitted model takes them, on its backend.
+
+        density: their values must suit the likelihood, not only their shape.
+        """
+        self._require_fit()
+        incomplete = isinstance(self.model_.likelihood, Observed)
+        v = self.columns_.encode(self._table(X, missing=incomplete))
+        if density:
+            self.model_.likelihood.check_values(v, self.columns_.names)
+        if incomplete:
+            v = join(*self.columns_.complete(v))
+        return self.backend_.asarray(v)
+
     def _observed(self, X):
-        """New data whose density is asked for: besides the shape, its values must suit the likelihood."""
-        x = self._input(X)
-        names = column_names(getattr(self, "feature_names_in_", None), x.shape[1])
-        self.model_.likelihood.check_values(to_numpy(x), names)
+        """New data whose density is asked for."""
+        x = self._input(X, density=True)
+        if not self.model_.likelihood.normalised:
+            warnings.warn(
+                "not a likelihood: the relaxed Bernoulli formula on grey values does not integrate to one, so "
+                "this number is comparable with nothing but others of its kind",
+                NotALikelihoodWarning,
+                stacklevel=3,
+            )
         return x
 
     def bound(self, X, *, phi=None, n_samples=None, random_state=0):
@@ -180,8 +254,8 @@ class LatentVariableModel(Estimator):
     def _bound(self, x, phi, n_samples, random_state):
         model, theta = self.model_, self.theta_
         if n_samples is None and linear_gaussian.applies(model):
-            W, b, psi = linear_gaussian.parameters(model, theta)
-            return linear_gaussian.bound(W, b, psi, phi, model.posterior, x)
+            parameters = linear_gaussian.parameters(model, theta)
+            return linear_gaussian.bound(*parameters, phi, model.posterior, *split(model.likelihood, x))
         if n_samples is None and model.n_latent <= 2:
             Q, _ = gaps.quadrature(model, tree.map(double, theta), double(phi), double(x))
             return namespace(x).astype(Q, x.dtype)
@@ -261,14 +335,100 @@ class LatentVariableModel(Estimator):
         return to_numpy(self.model_.posterior.mean(self._phi(x)))
 
     def decode(self, Z):
-        """E[x|z] for latent points Z (N, K): (N, D)."""
+        """E[x|z] for latent points Z (N, K): (N, D); of a column of categories the most probable one."""
         z = self._latent_input(Z)
         f, _ = self.model_.decoder.forward(self.theta_["decoder"], z)
-        return to_numpy(self.model_.likelihood.mean(self.theta_["likelihood"], f))
+        return self.columns_.decode(to_numpy(self.model_.likelihood.mean(self.theta_["likelihood"], f)))
 
-    def reconstruct(self, X):
-        """E[x|z] at the mean of q(z|φ_n): (N, D)."""
-        return self.decode(self.transform(X))
+    def impute(self, X):
+        """X (N, D) with every NaN replaced by the mean of that entry given the observed ones.
+
+        Exact for a linear-Gaussian model. Otherwise q(z|φ_n) stands for the posterior: that of the model
+        where it was fitted with missing="marginalise", else one found by E-steps on the observed entries.
+        The mean is E_q E[x|z], by nodes; of a column of categories the most probable one is taken.
+        """
+        x = self._table(X, missing=True)
+        v = self.columns_.encode(x)
+        bare(self.model_.likelihood).check_values(v, self.columns_.names)
+        data = self.backend_.asarray(join(*self.columns_.complete(v)))
+        model, theta = self.model_, self.theta_
+        if isinstance(model.likelihood, Observed):
+            phi = self._phi(data)
+        else:
+            model = Model(model.decoder, Observed(model.likelihood), model.n_latent, model.posterior)
+            phi = self._best_phi(model, theta, data)
+
+        def mean(f, rows):
+            return model.likelihood.mean(theta["likelihood"], f)
+
+        whole = self.columns_.decode(to_numpy(self._expected(model, theta, phi, data, mean)))
+        return np.where(np.isnan(x), whole, x).astype(x.dtype)
+
+    def denoise(self, X, noise_variance):
+        """E[x|x̃] for data X = x̃ (N, D) that are x with noise N(0, noise_variance·I) added: (N, D).
+
+        z is inferred with the noise in Ψ, and what x̃ says of x beside z is weighed in (5.27), (5.28).
+        Exact for a linear-Gaussian model; otherwise q, found by E-steps, stands for the posterior of z.
+        Raises ValueError where the likelihood is not Gaussian.
+        """
+        check_positive("noise_variance", noise_variance)
+        x = self._input(X)
+        model, theta, likelihood = self.model_, self.theta_, bare(self.model_.likelihood)
+        if not hasattr(likelihood, "noisier"):
+            raise ValueError(
+                f"denoise takes off Gaussian noise, which data of the likelihood {type(likelihood).__name__} "
+                "cannot have: use likelihood='gaussian' or 'gaussian-predicted'"
+            )
+        variance = self.backend_.asarray(noise_variance)
+        noisy, params = likelihood.noisier(theta["likelihood"], variance)
+        noisy = Observed(noisy) if isinstance(model.likelihood, Observed) else noisy
+        noisy = Model(model.decoder, noisy, model.n_latent, model.posterior)
+        noisy_theta = {"decoder": theta["decoder"], "likelihood": params}
+        phi = self._best_phi(noisy, noisy_theta, x)
+
+        def clean(f, rows):
+            seen, mask = split(model.likelihood, x[rows, :])
+            found = likelihood.denoised(theta["likelihood"], f, seen, variance)
+            if mask is None:
+                return found
+            return mask * found + (1 - mask) * likelihood.mean(theta["likelihood"], f)
+
+        return self.columns_.decode(to_numpy(self._expected(model, theta, phi, x, clean)))
+
+    def _best_phi(self, model, theta, x):
+        """φ (N, n_phi) at the minimum of Q: in closed form where there is one, else by E-steps."""
+        if linear_gaussian.applies(model):
+            return infer.closed_form(model, theta, x)
+        return self._e_steps(model, theta, x, self.backend_).phi
+
+    def _e_steps(self, model, theta, x, backend, starts=(), nodes=None):
+        """The `EStep` at the end of E-steps from `starts` and from the best of many points of the prior.
+
+        nodes: coarse and fine ones, see `infer.optimal`. Warns of cases that did not get there.
+        """
+        K, tol = model.n_latent, E_STEP_TOLERANCE[backend.dtype]
+        z = backend.normal(np.random.default_rng(0), (infer.SEARCH_POINTS, K))
+        starts = [*starts, infer.search(model, theta, x, z)]
+        nodes = infer.nodes(K, 64 + 4 * K, x) if nodes is None else nodes
+        e = infer.optimal(model, theta, starts, x, *nodes, tol=tol)
+        late = np.flatnonzero(to_numpy(e.gradient_norm) >= tol)
+        if len(late):
+            warnings.warn(
+                f"the E-step of {len(late)} of {x.shape[0]} data cases did not reach a gradient below "
+                f"{tol:g} (rows {shorten(late.tolist())}; the largest is "
+                f"{float(to_numpy(e.gradient_norm).max()):.1e}): their Q is not quite at its minimum",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        return e
+
+    def _expected(self, model, theta, phi, x, function):
+        """E_q[function(f(z), rows)] (N, V), by nodes; at the mean alone where it is linear in z."""
+        if linear_gaussian.applies(model):
+            f, _ = model.decoder.forward(theta["decoder"], model.posterior.mean(phi))
+            return function(f[None, :, :], slice(None))[0, :, :]
+        _, nodes = infer.nodes(model.n_latent, 64 + 4 * model.n_latent, x)
+        return infer.expected(model, theta, phi, *nodes, function)
 
     def sample(self, n_samples=1, random_state=None):
         """New data: z ~ N(0, I), then x ~ p(x|z). Returns (n_samples, D)."""
@@ -277,8 +437,10 @@ class LatentVariableModel(Estimator):
         rng = np.random.default_rng(random_state)
         z = self.backend_.normal(rng, (n_samples, self.model_.n_latent))
         f, _ = self.model_.decoder.forward(self.theta_["decoder"], z)
-        noise_ = self.backend_.asarray(self.model_.likelihood.draw_noise(rng, f.shape))
-        return to_numpy(self.model_.likelihood.sample(self.theta_["likelihood"], f, noise_))
+        noise_ = tree.map(self.backend_.asarray, self.model_.likelihood.draw_noise(rng, f.shape))
+        return self.columns_.decode(
+            to_numpy(self.model_.likelihood.sample(self.theta_["likelihood"], f, noise_))
+        )
 
     def score_samples(self, X):
         """log p(x_n) per data case, (N,): scikit-learn's sign, −nlml.
@@ -296,16 +458,20 @@ class LatentVariableModel(Estimator):
     def noise_variance_(self):
         """The diagonal of Ψ, (D,), of a Gaussian likelihood."""
         self._require_fit()
-        if not isinstance(self.model_.likelihood, Gaussian):
-            raise AttributeError(f"{type(self.model_.likelihood).__name__} has no noise variance")
+        likelihood = bare(self.model_.likelihood)
+        if not isinstance(likelihood, Gaussian):
+            raise AttributeError(f"{type(likelihood).__name__} has no noise variance")
         _, like = tree.leaves(self.theta_["decoder"])[0]
-        return to_numpy(self.model_.likelihood.psi(self.theta_["likelihood"], like=like)).copy()
+        return to_numpy(likelihood.psi(self.theta_["likelihood"], like=like)).copy()
 
     @property
     def n_parameters_(self):
         """How many numbers were learned that are used for new data (φ tables are not)."""
         self._require_fit()
         return tree.size(self.theta_)
+
+
+E_STEP_TOLERANCE = {"float64": 1e-6, "float32": 1e-3}  # float32's rounding of Q hides what is below
 
 
 def _on_host(result):

@@ -2,7 +2,8 @@
 
 x = z W + b + noise with z ~ N(0, I) and noise ~ N(0, Ψ), Ψ diagonal. EM needs nothing of the data
 but N, Σx and Σxxᵀ, so after one pass over X an iteration costs O(D²K), whatever N is (Rubin & Thayer
-1982). Equations (2.x) are in derivations/equations.md.
+1982). Only where entries are missing does every iteration go through the data again. Equations (2.x)
+are in derivations/equations.md.
 """
 
 import warnings
@@ -10,14 +11,18 @@ import warnings
 import numpy as np
 
 from . import infer, linear_gaussian, tree
-from .backend import get_backend, to_numpy
+from .backend import get_backend, namespace, to_numpy
+from .columns import Columns
 from .estimator import LatentVariableModel
 from .fit import ConvergenceWarning, settled
 from .layers import Linear, Sequential
-from .likelihoods import Gaussian, shorten
+from .likelihoods import Gaussian, Observed
 from .model import Model
+from .moments import moments
+from .names import column_names, shorten
+from .posteriors import FullGaussian
 from .units import heywood
-from .validate import check_data, check_positive, check_size, column_names
+from .validate import check_data, check_positive, check_size
 
 
 class FactorAnalysis(LatentVariableModel):
@@ -25,6 +30,9 @@ class FactorAnalysis(LatentVariableModel):
 
     n_components  K <= D
     noise         "diagonal", "isotropic" (probabilistic PCA), or a fixed variance σ²
+    missing       "error", or "marginalise": NaN stands for an entry that was not observed, and EM is
+                  exact on what was
+    constant      "error", or "drop": what becomes of constant columns under a diagonal Ψ
     tol           EM ends when the nlml still to be gained, as extrapolated from the last steps (6.6),
                   is below tol nats per data case
     max_iter      the most EM iterations; ending there warns
@@ -34,7 +42,8 @@ class FactorAnalysis(LatentVariableModel):
     After fit:
     components_ (K, D) canonical loadings, W Ψ⁻¹ Wᵀ diagonal; loadings_ (D, K) their transpose;
     mean_ (D,); noise_variance_ (D,); nlml_path_ mean nlml in nats per data case before each M-step
-    and at the end; n_iter_; converged_; heywood_ places of columns whose variance ended at the floor.
+    and at the end; n_iter_; converged_; heywood_ places of columns whose variance ended at the floor;
+    moments_ the `moments.Moments` of complete data, or None.
     """
 
     def __init__(
@@ -42,6 +51,8 @@ class FactorAnalysis(LatentVariableModel):
         n_components=2,
         *,
         noise="diagonal",
+        missing="error",
+        constant="error",
         tol=1e-8,
         max_iter=20000,
         min_noise=1e-6,
@@ -51,6 +62,8 @@ class FactorAnalysis(LatentVariableModel):
     ):
         self.n_components = n_components
         self.noise = noise
+        self.missing = missing
+        self.constant = constant
         self.tol = tol
         self.max_iter = max_iter
         self.min_noise = min_noise
@@ -63,14 +76,48 @@ class FactorAnalysis(LatentVariableModel):
 
         progress(iteration, max_iter, mean_nlml) is called after each iteration where given.
         """
-        x, names = check_data(X, minimum_rows=2)
-        Gaussian(x.shape[1], self.noise).check(x, column_names(names, x.shape[1]))
-        backend = self._backend_for(x.dtype)
-        mean = x.mean(axis=0, dtype="float64")
-        centred = get_backend(self.backend, "float64").asarray(x - mean)
-        S = to_numpy(centred.T @ centred) / len(x)
-        self._fit_moments(S, mean, names, backend, progress)
-        self.n_samples_ = len(x)
+        x, names, columns, likelihood = self._open(X, "gaussian", self.noise)
+        self._check_parameters(likelihood.n_visible)
+        if np.isnan(x).any():
+            found, fitted = self._em_observed(x, likelihood, progress), None
+        else:
+            fitted = moments(x, self.backend)
+            found = self._em(fitted.covariance, fitted.mean, progress)
+        self._finish(*found, likelihood, names, columns, self._backend_for(x.dtype))
+        self.n_samples_, self.moments_ = len(x), fitted
+        return self
+
+    def partial_fit(self, X, y=None):
+        """Add the data cases X (N, D) to those seen so far and fit to all of them. Returns self.
+
+        What is kept of the data is their `moments_`, which are added up: the result is that of one fit to
+        all data cases, up to rounding. Raises ValueError as `fit` does, and for missing entries, which
+        have no such moments.
+        """
+        if self.constant != "error" or self.missing != "error":
+            raise ValueError("partial_fit needs complete data: use it with missing='error' and constant='error'")
+        seen = getattr(self, "moments_", None)
+        if seen is None:
+            if hasattr(self, "n_features_in_"):
+                raise ValueError("partial_fit cannot go on from this fit, which left no moments: start anew")
+            x, names = check_data(X)
+        else:
+            x, names = self._table(X), getattr(self, "feature_names_in_", None)
+        new = moments(x, self.backend)
+        whole = new if seen is None else seen + new
+        labels = column_names(names, x.shape[1])
+        if whole.n_cases < 2:
+            raise ValueError("the first partial_fit needs 2 data cases or more, got 1")
+        flat = [label for label, v in zip(labels, np.diag(whole.scatter)) if not v > 0]
+        if flat and self.noise == "diagonal":
+            raise ValueError(
+                f"columns {shorten(flat)} are constant so far: begin with data cases in which they vary"
+            )
+        self._check_parameters(x.shape[1])
+        found = self._em(whole.covariance, whole.mean, None)
+        likelihood = Gaussian(x.shape[1], self.noise)
+        self._finish(*found, likelihood, names, Columns(labels), self._backend_for(x.dtype))
+        self.n_samples_, self.moments_ = whole.n_cases, whole
         return self
 
     def fit_covariance(self, S, n_samples=None, mean=None):
@@ -108,39 +155,66 @@ class FactorAnalysis(LatentVariableModel):
         mean = np.zeros(D) if mean is None else np.asarray(mean, dtype="float64")
         if mean.shape != (D,) or not np.isfinite(mean).all():
             raise ValueError(f"mean must be ({D},) finite numbers, got {mean} of shape {mean.shape}")
-        self._fit_moments((S + S.T) / 2, mean, names, self._backend_for("float64"))
-        self.n_samples_ = n_samples
+        self._check_parameters(D)
+        found = self._em((S + S.T) / 2, mean, None)
+        columns = Columns(column_names(names, D))
+        self._finish(*found, Gaussian(D, self.noise), names, columns, self._backend_for("float64"))
+        self.n_samples_, self.moments_ = n_samples, None
         return self
 
-    def _fit_moments(self, S, mean, names, backend, progress=None):
-        D = len(mean)
-        check_size("n_components", self.n_components, 1, D, f" (X has {D} columns)")
+    def _check_parameters(self, n_visible):
+        check_size("n_components", self.n_components, 1, n_visible, f" (X has {n_visible} columns)")
         check_size("max_iter", self.max_iter)
         check_positive("tol", self.tol)
         check_positive("min_noise", self.min_noise)
-        likelihood = Gaussian(D, self.noise)
+
+    def _em(self, S, mean, progress):
+        """EM on the covariance S (D, D): W (K, D), b (D,), psi (D,), S's diagonal, path, converged."""
         double = get_backend(self.backend, "float64")
         rng = np.random.default_rng(self.random_state)
-
         W, psi, path, converged = em(
             double.asarray(S),
             self.n_components,
-            likelihood,
-            start_noise=double.normal(rng, (D, self.n_components)),
+            Gaussian(len(mean), self.noise),
+            start_noise=double.normal(rng, (len(mean), self.n_components)),
             min_noise=self.min_noise,
             tol=self.tol,
             max_iter=self.max_iter,
             progress=progress,
         )
-        W, psi = to_numpy(linear_gaussian.canonical(W, psi)), to_numpy(psi)
+        return to_numpy(linear_gaussian.canonical(W, psi)), mean, to_numpy(psi), np.diag(S), path, converged
 
-        labels = column_names(names, D)
+    def _em_observed(self, x, likelihood, progress):
+        """EM on data x (N, D) with NaN where nothing was observed; returns what `_em` does."""
+        double = get_backend(self.backend, "float64")
+        rng = np.random.default_rng(self.random_state)
+        mean, variance = np.nanmean(x, axis=0, dtype="float64"), np.nanvar(x, axis=0, dtype="float64")
+        mask = ~np.isnan(x)
+        W, b, psi, path, converged = em_observed(
+            double.asarray(np.where(mask, x - mean, 0)),
+            double.asarray(mask),
+            double.asarray(variance),
+            self.n_components,
+            likelihood.likelihood,
+            start_noise=double.normal(rng, (x.shape[1], self.n_components)),
+            min_noise=self.min_noise,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            progress=progress,
+        )
+        W = to_numpy(linear_gaussian.canonical(W, psi))
+        return W, mean + to_numpy(b), to_numpy(psi), variance, path, converged
+
+    def _finish(self, W, mean, psi, variance, path, converged, likelihood, names, columns, backend):
+        """Store what was learned; `variance` (D,) is that of the data's columns."""
+        K, D = W.shape
+        gaussian = likelihood.likelihood if isinstance(likelihood, Observed) else likelihood
         if not converged:
-            sinking = np.flatnonzero((psi < 0.01 * np.diag(S)) & (psi > self.min_noise * np.diag(S)))
+            sinking = np.flatnonzero((psi < 0.01 * variance) & (psi > self.min_noise * variance))
             hint = (
-                f"; the noise of {shorten([labels[d] for d in sinking])} is below a hundredth of its "
+                f"; the noise of {shorten([columns.names[d] for d in sinking])} is below a hundredth of its "
                 "variance and may be on its way to the floor, a Heywood case, where EM slows down"
-                if len(sinking) and likelihood.noise == "diagonal"
+                if len(sinking) and gaussian.noise == "diagonal"
                 else ""
             )
             warnings.warn(
@@ -149,21 +223,25 @@ class FactorAnalysis(LatentVariableModel):
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        noise = likelihood.m_step(psi, None)
-        self.heywood_ = heywood(likelihood, noise, np.diag(S), self.min_noise, labels)
+        noise = gaussian.m_step(psi, None)
+        self.heywood_ = heywood(likelihood, noise, variance, self.min_noise, columns.names)
         self.nlml_path_ = np.array(path)
         self.n_iter_ = len(path) - 1
         self.converged_ = converged
-        self.model_ = Model(Sequential((Linear(self.n_components, D),)), likelihood, self.n_components)
-        theta = {"decoder": [{"W": W, "b": mean}], "likelihood": noise}
-        self.theta_ = tree.map(backend.asarray, theta)
-        self._keep(backend, names, D)
+        # Where entries are missing, the posteriors of one model are no longer all diagonal in one basis.
+        family = FullGaussian(K) if isinstance(likelihood, Observed) else None
+        self.model_ = Model(Sequential((Linear(K, D),)), likelihood, K, family)
+        self.theta_ = tree.map(backend.asarray, {"decoder": [{"W": W, "b": mean}], "likelihood": noise})
+        self.columns_ = columns
+        self._keep(backend, names, len(columns.given))
 
     def _phi(self, x):
         return infer.closed_form(self.model_, self.theta_, x)
 
     def infer(self, X):
-        """φ (N, 2K) = [m | log s] of the exact posterior, which is diagonal for canonical loadings."""
+        """φ of the exact posterior: (N, 2K) = [m | log s], for it is diagonal for canonical loadings; with
+        missing="marginalise" (N, K + K(K+1)/2) = [m | L].
+        """
         return to_numpy(self._phi(self._input(X)))
 
     def get_covariance(self):
@@ -211,3 +289,43 @@ def em(S, n_latent, likelihood, *, start_noise, min_noise, tol, max_iter, progre
         W, _, mean_square = linear_gaussian.m_step(stats)
         psi = likelihood.psi(likelihood.m_step(mean_square, lower), like=W)
     return W, psi, path, False
+
+
+def em_observed(
+    x, mask, variance, n_latent, likelihood, *, start_noise, min_noise, tol, max_iter, progress=None
+):
+    """EM for factor analysis on data x (N, D) of mean 0 whose entries count where mask (N, D) is 1.
+
+    variance (D,) of the columns; the rest is as in `em`. The E-step inverts one K × K matrix for every
+    pattern of missing entries, the M-step solves one regression per column. Returns W (K, D), b (D,),
+    psi (D,), the path of the mean nlml, and whether it converged.
+    """
+    xp, N = namespace(x), x.shape[0]
+    share = xp.mean(mask, axis=0)
+    lower = likelihood.lower_bounds(variance, min_noise)
+    # Correlations of columns that are filled with their means are too small, which does for a start.
+    S = x.T @ x / N
+    W, psi = linear_gaussian.start(S, n_latent, likelihood, start_noise, lower)
+    b, path = xp.zeros_like(psi), []
+    for _ in range(max_iter + 1):
+        sums, total = None, 0.0
+        for start in range(0, N, CASES):
+            rows = slice(start, min(start + CASES, N))
+            seen = x[rows, :], mask[rows, :]
+            mean, covariance, values = linear_gaussian.observed_e_step(W, b, psi, *seen)
+            part = linear_gaussian.observed_statistics(mean, covariance, *seen)
+            sums = part if sums is None else type(part)(*(a + c for a, c in zip(sums, part)))
+            total = total + float(xp.sum(values))
+        path.append(total / N)
+        if progress is not None:
+            progress(len(path) - 1, max_iter, path[-1])
+        if settled(path, tol):
+            return W, b, psi, path, True
+        if len(path) > max_iter:
+            break
+        W, b, mean_square = linear_gaussian.observed_m_step(sums)
+        psi = likelihood.psi(likelihood.m_step(mean_square, lower, share), like=W)
+    return W, b, psi, path, False
+
+
+CASES = 1024                           # data cases whose K × K matrices are held at a time

@@ -17,6 +17,7 @@ import numpy as np
 
 from . import bound, grid, infer, linear_gaussian, nlml, noise, tree
 from .backend import constant, double, namespace, take_rows, to_numpy
+from .likelihoods import split
 from .model import Model
 from .posteriors import DiagonalGaussian, FullGaussian
 
@@ -150,17 +151,18 @@ def _closed_form(model, theta, phi, x):
     """The `Gaps` of a linear-Gaussian model: every number in closed form, every error 0."""
     xp, K = namespace(phi, x), model.n_latent
     W, b, psi = linear_gaussian.parameters(model, theta)
+    seen = split(model.likelihood, x)
     family, full = model.posterior, FullGaussian(K)
     phi_optimal = infer.closed_form(model, theta, x)
-    phi_full = full.closest(*linear_gaussian.posterior(W, b, psi, x))
+    phi_full = full.closest(*linear_gaussian.posterior(W, b, psi, *seen))
     q_full, q_optimal, q_used = (
-        linear_gaussian.bound(W, b, psi, p, q, x)
+        linear_gaussian.bound(W, b, psi, p, q, *seen)
         for p, q in ((phi_full, full), (phi_optimal, family), (phi, family))
     )
     eta, weights = (constant(a, like=x) for a in noise.sigma_points(K))
     norm = _gradient_norm(model, theta, phi_optimal, x, eta, weights)
     none = xp.zeros_like(q_used)
-    values = linear_gaussian.nlml(W, b, psi, x)
+    values = linear_gaussian.nlml(W, b, psi, *seen)
     return Gaps(values, q_full, q_optimal, q_used, none, none, none, norm, phi_optimal, phi_full, "exact")
 
 
@@ -242,10 +244,11 @@ def kl_to_posterior(model, theta, phi, x):
     theta, phi, x = tree.map(double, theta), double(phi), double(x)
     xp, K = namespace(phi, x), model.n_latent
     if linear_gaussian.applies(model):
-        mean, M = linear_gaussian.posterior(*linear_gaussian.parameters(model, theta), x)
+        parameters = linear_gaussian.parameters(model, theta)
+        mean, M = linear_gaussian.posterior(*parameters, *split(model.likelihood, x))
         C, r = model.posterior.covariance(phi), model.posterior.mean(phi) - mean
         log_det = xp.linalg.slogdet(C)[1] + xp.linalg.slogdet(M)[1]
-        return 0.5 * (xp.sum(C * M, axis=(1, 2)) - K + xp.sum((r @ M) * r, axis=1) - log_det)
+        return 0.5 * (xp.sum(C * M, axis=(1, 2)) - K + xp.sum(M * r[:, :, None] * r[:, None, :], axis=(1, 2)) - log_det)
     if K > 3:
         raise ValueError(f"the KL divergence by a lattice needs K <= 3 latent variables, the model has {K}")
     eta = grid.lattice(8.0, {1: 0.02, 2: 0.2, 3: 0.8}[K], K)

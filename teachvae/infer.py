@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from . import bound, linear_gaussian, noise
 from .backend import constant, identity, namespace, to_numpy
+from .likelihoods import split
 
 SEARCH_POINTS = 2048  # draws of the prior among which `search` is given its choice
 ROWS = 8192  # rows of decoder input held at a time, samples times data cases
@@ -34,7 +35,8 @@ def closed_form(model, theta, x):
     """The minimiser of Q over φ for a linear-Gaussian model: the member of the family that is
     closest to the exact posterior, phi (N, n_phi)                                  (2.3), (2.10).
     """
-    mean, precision = linear_gaussian.posterior(*linear_gaussian.parameters(model, theta), x)
+    parameters = linear_gaussian.parameters(model, theta)
+    mean, precision = linear_gaussian.posterior(*parameters, *split(model.likelihood, x))
     return model.posterior.closest(mean, precision)
 
 
@@ -45,7 +47,7 @@ def prior_phi(model, x):
     return model.posterior.closest(mean, identity(model.n_latent, like=x))
 
 
-def e_step(model, theta, phi, x, eta, weights, *, max_steps=200, tol=1e-6, mask=None):
+def e_step(model, theta, phi, x, eta, weights, *, max_steps=200, tol=1e-6):
     """Minimise Q_n over φ_n from phi (N, n_phi), at most `max_steps` steps per data case.
 
     eta (S, 1, K), weights (S,)  nodes, the same for all rows
@@ -57,14 +59,11 @@ def e_step(model, theta, phi, x, eta, weights, *, max_steps=200, tol=1e-6, mask=
     xp = namespace(phi, x)
     parts = []
     for rows in blocks(x.shape[0], eta.shape[0]):
-        mask_rows = None if mask is None else mask[rows, :]
-        parts.append(
-            _minimise(model, theta, phi[rows, :], x[rows, :], eta, weights, max_steps, tol, mask_rows)
-        )
+        parts.append(_minimise(model, theta, phi[rows, :], x[rows, :], eta, weights, max_steps, tol))
     return EStep(*(xp.concat(list(field), axis=0) for field in zip(*parts)))
 
 
-def _minimise(model, theta, phi, x, eta, weights, max_steps, tol, mask):
+def _minimise(model, theta, phi, x, eta, weights, max_steps, tol):
     """BFGS with backtracking on all rows of one block, one evaluation of Q per step        (6.3).
 
     Each row proposes φ + t p. Where Q fell enough the row moves and updates its inverse Hessian H;
@@ -75,12 +74,12 @@ def _minimise(model, theta, phi, x, eta, weights, max_steps, tol, mask):
     rows = list(range(x.shape[0]))          # places in the block of the rows still under way
     done = []                               # (places, EStep) of those that have ended
 
-    def evaluate(phi, x, mask):
-        Q, cache = bound.forward(model, theta, phi, x, eta, weights=weights, mask=mask)
+    def evaluate(phi, x):
+        Q, cache = bound.forward(model, theta, phi, x, eta, weights=weights)
         g, _ = bound.backward(model, theta, cache, xp.ones_like(Q), need_dtheta=False)
         return Q, g
 
-    Q, g = evaluate(phi, x, mask)
+    Q, g = evaluate(phi, x)
     H = _initial_hessian(model, phi)                               # (R, P, P)
     p, slope = _direction(H, g)
     t = xp.ones_like(Q)
@@ -101,12 +100,11 @@ def _minimise(model, theta, phi, x, eta, weights, max_steps, tol, mask):
             pick = _picker(stay, phi)
             rows = [rows[i] for i in stay]
             phi, Q, g, H, p, slope, t, x = [pick(a) for a in (phi, Q, g, H, p, slope, t, x)]
-            mask = None if mask is None else pick(mask)
             under_way = under_way[stay]
 
         moving = constant(under_way, like=Q)
         s = (t * moving)[:, None] * p                              # the step tried, (R, P)
-        Q_new, g_new = evaluate(phi + s, x, mask)
+        Q_new, g_new = evaluate(phi + s, x)
         slack = rounding * (1 + xp.abs(Q))
         fell = Q_new <= Q + 1e-4 * t * slope                       # Armijo
         flat = (Q_new <= Q + slack) & (xp.max(xp.abs(g_new), axis=1) < xp.max(xp.abs(g), axis=1))
@@ -236,14 +234,34 @@ def q(model, theta, phi, x, eta, weights=None):
     )
 
 
-def expected_square(model, theta, phi, x, eta, weights):
-    """E_q[(x − f(z))²] averaged over the data cases, per column (D,): what Ψ's M-step needs (5.6)."""
-    xp = namespace(x)
-    S, total = eta.shape[0], None
+def expected_squares(model, theta, phi, x, eta, weights):
+    """E_q of the likelihood's `squares`, (x − f(z))² for a Gaussian, averaged over the data cases that have
+    the column, (D,), and the share of those, (D,): what the M-step of its noise needs (5.6).
+    """
+    xp, likelihood = namespace(x), model.likelihood
+    S, total, count = eta.shape[0], 0.0, 0.0
     for rows in blocks(x.shape[0], S):
         z, _ = model.posterior.sample(phi[rows, :], eta)           # (S, n, K)
         f, _ = model.decoder.forward(theta["decoder"], xp.reshape(z, (-1, model.n_latent)))
-        r = x[rows, :] - xp.reshape(f, (S, -1, f.shape[1]))
-        part = xp.sum(weights[:, None, None] * r * r, axis=(0, 1))
-        total = part if total is None else total + part
-    return total / x.shape[0]
+        f = xp.reshape(f, (S, -1, f.shape[1]))
+        squares = likelihood.squares(theta["likelihood"], f, x[rows, :])
+        _, mask = split(likelihood, x[rows, :])
+        mask = xp.ones_like(squares[0, :, :]) if mask is None else mask
+        total = total + xp.sum(weights[:, None, None] * squares * mask, axis=(0, 1))
+        count = count + xp.sum(mask, axis=0)
+    return total / count, count / x.shape[0]
+
+
+def expected(model, theta, phi, eta, weights, function):
+    """E_q[function(f(z), rows)] of every data case, by nodes: (N, V).
+
+    function takes f (S, n, n_f) and the slice of its n data cases, and returns (S, n, V).
+    """
+    parts, S = [], eta.shape[0]
+    xp = namespace(phi)
+    for rows in blocks(phi.shape[0], S):
+        z, _ = model.posterior.sample(phi[rows, :], eta)           # (S, n, K)
+        f, _ = model.decoder.forward(theta["decoder"], xp.reshape(z, (-1, model.n_latent)))
+        values = function(xp.reshape(f, (S, -1, f.shape[1])), rows)
+        parts.append(xp.sum(weights[:, None, None] * values, axis=0))
+    return xp.concat(parts, axis=0)

@@ -2,15 +2,16 @@
 
 Everything that factor analysis and linear variational EM compute exactly, and what every other
 route is held against. Nothing here inverts a D × D matrix: all of it goes through the K × K matrix
-M = I + W Ψ⁻¹ Wᵀ. Shapes: W (K, D), b (D,), psi (D,), x (N, D). Equations (2.x) are in
-derivations/equations.md.
+M = I + W Ψ⁻¹ Wᵀ. Shapes: W (K, D), b (D,), psi (D,), x (N, D); mask (N, D) holds 1 where x was
+observed, 0 where it was not, None where all of it was. Missing entries take their columns of W and Ψ
+out of a data case's model. Equations (2.x) are in derivations/equations.md.
 """
 
 from typing import NamedTuple
 
-from .backend import constant, identity, namespace
+from .backend import constant, identity, namespace, take_rows, to_numpy
 from .layers import Linear, Sequential
-from .likelihoods import Gaussian
+from .likelihoods import Gaussian, bare
 from .posteriors import LOG_2PI
 
 
@@ -32,14 +33,14 @@ def applies(model):
     """Whether `model` is linear-Gaussian: a decoder of one Linear layer and a Gaussian likelihood."""
     layers = model.decoder.layers if isinstance(model.decoder, Sequential) else (model.decoder,)
     return (
-        isinstance(model.likelihood, Gaussian) and len(layers) == 1 and isinstance(layers[0], Linear)
+        isinstance(bare(model.likelihood), Gaussian) and len(layers) == 1 and isinstance(layers[0], Linear)
     )
 
 
 def parameters(model, theta):
     """W (K, D), b (D,), psi (D,) of a linear-Gaussian model."""
     layer = theta["decoder"][0] if isinstance(model.decoder, Sequential) else theta["decoder"]
-    return layer["W"], layer["b"], model.likelihood.psi(theta["likelihood"], like=layer["W"])
+    return layer["W"], layer["b"], bare(model.likelihood).psi(theta["likelihood"], like=layer["W"])
 
 
 def precision(W, psi):
@@ -47,17 +48,40 @@ def precision(W, psi):
     return identity(W.shape[0], like=W) + (W / psi) @ W.T
 
 
-def posterior(W, b, psi, x):
-    """p(z|x_n) = N(mean_n, M⁻¹): mean (N, K) and the precision M (K, K)                    (2.3)."""
+def posterior(W, b, psi, x, mask=None):
+    """p(z|x_n) = N(mean_n, M⁻¹): mean (N, K) and the precision M (K, K)                    (2.3).
+
+    With a mask the precision is each data case's own, (N, K, K)                           (2.19).
+    """
     xp = namespace(W, x)
+    if mask is not None:
+        M, place = pattern_precisions(W, psi, mask)
+        return observed_e_step(W, b, psi, x, mask)[0], take_rows(M, place)
     M = precision(W, psi)
     A = W / psi                                                    # W Ψ⁻¹, (K, D)
     mean = (x - b) @ xp.linalg.solve(M, A).T                       # (N, K)
     return mean, M
 
 
-def nlml(W, b, psi, x):
-    """−log N(x_n; b, WᵀW + Ψ) of every data case, (N,), in nats                            (2.6)."""
+def pattern_precisions(W, psi, mask):
+    """M (P, K, K) of every distinct row of mask (N, D), and which of them each case has, (N,)  (2.19)."""
+    xp = namespace(W, mask)
+    K, D = W.shape
+    first, place = {}, []
+    for n, row in enumerate(to_numpy(mask)):
+        place.append(first.setdefault(row.tobytes(), (len(first), n))[0])
+    seen = take_rows(mask, [n for _, n in first.values()]) / psi   # (P, D)
+    products = xp.reshape(W[:, None, :] * W[None, :, :], (K * K, D))
+    return identity(K, like=W) + xp.reshape(seen @ products.T, (-1, K, K)), place
+
+
+def nlml(W, b, psi, x, mask=None):
+    """−log N(x_n; b, WᵀW + Ψ) of every data case, (N,), in nats                            (2.6).
+
+    With a mask: of the entries observed alone                                            (2.21).
+    """
+    if mask is not None:
+        return observed_e_step(W, b, psi, x, mask)[2]
     xp = namespace(W, x)
     r = x - b
     mean, M = posterior(W, b, psi, x)
@@ -118,18 +142,72 @@ def m_step(stats):
     return coefficients[:-1, :], coefficients[-1, :], mean_square
 
 
-def bound(W, b, psi, phi, posterior_family, x):
+def observed_e_step(W, b, psi, x, mask):
+    """The posterior's mean (N, K) and covariance (N, K, K), and the nlml (N,), of incomplete data cases
+    x (N, D), in one go                                                            (2.20), (2.21).
+    """
+    xp = namespace(W, x)
+    M, place = pattern_precisions(W, psi, mask)                    # one for every pattern of gaps
+    residual = (x - b) * mask
+    projected = (residual / psi) @ W.T                             # (N, K)
+    covariance = take_rows(xp.linalg.inv(M), place)
+    mean = xp.sum(covariance * projected[:, None, :], axis=2)
+    own = xp.sum(residual * residual / psi + (xp.log(psi) + LOG_2PI) * mask, axis=1)
+    log_det = take_rows(xp.linalg.slogdet(M)[1], place)
+    return mean, covariance, 0.5 * (own + log_det - xp.sum(projected * mean, axis=1))
+
+
+class ObservedStatistics(NamedTuple):
+    """Sums over incomplete data cases, for every column over those that have it: they add up over blocks.
+
+    zz (D, K+1, K+1) of E[(z, 1)(z, 1)ᵀ]    xz (D, K+1) of x E[(z, 1)]    xx (D,) of x²    count (D,)
+    """
+
+    zz: object
+    xz: object
+    xx: object
+    count: object
+
+
+def observed_statistics(mean, covariance, x, mask):
+    """`ObservedStatistics` of x (N, D), from q's mean (N, K) and covariance (N, K, K)      (2.22)."""
+    xp = namespace(mean, x)
+    N, K = mean.shape
+    z = xp.concat([mean, xp.ones_like(mean[:, :1])], axis=1)       # (z, 1), (N, K+1)
+    right, below = xp.zeros_like(covariance[:, :, :1]), xp.zeros_like(z[:, None, :])
+    spread = xp.concat([xp.concat([covariance, right], axis=2), below], axis=1)
+    zz = xp.reshape(spread + z[:, :, None] * z[:, None, :], (N, (K + 1) ** 2))
+    seen = x * mask
+    return ObservedStatistics(
+        xp.reshape(mask.T @ zz, (-1, K + 1, K + 1)), seen.T @ z, xp.sum(seen * x, axis=0), xp.sum(mask, axis=0)
+    )
+
+
+def observed_m_step(stats):
+    """The minimiser of Q over W and b: for every column a regression over the cases that have it.
+
+    Returns W (K, D), b (D,), and the expected squared residual of every column, (D,)      (2.23).
+    """
+    xp = namespace(stats.zz)
+    coefficients = xp.linalg.solve(stats.zz, stats.xz[:, :, None])[:, :, 0]  # (D, K+1)
+    mean_square = (stats.xx - xp.sum(coefficients * stats.xz, axis=1)) / stats.count
+    return coefficients[:, :-1].T, coefficients[:, -1], mean_square
+
+
+def bound(W, b, psi, phi, posterior_family, x, mask=None):
     """Q_n in closed form, (N,): the expectation of the squared error written out          (2.13)."""
     xp = namespace(W, phi, x)
     m = posterior_family.mean(phi)
     r = x - b - m @ W                                              # (N, D)
-    spread = xp.sum(
-        posterior_family.covariance(phi) * ((W / psi) @ W.T), axis=(1, 2)
-    )                                                              # tr(Cov_q WΨ⁻¹Wᵀ), (N,)
     kl, _ = posterior_family.kl(phi)
-    return kl + 0.5 * (
-        W.shape[1] * LOG_2PI + xp.sum(xp.log(psi)) + xp.sum(r * r / psi, axis=1) + spread
-    )
+    covariance = posterior_family.covariance(phi)
+    terms = r * r / psi + xp.log(psi) + LOG_2PI
+    if mask is None:
+        spread = (W / psi) @ W.T                                   # WΨ⁻¹Wᵀ, (K, K)
+    else:
+        M, place = pattern_precisions(W, psi, mask)
+        terms, spread = terms * mask, take_rows(M, place) - identity(W.shape[0], like=W)
+    return kl + 0.5 * (xp.sum(terms, axis=1) + xp.sum(covariance * spread, axis=(1, 2)))
 
 
 def canonical(W, psi):

@@ -15,11 +15,11 @@ import numpy as np
 from .backend import constant, get_backend, namespace, to_numpy
 from .estimator import Estimator
 from .fit import ConvergenceWarning, settled
-from .likelihoods import shorten
+from .names import column_names, shorten
 from .linear_gaussian import diagonal
 from .nlml import NLML
 from .posteriors import LOG_2PI
-from .validate import check_data, check_positive, check_size, column_names
+from .validate import check_data, check_positive, check_size
 
 
 class CollapseWarning(UserWarning):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from . import infer, linear_gaussian, tree
 from .backend import constant, double, identity, namespace
 from .infer import blocks
+from .likelihoods import split
 from .model import Model
 from .posteriors import LOG_2PI
 
@@ -47,7 +48,8 @@ def exact(model, theta, x):
             "method='exact' needs a linear decoder and a Gaussian likelihood; "
             "use method='grid' for K <= 3, else 'importance'"
         )
-    values = linear_gaussian.nlml(*linear_gaussian.parameters(model, theta), x)
+    parameters = linear_gaussian.parameters(model, theta)
+    values = linear_gaussian.nlml(*parameters, *split(model.likelihood, x))
     return NLML(values, None, None, "exact")
 
 

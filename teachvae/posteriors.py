@@ -98,10 +98,10 @@ class DiagonalGaussian:
     def closest(self, mean, precision):
         """The φ (N, 2K) in the family with the least KL(q ‖ N(mean_n, precision⁻¹)).
 
-        mean (N, K), precision (K, K). The mean is kept, and s_k² = 1 / precision_kk      (2.10)
+        mean (N, K), precision (K, K) or (N, K, K). The mean is kept, and s_k² = 1 / precision_kk  (2.10)
         """
         xp = namespace(mean, precision)
-        diagonal = xp.sum(precision * identity(self.n_latent, like=precision), axis=0)
+        diagonal = xp.sum(precision * identity(self.n_latent, like=precision), axis=-1)
         log_s = xp.zeros_like(mean) - 0.5 * xp.log(diagonal)
         return xp.concat([mean, log_s], axis=1)
 
@@ -206,14 +206,17 @@ class FullGaussian:
         return L @ namespace(phi).permute_dims(L, (0, 2, 1))
 
     def closest(self, mean, precision):
-        """The φ (N, n_phi) with q = N(mean_n, precision⁻¹), which this family holds exactly."""
+        """The φ (N, n_phi) with q = N(mean_n, precision⁻¹), which this family holds exactly.
+
+        mean (N, K), precision (K, K) or (N, K, K).
+        """
         xp = namespace(mean, precision)
         packed, _ = self._places()
-        L = xp.linalg.cholesky(xp.linalg.inv(precision))           # (K, K)
+        L = xp.linalg.cholesky(xp.linalg.inv(precision))           # (K, K) or (N, K, K)
         eye, below = self._masks(mean)
-        entries = L * below + xp.log(L * eye + (1 - eye))
-        row = xp.take(xp.reshape(entries, (-1,)), constant(packed, mean, "int64"), axis=0)
-        return xp.concat([mean, xp.zeros_like(mean[:, :1]) + row], axis=1)
+        entries = xp.reshape(L * below + xp.log(L * eye + (1 - eye)), (-1, self.n_latent**2))
+        rows = xp.take(entries, constant(packed, mean, "int64"), axis=1)
+        return xp.concat([mean, xp.zeros_like(mean[:, :1]) + rows], axis=1)
 
     def from_diagonal(self, phi):
         """The φ (N, n_phi) of the same q_n as φ (N, 2K) = [m | log s] of the diagonal family."""

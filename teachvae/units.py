@@ -9,7 +9,8 @@ import numpy as np
 
 from .backend import namespace, to_numpy
 from .layers import Linear, Parallel, Sequential
-from .likelihoods import Gaussian, shorten
+from .likelihoods import Mixed, bare, join, split
+from .names import shorten
 
 
 class HeywoodWarning(UserWarning):
@@ -25,18 +26,27 @@ class StandardUnits:
     """
 
     def __init__(self, likelihood, x):
+        x, mask = split(likelihood, x)
         xp = namespace(x)
-        mean = xp.mean(x, axis=0)
-        variance = xp.mean((x - mean) * (x - mean), axis=0)
+        mask = xp.ones_like(x) if mask is None else mask
+        count = xp.sum(mask, axis=0)
+        mean = xp.sum(mask * x, axis=0) / count
+        variance = xp.sum(mask * (x - mean) * (x - mean), axis=0) / count
+        self.likelihood = likelihood
+        self.share = count / x.shape[0]                            # of each column that was observed
         self.shift, self.scale = likelihood.standard_units(mean, variance)
         self.f_shift, self.f_scale = likelihood.units_of_f(self.shift, self.scale)  # (n_f,)
         self.column_variance = variance                            # in the data's own units
         self.variance = variance / (self.scale * self.scale)
         self.mean = (mean - self.shift) / self.scale
-        self.log_volume = float(xp.sum(xp.log(self.scale)))        # Q(x) = Q(standard) + log_volume
+        # Q(x) = Q(standard) + log_volume, in the mean over the data cases
+        self.log_volume = float(xp.sum(self.share * xp.log(self.scale)))
 
     def to_standard(self, x):
-        return (x - self.shift) / self.scale
+        """x in standard units; of [x | mask], missing entries become 0."""
+        x, mask = split(self.likelihood, x)
+        standard = (x - self.shift) / self.scale
+        return standard if mask is None else join(standard * mask, mask)
 
     def fold_decoder(self, decoder, params):
         """Make the last Linear speak of x: W ← W·scale, b ← b·scale + shift, both those of f."""
@@ -45,15 +55,20 @@ class StandardUnits:
         return {"W": params["W"] * self.f_scale, "b": params["b"] * self.f_scale + self.f_shift}
 
     def fold_encoder(self, network, params):
-        """Make the first Linear take x: W ← W/scale, b ← b − (shift/scale) W."""
+        """Make the first Linear take x: W ← W/scale, b ← b − (shift/scale) W.
+
+        A network that takes [x | mask] finds `shift` in the place of a missing entry, which is 0 in
+        standard units.
+        """
         if isinstance(network, Parallel):
             return [self.fold_encoder(n, p) for n, p in zip(network.branches, params)]
         if isinstance(network, Sequential):
             return [self.fold_encoder(network.layers[0], params[0]), *params[1:]]
         if not isinstance(network, Linear):
             raise TypeError(f"the first layer must be Linear, got {type(network).__name__}")
-        W = params["W"] / self.scale[:, None]
-        return {"W": W, "b": params["b"] - self.shift @ W}
+        D, xp = self.scale.shape[0], namespace(params["W"])
+        W = params["W"][:D, :] / self.scale[:, None]
+        return {"W": xp.concat([W, params["W"][D:, :]], axis=0), "b": params["b"] - self.shift @ W}
 
 
 def start_theta(model, rng, backend, units, start_noise=1.0):
@@ -71,21 +86,18 @@ def start_theta(model, rng, backend, units, start_noise=1.0):
 
 def fold_theta(model, theta, units):
     """theta of `model`, trained in standard units, for the data's own units."""
-    return {
-        "decoder": units.fold_decoder(model.decoder, theta["decoder"]),
-        "likelihood": model.likelihood.rescale_params(theta["likelihood"], units.scale),
-    }
+    likelihood = theta["likelihood"]
+    if model.likelihood.learns_noise:
+        likelihood = model.likelihood.rescale_params(likelihood, units.scale)
+    return {"decoder": units.fold_decoder(model.decoder, theta["decoder"]), "likelihood": likelihood}
 
 
 def heywood(likelihood, params, variance, min_noise, names):
     """Places of the entries of a learnt diagonal Ψ that ended at their floor; warns of them by column.
 
-    params the likelihood's, variance (D,) of the columns, names (D,). Empty for any other likelihood.
+    params the likelihood's, variance (D,) of the columns, names (D,). Empty where no Ψ is learnt.
     """
-    if not isinstance(likelihood, Gaussian) or likelihood.noise != "diagonal":
-        return np.array([], dtype=int)
-    psi, floor = np.exp(to_numpy(params["log_psi"])), min_noise * to_numpy(variance)
-    places = np.flatnonzero(psi <= floor * (1 + 1e-5))
+    places = np.array(_at_the_floor(bare(likelihood), params, to_numpy(variance), min_noise), dtype=int)
     if len(places):
         warnings.warn(
             f"{len(places)} noise variance(s) ended at the floor, columns "
@@ -95,3 +107,17 @@ def heywood(likelihood, params, variance, min_noise, names):
             stacklevel=3,
         )
     return places
+
+
+def _at_the_floor(likelihood, params, variance, min_noise):
+    """Places (of `variance`) whose entry of a learnt diagonal Ψ is at its floor, a list."""
+    if isinstance(likelihood, Mixed):
+        return sorted(
+            columns[i]
+            for (p, columns), own in zip(likelihood.parts, params)
+            for i in _at_the_floor(p, own, variance[list(columns)], min_noise)
+        )
+    if not likelihood.learns_noise or params["log_psi"].shape != variance.shape:
+        return []
+    psi = np.exp(to_numpy(params["log_psi"]))
+    return np.flatnonzero(psi <= min_noise * variance * (1 + 1e-5)).tolist()

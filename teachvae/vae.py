@@ -13,18 +13,12 @@ from .backend import namespace, take_rows, to_numpy
 from .estimator import LatentVariableModel
 from .fit import ConvergenceWarning, full_batch, minibatches, no_lower_bound
 from .layers import Parallel, mlp
+from .likelihoods import join
 from .model import Model
 from .optimizers import OPTIMIZERS
 from .posteriors import POSTERIORS
 from .units import StandardUnits, fold_theta, heywood, start_theta
-from .validate import (
-    check_data,
-    check_hidden,
-    check_positive,
-    check_size,
-    column_names,
-    make_likelihood,
-)
+from .validate import check_hidden, check_positive, check_size
 
 
 def recognition_network(n_visible, hidden, posterior, activation="tanh", separate=False):
@@ -66,9 +60,15 @@ class VAE(LatentVariableModel):
     hidden        sizes of the decoder's hidden layers, from z to x; the recognition network mirrors
                   them; () is the linear VAE, whose best encoder leaves no amortisation gap (10.9)
     activation    "tanh", "relu", "sigmoid" or "softplus"
-    likelihood    "gaussian", "bernoulli" (0 and 1), "poisson" (counts) or "gaussian-predicted",
-                  whose variances come from the decoder, above a floor (noise, 1e-4 where "diagonal")
+    likelihood    "gaussian", "student-t" (outliers), "bernoulli" (0 and 1), "categorical" (columns of
+                  categories, any numbers), "poisson" (counts), "gaussian-predicted" (variances from the
+                  decoder, above a floor: noise, 1e-4 where "diagonal"), "bernoulli-relaxed" (grey values;
+                  not a likelihood), an object of `likelihoods`, or, for columns that differ in kind, a list
+                  of (likelihood, columns), columns by name or number
     noise         Ψ of a Gaussian likelihood: "diagonal", "isotropic", or a fixed variance
+    missing       "error", or "marginalise": NaN stands for an entry that was not observed; the
+                  recognition network sees the mask beside the data
+    constant      "error", or "drop": what becomes of constant columns under a learnt diagonal Ψ
     posterior     the family of q: "diagonal" (mean field) or "full"
     separate      False: one trunk and two heads; True: two networks m(x) and log s(x)
     kl            "analytic" (1.8) or "sampled" (1.9)
@@ -97,6 +97,8 @@ class VAE(LatentVariableModel):
         activation="tanh",
         likelihood="gaussian",
         noise="diagonal",
+        missing="error",
+        constant="error",
         posterior="diagonal",
         separate=False,
         kl="analytic",
@@ -118,6 +120,8 @@ class VAE(LatentVariableModel):
         self.activation = activation
         self.likelihood = likelihood
         self.noise = noise
+        self.missing = missing
+        self.constant = constant
         self.posterior = posterior
         self.separate = separate
         self.kl = kl
@@ -140,15 +144,14 @@ class VAE(LatentVariableModel):
         progress(epoch, epochs, mean_Q) is called after each epoch where given. Raises ValueError for
         data or parameters that cannot be fitted, `fit.TrainingError` where training diverges.
         """
-        x, names = check_data(X, minimum_rows=2)
-        D, K = x.shape[1], self.n_components
+        x, names, columns, likelihood = self._open(X, self.likelihood, self.noise)
+        K = self.n_components
         self._check_parameters()
-        likelihood = make_likelihood(self.likelihood, D, self.noise)
-        likelihood.check(x, column_names(names, D))
+        x = join(*columns.complete(x)) if self.missing == "marginalise" else x
         hidden = check_hidden(self.hidden)
         posterior = POSTERIORS[self.posterior](K)
         decoder = mlp(K, hidden, likelihood.n_f, self.activation)
-        recognition = recognition_network(D, hidden[::-1], posterior, self.activation, self.separate)
+        recognition = recognition_network(x.shape[1], hidden[::-1], posterior, self.activation, self.separate)
         model = Model(decoder, likelihood, K, posterior)
         if self.nodes == "sigma" and not linear_gaussian.applies(model):
             raise ValueError(
@@ -160,13 +163,14 @@ class VAE(LatentVariableModel):
 
         x = backend.asarray(x)
         units = StandardUnits(likelihood, x)
-        standard = Model(decoder, likelihood.rescaled(float(units.scale[0])), K, posterior)
+        standard = Model(decoder, likelihood.rescaled(units.scale), K, posterior)
         params = {
             "theta": start_theta(standard, init_rng, backend, units, self.start_noise),
             "recognition": recognition.init(init_rng, backend),
         }
         lower = no_lower_bound(params)
-        lower["theta"]["likelihood"] = standard.likelihood.lower_bounds(units.variance, self.min_noise)
+        if likelihood.learns_noise:
+            lower["theta"]["likelihood"] = standard.likelihood.lower_bounds(units.variance, self.min_noise)
         report = None
         if progress is not None:
             def report(epoch, epochs, mean_Q):
@@ -209,15 +213,17 @@ class VAE(LatentVariableModel):
         theta = fold_theta(model, params["theta"], units)
 
         self.heywood_ = heywood(
-            likelihood, theta["likelihood"], units.column_variance, self.min_noise, column_names(names, D)
+            likelihood, theta["likelihood"], units.column_variance, self.min_noise, columns.names
         )
+        columns.fill = to_numpy(units.shift)
+        self.columns_ = columns
         self.q_path_ = np.array(path) + units.log_volume
         self.n_iter_ = len(path)
         self.converged_ = converged
         self.model_, self.theta_ = model, theta
         self.recognition_ = recognition
         self.recognition_params_ = units.fold_encoder(recognition, params["recognition"])
-        self._keep(backend, names, D)
+        self._keep(backend, names, len(columns.given))
         return self
 
     def _check_parameters(self):

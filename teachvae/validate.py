@@ -8,14 +8,15 @@ import numbers
 import numpy as np
 
 from .backend import to_numpy
-from .likelihoods import LIKELIHOODS, Gaussian, PredictedGaussian
 
 
-def check_data(X, minimum_rows=1, name="X"):
+def check_data(X, minimum_rows=1, name="X", missing=False):
     """X as a host array (N, D) of float64 or float32, and its column names (or None).
 
-    Raises TypeError or ValueError saying what was given, what is expected and what to do; `name` is
-    what the messages call X.
+    missing  whether NaN may stand for an entry that was not observed
+    name     what the messages call X
+
+    Raises TypeError or ValueError saying what was given, what is expected and what to do.
     """
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError(
@@ -69,15 +70,17 @@ def check_data(X, minimum_rows=1, name="X"):
             f"Found array with 0 feature(s) (shape={x.shape}) while a minimum of 1 is required: "
             "give at least one column"
         )
-    bad = ~np.isfinite(x)
+    bad = np.isinf(x) if missing else ~np.isfinite(x)
     if bad.any():
         n, d = np.argwhere(bad)[0]
         kinds = f"{int(np.isnan(x).sum())} NaN and {int(np.isinf(x).sum())} infinity"
         raise ValueError(
             f"{name} has {kinds} entries, the first in row {n}, column {names[d] if names else d}; "
-            "finite numbers are expected: drop those rows or fill them in"
+            "finite numbers are expected: drop those rows, fill them in, or, for NaN, use a model fitted with "
+            "missing='marginalise'"
         )
-    largest, most = float(np.abs(x).max()), float(np.finfo(x.dtype).max / x.size) ** 0.5
+    largest = float(np.max(np.abs(x), initial=0.0, where=~np.isnan(x)))
+    most = float(np.finfo(x.dtype).max / x.size) ** 0.5
     if largest > most:
         raise ValueError(
             f"{name} has entries of size {largest:.1e}; above {most:.1e} sums of their squares overflow "
@@ -113,24 +116,3 @@ def check_hidden(hidden):
             f"decoder, got {hidden!r}"
         ) from None
     return sizes
-
-
-def make_likelihood(name, n_visible, noise_structure):
-    """The likelihood called `name` for D visible variables; noise_structure is the Gaussian's Ψ.
-
-    For "gaussian-predicted" it is the floor of the variances, where it is a number.
-    """
-    if name not in LIKELIHOODS:
-        raise ValueError(f"likelihood must be one of {sorted(LIKELIHOODS)}, got {name!r}")
-    if name == "gaussian":
-        return Gaussian(n_visible, noise_structure)
-    if name == "gaussian-predicted" and noise_structure != "diagonal":
-        return PredictedGaussian(n_visible, noise_structure)
-    if noise_structure != "diagonal":
-        raise ValueError(f"noise={noise_structure!r} belongs to likelihood='gaussian', not {name!r}")
-    return LIKELIHOODS[name](n_visible)
-
-
-def column_names(names, n_visible):
-    """The names of the columns for messages: their own, or their numbers."""
-    return names if names is not None else list(range(n_visible))

@@ -15,19 +15,12 @@ from .backend import constant, get_backend, namespace, take_rows, to_numpy
 from .estimator import LatentVariableModel
 from .fit import ConvergenceWarning, minibatches, settled
 from .layers import mlp
-from .likelihoods import Gaussian, shorten
+from .likelihoods import bare, join, split
 from .model import Model
 from .optimizers import Adam
 from .posteriors import POSTERIORS
 from .units import StandardUnits, fold_theta, heywood, start_theta
-from .validate import (
-    check_data,
-    check_hidden,
-    check_positive,
-    check_size,
-    column_names,
-    make_likelihood,
-)
+from .validate import check_hidden, check_positive, check_size
 
 
 class VariationalEM(LatentVariableModel):
@@ -36,9 +29,14 @@ class VariationalEM(LatentVariableModel):
     n_components  K
     hidden        sizes of the decoder's hidden layers; () is the linear decoder
     activation    "tanh", "relu", "sigmoid" or "softplus"
-    likelihood    "gaussian", "bernoulli" (0 and 1), "poisson" (counts) or "gaussian-predicted",
-                  whose variances come from the decoder, above a floor (noise, 1e-4 where "diagonal")
+    likelihood    "gaussian", "student-t" (outliers), "bernoulli" (0 and 1), "categorical" (columns of
+                  categories, any numbers), "poisson" (counts), "gaussian-predicted" (variances from the
+                  decoder, above a floor: noise, 1e-4 where "diagonal"), "bernoulli-relaxed" (grey values;
+                  not a likelihood), an object of `likelihoods`, or, for columns that differ in kind, a list
+                  of (likelihood, columns), columns by name or number
     noise         Ψ of a Gaussian likelihood: "diagonal", "isotropic", or a fixed variance
+    missing       "error", or "marginalise": NaN stands for an entry that was not observed
+    constant      "error", or "drop": what becomes of constant columns under a learnt diagonal Ψ
     posterior     the family of q: "diagonal" (mean field) or "full"
     epochs        rounds of one E-step and one M-step; None: 100, or with closed forms as many as tol
                   asks for, at most 20000
@@ -63,6 +61,8 @@ class VariationalEM(LatentVariableModel):
         activation="tanh",
         likelihood="gaussian",
         noise="diagonal",
+        missing="error",
+        constant="error",
         posterior="diagonal",
         epochs=None,
         tol=1e-8,
@@ -81,6 +81,8 @@ class VariationalEM(LatentVariableModel):
         self.activation = activation
         self.likelihood = likelihood
         self.noise = noise
+        self.missing = missing
+        self.constant = constant
         self.posterior = posterior
         self.epochs = epochs
         self.tol = tol
@@ -100,14 +102,10 @@ class VariationalEM(LatentVariableModel):
         progress(round, rounds, mean_Q) is called after each round where given. Raises ValueError for
         data or parameters that cannot be fitted, `fit.TrainingError` where training diverges.
         """
-        x, names = check_data(X, minimum_rows=2)
-        D = x.shape[1]
+        x, names, columns, likelihood = self._open(X, self.likelihood, self.noise)
         self._check_parameters()
-        likelihood = make_likelihood(self.likelihood, D, self.noise)
-        likelihood.check(x, column_names(names, D))
-        decoder = mlp(
-            self.n_components, check_hidden(self.hidden), likelihood.n_f, self.activation
-        )
+        D = likelihood.n_visible
+        decoder = mlp(self.n_components, check_hidden(self.hidden), likelihood.n_f, self.activation)
         posterior = POSTERIORS[self.posterior](self.n_components)
         model = Model(decoder, likelihood, self.n_components, posterior)
         closed = linear_gaussian.applies(model)
@@ -116,11 +114,13 @@ class VariationalEM(LatentVariableModel):
         backend = self._backend_for(x.dtype)
 
         # Closed forms run in float64, as EM does: their last decreases are lost in float32.
+        x = join(*columns.complete(x)) if self.missing == "marginalise" else x
         x = (get_backend(self.backend, "float64") if closed else backend).asarray(x)
         units = StandardUnits(likelihood, x)
-        standard_likelihood = likelihood.rescaled(float(units.scale[0]))
-        standard = Model(decoder, standard_likelihood, self.n_components, posterior)
-        lower = standard_likelihood.lower_bounds(units.variance, self.min_noise)
+        standard = Model(decoder, likelihood.rescaled(units.scale), self.n_components, posterior)
+        lower = None
+        if likelihood.learns_noise:
+            lower = standard.likelihood.lower_bounds(units.variance, self.min_noise)
         route = self._fit_closed_form if closed else self._fit_by_steps
         theta, phi, path, converged = route(
             standard, backend, units, units.to_standard(x), lower, progress
@@ -128,14 +128,16 @@ class VariationalEM(LatentVariableModel):
         theta = tree.map(backend.asarray, fold_theta(model, theta, units))
 
         self.heywood_ = heywood(
-            likelihood, theta["likelihood"], units.column_variance, self.min_noise, column_names(names, D)
+            likelihood, theta["likelihood"], units.column_variance, self.min_noise, columns.names
         )
+        columns.fill = to_numpy(units.shift)
+        self.columns_ = columns
         self.q_path_ = np.array(path) + units.log_volume
         self.n_iter_ = len(path)
         self.converged_ = converged
         self.model_, self.theta_ = model, theta
         self.phi_ = to_numpy(backend.asarray(phi))
-        self._keep(backend, names, D)
+        self._keep(backend, names, len(columns.given))
         return self
 
     def _check_parameters(self):
@@ -153,29 +155,36 @@ class VariationalEM(LatentVariableModel):
     def _fit_closed_form(self, model, backend, units, x, lower, progress):
         """Coordinate descent on Q, both halves exact: Q never rises."""
         xp = namespace(x)
+        x, mask = split(model.likelihood, x)
         rng = np.random.default_rng(self.random_state)
-        S = (x - units.mean).T @ (x - units.mean) / x.shape[0]
+        centred = x - units.mean if mask is None else (x - units.mean) * mask
+        S = centred.T @ centred / x.shape[0]
         start_noise = constant(rng.standard_normal((x.shape[1], self.n_components)), like=x)
-        W, psi = linear_gaussian.start(S, self.n_components, model.likelihood, start_noise, lower)
+        likelihood = bare(model.likelihood)
+        W, psi = linear_gaussian.start(S, self.n_components, likelihood, start_noise, lower)
         b = units.mean
         most = 20000 if self.epochs is None else self.epochs
         path, converged = [], False
         for _ in range(most):
-            mean, precision = linear_gaussian.posterior(W, b, psi, x)
+            mean, precision = linear_gaussian.posterior(W, b, psi, x, mask)
             phi = model.posterior.closest(mean, precision)         # E-step        (2.3), (2.10)
-            Q = linear_gaussian.bound(W, b, psi, phi, model.posterior, x)
+            Q = linear_gaussian.bound(W, b, psi, phi, model.posterior, x, mask)
             path.append(float(xp.mean(Q)))
             if progress is not None:
                 progress(len(path), most, path[-1] + units.log_volume)
             converged = settled(path, self.tol)
             if converged:
                 break
-            stats = linear_gaussian.statistics(model.posterior, phi, x)
-            W, b, mean_square = linear_gaussian.m_step(stats)      # M-step       (2.11), (2.12)
-            likelihood = model.likelihood.m_step(mean_square, lower)
-            psi = model.likelihood.psi(likelihood, like=W)
+            if mask is None:
+                stats = linear_gaussian.statistics(model.posterior, phi, x)
+                W, b, mean_square = linear_gaussian.m_step(stats)  # M-step       (2.11), (2.12)
+            else:
+                moments = model.posterior.mean(phi), model.posterior.covariance(phi)
+                stats = linear_gaussian.observed_statistics(*moments, x, mask)
+                W, b, mean_square = linear_gaussian.observed_m_step(stats)  #     (2.22), (2.23)
+            psi = likelihood.psi(likelihood.m_step(mean_square, lower, units.share), like=W)
         else:
-            mean, precision = linear_gaussian.posterior(W, b, psi, x)
+            mean, precision = linear_gaussian.posterior(W, b, psi, x, mask)
             phi = model.posterior.closest(mean, precision)         # the table belongs to the last θ
             warnings.warn(
                 f"variational EM stopped after {most} rounds with more than tol={self.tol} nats per "
@@ -183,8 +192,8 @@ class VariationalEM(LatentVariableModel):
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        likelihood = model.likelihood.m_step(psi, None)
-        return {"decoder": [{"W": W, "b": b}], "likelihood": likelihood}, phi, path, converged
+        params = {"decoder": [{"W": W, "b": b}], "likelihood": likelihood.m_step(psi, None)}
+        return params, phi, path, converged
 
     def _fit_by_steps(self, model, backend, units, x, lower, progress):
         """E-steps by quasi-Newton steps on the table, M-steps by Adam on the decoder."""
@@ -195,7 +204,6 @@ class VariationalEM(LatentVariableModel):
         coarse = self._round_nodes(model, backend)
         rounds = 100 if self.epochs is None else self.epochs
         optimizer, state = Adam(self.learning_rate), None
-        learns_noise = isinstance(model.likelihood, Gaussian) and model.likelihood.learns_noise
         path = []
 
         def objective(decoder, rows):
@@ -226,9 +234,9 @@ class VariationalEM(LatentVariableModel):
                 rng=shuffle_rng,
                 state=state,
             )
-            if learns_noise:
-                mean_square = infer.expected_square(model, theta, phi, x, *coarse)
-                theta["likelihood"] = model.likelihood.m_step(mean_square, lower)
+            if model.likelihood.learns_noise:
+                squares, share = infer.expected_squares(model, theta, phi, x, *coarse)
+                theta["likelihood"] = model.likelihood.m_step(squares, lower, share)
             if progress is not None:
                 progress(done, rounds, path[-1] + units.log_volume)
 
@@ -246,25 +254,9 @@ class VariationalEM(LatentVariableModel):
         return backend.asarray(eta), backend.asarray(weights)
 
     def _infer(self, model, theta, x, backend, starts=()):
-        """E-steps to the end from `starts` and from the best of many points of the prior."""
-        z = backend.normal(np.random.default_rng(0), (infer.SEARCH_POINTS, model.n_latent))
-        starts = [*starts, infer.search(model, theta, x, z)]
-        if self.n_samples is None:
-            nodes = infer.nodes(model.n_latent, 64 + 4 * model.n_latent, x)
-        else:
-            nodes = (self._round_nodes(model, backend),) * 2
-        tol = E_STEP_TOLERANCE[backend.dtype]
-        e = infer.optimal(model, theta, starts, x, *nodes, tol=tol)
-        late = np.flatnonzero(to_numpy(e.gradient_norm) >= tol)
-        if len(late):
-            warnings.warn(
-                f"the E-step of {len(late)} of {x.shape[0]} data cases did not reach a gradient below "
-                f"{tol:g} (rows {shorten(late.tolist())}; the largest is "
-                f"{float(to_numpy(e.gradient_norm).max()):.1e}): their Q is not quite at its minimum",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-        return e
+        """E-steps to the end, on n_samples nodes where that is given."""
+        nodes = None if self.n_samples is None else (self._round_nodes(model, backend),) * 2
+        return self._e_steps(model, theta, x, backend, starts, nodes)
 
     def _phi(self, x):
         if linear_gaussian.applies(self.model_):
@@ -282,4 +274,3 @@ class VariationalEM(LatentVariableModel):
 
 
 SEARCH_EVERY = 10
-E_STEP_TOLERANCE = {"float64": 1e-6, "float32": 1e-3}  # float32's rounding of Q hides what is below

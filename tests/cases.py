@@ -198,6 +198,20 @@ NETWORK = layers.mlp(4, (6,), 3)
 LINE, CORNERS = np.linspace(-30, 30, 4001)[:, None], np.array(list(product([0.0, 1.0], repeat=3)))
 
 COUNTS = np.arange(3000.0)[:, None]
+ONE_HOT = np.array([[*a, *b] for a, b in product(np.eye(2), np.eye(3))])
+MIXED = likelihoods.Mixed((
+    (likelihoods.Gaussian(1, "isotropic"), [3]), (likelihoods.Categorical((2,)), [0, 4]),
+    (likelihoods.Bernoulli(2), [1, 2]),
+))
+
+
+def mixed_terms(params, f, x):
+    """The terms of MIXED (S, N, 5), in the order of x's columns."""
+    normal = stats.norm.logpdf(x[:, 3], f[..., 0], np.exp(0.5 * params[0]["log_psi"][0]))
+    category = x[:, [0, 4]] * special.log_softmax(f[..., 1:3], axis=-1)
+    binary = stats.bernoulli.logpmf(x[:, 1:3], special.expit(f[..., 3:]))
+    return np.concatenate([category[..., :1], binary, normal[..., None], category[..., 1:]], axis=-1)
+
 
 POSTERIORS = [
     {"name": "diagonal", "component": posteriors.DiagonalGaussian(K), "moments": diagonal_moments},
@@ -214,6 +228,16 @@ LIKELIHOODS = [
      "oracle": lambda params, f, x: stats.bernoulli.logpmf(x, special.expit(f))},
     {"name": "poisson", "component": likelihoods.Poisson(D),
      "oracle": lambda params, f, x: stats.poisson.logpmf(x, np.exp(f))},
+    {"name": "student-t", "component": likelihoods.StudentT(D),
+     "oracle": lambda params, f, x: stats.t.logpdf(x, 4, f, np.exp(0.5 * params["log_psi"]))},
+    {"name": "student-t, heavy", "component": likelihoods.StudentT(D, 2.2),
+     "oracle": lambda params, f, x: stats.t.logpdf(x, 2.2, f, np.exp(0.5 * params["log_psi"]))},
+    {"name": "categorical", "component": likelihoods.Categorical((2, 1, 3)),
+     "oracle": lambda params, f, x: x * np.concatenate(
+         [special.log_softmax(b, axis=-1) for b in np.split(f, [2, 3], axis=-1)], axis=-1)},
+    {"name": "bernoulli-relaxed", "component": likelihoods.Bernoulli(D, relaxed=True),
+     "oracle": lambda params, f, x: x * special.log_expit(f) + (1 - x) * special.log_expit(-f)},
+    {"name": "mixed", "component": MIXED, "oracle": mixed_terms},
     {"name": "gaussian-predicted", "component": likelihoods.PredictedGaussian(D, 0.3),
      "oracle": lambda params, f, x: stats.norm.logpdf(x, f[..., :D], np.sqrt(0.3 + np.exp(f[..., D:])))},
 ]
@@ -222,6 +246,8 @@ TOTALS = [
     Total("gaussian fixed", likelihoods.Gaussian(1, 0.7), LINE, np.full(len(LINE), LINE[1, 0] - LINE[0, 0])),
     Total("bernoulli", likelihoods.Bernoulli(3), CORNERS, np.ones(len(CORNERS))),
     Total("poisson", likelihoods.Poisson(1), COUNTS, np.ones(len(COUNTS))),
+    Total("student-t", likelihoods.StudentT(1, 8.0), 10 * LINE, np.full(len(LINE), 0.15)),
+    Total("categorical", likelihoods.Categorical((2, 3)), ONE_HOT, np.ones(len(ONE_HOT))),
     Total("gaussian-predicted", likelihoods.PredictedGaussian(1, 0.3), 10 * LINE, np.full(len(LINE), 0.15)),
 ]
 CASES = [

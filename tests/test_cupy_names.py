@@ -11,7 +11,7 @@ import pytest
 
 import teachvae
 
-FILES = sorted(Path(teachvae.__file__).parent.glob("*.py"))
+FILES = sorted(Path(teachvae.__file__).parent.rglob("*.py"))
 
 
 def names_asked(source):

@@ -45,7 +45,7 @@ from teachvae.posteriors import POSTERIORS, DiagonalGaussian, FullGaussian
 from teachvae.units import StandardUnits, fold_theta
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "teachvae").glob("*.py"))}
+SOURCES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "teachvae").rglob("*.py"))}
 PAGES = {p.name: p.read_text(encoding="utf-8") for p in sorted((ROOT / "derivations").glob("*.md"))}
 NUMBER = r"[1-9]\d*\.\d+[a-z]?"
 FILE = re.compile(r"`(\w+\.py)`(?: \(([^)]*)\))?")

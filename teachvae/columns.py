@@ -1,0 +1,198 @@
+"""From a table to what the model sees, and back: categories as one-hot columns, constant columns set aside.
+
+Here a likelihood's name, or a list that gives every column its kind, meets the data and becomes a
+likelihood with sizes.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .likelihoods import LIKELIHOODS, Categorical, Gaussian, Mixed, PredictedGaussian
+from .likelihoods.gaussian import still
+from .names import shorten
+
+MOST_LEVELS = 256                      # of a column of categories; more is taken for a mistake
+
+
+@dataclass
+class Columns:
+    """How the D columns of X become the V columns of the model.
+
+    given    names (D,) of X's columns, for messages
+    dropped  {place: value} of constant columns that the model does not see
+    levels   {place: (C,) sorted values} of columns of categories, which become C one-hot columns
+    fill     (V,) what stands for a missing entry of the model's columns (the mask says that it is none)
+    """
+
+    given: list
+    dropped: dict = field(default_factory=dict)
+    levels: dict = field(default_factory=dict)
+    fill: object = None
+
+    def widths(self):
+        """How many of the model's columns each of X's becomes, D numbers."""
+        return [
+            0 if d in self.dropped else len(self.levels[d]) if d in self.levels else 1
+            for d in range(len(self.given))
+        ]
+
+    def places(self):
+        """The model's columns that each of X's becomes, D ranges."""
+        ends = np.cumsum(self.widths())
+        return [range(end - width, end) for end, width in zip(ends, self.widths())]
+
+    @property
+    def names(self):
+        """Names (V,) of the model's columns, for messages."""
+        names = []
+        for d, name in enumerate(self.given):
+            if d in self.levels:
+                names += [f"{name} = {level:g}" for level in self.levels[d]]
+            elif d not in self.dropped:
+                names.append(name)
+        return names
+
+    def encode(self, x):
+        """Host data X (N, D) as the model's columns (N, V); NaN stays NaN, in all columns of a category.
+
+        Raises ValueError for a category that the training data did not have.
+        """
+        if not self.levels and not self.dropped:
+            return x
+        parts = []
+        for d in range(len(self.given)):
+            column = x[:, d : d + 1]
+            if d in self.levels:
+                levels = self.levels[d]
+                new = ~np.isin(column, levels) & ~np.isnan(column)
+                if new.any():
+                    n = int(new.nonzero()[0][0])
+                    raise ValueError(
+                        f"column {self.given[d]} has the category {column[n, 0]:g} in row {n}, which is none of "
+                        f"the training data's: {shorten([f'{level:g}' for level in levels])}; drop such rows, or "
+                        "give training data that have it"
+                    )
+                column = np.where(np.isnan(column), np.nan, column == levels)
+            elif d in self.dropped:
+                continue
+            parts.append(column.astype(x.dtype))
+        return np.concatenate(parts, axis=1)
+
+    def decode(self, v):
+        """The model's columns (…, V) as X's (…, D): the most probable category, the constants put back."""
+        if not self.levels and not self.dropped:
+            return v
+        parts = []
+        for d, place in enumerate(self.places()):
+            column = v[..., place.start : place.stop]
+            if d in self.levels:
+                column = self.levels[d][np.argmax(column, axis=-1)][..., None]
+            elif d in self.dropped:
+                column = np.full((*v.shape[:-1], 1), self.dropped[d])
+            parts.append(column.astype(v.dtype))
+        return np.concatenate(parts, axis=-1)
+
+    def complete(self, v):
+        """The model's columns (N, V) with `fill` in place of NaN, and the mask (N, V)."""
+        mask = ~np.isnan(v)
+        fill = 0.0 if self.fill is None else self.fill
+        return np.where(mask, v, fill).astype(v.dtype), mask.astype(v.dtype)
+
+
+def columns_for(spec, x, names, noise="diagonal", constant="error"):
+    """(Columns, likelihood) for training data x (N, D), NaN where nothing was observed; names (D,).
+
+    spec      a name of `LIKELIHOODS`, a likelihood with D columns, or a list of (name or likelihood,
+              columns), columns by name or number, which makes a Mixed
+    noise     Ψ of Gaussians called by name; of "gaussian-predicted" the floor, where it is a number
+    constant  "error", or "drop": constant columns under a learnt diagonal Ψ are set aside
+
+    Raises ValueError where spec does not fit the data.
+    """
+    columns, D = Columns(list(names)), x.shape[1]
+    if constant not in ("error", "drop"):
+        raise ValueError(f"constant must be 'error' or 'drop', got {constant!r}")
+    one = isinstance(spec, str) or hasattr(spec, "n_f")
+    shares = [(spec, list(range(D)))] if one else _shares(spec, names)
+    kinds = [name for name, _ in shares]
+    for name in kinds:
+        if isinstance(name, str) and name not in LIKELIHOODS:
+            raise ValueError(
+                f"likelihood must be one of {sorted(LIKELIHOODS)}, a likelihood, or a list of (likelihood, "
+                f"columns), got {name!r}"
+            )
+    if noise != "diagonal" and not {"gaussian", "gaussian-predicted"} & {k for k in kinds if isinstance(k, str)}:
+        raise ValueError(f"noise={noise!r} belongs to likelihood='gaussian', not {spec!r}")
+    for name, places in shares:
+        if name == "categorical":
+            columns.levels |= {d: _levels(x[:, d], names[d]) for d in places}
+        elif constant == "drop" and ((name == "gaussian" and noise == "diagonal") or name == "student-t"):
+            columns.dropped |= {d: x[np.isfinite(x[:, d]), d][0] for d in places if still(x[:, [d]])[0]}
+    if len(columns.dropped) == D:
+        raise ValueError(f"all {D} columns are constant: nothing is left to be modelled")
+
+    where, parts = columns.places(), []
+    for name, places in shares:
+        own = [v for d in places for v in where[d]]
+        if own:
+            sizes = [len(columns.levels[d]) for d in places if d in columns.levels]
+            parts.append((_make(name, len(own), sizes, noise), own))
+    if len(parts) == 1 and parts[0][1] == list(range(len(columns.names))):
+        return columns, parts[0][0]
+    return columns, Mixed(tuple(parts))
+
+
+def _make(name, n_visible, sizes, noise):
+    """The likelihood called `name` for so many columns; a likelihood itself must have as many."""
+    if not isinstance(name, str):
+        if name.n_visible != n_visible:
+            raise ValueError(
+                f"the likelihood {type(name).__name__} has {name.n_visible} columns, it was given {n_visible}"
+            )
+        return name
+    if name == "gaussian":
+        return Gaussian(n_visible, noise)
+    if name == "gaussian-predicted":
+        return PredictedGaussian(n_visible) if noise == "diagonal" else PredictedGaussian(n_visible, noise)
+    return Categorical(tuple(sizes)) if name == "categorical" else LIKELIHOODS[name](n_visible)
+
+
+def _shares(spec, names):
+    """[(name or likelihood, places)] from a list of (name or likelihood, columns by name or number)."""
+    try:
+        shares = [(name, [_place(column, names) for column in columns]) for name, columns in spec]
+    except TypeError as error:
+        raise ValueError(
+            f"likelihood must be one of {sorted(LIKELIHOODS)}, a likelihood, or a list of (likelihood, "
+            f"columns), got {spec!r}"
+        ) from error
+    given = sorted(d for _, places in shares for d in places)
+    if given != list(range(len(names))):
+        twice = sorted({names[d] for d in given if given.count(d) > 1}, key=str)
+        none = [names[d] for d in range(len(names)) if d not in given]
+        raise ValueError(
+            "a list of likelihoods must name every column once; "
+            + "; ".join(f"{what}: {shorten(which)}" for what, which in (("twice", twice), ("missing", none)) if which)
+        )
+    return shares
+
+
+def _place(column, names):
+    """The place of a column called by its name or its number."""
+    if column in names:
+        return names.index(column)
+    if isinstance(column, int) and not isinstance(column, bool) and 0 <= column < len(names):
+        return column
+    raise ValueError(f"there is no column {column!r}; the columns are {shorten(names)}")
+
+
+def _levels(column, name):
+    """The sorted values of a column of categories (N,), NaN left out; ValueError where they are many."""
+    levels = np.unique(column[~np.isnan(column)])
+    if not 1 <= len(levels) <= MOST_LEVELS:
+        raise ValueError(
+            f"column {name} has {len(levels)} different values, a column of categories has 1 to {MOST_LEVELS}: "
+            "give it another likelihood, or join rare categories into one"
+        )
+    return levels

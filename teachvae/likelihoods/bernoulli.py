@@ -1,0 +1,110 @@
+"""The Bernoulli likelihood, for variables that are 0 or 1.
+
+Equations (5.x) are in derivations/equations.md.
+"""
+
+from dataclasses import dataclass
+
+from ..backend import namespace
+from ..layers import sigmoid, softplus
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """p(x|f) = Π_d σ(f_d)^x_d (1 − σ(f_d))^(1−x_d) for x in {0, 1}; f are logits. No parameters.
+
+    n_visible  D
+    relaxed    also take grey values between 0 and 1. The same formula is then no likelihood: over
+               [0, 1] it does not integrate to one, for its constant is missing (Loaiza-Ganem &
+               Cunningham 2019), so its numbers are comparable with nothing but each other
+    """
+
+    n_visible: int
+    relaxed: bool = False
+
+    learns_noise = False
+
+    @property
+    def normalised(self):
+        return not self.relaxed
+
+    @property
+    def n_f(self):
+        return self.n_visible
+
+    def init(self, rng, backend):
+        return {}
+
+    def forward(self, params, f, x, mask=None):
+        xp = namespace(f, x)
+        terms = x * f - softplus(f)                                # (S, N, D)
+        if mask is not None:
+            terms = terms * mask
+        return xp.sum(terms, axis=2), (f, x, mask)                 # (S, N)                (5.7)
+
+    def backward(self, params, cache, dlog_p, *, need_dparams=True):
+        f, x, mask = cache
+        d = dlog_p[:, :, None] if mask is None else dlog_p[:, :, None] * mask
+        return d * (x - sigmoid(f)), {} if need_dparams else None  # (S, N, D)             (5.8)
+
+    def cross(self, params, f, x, mask=None):
+        """log p(x_n|f_g) for every pair, from f (G, D) and x (N, D): (G, N), by one product (5.12)."""
+        if mask is not None:
+            return f @ (x * mask).T - softplus(f) @ mask.T
+        return f @ x.T - namespace(f, x).sum(softplus(f), axis=1)[:, None]
+
+    def mean(self, params, f):
+        """E[x|f] = σ(f), shaped like f."""
+        return sigmoid(f)
+
+    def draw_noise(self, rng, shape):
+        """The noise that `sample` takes, drawn on the host: uniform on [0, 1)."""
+        return rng.random(shape)
+
+    def sample(self, params, f, noise):
+        """x ~ p(x|f) from uniform `noise`, shaped like f: 1 where noise < σ(f)            (5.9)."""
+        xp = namespace(f, noise)
+        return xp.where(noise < sigmoid(f), xp.ones_like(f), xp.zeros_like(f))
+
+    def start(self, mean, variance):
+        """(f (D,), params): the logits of the columns' means, kept inside [0.01, 0.99]."""
+        xp = namespace(mean)
+        mean = xp.where(mean < 0.01, xp.zeros_like(mean) + 0.01, mean)
+        mean = xp.where(mean > 0.99, xp.zeros_like(mean) + 0.99, mean)
+        return xp.log(mean) - xp.log1p(-mean), {}
+
+    def start_W(self, W):
+        return W
+
+    def standard_units(self, mean, variance):
+        """x is 0 or 1 and stays so: shift 0, scale 1."""
+        xp = namespace(mean)
+        return xp.zeros_like(mean), xp.ones_like(mean)
+
+    def units_of_f(self, shift, scale):
+        return shift, scale
+
+    def rescaled(self, scale):
+        return self
+
+    def check(self, x, names):
+        """Raise ValueError where host data x (N, D) cannot be fitted; `names` (D,) for the message."""
+        self.check_values(x, names)
+
+    def check_values(self, x, names):
+        """Raise ValueError where host data x (N, D) is not binary; `names` (D,) for the message."""
+        bad = ((x < 0) | (x > 1)) if self.relaxed else ((x != 0) & (x != 1) & (x == x))  # NaN: not observed
+        if bad.any():
+            n, d = [int(i[0]) for i in bad.nonzero()]
+            needed = "grey values from 0 to 1: scale the data" if self.relaxed else (
+                "0 and 1: binarise the data (x > threshold)"
+            )
+            raise ValueError(
+                f"the Bernoulli likelihood got {int(bad.sum())} other values, the first {x[n, d]:g} in row "
+                f"{n}, column {names[d]}; it needs {needed}, or use likelihood='gaussian'"
+            )
+
+
+def relaxed_bernoulli(n_visible):
+    """The Bernoulli formula for grey values between 0 and 1: not a likelihood."""
+    return Bernoulli(n_visible, relaxed=True)

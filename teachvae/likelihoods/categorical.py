@@ -1,0 +1,137 @@
+"""The categorical likelihood, for variables that take one of C values.
+
+Equations (5.x) are in derivations/equations.md.
+"""
+
+from dataclasses import dataclass
+from itertools import accumulate
+
+from ..backend import constant, namespace
+from ..names import shorten
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """p(x|f) = Π_d softmax(f_d)_{x_d}, each variable with logits f_d of its own. No parameters.
+
+    x holds every variable as a one-hot block: C_d columns, of which one is 1 and the others are 0. A
+    mask of a variable that was not observed is 0 in all columns of its block.
+
+    sizes  (C_1, C_2, …), how many values each variable takes; D is their sum
+    """
+
+    sizes: tuple
+
+    learns_noise = False
+    normalised = True
+
+    def __post_init__(self):
+        sizes = tuple(int(size) for size in self.sizes)
+        if not sizes or min(sizes) < 1:
+            raise ValueError(f"sizes must be numbers of categories >= 1, got {self.sizes!r}")
+        object.__setattr__(self, "sizes", sizes)
+
+    @property
+    def n_visible(self):
+        return sum(self.sizes)
+
+    @property
+    def n_f(self):
+        return self.n_visible
+
+    def init(self, rng, backend):
+        return {}
+
+    def blocks(self):
+        """The columns of every variable, slices."""
+        ends = list(accumulate(self.sizes))
+        return [slice(end - size, end) for end, size in zip(ends, self.sizes)]
+
+    def log_softmax(self, f):
+        """log p of every category, shaped like f (…, D)                                     (5.29)."""
+        xp = namespace(f)
+        parts = []
+        for block in self.blocks():
+            logits = f[..., block] - xp.max(f[..., block], axis=-1, keepdims=True)
+            parts.append(logits - xp.log(xp.sum(xp.exp(logits), axis=-1, keepdims=True)))
+        return xp.concat(parts, axis=-1)
+
+    def forward(self, params, f, x, mask=None):
+        xp = namespace(f, x)
+        log_pi = self.log_softmax(f)                               # (S, N, D)
+        seen = x if mask is None else x * mask
+        return xp.sum(seen * log_pi, axis=2), (log_pi, x, mask)    # (S, N)                (5.30)
+
+    def backward(self, params, cache, dlog_p, *, need_dparams=True):
+        xp = namespace(dlog_p)
+        log_pi, x, mask = cache
+        dlog_pi = dlog_p[:, :, None] * (x if mask is None else x * mask)
+        total = [xp.sum(dlog_pi[..., b], axis=2, keepdims=True) + 0 * dlog_pi[..., b] for b in self.blocks()]
+        df = dlog_pi - xp.exp(log_pi) * xp.concat(total, axis=2)   # (S, N, D)             (5.31)
+        return df, {} if need_dparams else None
+
+    def cross(self, params, f, x, mask=None):
+        """log p(x_n|f_g) for every pair, from f (G, D) and x (N, D): (G, N), by one product (5.32)."""
+        return self.log_softmax(f) @ (x if mask is None else x * mask).T
+
+    def mean(self, params, f):
+        """E[x|f], the probabilities of the categories, shaped like f."""
+        return namespace(f).exp(self.log_softmax(f))
+
+    def draw_noise(self, rng, shape):
+        """The noise that `sample` takes for f of this shape: uniform on [0, 1), one per variable."""
+        return rng.random((*shape[:-1], len(self.sizes)))
+
+    def sample(self, params, f, noise):
+        """x ~ p(x|f) from uniform `noise` (…, variables): the first category whose cumulated probability
+        exceeds it, one-hot, shaped like f                                                   (5.33).
+        """
+        xp = namespace(f, noise)
+        parts = []
+        for d, block in enumerate(self.blocks()):
+            pi = self.mean(params, f)[..., block]
+            C = self.sizes[d]
+            up_to = constant([[float(i <= j) for j in range(C)] for i in range(C)], like=f)
+            cumulated = pi @ up_to                                 # (…, C)
+            # the last is 1 but for rounding, and every noise < 1 ends there at the latest
+            below = xp.astype(noise[..., d : d + 1] >= cumulated[..., : C - 1], f.dtype)
+            place = xp.sum(below, axis=-1, keepdims=True)          # how many categories are passed
+            parts.append(xp.astype(place == constant(list(range(C)), like=f), f.dtype))
+        return xp.concat(parts, axis=-1)
+
+    def start(self, mean, variance):
+        """(f (D,), params): the logarithms of the categories' shares, these kept at or above 0.001."""
+        xp = namespace(mean)
+        return xp.log(xp.where(mean < 1e-3, xp.zeros_like(mean) + 1e-3, mean)), {}
+
+    def start_W(self, W):
+        return W
+
+    def standard_units(self, mean, variance):
+        """x is 0 or 1 and stays so: shift 0, scale 1."""
+        xp = namespace(mean)
+        return xp.zeros_like(mean), xp.ones_like(mean)
+
+    def units_of_f(self, shift, scale):
+        return shift, scale
+
+    def rescaled(self, scale):
+        return self
+
+    def check(self, x, names):
+        """Raise ValueError where host data x (N, D) cannot be fitted; `names` (D,) for the message."""
+        self.check_values(x, names)
+
+    def check_values(self, x, names):
+        """Raise ValueError where host data x (N, D) are not one-hot; `names` (D,) for the message."""
+        for block in self.blocks():
+            b = x[:, block]
+            seen = (b == b).any(axis=1)                            # NaN: not observed
+            wrong = seen & ((((b != 0) & (b != 1)).any(axis=1)) | (b.sum(axis=1) != 1))
+            if wrong.any():
+                n = int(wrong.nonzero()[0][0])
+                raise ValueError(
+                    f"the categorical likelihood needs one-hot columns, exactly one 1 among 0s in "
+                    f"{shorten(list(names[block]))}; row {n} has {b[n].tolist()}: give the categories as one "
+                    "column of numbers with likelihood='categorical', or encode them"
+                )

@@ -1,0 +1,133 @@
+"""The Student-t likelihood: Gaussian factor analysis that outliers cannot pull about.
+
+Equations (5.x) are in derivations/equations.md.
+"""
+
+from dataclasses import dataclass
+import math
+from numbers import Real
+
+from ..backend import namespace
+from .gaussian import Gaussian, refuse_constant
+
+
+@dataclass(frozen=True)
+class StudentT:
+    """p(x|f) = Π_d t_ν((x_d − f_d)/√ψ_d)/√ψ_d. Parameters: log_psi (D,), the squared scales' logarithms.
+
+    n_visible  D
+    dof        ν > 2, fixed; for ν → ∞ this is the Gaussian with Ψ = ψ. The variance is ψ ν/(ν − 2)
+    """
+
+    n_visible: int
+    dof: float = 4.0
+
+    learns_noise = True
+    normalised = True
+
+    def __post_init__(self):
+        if not (isinstance(self.dof, Real) and 2 < self.dof < math.inf):
+            raise ValueError(f"dof must be a number > 2, for the variance to exist, got {self.dof!r}")
+
+    @property
+    def n_f(self):
+        return self.n_visible
+
+    def init(self, rng, backend):
+        return {"log_psi": backend.zeros((self.n_visible,))}
+
+    def log_constant(self):
+        """log of the density of t_ν at 0."""
+        half = self.dof / 2
+        return math.lgamma(half + 0.5) - math.lgamma(half) - 0.5 * math.log(self.dof * math.pi)
+
+    def forward(self, params, f, x, mask=None):
+        xp = namespace(f, x)
+        log_psi = params["log_psi"]
+        residual = x - f                                           # (S, N, D)
+        u2 = residual * residual * xp.exp(-log_psi)
+        terms = self.log_constant() - 0.5 * log_psi - 0.5 * (self.dof + 1) * xp.log1p(u2 / self.dof)
+        if mask is not None:
+            terms = terms * mask
+        return xp.sum(terms, axis=2), (residual, u2, log_psi, mask)  # (S, N)              (5.34)
+
+    def backward(self, params, cache, dlog_p, *, need_dparams=True):
+        xp = namespace(dlog_p)
+        residual, u2, log_psi, mask = cache
+        d = dlog_p[:, :, None] if mask is None else dlog_p[:, :, None] * mask
+        weighted = d * self.weight(u2)
+        df = weighted * residual * xp.exp(-log_psi)                # (S, N, D)             (5.35)
+        if not need_dparams:
+            return df, None
+        return df, {"log_psi": 0.5 * xp.sum(weighted * u2 - d, axis=(0, 1))}  # (D,)       (5.36)
+
+    def weight(self, u2):
+        """How much a residual counts beside one of a Gaussian, from u² = (x − f)²/ψ          (5.35)."""
+        return (self.dof + 1) / (self.dof + u2)
+
+    def cross(self, params, f, x, mask=None):
+        """log p(x_n|f_g) for every pair, from f (G, D) and x (N, D): (G, N), column by column."""
+        xp = namespace(f, x)
+        log_psi = params["log_psi"]
+        scale, total = xp.exp(-0.5 * log_psi), 0.0
+        for d in range(self.n_visible):
+            u = (x[:, d] - f[:, d][:, None]) * scale[d]            # (G, N)
+            terms = -0.5 * (self.dof + 1) * xp.log1p(u * u / self.dof) - 0.5 * log_psi[d]
+            terms = terms + self.log_constant()
+            total = total + (terms if mask is None else terms * mask[:, d])
+        return total
+
+    def mean(self, params, f):
+        """E[x|f], shaped like f."""
+        return f
+
+    def draw_noise(self, rng, shape):
+        """The noise that `sample` takes, drawn on the host: t_ν."""
+        return rng.standard_t(self.dof, shape)
+
+    def sample(self, params, f, noise):
+        """x ~ p(x|f) from t_ν-distributed `noise`, shaped like f."""
+        return f + noise * namespace(f).exp(0.5 * params["log_psi"])
+
+    def start(self, mean, variance):
+        """(f (D,), params): the columns' means, and scales that have the columns' variances."""
+        xp = namespace(variance)
+        return mean, {"log_psi": xp.log(variance * (1 - 2 / self.dof))}
+
+    def start_W(self, W):
+        return W
+
+    def squares(self, params, f, x):
+        """The squared residuals (S, N, D) whose mean under q the M-step takes, each by its weight."""
+        xp = namespace(f, x)
+        r2 = (x - f) ** 2
+        return self.weight(r2 * xp.exp(-params["log_psi"])) * r2
+
+    def m_step(self, mean_square, lower, share=None):
+        """ψ from the expected weighted squares (D,): a step that never raises Q              (5.37)."""
+        return Gaussian(self.n_visible).m_step(mean_square, lower)
+
+    def lower_bounds(self, variance, min_noise):
+        """The floor of ψ: log_psi of `min_noise` times each column's variance (D,)."""
+        return Gaussian(self.n_visible).lower_bounds(variance, min_noise)
+
+    def standard_units(self, mean, variance):
+        """shift and scale (D,) such that (x − shift)/scale has variances about 1."""
+        return Gaussian(self.n_visible).standard_units(mean, variance)
+
+    def units_of_f(self, shift, scale):
+        return shift, scale
+
+    def rescaled(self, scale):
+        return self
+
+    def rescale_params(self, params, scale):
+        """The parameters for x·scale from those for x; scale (D,)."""
+        return {"log_psi": params["log_psi"] + 2 * namespace(scale).log(scale)}
+
+    def check_values(self, x, names):
+        """Every finite number has a density."""
+
+    def check(self, x, names):
+        """Raise ValueError where host data x (N, D) cannot be fitted; `names` (D,) for the message."""
+        refuse_constant(x, names)
