@@ -1,0 +1,65 @@
+"""The sufficient statistics of factor analysis, N, Σx and Σxxᵀ, which merge by addition.
+
+They are kept as N, the mean and the sums about it, so that nothing is lost far from the origin.
+Equations (2.x) are in derivations/equations.md.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .backend import get_backend, to_numpy
+
+ENTRIES = 2**17                        # numbers in a block of rows: a megabyte of float64
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What factor analysis needs of complete data x (N, D); a + b is that of both together.
+
+    n_cases  N    mean (D,)    scatter (D, D) = Σ_n (x_n − mean)(x_n − mean)ᵀ, all in float64
+    """
+
+    n_cases: int
+    mean: np.ndarray
+    scatter: np.ndarray
+
+    @property
+    def covariance(self):
+        """scatter / N, (D, D)."""
+        return self.scatter / self.n_cases
+
+    def __add__(self, other):
+        """The moments of both sets of data cases (Chan, Golub & LeVeque 1983)                (2.18)."""
+        if not isinstance(other, Moments):
+            return NotImplemented
+        if self.mean.shape != other.mean.shape:
+            raise ValueError(
+                f"moments of {len(self.mean)} and of {len(other.mean)} columns cannot be added: give the same "
+                "columns"
+            )
+        N = self.n_cases + other.n_cases
+        delta = other.mean - self.mean
+        mean = self.mean + delta * (other.n_cases / N)
+        between = np.outer(delta, delta) * (self.n_cases * other.n_cases / N)
+        return Moments(N, mean, self.scatter + other.scatter + between)
+
+
+def moments(x, backend="numpy"):
+    """The `Moments` of x (N, D), host data of float64 or float32, in one pass over blocks of rows.
+
+    All blocks are centred by the first one's mean, which is near enough to that of all for the
+    correction at the end to lose nothing                                                    (2.17).
+    """
+    N, D = x.shape
+    double = get_backend(backend, "float64")
+    step = max(1, ENTRIES // D)
+    guess = x[:step].mean(axis=0, dtype="float64")
+    products, total = double.zeros((D, D)), np.zeros(D)
+    for start in range(0, N, step):
+        centred = x[start : start + step] - guess                  # float64, whatever x is
+        total += centred.sum(axis=0)
+        centred = double.asarray(centred)
+        products = products + centred.T @ centred
+    shift = total / N
+    return Moments(N, guess + shift, to_numpy(products) - N * np.outer(shift, shift))
