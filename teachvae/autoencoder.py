@@ -17,11 +17,14 @@ from .units import StandardUnits
 from .validate import check_data, check_hidden, check_positive, check_size
 
 
-def squared_error(encoder, decoder, params, x):
-    """½ ‖x_n − f(g(x_n))‖², averaged over x (N, D), and its gradient, shaped like params  (1.19)."""
+def squared_error(encoder, decoder, params, x, noise=None):
+    """½ ‖x_n − f(g(x_n + ε_n))‖², averaged over x (N, D), and its gradient, shaped like params  (1.19).
+
+    noise holds ε (N, D), which the code has to see through; None is 0.
+    """
     xp = namespace(x)
     N = x.shape[0]
-    z, encoder_cache = encoder.forward(params["encoder"], x)       # (N, K)
+    z, encoder_cache = encoder.forward(params["encoder"], x if noise is None else x + noise)  # (N, K)
     f, decoder_cache = decoder.forward(params["decoder"], z)       # (N, D)
     residual = f - x
     loss = 0.5 * xp.sum(residual * residual) / N
@@ -48,6 +51,8 @@ class Autoencoder(LatentCode):
     n_components  K, the width of the code
     hidden        sizes of the decoder's hidden layers; the encoder mirrors them; () is linear, which
                   spans the same subspace as principal components
+    noise_variance  above 0: a denoising autoencoder. Each minibatch sees its data with fresh noise
+                  N(0, noise_variance·I) and is to give them back without (Vincent et al. 2008)
     activation, optimizer ("adam", "sgd"), epochs, batch_size, learning_rate
     backend, dtype, random_state
 
@@ -61,6 +66,7 @@ class Autoencoder(LatentCode):
         *,
         hidden=(64, 64),
         activation="tanh",
+        noise_variance=0.0,
         optimizer="adam",
         epochs=300,
         batch_size=128,
@@ -72,6 +78,7 @@ class Autoencoder(LatentCode):
         self.n_components = n_components
         self.hidden = hidden
         self.activation = activation
+        self.noise_variance = noise_variance
         self.optimizer = optimizer
         self.epochs = epochs
         self.batch_size = batch_size
@@ -87,12 +94,14 @@ class Autoencoder(LatentCode):
         for name in ("n_components", "epochs", "batch_size"):
             check_size(name, getattr(self, name))
         check_positive("learning_rate", self.learning_rate)
+        if self.noise_variance != 0:
+            check_positive("noise_variance, where it is not 0,", self.noise_variance)
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {sorted(OPTIMIZERS)}, got {self.optimizer!r}")
         encoder = mlp(D, hidden[::-1], K, self.activation)
         decoder = mlp(K, hidden, D, self.activation)
         backend = self._backend_for(x.dtype)
-        init_rng, shuffle_rng = np.random.default_rng(self.random_state).spawn(2)
+        init_rng, shuffle_rng, noise_rng = np.random.default_rng(self.random_state).spawn(3)
 
         x = backend.asarray(x)
         # One common scale: a scale per column would weight the squared error by column.
@@ -105,7 +114,10 @@ class Autoencoder(LatentCode):
                 progress(epoch, epochs, loss * scale2)
 
         def objective(params, rows):
-            return squared_error(encoder, decoder, params, take_rows(standard, rows))
+            x_rows, noise = take_rows(standard, rows), None
+            if self.noise_variance:
+                noise = (self.noise_variance / scale2) ** 0.5 * backend.normal(noise_rng, x_rows.shape)
+            return squared_error(encoder, decoder, params, x_rows, noise)
 
         params, path, _ = minibatches(
             objective,
@@ -135,6 +147,12 @@ class Autoencoder(LatentCode):
         z = self._latent_input(Z)
         f, _ = self.decoder_.forward(self.decoder_params_, z)
         return to_numpy(f)
+
+    def denoise(self, X, noise_variance=None):
+        """f(g(x̃)) (N, D): what the network makes of noisy data. It cannot be told how noisy they are, only
+        be trained with as much noise (`noise_variance` of the estimator).
+        """
+        return self.reconstruct(X)
 
     @property
     def _n_latent(self):

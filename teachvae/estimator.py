@@ -64,6 +64,15 @@ class Estimator:
         """fit(X), then transform(X): (N, K)."""
         return self.fit(X).transform(X)
 
+    def active_units(self, X, threshold=0.01):
+        """Which latent variables the data move: Var_n of `transform`'s columns above threshold, (K,) bool.
+
+        The statistic of Burda et al. (2016). A collapsed unit's mean stays at 0, whatever x is
+        (10.10). It looks at one axis at a time: a rotation of z, to which p(x) may be blind, changes it
+        (10.8).
+        """
+        return self.transform(X).var(axis=0) > threshold
+
     def __sklearn_tags__(self):
         """What scikit-learn's tools ask of an estimator; it is imported only if they do."""
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
@@ -142,15 +151,6 @@ class LatentCode(Estimator):
         a, b = self.transform(np.stack([np.asarray(a), np.asarray(b)]))
         t = np.linspace(0, 1, n_steps, dtype=a.dtype)[:, None]
         return self.decode((1 - t) * a + t * b)
-
-    def active_units(self, X, threshold=0.01):
-        """Which latent variables the data move: Var_n of `transform`'s columns above threshold, (K,) bool.
-
-        The statistic of Burda et al. (2016). A collapsed unit's mean stays at 0, whatever x is
-        (10.10). It looks at one axis at a time: a rotation of z, to which p(x) may be blind, changes it
-        (10.8).
-        """
-        return self.transform(X).var(axis=0) > threshold
 
 
 class LatentVariableModel(LatentCode):
@@ -418,7 +418,7 @@ class LatentVariableModel(LatentCode):
                 f"{tol:g} (rows {shorten(late.tolist())}; the largest is "
                 f"{float(to_numpy(e.gradient_norm).max()):.1e}): their Q is not quite at its minimum",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return e
 

@@ -25,7 +25,8 @@ def check_data(X, minimum_rows=1, name="X", missing=False):
     if isinstance(X, np.ma.MaskedArray):
         raise TypeError(
             f"a masked array was given as {name}, an array without a mask is expected, for the values "
-            "under the mask would be taken for data: drop those rows or fill them in"
+            "under the mask would be taken for data: drop those rows or fill them in, with np.nan for a model "
+            "with missing='marginalise'"
         )
     names = [str(c) for c in X.columns] if hasattr(X, "columns") else None
     try:
@@ -42,13 +43,13 @@ def check_data(X, minimum_rows=1, name="X", missing=False):
     if x.dtype.kind not in "fiub":
         try:
             if x.dtype.kind in "mM":
-                raise TypeError("times have no unit or origin of their own")
+                raise ValueError("times have no unit or origin of their own")
             text = [value for value in x.ravel()[:1000] if isinstance(value, (str, bytes))]
             if text:
-                raise TypeError(f"it holds text, first {str(text[0])!r}")
+                raise ValueError(f"it holds text, first {str(text[0])!r}")
             x = x.astype("float64")
         except (TypeError, ValueError) as error:
-            raise ValueError(
+            raise type(error)(
                 f"{name} of dtype {x.dtype} was given, numbers are expected ({error}): encode text, "
                 "times and categories as numbers first"
             ) from error
@@ -76,8 +77,8 @@ def check_data(X, minimum_rows=1, name="X", missing=False):
         kinds = f"{int(np.isnan(x).sum())} NaN and {int(np.isinf(x).sum())} infinity"
         raise ValueError(
             f"{name} has {kinds} entries, the first in row {n}, column {names[d] if names else d}; "
-            "finite numbers are expected: drop those rows, fill them in, or, for NaN, use a model fitted with "
-            "missing='marginalise'"
+            "finite numbers are expected: drop those rows or fill them in"
+            + ("; a model with missing='marginalise' takes NaN" if not missing else "")
         )
     largest = float(np.max(np.abs(x), initial=0.0, where=~np.isnan(x)))
     most = float(np.finfo(x.dtype).max / x.size) ** 0.5

@@ -70,25 +70,38 @@ def layer(name, component, oracle, n_in=4):
 
 
 def likelihood(name, component, oracle):
-    """Two cases, without and with a mask. oracle: params, f, x → terms (S, N, D) of log p(x|f)."""
-    def inputs(rng, masked):
+    """Three cases: whole data, data with a mask, and `Observed`, where the mask stands beside the data.
+
+    oracle: params, f, x → terms (S, N, D) of log p(x|f)
+    """
+    V = component.n_visible
+
+    def inputs(rng, kind):
         params, f = perturbed(rng, component), rng.standard_normal((S, N, component.n_f))
         x = component.sample(params, f[0], component.draw_noise(rng, f[0].shape))
-        mask = {"mask": (rng.random(x.shape) < 0.6).astype(float)} if masked else {}
-        return {"params": params, "f": f, "x": x} | mask
+        mask = (rng.random(x.shape) < 0.6).astype(float)
+        if kind == "observed":
+            return {"params": params, "f": f, "x": np.concatenate([x, mask], axis=1)}
+        return {"params": params, "f": f, "x": x} | ({"mask": mask} if kind == "masked" else {})
 
-    def backward(i, cache, dlog_p):
-        df, dparams = component.backward(i["params"], cache, dlog_p)
-        return {"params": dparams, "f": df}
+    def value(i, kind):
+        x, mask = i["x"][:, :V], i["x"][:, V:] if kind == "observed" else i.get("mask", 1)
+        return np.sum(oracle(i["params"], i["f"], x) * mask, axis=2)
 
-    return [
-        Case(
-            name + (", masked" if masked else ""), component, lambda rng, masked=masked: inputs(rng, masked),
-            lambda i: component.forward(i["params"], i["f"], i["x"], i.get("mask")), backward,
-            lambda i: np.sum(oracle(i["params"], i["f"], i["x"]) * i.get("mask", 1), axis=2),
+    def case(kind):
+        part = likelihoods.Observed(component) if kind == "observed" else component
+
+        def backward(i, cache, dlog_p):
+            df, dparams = part.backward(i["params"], cache, dlog_p)
+            return {"params": dparams, "f": df}
+
+        return Case(
+            f"{name}, {kind}" if kind else name, part, lambda rng: inputs(rng, kind),
+            lambda i: part.forward(i["params"], i["f"], i["x"], i.get("mask")), backward,
+            lambda i: value(i, kind),
         )
-        for masked in (False, True)
-    ]
+
+    return [case(kind) for kind in ("", "masked", "observed")]
 
 
 def posterior(name, component, moments):
@@ -203,13 +216,18 @@ MIXED = likelihoods.Mixed((
     (likelihoods.Gaussian(1, "isotropic"), [3]), (likelihoods.Categorical((2,)), [0, 4]),
     (likelihoods.Bernoulli(2), [1, 2]),
 ))
+WIDE = likelihoods.Mixed((             # every kind that has units, or columns of f, of its own
+    (likelihoods.Poisson(1), [5]), (likelihoods.StudentT(2), [8, 0]), (likelihoods.Gaussian(1, 0.7), [1]),
+    (likelihoods.PredictedGaussian(1, 0.3), [3]), (likelihoods.Categorical((2,)), [6, 2]),
+    (likelihoods.Gaussian(2), [7, 4]),
+))
 
 
 def mixed_terms(params, f, x):
     """The terms of MIXED (S, N, 5), in the order of x's columns."""
-    normal = stats.norm.logpdf(x[:, 3], f[..., 0], np.exp(0.5 * params[0]["log_psi"][0]))
-    category = x[:, [0, 4]] * special.log_softmax(f[..., 1:3], axis=-1)
-    binary = stats.bernoulli.logpmf(x[:, 1:3], special.expit(f[..., 3:]))
+    normal = stats.norm.logpdf(x[..., 3], f[..., 0], np.exp(0.5 * params[0]["log_psi"][0]))
+    category = x[..., [0, 4]] * special.log_softmax(f[..., 1:3], axis=-1)
+    binary = stats.bernoulli.logpmf(x[..., 1:3], special.expit(f[..., 3:]))
     return np.concatenate([category[..., :1], binary, normal[..., None], category[..., 1:]], axis=-1)
 
 
@@ -248,6 +266,8 @@ TOTALS = [
     Total("poisson", likelihoods.Poisson(1), COUNTS, np.ones(len(COUNTS))),
     Total("student-t", likelihoods.StudentT(1, 8.0), 10 * LINE, np.full(len(LINE), 0.15)),
     Total("categorical", likelihoods.Categorical((2, 3)), ONE_HOT, np.ones(len(ONE_HOT))),
+    Total("mixed", likelihoods.Mixed(((likelihoods.Categorical((2,)), [2, 0]), (likelihoods.Bernoulli(1), [1]))),
+          CORNERS[CORNERS[:, 0] != CORNERS[:, 2]], np.ones(4)),
     Total("gaussian-predicted", likelihoods.PredictedGaussian(1, 0.3), 10 * LINE, np.full(len(LINE), 0.15)),
 ]
 CASES = [

@@ -280,7 +280,7 @@ def test_quiet_json(table, tmp_path, capsys):
         (["compare", "--data", "nothing"], ["unknown data set 'nothing'", "digits"]),
         (["compare", "--data", "no.csv"], ["no.csv", "no such file"]),
         (["compare", "--latent", "100"], ["n_components must be an integer >= 1 and <= 64", "got 100"]),
-        (["compare", "--data", "spiral", "--likelihood", "bernoulli"], ["data of 0 and 1", "binarise"]),
+        (["compare", "--data", "spiral", "--likelihood", "bernoulli"], ["needs 0 and 1", "binarise"]),
     ],
 )
 def test_bad_input_is_exit_2(arguments, parts, tmp_path, capsys):

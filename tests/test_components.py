@@ -4,7 +4,7 @@ A gradient check cannot see a wrong constant, or an s that is a variance here an
 deviation there, as long as the backward agrees with the forward. The oracles here can.
 """
 
-from cases import CASES, TOTALS, D, K, full_moments, kl_to_prior, perturbed
+from cases import CASES, LIKELIHOODS, TOTALS, WIDE, D, K, full_moments, kl_to_prior, perturbed
 from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
@@ -13,9 +13,13 @@ from scipy import special, stats
 
 from teachvae import bound, layers, likelihoods, noise, posteriors, tree
 from teachvae.backend import get_backend, namespace, to_numpy
+from teachvae.likelihoods import Observed, join
 from teachvae.model import Model
+from teachvae.names import shorten
 
 HOST = get_backend()
+PARTS = {row["name"]: row["component"] for row in LIKELIHOODS} | {"wide": WIDE}
+every_likelihood = pytest.mark.parametrize("p", PARTS.values(), ids=PARTS)
 
 
 def by_name(rows):
@@ -42,9 +46,12 @@ def assert_same(given_tree, expected_tree, backend):
 
 def test_every_class_of_the_tables_has_a_row():
     tables = (layers.ACTIVATIONS, likelihoods.LIKELIHOODS, posteriors.POSTERIORS)
-    wanted = {cls for table in tables for cls in table.values()}
-    assert wanted <= {type(case.component) for case in CASES}
-    assert set(likelihoods.LIKELIHOODS.values()) <= {type(total.likelihood) for total in TOTALS}
+    wanted = {cls for table in tables for cls in table.values() if isinstance(cls, type)}
+    wanted |= {type(make(D)) for table in tables for make in table.values() if not isinstance(make, type)}
+    assert wanted | {likelihoods.Mixed, Observed} <= {type(case.component) for case in CASES}
+    assert likelihoods.relaxed_bernoulli(D) in [case.component for case in CASES]
+    densities = wanted & {getattr(likelihoods, name) for name in likelihoods.__all__}
+    assert densities | {likelihoods.Mixed} <= {type(total.likelihood) for total in TOTALS}
 
 
 @by_name(CASES)
@@ -166,24 +173,55 @@ def test_bernoulli_is_stable_for_large_logits():
     assert layers.softplus(np.array(-800.0)) == 0 and layers.sigmoid(np.array(-800.0)) == 0
 
 
-@pytest.mark.parametrize("p", [case.component for case in CASES if hasattr(case.component, "n_f")][::2])
-def test_cross_is_log_p_of_every_pair(p, backend, rng):
+@pytest.mark.parametrize("kind", ["whole", "masked", "observed"])
+@every_likelihood
+def test_cross_is_log_p_of_every_pair(p, kind, backend, rng):
     """log p(x_n|f_g) (G, N), which a product makes faster, is what `forward` says of each pair."""
     host = {"params": perturbed(rng, p), "f": 2 * rng.standard_normal((6, p.n_f))}
     host["x"] = p.sample(host["params"], host["f"], p.draw_noise(rng, host["f"].shape))[:4]
-    expected, _ = p.forward(host["params"], host["f"][:, None, :] + np.zeros((4, p.n_f)), host["x"])
+    mask = None if kind == "whole" else (rng.random(host["x"].shape) < 0.5).astype(float)
+    expected, _ = p.forward(host["params"], host["f"][:, None, :] + np.zeros((4, p.n_f)), host["x"], mask)
     i = arrays(backend, host)
-    assert_same(p.cross(i["params"], i["f"], i["x"]), expected, backend)
+    if kind == "whole":
+        got = p.cross(i["params"], i["f"], i["x"])
+    elif kind == "masked":
+        got = p.cross(i["params"], i["f"], i["x"], backend.asarray(mask))
+    else:
+        got = Observed(p).cross(i["params"], i["f"], join(i["x"], backend.asarray(mask)))
+    assert_same(got, expected, backend)
 
 
-def test_unobserved_entries_do_not_matter(rng):
-    p = likelihoods.Gaussian(D)
+@every_likelihood
+def test_unobserved_entries_do_not_matter(p, rng):
+    """Neither in the value nor in a gradient nor for all pairs, whatever finite number stands there."""
+    V = p.n_visible
+    params, f, dlog_p = perturbed(rng, p), rng.standard_normal((2, 4, p.n_f)), rng.standard_normal((2, 4))
+    x = p.sample(params, f[0], p.draw_noise(rng, f[0].shape))
+    mask = (rng.random((4, V)) < 0.6).astype(float)
+    mask[0], mask[3] = 1, 0                                        # one case is complete, of one nothing is known
+    found = []
+    for fill in (x, 0.0, -2.5, 1e9, -1e30):
+        filled = np.where(mask == 1, x, fill)
+        log_p, cache = p.forward(params, f, filled, mask)
+        df, dparams = p.backward(params, cache, dlog_p)
+        found.append([log_p, df, dparams, p.cross(params, f[0], filled, mask)])
+        _same(found[-1], found[0])
+        observed = Observed(p)
+        log_p, cache = observed.forward(params, f, join(filled, mask))
+        cross = observed.cross(params, f[0], join(filled, mask))
+        _same([log_p, *observed.backward(params, cache, dlog_p), cross], found[0])
+    log_p, df, _, cross = found[0]
+    assert (log_p[:, 3] == 0).all() and (df[:, 3] == 0).all()
+    np.testing.assert_allclose(cross[:, 3], 0, atol=1e-12)
+    np.testing.assert_array_equal(log_p[:, 0], p.forward(params, f, x)[0][:, 0])
+
+
+def test_a_mask_and_observed_take_both_out(rng):
+    p = Observed(likelihoods.Gaussian(D))
     params, f, x = perturbed(rng, p), rng.standard_normal((2, 4, D)), rng.standard_normal((4, D))
-    mask = np.array([[1, 0, 1], [0, 1, 1], [1, 1, 0], [0, 0, 0]], dtype=float)
-    one, _ = p.forward(params, f, x, mask)
-    two, _ = p.forward(params, f, np.where(mask == 1, x, 1e3), mask)
-    np.testing.assert_array_equal(one, two)
-    np.testing.assert_array_equal(one[:, 3], 0)
+    one, two = (rng.random((2, 4, D)) < 0.6).astype(float)
+    log_p, _ = p.forward(params, f, join(x, one), two)
+    np.testing.assert_array_equal(log_p, p.likelihood.forward(params, f, x, one * two)[0])
 
 
 @pytest.mark.parametrize("mode", ["diagonal", "isotropic"])
@@ -220,25 +258,68 @@ def test_bernoulli_start_stays_finite_for_constant_columns():
     np.testing.assert_allclose(special.expit(f), [0.01, 0.99])
 
 
-@pytest.mark.parametrize("mode", ["diagonal", "isotropic", 0.7])
-def test_standard_units_are_the_same_model(mode, rng):
-    """log p(x) = log p(x/scale) − Σ log scale, with the parameters carried over."""
-    p, variance = likelihoods.Gaussian(D, mode), np.array([0.5, 4.0, 0.0])
-    shift, scale = p.standard_units(np.arange(3.0), variance)
+@pytest.mark.parametrize("masked", [False, True])
+@every_likelihood
+def test_standard_units_are_the_same_model(p, masked, rng):
+    """log p(x) = log p(x in standard units) − Σ log scale over what was observed, with its gradients; and
+    draws from the same noise are the same, and so are their means.
+    """
+    V = p.n_visible
+    shift, scale = p.standard_units(rng.uniform(1, 9, V), rng.uniform(0.5, 40, V))
+    f_shift, f_scale = p.units_of_f(shift, scale)
+    small = p.rescaled(scale)
+    params_small = perturbed(rng, small)
+    params = p.rescale_params(params_small, scale) if p.learns_noise else params_small
+    f_small = rng.standard_normal((2, 6, p.n_f))
+    f, noise_ = f_small * f_scale + f_shift, p.draw_noise(rng, f_small[0].shape)
+    x = p.sample(params, f[0], noise_)
+    x_small = (x - shift) / scale
+    np.testing.assert_allclose(small.sample(params_small, f_small[0], noise_), x_small, atol=1e-12)
+    mean = small.mean(params_small, f_small)
+    np.testing.assert_allclose(p.mean(params, f), mean * scale + shift, rtol=1e-12)
+
+    mask = (rng.random((6, V)) < 0.6).astype(float) if masked else np.ones((6, V))
+    dlog_p, volume = rng.standard_normal((2, 6)), mask @ np.log(scale)
+    tolerance = {"rtol": 1e-11, "atol": 1e-11}
+    log_p, cache = p.forward(params, f, x, mask)
+    log_p_small, cache_small = small.forward(params_small, f_small, x_small, mask)
+    np.testing.assert_allclose(log_p, log_p_small - volume, **tolerance)
+    cross = small.cross(params_small, f_small[0], x_small, mask)
+    np.testing.assert_allclose(p.cross(params, f[0], x, mask), cross - volume, **tolerance)
+    df, dparams = p.backward(params, cache, dlog_p)
+    df_small, dparams_small = small.backward(params_small, cache_small, dlog_p)
+    np.testing.assert_allclose(df * f_scale, df_small, **tolerance)
+    for (_, one), (_, two) in zip(tree.leaves(dparams), tree.leaves(dparams_small), strict=True):
+        np.testing.assert_allclose(one, two, **tolerance)
+
+
+@pytest.mark.parametrize("p", [likelihoods.Gaussian(D), likelihoods.StudentT(D),
+                               likelihoods.Gaussian(D, "isotropic"), likelihoods.Gaussian(D, 0.7),
+                               likelihoods.PredictedGaussian(D)])
+def test_standard_units_of_what_is_continuous(p):
+    """Variances of 1; one common scale where one variance, or one floor, is for all columns."""
+    own = isinstance(p, likelihoods.StudentT) or getattr(p, "noise", None) == "diagonal"
+    shift, scale = Observed(p).standard_units(np.arange(3.0), np.array([0.5, 4.0, 0.0]))
     np.testing.assert_array_equal(shift, np.arange(3.0))
-    np.testing.assert_allclose(scale**2, [0.5, 4, 1] if mode == "diagonal" else [1.5] * 3)
-    small = p.rescaled(scale[0])
-    params, f, x = perturbed(rng, small), rng.standard_normal((2, 4, D)), rng.standard_normal((4, D))
-    log_p_small, _ = small.forward(params, f, x)
-    log_p, _ = p.forward(small.rescale_params(params, scale), f * scale, x * scale)
-    np.testing.assert_allclose(log_p, log_p_small - np.log(scale).sum(), rtol=1e-12)
+    np.testing.assert_allclose(scale**2, [0.5, 4, 1] if own else [1.5] * 3)
 
 
-def test_bernoulli_has_no_other_units():
-    p = likelihoods.Bernoulli(2)
+@pytest.mark.parametrize("p", [likelihoods.Bernoulli(2), likelihoods.Categorical((2,))])
+def test_zeros_and_ones_have_no_other_units(p):
     shift, scale = p.standard_units(np.array([0.3, 0.4]), np.ones(2))
-    assert (shift == 0).all() and (scale == 1).all() and p.rescaled(1.0) is p
-    assert p.m_step(None, None) == p.lower_bounds(None, None) == p.rescale_params({}, None) == {}
+    assert (shift == 0).all() and (scale == 1).all() and p.rescaled(np.ones(2)) is p
+
+
+@every_likelihood
+def test_learns_noise_says_whether_there_are_parameters(p):
+    for q in (p, Observed(p)):
+        leaves = [path for path, _ in tree.leaves(q.init(np.random.default_rng(0), HOST))]
+        assert q.learns_noise is bool(leaves)
+        assert q.normalised is (p != likelihoods.relaxed_bernoulli(D))
+        assert (q.n_visible, q.n_f) == (p.n_visible, p.n_f)
+    if not p.learns_noise and not isinstance(p, (likelihoods.Gaussian, likelihoods.Mixed)):
+        assert not any(hasattr(p, name) for name in ("squares", "m_step", "lower_bounds", "rescale_params"))
+    assert not likelihoods.Mixed(((likelihoods.relaxed_bernoulli(1), [0]), (p, range(1, p.n_visible + 1)))).normalised
 
 
 def test_unfit_data_is_refused_with_the_column_named():
@@ -249,7 +330,7 @@ def test_unfit_data_is_refused_with_the_column_named():
     with pytest.raises(ValueError, match="got 1 other values.*0.5.* in row 1, column weight"):
         likelihoods.Bernoulli(2).check(x, ["height", "weight"])
     likelihoods.Bernoulli(2).check(np.round(x), ["height", "weight"])
-    assert likelihoods.shorten("abcdefghij", most=3) == "a, b, c, … (10 in all)"
+    assert shorten("abcdefghij", most=3) == "a, b, c, … (10 in all)"
 
 
 @pytest.mark.parametrize("mode", ["full", 0, -1.0, float("inf"), float("nan"), True, None])
@@ -258,21 +339,32 @@ def test_gaussian_refuses_other_noise(mode):
         likelihoods.Gaussian(3, mode)
 
 
-@pytest.mark.parametrize("p", [likelihoods.Gaussian(D), likelihoods.Gaussian(D, "isotropic"),
-                               likelihoods.Gaussian(D, 0.7), likelihoods.Bernoulli(D)])
+@every_likelihood
 def test_the_rest_of_a_likelihood_on_every_backend(p, backend, rng):
-    host = {"params": perturbed(rng, p), "f": rng.standard_normal((4, D)),
-            "noise": p.draw_noise(rng, (4, D)), "mean": rng.random(D), "variance": rng.uniform(0.5, 2, D)}
+    V = p.n_visible
+    host = {"params": perturbed(rng, p), "f": rng.standard_normal((4, p.n_f)), "W": rng.standard_normal((2, p.n_f)),
+            "noise": p.draw_noise(rng, (4, p.n_f)), "mean": rng.random(V), "variance": rng.uniform(0.5, 2, V),
+            "mask": np.ones((4, V)), "share": rng.uniform(0.5, 1, V)}
+    host["x"] = p.sample(host["params"], host["f"], host["noise"])
 
-    def rest(i):
-        lower = p.lower_bounds(i["variance"], 0.9)
-        return [
-            p.mean(i["params"], i["f"]), p.sample(i["params"], i["f"], i["noise"]), lower,
-            p.m_step(i["mean"], lower), list(p.start(i["mean"], i["variance"])),
-            list(p.standard_units(i["mean"], i["variance"])), p.rescale_params(i["params"], i["variance"]),
+    def rest(i, p):
+        shift, scale = p.standard_units(i["mean"], i["variance"])
+        said = [
+            p.mean(i["params"], i["f"]), p.sample(i["params"], i["f"], i["noise"]), p.start_W(i["W"]),
+            list(p.start(i["mean"], i["variance"])), shift, scale, list(p.units_of_f(shift, scale)),
         ]
+        if p.learns_noise:
+            lower = p.lower_bounds(i["variance"], 0.9)
+            x = join(i["x"], i["mask"]) if isinstance(p, Observed) else i["x"]
+            said += [
+                p.squares(i["params"], i["f"][None, ...], x), lower, p.m_step(i["mean"], lower),
+                p.m_step(i["mean"], None, i["share"]), p.rescale_params(i["params"], i["variance"]),
+            ]
+        return said
 
-    assert_same(rest(arrays(backend, host)), rest(host), backend)
+    expected = rest(host, p)
+    assert_same(rest(arrays(backend, host), p), expected, backend)
+    assert_same(rest(arrays(backend, host), Observed(p)), expected, backend)
 
 
 # ---- Posteriors
@@ -455,6 +547,8 @@ def test_bound_with_a_mask_ignores_what_was_not_observed(rng):
     some = np.array([[1.0, 0.0, 1.0]] * 4)
     one, two = (bound.forward(model, theta, phi, y, eta, mask=some)[0] for y in (x, x + (1 - some)))
     np.testing.assert_array_equal(one, two)
+    observed = Model(model.decoder, Observed(model.likelihood), 2)
+    np.testing.assert_array_equal(bound.forward(observed, theta, phi, join(x, some), eta)[0], one)
 
 
 # ---- Noise

@@ -13,9 +13,10 @@ import tokenize
 from matplotlib.mathtext import MathTextParser
 import numpy as np
 import pytest
-from scipy import optimize, special, stats
+from scipy import integrate, optimize, special, stats
 
 from teachvae import (
+    VariationalEM,
     bound,
     datasets,
     gradcheck,
@@ -24,6 +25,7 @@ from teachvae import (
     infer,
     linear_gaussian,
     mixture,
+    moments,
     nlml,
     noise,
     tree,
@@ -38,17 +40,30 @@ from teachvae.jensen import (
     nlml_as_jensen_discrete,
 )
 from teachvae.layers import Linear, Sequential, Sigmoid, Softplus, mlp
-from teachvae.likelihoods import Bernoulli, Gaussian
+from teachvae.likelihoods import (
+    Bernoulli,
+    Categorical,
+    Gaussian,
+    Mixed,
+    Observed,
+    Poisson,
+    PredictedGaussian,
+    StudentT,
+    join,
+)
 from teachvae.model import Model
 from teachvae.optimizers import SGD, Adam
 from teachvae.posteriors import POSTERIORS, DiagonalGaussian, FullGaussian
 from teachvae.units import StandardUnits, fold_theta
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "teachvae").rglob("*.py"))}
+SOURCES = {
+    path.relative_to(ROOT / "teachvae").as_posix(): path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / "teachvae").rglob("*.py"))
+}                                                                  # bound.py, likelihoods/gaussian.py, …
 PAGES = {p.name: p.read_text(encoding="utf-8") for p in sorted((ROOT / "derivations").glob("*.md"))}
 NUMBER = r"[1-9]\d*\.\d+[a-z]?"
-FILE = re.compile(r"`(\w+\.py)`(?: \(([^)]*)\))?")
+FILE = re.compile(r"`([\w/]+\.py)`(?: \(([^)]*)\))?")
 
 
 # ---- numbers: cited, defined once, and both know of each other --------------------------------
@@ -132,9 +147,9 @@ def test_the_checks_above_can_fail():
     assert citations({"a.py": '"""See (9.9)."""\ny = f(1.5)  # (2.3), (2.10)\n'}) == {
         "9.9": {"a.py"}, "2.3": {"a.py"}, "2.10": {"a.py"}
     }
-    page = "**(1.1)** One.\n\nIn code: `a.py` (`f`, `g`),\n`b.py`.\n\n## 2\n\n**(2.1)** Two, see **(1.1)**.\n"
+    page = "**(1.1)** One.\n\nIn code: `a.py` (`f`, `g`),\n`b/c.py`.\n\n## 2\n\n**(2.1)** See **(1.1)**.\n"
     (first, text), (second, _) = entries(page)
-    assert (first, second, files_of(text)) == ("1.1", "2.1", {"a.py": ["f", "g"], "b.py": []})
+    assert (first, second, files_of(text)) == ("1.1", "2.1", {"a.py": ["f", "g"], "b/c.py": []})
     assert "comment" not in words("x = 1  # comment") and "key" in words('x["key"]')
 
 
@@ -162,7 +177,7 @@ def test_every_line_of_the_notation_table_has_four_cells():
 @pytest.mark.parametrize("row", ROWS, ids=[row[1] for row in ROWS])
 def test_every_name_of_the_notation_table_exists(row):
     _, names, shape, files = row
-    names, files = re.findall(r"`(\w+)`", names), re.findall(r"`(\w+\.py)`", files)
+    names, files = re.findall(r"`(\w+)`", names), re.findall(r"`([\w/]+\.py)`", files)
     assert names and files and shape
     assert [f for f in files if f not in SOURCES] == []
     assert [(f, name) for f in files for name in names if name not in words(SOURCES[f])] == []
@@ -735,6 +750,133 @@ def test_2_16_the_maximum_in_closed_form(mode):
     assert searched.fun == pytest.approx(at_maximum, abs=1e-8)
 
 
+def test_2_17_the_moments_of_blocks_far_from_the_origin(monkeypatch):
+    """Against the moments of the same numbers near the origin, for 37 rows in blocks of 5."""
+    near = np.random.default_rng(27).integers(-8, 9, (37, 3)) / 8  # exact, and so is what is added
+    far = near + np.array([2.0**24, -(2.0**20), 0.0])
+    a = far[:5].mean(axis=0)
+    delta = (far - a).mean(axis=0)
+    written = (far - a).T @ (far - a) - 37 * np.outer(delta, delta)
+    exact = 37 * np.cov(near.T, bias=True)
+    np.testing.assert_allclose(written, exact, rtol=1e-12, atol=1e-12)
+    monkeypatch.setattr(moments, "ENTRIES", 15)
+    ours = moments.moments(far)
+    assert ours.n_cases == 37
+    np.testing.assert_allclose(ours.mean, a + delta, rtol=1e-14)
+    np.testing.assert_allclose(ours.mean, near.mean(axis=0) + [2.0**24, -(2.0**20), 0.0], rtol=1e-14)
+    np.testing.assert_allclose(ours.scatter, exact, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(ours.covariance, exact / 37, rtol=1e-12, atol=1e-12)
+    naive = far.T @ far - 37 * np.outer(far.mean(axis=0), far.mean(axis=0))  # a = 0
+    assert np.abs(naive - exact).max() > 0.01
+
+
+def test_2_18_moments_merge_in_any_order():
+    x = np.random.default_rng(28).standard_normal((30, 4)) + [0, 3, -5, 1e6]
+    parts = [moments.moments(part) for part in (x[:2] + 4, x[2:11], x[11:])]
+    x = np.concatenate([x[:2] + 4, x[2:]])
+    one, two = parts[0], parts[2]
+    N, delta = one.n_cases + two.n_cases, two.mean - one.mean
+    both = np.concatenate([x[:2], x[11:]])
+    written = one.scatter + two.scatter + one.n_cases * two.n_cases / N * np.outer(delta, delta)
+    np.testing.assert_allclose(written, len(both) * np.cov(both.T, bias=True), rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose((one + two).scatter, written, rtol=1e-13)
+    np.testing.assert_allclose((one + two).mean, both.mean(axis=0), rtol=1e-13)
+    for a, b, c in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):
+        for whole in ((parts[a] + parts[b]) + parts[c], parts[a] + (parts[b] + parts[c])):
+            assert whole.n_cases == 30
+            np.testing.assert_allclose(whole.mean, x.mean(axis=0), rtol=1e-13)
+            np.testing.assert_allclose(whole.covariance, np.cov(x.T, bias=True), rtol=1e-7, atol=1e-7)
+
+
+@pytest.fixture
+def gaps_in_linear():
+    """A linear model, data with wrong numbers in place of the missing ones, and which were observed."""
+    W, b, psi, x = linear_case(np.random.default_rng(29), N=24)
+    seen = np.random.default_rng(30).random(x.shape) < 0.6
+    seen[:3], seen[3:5] = seen[5:8], [[False] * 6, [True] * 6]     # patterns that recur; nothing, everything
+    return W, b, psi, np.where(seen, x, 77.0), seen
+
+
+def test_2_19_2_20_2_21_missing_entries_against_the_dense_sub_vector(gaps_in_linear):
+    W, b, psi, x, seen = gaps_in_linear
+    Sigma, mask = W.T @ W + np.diag(psi), 1.0 * seen
+    mean, M = linear_gaussian.posterior(W, b, psi, x, mask)
+    e_mean, covariance, e_nlml = linear_gaussian.observed_e_step(W, b, psi, x, mask)
+    nlml_ = linear_gaussian.nlml(W, b, psi, x, mask)
+    full = FullGaussian(3)
+    Q = linear_gaussian.bound(W, b, psi, full.closest(mean, M), full, x, mask)
+    for n, o in enumerate(seen):
+        O, r = np.diag(1.0 * o), np.where(o, x[n] - b, 0)
+        M_n = np.eye(3) + W @ np.diag(1 / psi) @ O @ W.T                                    # (2.19)
+        m_n = r @ np.diag(1 / psi) @ W.T @ np.linalg.inv(M_n)                               # (2.20)
+        own = np.sum(((x[n] - b) ** 2 / psi + np.log(psi) + np.log(2 * np.pi))[o])
+        nlml_n = 0.5 * (own + np.linalg.slogdet(M_n)[1] - r / psi @ W.T @ m_n)              # (2.21)
+        gain = W[:, o] @ np.linalg.inv(Sigma[np.ix_(o, o)]) if o.any() else np.zeros((3, 0))
+        np.testing.assert_allclose(np.linalg.inv(M_n), np.eye(3) - gain @ W[:, o].T, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(m_n, gain @ (x[n] - b)[o], rtol=1e-9, atol=1e-12)
+        exact = -stats.multivariate_normal(b[o], Sigma[np.ix_(o, o)]).logpdf(x[n, o]) if o.any() else 0
+        assert nlml_n == pytest.approx(exact, rel=1e-11, abs=1e-12)
+        np.testing.assert_allclose(M[n], M_n, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(covariance[n], np.linalg.inv(M_n), rtol=1e-10, atol=1e-13)
+        for ours in (mean[n], e_mean[n]):
+            np.testing.assert_allclose(ours, m_n, rtol=1e-10, atol=1e-12)
+        for ours in (nlml_[n], e_nlml[n], Q[n]):                   # (2.13), at the posterior
+            assert ours == pytest.approx(exact, rel=1e-10, abs=1e-11)
+    M, place = linear_gaussian.pattern_precisions(W, psi, mask)
+    assert len(M) == len(np.unique(seen, axis=0)) < len(x) and place[:3] == place[5:8]
+    diagonal = DiagonalGaussian(3)                                 # the gap of (2.10), for every pattern
+    Q = linear_gaussian.bound(W, b, psi, diagonal.closest(mean, M[place]), diagonal, x, mask)
+    gap = [0.5 * (np.sum(np.log(np.diag(m))) - np.linalg.slogdet(m)[1]) for m in M[place]]
+    np.testing.assert_allclose(Q - nlml_, gap, atol=1e-10)
+    assert np.ptp(gap) > 0.1
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_2_22_2_23_the_m_step_with_missing_entries_against_a_search(name, gaps_in_linear):
+    """The expected complete-data log likelihood, on sigma points of every q_n, over W, b and psi at once."""
+    x, seen = gaps_in_linear[3:]
+    x, seen = x[:, :3], seen[:, :3]
+    rng, family = np.random.default_rng(31), POSTERIORS[name](2)
+    phi = np.concatenate([x[:, :2] / 40, rng.normal(0, 0.4, (len(x), family.n_phi - 2))], axis=1)
+    z, rows = pseudo_data(family, phi, x)
+    weight = np.tile(seen, (len(z) // len(x), 1)) / (len(z) // len(x))
+
+    def cost(v):
+        W, b, log_psi = v[:6].reshape(2, 3), v[6:9], v[9:]
+        terms = -stats.norm.logpdf(rows, z @ W + b, np.exp(0.5 * log_psi))
+        slope = weight * (z @ W + b - rows) * np.exp(-log_psi)
+        dlog_psi = 0.5 * np.sum(weight - slope * (z @ W + b - rows), axis=0)
+        return np.sum(weight * terms), np.concatenate([(z.T @ slope).ravel(), slope.sum(axis=0), dlog_psi])
+
+    start = np.concatenate([np.zeros(6), x.mean(axis=0), np.log(x.var(axis=0))])
+    best = optimize.minimize(cost, start, jac=True, options={"gtol": 1e-7, "maxiter": 2000})
+    moments_ = family.mean(phi), family.covariance(phi)
+    s = linear_gaussian.observed_statistics(*moments_, x, 1.0 * seen)
+    W, b, v = linear_gaussian.observed_m_step(s)
+    np.testing.assert_allclose(np.concatenate([W.ravel(), b]), best.x[:9], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(np.log(v), best.x[9:], atol=1e-5)
+    assert cost(np.concatenate([W.ravel(), b, np.log(v)]))[0] <= best.fun + 1e-9
+    design = np.concatenate([z, np.ones((len(z), 1))], axis=1)
+    for d in range(3):
+        o = weight[:, d] > 0
+        zz, xz = (design * weight[:, [d]]).T @ design, (weight[:, d] * rows[:, d]) @ design
+        np.testing.assert_allclose(s.zz[d], zz, rtol=1e-10, atol=1e-11)                     # (2.22)
+        np.testing.assert_allclose(s.xz[d], xz, rtol=1e-10, atol=1e-11)
+        assert s.xx[d] == pytest.approx(np.sum(x[seen[:, d], d] ** 2), rel=1e-12)
+        assert s.count[d] == seen[:, d].sum()
+        G = np.linalg.lstsq(design[o], rows[o, d], rcond=None)[0]                           # (2.23)
+        np.testing.assert_allclose(np.append(W[:, d], b[d]), G, rtol=1e-9, atol=1e-10)
+        assert v[d] == pytest.approx(np.mean((rows[o, d] - design[o] @ G) ** 2), rel=1e-9)
+    blocks = [linear_gaussian.observed_statistics(*(m[i] for m in moments_), x[i], 1.0 * seen[i])
+              for i in (slice(0, 9), slice(9, None))]
+    for whole, *part in zip(s, *blocks):
+        np.testing.assert_allclose(np.sum(part, axis=0), whole, rtol=1e-12)
+    whole = linear_gaussian.observed_statistics(*moments_, x, np.ones_like(x))              # all observed:
+    for ours, before in zip(linear_gaussian.observed_m_step(whole),                         # (2.11), (2.12)
+                            linear_gaussian.m_step(linear_gaussian.statistics(family, phi, x))):
+        np.testing.assert_allclose(ours, before, rtol=1e-9)
+
+
 # ---- chapter 3 -------------------------------------------------------------------------------
 
 
@@ -889,17 +1031,36 @@ def test_5_1_5_7_log_likelihoods_are_scipys():
     np.testing.assert_allclose(ours, stats.bernoulli.logpmf(x, special.expit(f)).sum(axis=2), rtol=1e-12)
 
 
+MIXED = Mixed((
+    (StudentT(1, 3.0), [3]), (Categorical((2,)), [0, 4]), (Bernoulli(2), [1, 2]), (PredictedGaussian(1), [5]),
+))                                                                 # columns out of order, one in two f
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
 @pytest.mark.parametrize(
-    "likelihood", [Gaussian(5), Gaussian(5, "isotropic"), Gaussian(5, 0.3), Bernoulli(5)], ids=str
+    "likelihood",
+    [Gaussian(5), Gaussian(5, "isotropic"), Gaussian(5, 0.3), Bernoulli(5), Poisson(5),
+     PredictedGaussian(5, 0.3), Categorical((2, 3)), StudentT(5, 3.5), MIXED],
+    ids=lambda p: type(p).__name__ + str(getattr(p, "noise", "")),
 )
-def test_5_11_5_12_all_pairs_are_the_log_likelihood_pair_by_pair(likelihood):
+def test_5_11_5_12_5_18_5_25_5_32_all_pairs_are_the_log_likelihood_pair_by_pair(likelihood, masked):
     rng = np.random.default_rng(52)
-    f, x = 30 + rng.standard_normal((7, 5)), (rng.random((4, 5)) < 0.5).astype(float)
-    if isinstance(likelihood, Gaussian):
-        x = x + 30
+    f = rng.standard_normal((7, likelihood.n_f))
     params = tree.map(lambda leaf: leaf - 0.7, likelihood.init(rng, get_backend()))
-    pairs, _ = likelihood.forward(params, f[:, None, :], x)
-    np.testing.assert_allclose(likelihood.cross(params, f, x), pairs, rtol=1e-11)
+    x = likelihood.sample(params, f[:4], likelihood.draw_noise(rng, f[:4].shape))
+    if isinstance(likelihood, Gaussian):
+        x, f = x + 30, f + 30
+    mask = (rng.random(x.shape) < 0.6).astype(float) if masked else None
+    if masked and isinstance(likelihood, (Categorical, Mixed)):    # all of a variable, or nothing
+        for block in ([0, 1], [2, 3, 4]) if isinstance(likelihood, Categorical) else ([0, 4],):
+            mask[:, block] = mask[:, block[:1]]
+    pairs, _ = likelihood.forward(params, f[:, None, :], x, mask)
+    found = [likelihood.cross(params, f, x, mask)]
+    if masked:                                                     # and what stands in a gap is not read
+        found.append(likelihood.cross(params, f, np.where(mask == 1, x, 5.0), mask))
+        found.append(Observed(likelihood).cross(params, f, join(x, mask)))
+    for ours in found:
+        np.testing.assert_allclose(ours, pairs, rtol=1e-10, atol=1e-12)
 
 
 def test_5_6_the_m_step_of_psi_is_the_constrained_minimum():
@@ -919,8 +1080,260 @@ def test_5_6_the_m_step_of_psi_is_the_constrained_minimum():
     model, theta = linear_model(W, b, psi, FullGaussian(3))
     phi = rng.normal(0, 0.5, (len(x), model.posterior.n_phi))
     z, rows = pseudo_data(model.posterior, phi, x)
-    ours = infer.expected_square(model, theta, phi, x, *noise.gauss_hermite(3, 3))
+    nodes = noise.gauss_hermite(3, 3)
+    ours, share = infer.expected_squares(model, theta, phi, x, *nodes)
     np.testing.assert_allclose(ours, np.mean((rows - z @ W - b) ** 2, axis=0), rtol=1e-11)
+    np.testing.assert_array_equal(share, 1)
+
+    seen = rng.random(x.shape) < [0.2, 0.5, 0.9, 0.7, 0.7, 1.0]    # over the entries that were observed
+    masked = Model(model.decoder, Observed(model.likelihood), 3, model.posterior)
+    x = join(np.where(seen, x, 1e3), 1.0 * seen)
+    ours, share = infer.expected_squares(masked, theta, phi, x, *nodes)
+    every = np.tile(seen, (len(z) // len(seen), 1))
+    squares = (rows - z @ W - b) ** 2
+    np.testing.assert_allclose(ours, [np.mean(squares[o, d]) for d, o in enumerate(every.T)], rtol=1e-11)
+    np.testing.assert_allclose(share, seen.mean(axis=0), rtol=1e-13)
+    one = Gaussian(6, "isotropic").m_step(ours, None, share)["log_psi"]
+    np.testing.assert_allclose(np.exp(one), squares[every].mean(), rtol=1e-11)
+    assert abs(ours.mean() / squares[every].mean() - 1) > 0.01     # not the plain mean over columns
+
+
+@pytest.mark.parametrize("noise_", ["diagonal", "isotropic", 0.4, "predicted"])
+def test_5_27_5_28_noise_on_top_against_integrals(noise_):
+    """p(x̃|f) and E[x|x̃, f] by sums over the clean x."""
+    rng, tau2 = np.random.default_rng(55), 0.6
+    if noise_ == "predicted":
+        likelihood, params, f = PredictedGaussian(2, 0.3), {}, rng.standard_normal((4, 4))
+        mean, variance = f[:, :2], 0.3 + np.exp(f[:, 2:])
+    else:
+        likelihood, f = Gaussian(2, noise_), rng.standard_normal((4, 2))
+        params = tree.map(lambda leaf: leaf + np.arange(len(leaf)) - 0.5, likelihood.init(rng, get_backend()))
+        mean, variance = f, np.tile(likelihood.psi(params, like=f), (4, 1))
+    noisy = mean + 2 * rng.standard_normal((4, 2))
+    x, dx = np.linspace(-30, 30, 40001, retstep=True)
+    joint = (stats.norm.pdf(x[:, None, None], mean, np.sqrt(variance))
+             * stats.norm.pdf(noisy, x[:, None, None], np.sqrt(tau2)))                      # p(x) p(x̃|x)
+    p = joint.sum(axis=0) * dx
+    clean = np.sum(x[:, None, None] * joint, axis=0) * dx / p
+    np.testing.assert_allclose(stats.norm.pdf(noisy, mean, np.sqrt(variance + tau2)), p, rtol=1e-9)
+    np.testing.assert_allclose(mean + variance / (variance + tau2) * (noisy - mean), clean, rtol=1e-9)
+    ours, ours_params = likelihood.noisier(params, np.asarray(tau2))
+    log_p, _ = ours.forward(ours_params, f[None], noisy)
+    np.testing.assert_allclose(log_p[0], np.log(p).sum(axis=1), rtol=1e-9)
+    np.testing.assert_allclose(likelihood.denoised(params, f, noisy, np.asarray(tau2)), clean, rtol=1e-9)
+
+
+@pytest.mark.parametrize("missing", ["error", "marginalise"])
+def test_5_28_of_a_linear_model_is_the_conditional_of_the_joint_gaussian(missing):
+    """E[x|x̃] = b + (x̃ − b)(Σ + τ²I)⁻¹Σ, of observed entries; and a diagonal q has the posterior's mean."""
+    rng, tau2 = np.random.default_rng(56), 0.5
+    x = rng.standard_normal((60, 2)) @ rng.standard_normal((2, 4)) + rng.normal(3, 0.7, (60, 4))
+    seen = np.ones(x.shape, dtype=bool)
+    if missing == "marginalise":
+        seen = rng.random(x.shape) < 0.7
+        seen[0] = False
+    noisy = np.where(seen, x + np.sqrt(tau2) * rng.standard_normal(x.shape), np.nan)
+    fit = VariationalEM(2, hidden=(), missing=missing, tol=1e-4).fit(noisy)
+    layer, psi = fit.theta_["decoder"][0], fit.noise_variance_
+    Sigma = layer["W"].T @ layer["W"] + np.diag(psi)
+    expected = [
+        layer["b"] + np.linalg.solve(
+            Sigma[np.ix_(o, o)] + tau2 * np.eye(o.sum()), (x_n - layer["b"])[o]) @ Sigma[o]
+        for x_n, o in zip(noisy, seen)
+    ]
+    np.testing.assert_allclose(fit.denoise(noisy, tau2), expected, rtol=1e-8)
+
+
+def test_5_29_5_30_5_33_categories_against_scipy_and_counted_samples():
+    rng = np.random.default_rng(57)
+    p = Categorical((2, 1, 4))
+    f, blocks = 3 * rng.standard_normal((3, 5, 7)), ([0, 1], [2], [3, 4, 5, 6])
+    pi = np.concatenate([special.softmax(f[..., b], axis=-1) for b in blocks], axis=-1)
+    np.testing.assert_allclose(p.log_softmax(f), np.log(pi), rtol=1e-11, atol=1e-14)        # (5.29)
+    np.testing.assert_allclose(p.mean({}, f), pi, rtol=1e-12)
+    sizes = np.array([1e4, -1e4, 3.0, -1e4, 1e4, 1e4, 0.0])        # nothing overflows, no log of 0
+    far = [0, -2e4, 0, -2e4 - np.log(2), -np.log(2), -np.log(2), -1e4 - np.log(2)]
+    np.testing.assert_allclose(p.log_softmax(sizes), far, rtol=1e-12)
+    places = np.stack([rng.integers(0, C, 5) for C in p.sizes], axis=1)
+    x = np.concatenate([np.eye(C)[places[:, i]] for i, C in enumerate(p.sizes)], axis=1)
+    each = [stats.multinomial(1, pi[..., b]).logpmf(x[:, b]) for b in blocks]
+    np.testing.assert_allclose(p.forward({}, f, x)[0], sum(each), rtol=1e-11)               # (5.30)
+    mask = np.repeat(rng.random((5, 3)) < 0.5, p.sizes, axis=1)
+    some = sum(mask[:, b[0]] * log_p for b, log_p in zip(blocks, each))
+    np.testing.assert_allclose(p.forward({}, f, x, 1.0 * mask)[0], some, rtol=1e-11, atol=1e-14)
+
+    u = (np.arange(1000) + 0.5) / 1000                             # (5.33): as many u as the probability says
+    drawn = p.sample({}, np.tile(f[0, 0], (1000, 1)), np.tile(u[:, None], (1, 3)))
+    np.testing.assert_allclose(drawn.mean(axis=0), pi[0, 0], atol=1.001e-3)
+    for i, b in enumerate(blocks):
+        upto = np.cumsum(pi[0, 0, b])
+        first = [next((c for c, total in enumerate(upto) if total > v), len(b) - 1) for v in u]
+        np.testing.assert_array_equal(drawn[:, b], np.eye(len(b))[first])
+    assert p.draw_noise(rng, (1000, 7)).shape == (1000, 3)
+    edge = p.sample({}, np.zeros((1, 7)), np.array([[0.5, 0.5, 0.75]]))  # at a sum: the next category
+    np.testing.assert_array_equal(edge[0], [0, 1, 1, 0, 0, 0, 1])
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
+def test_5_31_the_categories_gradient_as_written(masked):
+    rng = np.random.default_rng(58)
+    p, blocks = Categorical((2, 3)), ([0, 1], [2, 3, 4])
+    f, c = rng.standard_normal((3, 4, 5)), rng.standard_normal((3, 4))
+    x = np.concatenate([np.eye(2)[rng.integers(0, 2, 4)], np.eye(3)[rng.integers(0, 3, 4)]], axis=1)
+    mask = np.repeat([[1.0, 0], [0, 1], [0, 0], [1, 1]], p.sizes, axis=1) if masked else np.ones((4, 5))
+    pi = np.concatenate([special.softmax(f[..., b], axis=-1) for b in blocks], axis=-1)
+    total = np.concatenate([np.tile((mask * x)[:, b].sum(axis=1)[:, None], len(b)) for b in blocks], axis=1)
+    written = c[:, :, None] * (mask * x - pi * total)
+    value, cache = p.forward({}, f, x, mask if masked else None)
+    numeric = numeric_gradient(lambda f: np.sum(c * p.forward({}, f, x, mask)[0]), f)
+    np.testing.assert_allclose(written, numeric, atol=1e-8)
+    df, dparams = p.backward({}, cache, c)
+    assert dparams == {}
+    np.testing.assert_allclose(df, written, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("nu", [2.3, 4.0, 30.0])
+def test_5_34_5_35_5_36_students_t_against_scipy_and_its_mixture_of_gaussians(nu):
+    rng = np.random.default_rng(59)
+    p, f, x = StudentT(3, nu), rng.standard_normal((2, 4, 3)), 3 * rng.standard_normal((4, 3))
+    psi, c = np.array([0.3, 1.0, 5.0]), rng.standard_normal((2, 4))
+    params = {"log_psi": np.log(psi)}
+    log_p, cache = p.forward(params, f, x)                                                  # (5.34)
+    np.testing.assert_allclose(log_p, stats.t.logpdf(x, nu, f, np.sqrt(psi)).sum(axis=2), rtol=1e-11)
+    assert p.log_constant() == pytest.approx(stats.t.logpdf(0, nu), rel=1e-12)
+    u2 = (x - f) ** 2 / psi
+    omega = (nu + 1) / (nu + u2)
+    for i in range(3):                                             # E[g|x] of the Gaussians' precisions
+        def joint(g, power):
+            normal = stats.norm.pdf(x[i, i], f[0, i, i], np.sqrt(psi[i] / g))
+            return g**power * stats.gamma.pdf(g, nu / 2, scale=2 / nu) * normal
+
+        p_x, p_x_g = (integrate.quad(joint, 0, np.inf, args=(power,), epsabs=0)[0] for power in (0, 1))
+        assert p_x == pytest.approx(stats.t.pdf(x[i, i], nu, f[0, i, i], np.sqrt(psi[i])), rel=1e-7)
+        assert p_x_g / p_x == pytest.approx(omega[0, i, i], rel=1e-7)
+    written = c[:, :, None] * omega * (x - f) / psi                                         # (5.35)
+    numeric = numeric_gradient(lambda f: np.sum(c * p.forward(params, f, x)[0]), f)
+    np.testing.assert_allclose(written, numeric, rtol=1e-6, atol=1e-8)
+    dlog_psi = 0.5 * np.sum(c[:, :, None] * (omega * u2 - 1), axis=(0, 1))                  # (5.36)
+    numeric = numeric_gradient(lambda v: np.sum(c * p.forward({"log_psi": v}, f, x)[0]), np.log(psi))
+    np.testing.assert_allclose(dlog_psi, numeric, rtol=1e-6, atol=1e-8)
+    df, dparams = p.backward(params, cache, c)
+    np.testing.assert_allclose(df, written, rtol=1e-12)
+    np.testing.assert_allclose(dparams["log_psi"], dlog_psi, rtol=1e-11, atol=1e-13)
+    draws = p.sample(params, np.zeros((1, 3)), stats.t.ppf((np.arange(2000)[:, None] + 0.5) / 2000, nu))
+    for d in range(3):
+        assert stats.kstest(draws[:, d], stats.t(nu, 0, np.sqrt(psi[d])).cdf).statistic < 1e-3
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
+def test_5_37_the_m_step_of_students_t_never_raises_q_and_ends_where_a_search_does(masked):
+    rng = np.random.default_rng(60)
+    p = StudentT(3, 3.0)
+    model, theta = tanh_model(rng, p)
+    N, nodes = 25, noise.gauss_hermite(1, 9)
+    x = stats.t.rvs(2, size=(N, 3), random_state=1)
+    seen = rng.random(x.shape) < 0.6 if masked else np.ones(x.shape, dtype=bool)
+    phi = np.stack([rng.normal(0, 0.7, N), rng.uniform(-1, 0.2, N)], axis=1)
+    if masked:
+        model, x = Model(model.decoder, Observed(p), 1), join(np.where(seen, x, 50.0), 1.0 * seen)
+
+    def Q(log_psi):
+        th = theta | {"likelihood": {"log_psi": log_psi}}
+        return bound.forward(model, th, phi, x, nodes[0], weights=nodes[1])[0].sum()
+
+    def gradient(log_psi):
+        th = theta | {"likelihood": {"log_psi": log_psi}}
+        _, cache = bound.forward(model, th, phi, x, nodes[0], weights=nodes[1])
+        return bound.backward(model, th, cache, np.ones(N))[1]["likelihood"]["log_psi"]
+
+    z = phi[:, 0] + nodes[0][:, :, 0] * np.exp(phi[:, 1])          # (S, N)
+    r2 = (x[:, :3] - model.decoder.forward(theta["decoder"], z.reshape(-1, 1))[0].reshape(-1, N, 3)) ** 2
+    for at in (np.array([-3.0, 0.0, 4.0]), np.array([5.0, -5.0, 1.0])):
+        theta["likelihood"], path = {"log_psi": at}, [Q(at)]
+        for step in range(200):
+            before = np.exp(theta["likelihood"]["log_psi"])
+            squares, share = infer.expected_squares(model, theta, phi, x, *nodes)
+            np.testing.assert_allclose(share, seen.mean(axis=0), rtol=1e-13)
+            theta["likelihood"] = model.likelihood.m_step(squares, None, share)
+            written = np.einsum("s,snd->nd", nodes[1], 4 / (3 + r2 / before) * r2)
+            written = np.sum(seen * written, axis=0) / seen.sum(axis=0)
+            np.testing.assert_allclose(np.exp(theta["likelihood"]["log_psi"]), written, rtol=1e-10)
+            path.append(Q(np.log(written)))
+        assert max(np.diff(path)) < 1e-10 * abs(path[-1]) and path[0] - path[-1] > 5
+        end = theta["likelihood"]["log_psi"]
+        np.testing.assert_allclose(gradient(end), 0, atol=1e-8)
+        best = optimize.minimize(Q, np.zeros(3), jac=gradient, tol=1e-9)
+        np.testing.assert_allclose(end, best.x, atol=1e-6)
+    floor = {"log_psi": end + [0.5, -0.5, 1.0]}                    # holds two of three up; Q still falls
+    theta["likelihood"], path = {"log_psi": end + 2}, [Q(end + 2)]
+    for step in range(50):
+        squares, share = infer.expected_squares(model, theta, phi, x, *nodes)
+        theta["likelihood"] = model.likelihood.m_step(squares, floor, share)
+        path.append(Q(theta["likelihood"]["log_psi"]))
+    assert max(np.diff(path)) < 1e-10 * abs(path[-1])
+    np.testing.assert_allclose(theta["likelihood"]["log_psi"], end + [0.5, 0, 1.0], atol=1e-6)
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
+def test_5_38_5_39_columns_that_differ_in_kind_column_by_column(masked):
+    rng = np.random.default_rng(61)
+    f, c = rng.standard_normal((3, 4, 7)), rng.standard_normal((3, 4))
+    params = [{"log_psi": np.array([0.4])}, {}, {}, {}]
+    x = MIXED.sample(params, f[0], MIXED.draw_noise(rng, f[0].shape))
+    mask = (rng.random(x.shape) < 0.6).astype(float) if masked else np.ones(x.shape)
+    mask[:, 4] = mask[:, 0]                                        # one variable in two columns
+
+    def written(f, log_psi):
+        return (
+            mask[:, 3] * stats.t.logpdf(x[:, 3], 3, f[..., 0], np.exp(0.5 * log_psi))
+            + mask[:, 0] * np.sum(x[:, [0, 4]] * special.log_softmax(f[..., 1:3], axis=-1), axis=-1)
+            + np.sum(mask[:, 1:3] * stats.bernoulli.logpmf(x[:, 1:3], special.expit(f[..., 3:5])), axis=-1)
+            + mask[:, 5] * stats.norm.logpdf(x[:, 5], f[..., 5], np.sqrt(1e-4 + np.exp(f[..., 6])))
+        )
+
+    log_p, cache = MIXED.forward(params, f, x, mask if masked else None)
+    np.testing.assert_allclose(log_p, written(f, 0.4), rtol=1e-10, atol=1e-12)              # (5.38)
+    df, dparams = MIXED.backward(params, cache, c)
+    numeric = numeric_gradient(lambda f: np.sum(c * written(f, 0.4)), f)
+    np.testing.assert_allclose(df, numeric, rtol=1e-6, atol=1e-7)                           # (5.39)
+    numeric = numeric_gradient(lambda v: np.sum(c * written(f, v[0])), np.array([0.4]))
+    np.testing.assert_allclose(dparams[0]["log_psi"], numeric, rtol=1e-6, atol=1e-8)
+    assert dparams[1:] == [{}, {}, {}]
+    mean = np.concatenate([                                        # and what comes back is in x's order
+        special.softmax(f[..., 1:3], axis=-1)[..., :1], special.expit(f[..., 3:5]), f[..., :1],
+        special.softmax(f[..., 1:3], axis=-1)[..., 1:], f[..., 5:6],
+    ], axis=-1)
+    np.testing.assert_allclose(MIXED.mean(params, f), mean, rtol=1e-12)
+
+
+def test_5_40_missing_entries_are_integrated_out():
+    """By sums over every value that the missing ones could have had; and nlml and Q follow."""
+    rng = np.random.default_rng(62)
+    f, o = rng.standard_normal((3, 1, 5)), np.array([[1.0, 0, 0, 1, 0]])
+    x = np.array([[1.0, 0, 0, 1, 0]])
+    binary = [np.array([[1.0, a, b, 1, c]]) for a, b, c in product([0, 1], repeat=3)]
+    one_hot = [np.array([[1.0, 0, *e]]) for e in np.eye(3)]
+    first = np.array([[1.0, 1, 0, 0, 0]])
+    for p, mask, whole in ((Bernoulli(5), o, binary), (Categorical((2, 3)), first, one_hot)):
+        log_p, _ = Observed(p).forward({}, f, join(x, mask))
+        total = sum(np.exp(p.forward({}, f, v)[0]) for v in whole)
+        np.testing.assert_allclose(np.exp(log_p), total, rtol=1e-11)
+    line, step = np.linspace(-40, 40, 40001, retstep=True)
+    counts = np.arange(200.0)
+    for p, values, cell in ((Gaussian(2, 0.7), line, step), (StudentT(2, 9.0), 20 * line, 20 * step),
+                            (PredictedGaussian(2, 0.3), line, step), (Poisson(2), counts, 1)):
+        params = p.init(rng, get_backend())
+        v = np.stack([np.full_like(values, 2.0), values], axis=1)
+        f = rng.standard_normal((1, 1, p.n_f))
+        total = np.exp(p.forward(params, f, v)[0]).sum() * cell
+        log_p, _ = Observed(p).forward(params, f, np.array([[2.0, 3.0, 1.0, 0.0]]))
+        assert np.exp(log_p[0, 0]) == pytest.approx(total, rel=1e-8)
+
+    model, theta = tanh_model(rng, Bernoulli(3))                   # and so nlml is that of the marginal
+    observed = Model(model.decoder, Observed(Bernoulli(3)), 1)
+    both = [-grid.grid(model, theta, np.array([[1.0, v, 0.0]])).values[0] for v in (0, 1)]
+    x = join(np.array([[1.0, 9.0, 0.0]]), np.array([[1.0, 0.0, 1.0]]))
+    assert grid.grid(observed, theta, x).values[0] == pytest.approx(-np.logaddexp(*both), abs=1e-8)
 
 
 def test_5_10_bits_of_a_density_that_is_flat_over_each_count_are_exact():
@@ -996,7 +1409,7 @@ def test_6_5_folding_units_changes_q_by_the_log_volume(mode):
     assert mode != "diagonal" or np.allclose(units.to_standard(x).std(axis=0), 1)
     decoder, encoder = mlp(2, (4,), 3), mlp(3, (4,), 4)
     model = Model(decoder, likelihood, 2)
-    standard = Model(decoder, likelihood.rescaled(float(units.scale[0])), 2)
+    standard = Model(decoder, likelihood.rescaled(units.scale), 2)
     theta, v = (                                                   # no parameter is 0
         tree.map(lambda leaf: leaf + rng.normal(0, 0.3, leaf.shape), part.init(rng, get_backend()))
         for part in (standard, encoder)

@@ -220,7 +220,7 @@ def test_no_parameter_falls_on_deaf_ears(name):
         other = MAKERS[name](**options).fit(LINEAR).reconstruct(LINEAR)
         assert not np.array_equal(other, plain), options
     tried = {option for options in HEEDED[name] for option in options}
-    elsewhere = {"backend", "likelihood", "max_iter", "start_noise"}
+    elsewhere = {"backend", "likelihood", "max_iter", "start_noise", "missing", "constant"}
     closed_form = {"hidden", "activation", "epochs", "e_steps", "m_steps", "n_samples", "batch_size",
                    "learning_rate", "random_state"} if name == "VariationalEM, linear" else set()
     full_batch = {"tol"} if name in ("VAE", "VariationalEM") else set()

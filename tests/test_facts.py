@@ -317,9 +317,12 @@ def test_fact_1_for_the_observed_part_of_a_case(family, seed):
     for n, seen in enumerate(mask == 1):
         if seen.any():
             values[n] = dense_nlml(W[:, seen], b[seen], psi[seen], case.x[n, seen])
-    assert_upper_bound(exact_Q(case, case.phi, mask=mask), values)
-    phi = minimiser(case, mask=mask)
-    at_minimum = exact_Q(case, phi, mask=mask)
+    q = case.model.posterior
+    observed = Model(case.model.decoder, likelihoods.Observed(case.model.likelihood), q.n_latent, q)
+    case = Case(observed, case.theta, np.concatenate([case.x, mask], axis=1), case.phi)
+    assert_upper_bound(exact_Q(case, case.phi), values)
+    phi = minimiser(case)
+    at_minimum = exact_Q(case, phi)
     assert_upper_bound(at_minimum, values)
     assert abs(at_minimum[0]) < 1e-9
     if family == "full":
