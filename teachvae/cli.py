@@ -71,10 +71,18 @@ def _parser():
     )
     compare.add_argument(
         "--likelihood",
-        choices=["gaussian", "bernoulli"],
-        default="gaussian",
-        help="bernoulli needs data of 0 and 1; digits are cut at half their range for it",
+        choices=["gaussian", "gaussian-predicted", "student-t", "bernoulli", "bernoulli-relaxed", "poisson",
+                 "categorical"],
+        help="what p(x|z) is (default: gaussian, and bernoulli with --binarise). bernoulli needs 0 and 1, "
+        "poisson counts, categorical few different values per column",
     )
+    compare.add_argument(
+        "--binarise",
+        choices=["fixed", "fresh", "threshold"],
+        help="make grey values 0 and 1 for the Bernoulli likelihood: one draw, a new draw for every minibatch of "
+        "the VAEs, or a cut at one half (the default for images with --likelihood bernoulli)",
+    )
+    compare.add_argument("--cases", type=_size, metavar="N", help="use the first N data cases (default: all)")
     compare.add_argument("--seed", type=_natural, default=0, help="split, starts and noise (default: 0)")
     compare.add_argument("--seeds", type=_size, default=1, metavar="R", help="repeat R times, give the spread")
     compare.add_argument(
@@ -118,12 +126,14 @@ def _parser():
 
 
 def _compare(arguments):
-    from . import compare, datasets, report, tables
+    from . import compare, report, tables
 
+    dataset, likelihood, binarise = _data(arguments)
     options = compare.Options(
         n_components=arguments.latent,
         hidden=arguments.hidden,
-        likelihood=arguments.likelihood,
+        likelihood=likelihood,
+        binarise=binarise,
         seed=arguments.seed,
         seeds=arguments.seeds,
         epochs=arguments.epochs,
@@ -131,8 +141,6 @@ def _compare(arguments):
         backend=arguments.backend,
         ledger=arguments.ledger,
     )
-    choices = {"threshold": 8} if (arguments.data, arguments.likelihood) == ("digits", "bernoulli") else {}
-    dataset = datasets.load(arguments.data, **choices)
     arguments.output.mkdir(parents=True, exist_ok=True)  # a bad folder is found before the training
 
     progress = None if arguments.quiet else _Progress()
@@ -159,6 +167,28 @@ def _compare(arguments):
     for failure in comparison.failures:
         print(f"check failed: {failure}", file=sys.stderr)
     return 1 if comparison.failures else 0
+
+
+def _data(arguments):
+    """The data set, the likelihood and the way to binarise that the arguments ask for."""
+    from . import datasets
+
+    likelihood, binarise = arguments.likelihood, arguments.binarise
+    images = arguments.data in ("digits", "mnist") or Path(arguments.data).is_dir()
+    if binarise is not None and likelihood not in (None, "bernoulli"):
+        raise ValueError(f"--binarise makes data for --likelihood bernoulli, not for {likelihood}: leave one out")
+    if binarise is None and images and likelihood == "bernoulli":
+        binarise = "threshold"
+    likelihood = likelihood or ("gaussian" if binarise is None else "bernoulli")
+    choices = {}
+    if images and (binarise is not None or likelihood == "bernoulli-relaxed"):
+        choices["dequantise"] = False                              # grey values themselves
+    if arguments.cases is not None and images and arguments.data != "digits":
+        choices["n_cases"] = arguments.cases
+    dataset = datasets.load(arguments.data, **choices)
+    if arguments.cases is not None:
+        dataset = datasets.first(dataset, arguments.cases)
+    return dataset, likelihood, binarise
 
 
 def _gradcheck(arguments):

@@ -1,6 +1,7 @@
 """The comparison of the lecture: every route on the same split, with the same decoder, and its ledger.
 
-`run` trains the six models and measures them, the ledger case by case; `tables` shows the result.
+`run` trains the models and measures them, the ledger case by case and the tasks of `tasks`; `tables`
+shows the result.
 Nothing here prints. A number that a model does not have, or that cannot be had exactly, is None.
 """
 
@@ -11,15 +12,16 @@ import warnings
 
 import numpy as np
 
-from . import datasets, grid, linear_gaussian
+from . import datasets, grid, linear_gaussian, tasks
 from .autoencoder import Autoencoder
 from .backend import to_numpy
+from .estimator import NotALikelihoodWarning
 from .factor_analysis import FactorAnalysis
 from .names import shorten
+from .probe import PrincipalComponents
 from .vae import VAE
 from .variational_em import VariationalEM
 
-NOISE = 0.2  # standard deviation of the noise to be taken out again, on data scaled to [0, 1]
 LINEAR = ("fa", "vem-linear", "vae-linear")
 AGREEMENT = 0.01  # nats per data case within which the linear models must agree on training data
 PARTS = ("training", "held out")
@@ -37,6 +39,8 @@ class Options:
     ledger   how many cases of each part the ledger measures, at the most; None: CASES, and FEW_CASES
              where K > 2; 0: none. A linear-Gaussian model is measured on all: it costs nothing
     seeds    how many times to repeat, with seeds seed, seed + 1, …: another split, start and noise
+    binarise None, or what makes grey values binary: "threshold"; "fixed", one draw for each seed; "fresh",
+             a new draw for every minibatch of a VAE, and "fixed" for all that has no minibatches
     """
 
     n_components: int = 2
@@ -49,13 +53,15 @@ class Options:
     backend: str = "numpy"
     held_out: float = 0.2
     ledger: int | None = None
+    binarise: str | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; means over data cases, in nats per data case, None where there is none.
+    """One line of the tables; means over data cases, in nats per data case, None where there is none.
 
-    reconstruction and denoising are root mean squared errors on held-out data scaled to [0, 1].
+    reconstruction, denoising and imputation are root mean squared errors on held-out data scaled to
+    [0, 1], probe the held-out accuracy of a linear probe on z, see `tasks`.
     """
 
     model: str
@@ -65,6 +71,8 @@ class Row:
     q_held_out: float | None = None
     reconstruction: float | None = None
     denoising: float | None = None
+    imputation: float | None = None
+    probe: float | None = None
     parameters: int | None = None
     seconds: float | None = None
 
@@ -100,13 +108,14 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Run:
-    """One seed: the split, the noisy held-out data, and the models."""
+    """One seed: the split, its tasks, the models, and the row of the tasks without a model."""
 
     seed: int
     train: datasets.Dataset
     held_out: datasets.Dataset
-    noisy: np.ndarray
+    tasks: tasks.Tasks
     fitted: tuple
+    no_model: Row
 
 
 @dataclass(frozen=True)
@@ -119,26 +128,34 @@ class Comparison:
     failures: tuple = field(default=())
 
 
-def models(options, seed):
-    """(key, title, estimator) of the six models, the linear ones first."""
+DENSITIES = ("gaussian", "gaussian-predicted", "student-t")  # what a Gaussian's NLML can be compared with
+
+
+def models(options, seed, noise_variance):
+    """(key, title, estimator) of the models, the linear ones first; noise_variance is the denoising task's."""
     K, epochs = options.n_components, options.epochs
     common = {"backend": options.backend, "dtype": options.dtype, "random_state": seed}
-    linear = {**common, "likelihood": options.likelihood, "hidden": ()}
-    neural = {**common, "likelihood": options.likelihood, "hidden": options.hidden}
+    density = {**common, "likelihood": options.likelihood, "constant": "drop"}
+    linear, neural = {**density, "hidden": ()}, {**density, "hidden": options.hidden}
     rounds = max(1, epochs // 5)
+    fresh = "fresh" if options.binarise == "fresh" else None
     if options.likelihood == "gaussian":
         linear_em = VariationalEM(K, **linear)
         linear_vae = VAE(K, optimizer="lbfgs", nodes="sigma", **linear)
     else:
         linear_em = VariationalEM(K, epochs=rounds, **linear)
-        linear_vae = VAE(K, epochs=epochs, **linear)
+        linear_vae = VAE(K, epochs=epochs, binarise=fresh, **linear)
+    plain = {**common, "hidden": options.hidden, "epochs": epochs}
+    mark = " (not a likelihood)" if options.likelihood == "bernoulli-relaxed" else ""
     return [
-        ("fa", "factor analysis, EM", FactorAnalysis(K, **common)),
-        ("vem-linear", "variational EM, linear", linear_em),
-        ("vem", "variational EM, neural", VariationalEM(K, epochs=rounds, **neural)),
-        ("vae-linear", "VAE, linear", linear_vae),
-        ("vae", "VAE", VAE(K, epochs=epochs, **neural)),
-        ("ae", "autoencoder", Autoencoder(K, hidden=options.hidden, epochs=epochs, **common)),
+        ("fa", "factor analysis, EM", FactorAnalysis(K, constant="drop", **common)),
+        ("vem-linear", f"variational EM, linear{mark}", linear_em),
+        ("vem", f"variational EM, neural{mark}", VariationalEM(K, epochs=rounds, **neural)),
+        ("vae-linear", f"VAE, linear{mark}", linear_vae),
+        ("vae", f"VAE{mark}", VAE(K, epochs=epochs, binarise=fresh, **neural)),
+        ("ae", "autoencoder", Autoencoder(K, **plain)),
+        ("dae", "denoising autoencoder", Autoencoder(K, noise_variance=noise_variance, **plain)),
+        ("pca", "principal components", PrincipalComponents(K)),
     ]
 
 
@@ -160,40 +177,47 @@ def run(dataset, options=None, progress=None, workers=1):
 
 def _one_seed(dataset, options, seed, progress, workers):
     train, held_out = datasets.split(dataset, options.held_out, seed=seed)
-    low, high = dataset.range or (float(train.x.min()), float(train.x.max()))
-    span = high - low
-    rng = np.random.default_rng([seed, 1])
-    noisy = held_out.x + NOISE * span * rng.standard_normal(held_out.x.shape)
+    grey = train.x
+    if options.binarise is not None:
+        how = "fixed" if options.binarise == "fresh" else options.binarise
+        train, held_out = (
+            datasets.binarised(part, how, np.random.default_rng([seed, 3 + i]))
+            for i, part in enumerate((train, held_out))
+        )
+    job = tasks.make(train, held_out, seed, noise=options.likelihood in DENSITIES)
     trained = []                                                  # key, title, estimator, seconds, φ, remarks
-    for key, title, estimator in models(options, seed):
-        if key == "fa" and options.likelihood != "gaussian":
-            remark = "factor analysis has a Gaussian likelihood: not fitted to binary data"
+    for key, title, estimator in models(options, seed, job.noise_variance):
+        if key == "dae" and job.noisy is None:
+            continue
+        if key == "fa" and options.likelihood not in DENSITIES:
+            remark = f"factor analysis has a Gaussian likelihood: its numbers are not those of {options.likelihood}"
             trained.append((key, title, None, None, None, (remark,)))
             continue
         report = None if progress is None else (lambda *a, title=title: progress(title, *a))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             start = time.perf_counter()
-            estimator.fit(train.x, progress=report)
+            if key == "pca":
+                estimator.fit(train.x)
+            else:
+                fresh = getattr(estimator, "binarise", None) == "fresh"
+                estimator.fit(grey if fresh else train.x, progress=report)
             seconds = time.perf_counter() - start
             phi = fill(estimator, train.x, held_out.x) if hasattr(estimator, "bound") else None
         remarks = tuple(dict.fromkeys(str(w.message) for w in caught))
         trained.append((key, title, estimator, seconds, phi, remarks))
 
     ledgers = _ledgers(trained, (train.x, held_out.x), options, seed, progress, workers)
-    noisy_data = None if options.likelihood == "bernoulli" else noisy
     fitted = []
     for key, title, estimator, seconds, phi, remarks in trained:
         if estimator is None:
             fitted.append(Fitted(key, None, Row(title), remarks=remarks))
             continue
         ledger, divergence, more = ledgers.get(key, ({}, None, ()))
-        row, latent = measure(
-            title, estimator, train.x, held_out.x, noisy_data, span, seconds, seed, phi, ledger
-        )
+        row, latent, late = measure(title, estimator, job, seconds, seed, phi, ledger)
         phi = None if phi is None else phi[1]
-        fitted.append(Fitted(key, estimator, row, latent, (*remarks, *more), ledger, divergence, phi))
-    return Run(seed, train, held_out, noisy, tuple(fitted))
+        fitted.append(Fitted(key, estimator, row, latent, (*remarks, *more, *late), ledger, divergence, phi))
+    return Run(seed, train, held_out, job, tuple(fitted), Row("no model", **job.without_a_model()))
 
 
 def fill(estimator, train, held_out):
@@ -233,6 +257,7 @@ def _ledgers(trained, data, options, seed, progress, workers):
     found = {key: ({}, None, ()) for key, *_ in jobs}
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
         warnings.simplefilter("ignore", grid.GridWarning)
+        warnings.simplefilter("ignore", NotALikelihoodWarning)    # the models' titles say so
         results = map(work, jobs) if workers == 1 else pool.map(work, jobs)
         for done, (key, part, ledger, divergence) in enumerate(results, 1):
             parts, before, remarks = found[key]
@@ -265,40 +290,32 @@ def settled(ledger):
     return np.isfinite(ledger.nlml)
 
 
-def measure(title, estimator, train, held_out, noisy, span, seconds, seed, phi, ledger):
-    """The `Row` of a trained model, and its means of z for held-out data.
+def measure(title, estimator, job, seconds, seed, phi, ledger):
+    """The `Row` of a trained model, its means of z for held-out data, and what was warned of meanwhile.
 
-    train, held_out, noisy are data (N, D), noisy None where there is no such thing; span is the width
-    of the data's range; phi and ledger are those of the two parts. NLML stands in the row where the
+    job the `tasks.Tasks`; phi and ledger are those of the two parts. NLML stands in the row where the
     ledger measured all cases.
     """
-
-    def error(latent):
-        return float(np.sqrt(np.mean((estimator.decode(latent) - held_out) ** 2))) / span
-
-    numbers = {}
-    if phi is not None:
-        latent = to_numpy(estimator.model_.posterior.mean(phi[1]))
-        for part, name, x, p in zip(PARTS, ("train", "held_out"), (train, held_out), phi):
-            gaps = ledger.get(part)
-            if gaps is not None and len(gaps.nlml) == len(x) and gaps.method != "importance":
-                known = settled(gaps)
-                numbers[f"nlml_{name}"] = float(gaps.nlml[known].mean()) if known.any() else None
-                Q = gaps.q_used[known] if known.any() else gaps.q_used
-            else:
-                Q = estimator.bound(x, phi=p, random_state=seed)
-            numbers[f"q_{name}"] = float(Q.mean())
-    else:
-        latent = estimator.transform(held_out)
-    row = Row(
-        title,
-        reconstruction=error(latent),
-        denoising=None if noisy is None else error(estimator.transform(noisy)),
-        parameters=estimator.n_parameters_,
-        seconds=seconds,
-        **numbers,
-    )
-    return row, latent
+    data, numbers = (job.train, job.held_out), {}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.simplefilter("ignore", NotALikelihoodWarning)
+        if phi is None:
+            codes = [estimator.transform(x) for x in data]
+        else:
+            codes = [to_numpy(estimator.model_.posterior.mean(p)) for p in phi]
+            for part, name, x, p in zip(PARTS, ("train", "held_out"), data, phi):
+                gaps = ledger.get(part)
+                if gaps is not None and len(gaps.nlml) == len(x) and gaps.method != "importance":
+                    known = settled(gaps)
+                    numbers[f"nlml_{name}"] = float(gaps.nlml[known].mean()) if known.any() else None
+                    Q = gaps.q_used[known] if known.any() else gaps.q_used
+                else:
+                    Q = estimator.bound(x, phi=p, random_state=seed)
+                numbers[f"q_{name}"] = float(Q.mean())
+        numbers |= job.measure(estimator, *codes)
+    row = Row(title, parameters=estimator.n_parameters_, seconds=seconds, **numbers)
+    return row, codes[1], tuple(dict.fromkeys(str(w.message) for w in caught))
 
 
 def check(run):
@@ -349,7 +366,8 @@ def two_roads(fitted):
 
 def linear_spread(run):
     """The largest difference in mean Q among the linear models: (training, held-out), or None."""
-    rows = [f.row for f in run.fitted if f.key in LINEAR and f.estimator]
+    linear = [f for f in run.fitted if f.key in LINEAR and f.estimator]
+    rows = [f.row for f in linear if linear_gaussian.applies(f.estimator.model_)]
     if len(rows) < len(LINEAR) or rows[0].nlml_train is None:
         return None
     return tuple(

@@ -294,6 +294,14 @@ def binarise(x, how, rng=None):
     return (np.random.default_rng(rng).random(x.shape) < grey).astype(np.float64)
 
 
+def binarised(dataset, how, rng=None):
+    """A `Dataset` of grey values in [0, 1] made 0 and 1: "threshold" or "fixed", as in `binarise`."""
+    words = {"threshold": "1 where the grey value is above one half",
+             "fixed": "1 with probability the grey value, drawn once"}
+    x = binarise(dataset.x, how, rng)
+    return replace(dataset, x=x, note=f"{dataset.note} Made binary: {words[how]}.", levels=None)
+
+
 # ---- nats and bits ---------------------------------------------------------------------------
 
 
@@ -477,6 +485,15 @@ def split(dataset, held_out=0.2, *, seed=0):
         _rows(dataset, order[n_test:], f"Training part, {N - n_test} of {N} cases."),
         _rows(dataset, order[:n_test], f"Held-out part, {n_test} of {N} cases."),
     )
+
+
+def first(dataset, n_cases):
+    """The data set's first n_cases rows. Raises ValueError where it has fewer."""
+    _check_sizes(n_cases=n_cases)
+    N = len(dataset.x)
+    if n_cases > N:
+        raise ValueError(f"{dataset.name} has {N} data cases, {n_cases} were asked for: ask for no more")
+    return dataset if n_cases == N else _rows(dataset, np.arange(n_cases), f"The first {n_cases} cases.")
 
 
 def _rows(dataset, rows, remark):

@@ -228,3 +228,12 @@ class PrincipalComponents(LatentCode):
     def _n_latent(self):
         """The K that was fitted, whatever n_components has been set to since."""
         return len(self.components_)
+
+    @property
+    def n_parameters_(self):
+        """How many numbers were learned."""
+        return self.components_.size + self.mean_.size
+
+    def denoise(self, X, noise_variance=None):
+        """The projection of noisy data, (N, D): it does not ask how noisy they are."""
+        return self.reconstruct(X)

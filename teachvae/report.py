@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from . import compare, plots, tables
+from . import compare, plots, tables, tasks
 from .likelihoods import Gaussian
 from .posteriors import FullGaussian
 
@@ -56,6 +56,9 @@ def html(comparison, seconds=None):
         "<h2>The table</h2>",
         f"<div class=wide>{_table(comparison)}</div>",
         *(f"<p class=note>{escape(text)}</p>" for text in tables.remarks(comparison, bits=False)),
+        "<h2>What the models are good for</h2>",
+        f"<div class=wide>{_tasks(comparison)}</div>",
+        *(f"<p class=note>{escape(text)}</p>" for text in tables.task_remarks(comparison)),
         *_ledger(comparison, run),
         "<h2>What was done to the data, and where Ψ ended</h2>",
         f"<p>{escape(comparison.dataset.note)} Source: {escape(comparison.dataset.source)}.</p>",
@@ -81,6 +84,8 @@ def html(comparison, seconds=None):
         "draw from.</p>",
         "<h2>Denoising</h2>",
         *_denoising(run, fitted),
+        "<h2>Missing entries</h2>",
+        *_imputation(run, fitted),
         *_remarks(run),
         f"<p class=note>{escape(_versions())}</p>",
     ]
@@ -120,11 +125,21 @@ def _table(comparison):
             cell = "–" if bits is None else f"{bits:.3f}"
             body[i] = body[i].replace("</tr>", f"<td>{cell}</td></tr>")
     top = (
-        "<tr><th></th><th colspan=3>training</th><th colspan=3>held out</th><th colspan=2>RMSE, held out</th>"
+        "<tr><th></th><th colspan=3>training</th><th colspan=3>held out</th>"
         f"<th></th><th></th>{'<th>held out</th>' if extra else ''}</tr>"
     )
     head = "<th>model</th>" + "".join(f"<th>{escape(c[1])}</th>" for c in tables.COLUMNS) + extra
     return f"<table><thead>{top}<tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+
+
+def _tasks(comparison):
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>"
+        for line in tables.task_cells(comparison)
+    )
+    top = "<tr><th></th><th colspan=3>RMSE, held out</th><th>accuracy</th></tr>"
+    head = "<th>model</th>" + "".join(f"<th>{escape(c[1])}</th>" for c in tables.TASK_COLUMNS)
+    return f"<table><thead>{top}<tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _ledger(comparison, run):
@@ -268,10 +283,8 @@ def _show(run, rows):
 
 
 def _reconstructions(run, fitted):
-    places, rows = np.arange(min(POINTS, len(run.held_out.x))), []
-    if run.train.image_shape is not None:
-        places = _first_of_each_class(run.held_out)
-        rows = [("data", run.held_out.x[places])]
+    places = _places(run)
+    rows = [("data", run.held_out.x[places])] if run.train.image_shape is not None else []
     return _show(run, rows + [(f.row.model, f.estimator.decode(f.latent[places])) for f in fitted])
 
 
@@ -296,22 +309,43 @@ def _samples(run, fitted):
     return _show(run, rows)
 
 
+def _places(run):
+    """The held-out cases that are shown: images by class, points as they come."""
+    if run.train.image_shape is not None:
+        return _first_of_each_class(run.held_out)
+    return np.arange(min(POINTS, len(run.held_out.x)))
+
+
 def _denoising(run, fitted):
     fitted = [f for f in fitted if f.row.denoising is not None]
     if not fitted:
-        return ["<p>Noise is added to grey values; this data is binary.</p>"]
-    if run.train.image_shape is not None:
-        places = _first_of_each_class(run.held_out)
-        rows = [("clean", run.held_out.x[places]), ("noisy", run.noisy[places])]
-    else:
-        places = np.arange(min(POINTS, len(run.noisy)))
-        rows = [("noisy", run.noisy[places])]
-    rows += [(f.row.model, f.estimator.reconstruct(run.noisy[places])) for f in fitted]
+        return ["<p>Gaussian noise is added to real numbers; this data has none.</p>"]
+    places = _places(run)
+    rows = [("clean", run.held_out.x[places])] if run.train.image_shape is not None else []
+    rows += [("noisy", run.tasks.noisy[places])]
+    rows += [(f.row.model, run.tasks.denoised(f.estimator, places)) for f in fitted]
     return [
         _image(_show(run, rows), "clean, noisy and denoised held-out data"),
-        f"<p class=note>N(0, {compare.NOISE}²) added to held-out data, its range taken as [0, 1]; the same "
-        "draws for every model, and each model's reconstruction. No model was told of the noise: a "
-        "recognition network answers for data unlike any it was trained on, an E-step searches anew.</p>",
+        f"<p class=note>N(0, {tasks.NOISE}²) added to held-out data, its range taken as [0, 1]; the same draws "
+        "for every model. A model with a Gaussian likelihood is told the variance: it infers z with the noise "
+        "in Ψ, and gives E[x|x̃]. An autoencoder can only have been trained with such noise.</p>",
+    ]
+
+
+def _imputation(run, fitted):
+    fitted = [f for f in fitted if f.row.imputation is not None]
+    if not fitted:
+        return ["<p>No model here can impute.</p>"]
+    places = _places(run)
+    incomplete = run.tasks.incomplete[places]
+    rows = []
+    if run.train.image_shape is not None:
+        rows = [("data", run.held_out.x[places]), ("observed", incomplete)]
+    rows += [(f.row.model, f.estimator.impute(incomplete)) for f in fitted]
+    return [
+        _image(_show(run, rows), "held-out data with hidden cells, and the cells filled in"),
+        f"<p class=note>{tasks.HIDDEN:.0%} of the cells of held-out data are hidden and filled in from the "
+        "others: their conditional mean. The models were trained on complete data.</p>",
     ]
 
 

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from . import datasets
+from . import datasets, tasks
 from .compare import PARTS, SHARES, linear_spread, settled, two_roads
 
 COLUMNS = (
@@ -16,23 +16,35 @@ COLUMNS = (
     ("held out", "NLML", "nlml_held_out", 3),
     ("", "Q", "q_held_out", 3),
     ("", "gap", "gap_held_out", 3),
-    ("RMSE", "reconstr.", "reconstruction", 4),
-    ("", "denoising", "denoising", 4),
     ("", "params", "parameters", 0),
     ("", "seconds", "seconds", 2),
+)
+TASK_COLUMNS = (
+    ("RMSE", "reconstr.", "reconstruction", 4),
+    ("", "denoising", "denoising", 4),
+    ("", "imputation", "imputation", 4),
+    ("accuracy", "probe", "probe", 3),
 )
 
 
 def cells(comparison):
-    """The table as text: a list of rows of strings, the model first, spread appended with ± ."""
-    body = []
-    for i, fitted in enumerate(comparison.runs[0].fitted):
-        line = [fitted.row.model]
-        for _, _, name, digits in COLUMNS:
-            values = [getattr(r.fitted[i].row, name) for r in comparison.runs]
-            line.append(_cell(values, digits))
-        body.append(line)
-    return body
+    """The table of the models as text: a list of rows of strings, the model first, spread appended with ± ."""
+    return [_line([r.fitted[i].row for r in comparison.runs], COLUMNS) for i in _models(comparison)]
+
+
+def task_cells(comparison):
+    """The table of the tasks as text, rows as in `cells`, the last one without a model."""
+    rows = [_line([r.fitted[i].row for r in comparison.runs], TASK_COLUMNS) for i in _models(comparison)]
+    return [*rows, _line([r.no_model for r in comparison.runs], TASK_COLUMNS)]
+
+
+def _models(comparison):
+    return range(len(comparison.runs[0].fitted))
+
+
+def _line(rows, columns):
+    """One line of a table: `rows` holds the `Row` of every run."""
+    return [rows[0].model, *(_cell([getattr(r, name) for r in rows], digits) for _, _, name, digits in columns)]
 
 
 LEDGER_COLUMNS = ("NLML", "not Gaussian", "diagonal", "amortisation", "Q", "error", "cases")
@@ -71,6 +83,8 @@ def text(comparison):
     """All that is printed: the aligned table of the models, the ledger, and the remarks below each."""
     lines = [["", *(c[0] for c in COLUMNS)], ["model", *(c[1] for c in COLUMNS)], *cells(comparison)]
     parts = [_aligned(lines, heads=2, left=1), "", *remarks(comparison)]
+    lines = [["", *(c[0] for c in TASK_COLUMNS)], ["tasks, held out", *(c[1] for c in TASK_COLUMNS)]]
+    parts += ["", _aligned([*lines, *task_cells(comparison)], heads=2, left=1), "", *task_remarks(comparison)]
     ledger = ledger_cells(comparison)
     if ledger:
         parts += ["", _aligned([["the ledger", "", *LEDGER_COLUMNS], *ledger], heads=1, left=2), ""]
@@ -90,6 +104,26 @@ def _aligned(lines, heads, left):
     ]
     rows.insert(heads, "-" * sum([*widths, 2 * (len(widths) - 1)]))
     return "\n".join(rows)
+
+
+def task_remarks(comparison):
+    """The sentences below the table of the tasks."""
+    run = comparison.runs[0]
+    sentences = [
+        "RMSE on data scaled to [0, 1]. Reconstruction: E[x|z] at the mean of q(z|x)."
+        + (
+            "" if run.tasks.noisy is None else
+            f" Denoising: of known noise N(0, {tasks.NOISE}²); Gaussian models infer z with it in Ψ."
+        )
+        + f" Imputation: of {tasks.HIDDEN:.0%} of the cells, hidden at random, given the others."
+    ]
+    if run.no_model.probe is not None:
+        sentences.append("Probe: the labels read off z by a linear map (off the data, without a model).")
+    sentences.append(
+        "No model: the columns' means for reconstruction and imputation"
+        + ("." if run.tasks.noisy is None else "; the noisy data as they are.")
+    )
+    return sentences
 
 
 def ledger_remarks(comparison):
@@ -136,13 +170,26 @@ def remarks(comparison, bits=True):
     """The sentences below the table; bits: with the one on bits per pixel, where the data has levels."""
     options, first = comparison.options, comparison.runs[0]
     N, D = first.train.x.shape
-    unit = "nats per data case" if options.likelihood == "gaussian" else "nats per data case (probabilities)"
+    discrete = ("bernoulli", "poisson", "categorical")
+    unit = "nats per data case" + (" (probabilities)" if options.likelihood in discrete else "")
     seeds = "" if options.seeds == 1 else f"; mean ± standard deviation of {options.seeds} seeds"
     text = [
         f"{comparison.dataset.name}: {N} training and {len(first.held_out.x)} held-out cases, D = {D}, "
         f"K = {options.n_components}; NLML, Q and gap = Q − NLML are means in {unit}{seeds}.",
         "–: the model has no such number, or it is not had exactly for every case.",
     ]
+    if options.likelihood == "bernoulli-relaxed":
+        text.append(
+            "Not a likelihood: the Bernoulli formula on grey values does not integrate to one; its NLML and Q "
+            "are comparable with nothing but each other."
+        )
+    if options.binarise is not None:
+        words = {"threshold": "1 where the grey value is above one half", "fixed": "one draw, then kept",
+                 "fresh": "a new draw for every minibatch of the VAEs; one fixed draw for all other models"}
+        text.append(
+            f"Binarised, {options.binarise}: {words[options.binarise]}. Numbers of different ways to binarise "
+            "are never to be compared."
+        )
     spreads = [s for s in (linear_spread(r) for r in comparison.runs) if s is not None]
     if spreads:
         train, held_out = (max(s[i] for s in spreads) for i in (0, 1))
@@ -183,6 +230,7 @@ def as_json(comparison):
             {
                 "seed": run.seed,
                 "linear_models_differ_by": linear_spread(run),
+                "tasks_without_a_model": {name: getattr(run.no_model, name) for _, _, name, _ in TASK_COLUMNS},
                 "models": [
                     {
                         "key": f.key,

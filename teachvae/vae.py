@@ -10,10 +10,11 @@ import numpy as np
 
 from . import bound, linear_gaussian, noise, tree
 from .backend import namespace, take_rows, to_numpy
+from .datasets import binarise
 from .estimator import LatentVariableModel
 from .fit import ConvergenceWarning, full_batch, minibatches, no_lower_bound
 from .layers import Parallel, mlp
-from .likelihoods import join
+from .likelihoods import Bernoulli, join
 from .model import Model
 from .optimizers import OPTIMIZERS
 from .posteriors import POSTERIORS
@@ -69,6 +70,9 @@ class VAE(LatentVariableModel):
     missing       "error", or "marginalise": NaN stands for an entry that was not observed; the
                   recognition network sees the mask beside the data
     constant      "error", or "drop": what becomes of constant columns under a learnt diagonal Ψ
+    binarise      None, or "fresh": X are grey values in [0, 1], and every minibatch sees a new draw of 0
+                  and 1 with these probabilities, to the nearest 1/255 (for likelihood="bernoulli"; what
+                  is asked of the fitted model takes binary data)
     posterior     the family of q: "diagonal" (mean field) or "full"
     separate      False: one trunk and two heads; True: two networks m(x) and log s(x)
     kl            "analytic" (1.8) or "sampled" (1.9)
@@ -99,6 +103,7 @@ class VAE(LatentVariableModel):
         noise="diagonal",
         missing="error",
         constant="error",
+        binarise=None,
         posterior="diagonal",
         separate=False,
         kl="analytic",
@@ -122,6 +127,7 @@ class VAE(LatentVariableModel):
         self.noise = noise
         self.missing = missing
         self.constant = constant
+        self.binarise = binarise
         self.posterior = posterior
         self.separate = separate
         self.kl = kl
@@ -144,9 +150,13 @@ class VAE(LatentVariableModel):
         progress(epoch, epochs, mean_Q) is called after each epoch where given. Raises ValueError for
         data or parameters that cannot be fitted, `fit.TrainingError` where training diverges.
         """
-        x, names, columns, likelihood = self._open(X, self.likelihood, self.noise)
-        K = self.n_components
         self._check_parameters()
+        x, names, columns, likelihood = self._open(
+            X, "bernoulli-relaxed" if self.binarise else self.likelihood, self.noise
+        )
+        if self.binarise:
+            likelihood, grey = Bernoulli(likelihood.n_visible), np.rint(255 * x).astype("uint8")
+        K = self.n_components
         x = join(*columns.complete(x)) if self.missing == "marginalise" else x
         hidden = check_hidden(self.hidden)
         posterior = POSTERIORS[self.posterior](K)
@@ -177,9 +187,14 @@ class VAE(LatentVariableModel):
                 progress(epoch, epochs, mean_Q + units.log_volume)
 
         nodes = self._nodes(backend)
-        objective = self._objective(
-            standard, recognition, units.to_standard(x), nodes, backend, noise_rng
-        )
+        seen = units.to_standard(x)
+
+        def cases(rows):
+            if self.binarise:                                      # 0 and 1 are their own standard units
+                return backend.asarray(binarise(grey[rows], "fresh", noise_rng))
+            return take_rows(seen, rows)
+
+        objective = self._objective(standard, recognition, cases, nodes, backend, noise_rng)
         common = {"lower": lower, "progress": report}
         converged = None
         if self.optimizer == "lbfgs":
@@ -243,6 +258,14 @@ class VAE(LatentVariableModel):
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+        if self.binarise is not None:
+            if self.binarise != "fresh" or self.likelihood != "bernoulli" or self.missing != "error":
+                raise ValueError(
+                    "binarise must be None or, with likelihood='bernoulli' and complete data, 'fresh', got "
+                    f"{self.binarise!r} with likelihood={self.likelihood!r}, missing={self.missing!r}"
+                )
+            if self.optimizer == "lbfgs":
+                raise ValueError("binarise='fresh' draws anew in every step, optimizer='lbfgs' cannot")
         if self.optimizer == "lbfgs" and self.nodes == "random":
             raise ValueError(
                 "optimizer='lbfgs' needs a deterministic objective: use it with nodes='sigma' where the "
@@ -262,11 +285,11 @@ class VAE(LatentVariableModel):
         eta, weights = noise.sigma_points(K) if self.nodes == "sigma" else noise.gauss_hermite(K, 7)
         return backend.asarray(eta), backend.asarray(weights)
 
-    def _objective(self, model, recognition, x, nodes, backend, noise_rng):
-        """objective(params, rows) → mean Q of the cases `rows`, and its gradient."""
+    def _objective(self, model, recognition, cases, nodes, backend, noise_rng):
+        """objective(params, rows) → mean Q of the data cases(rows), and its gradient."""
 
         def objective(params, rows):
-            x_rows = take_rows(x, rows)
+            x_rows = cases(rows)
             if nodes is not None:
                 eta, weights = nodes
                 return amortised(

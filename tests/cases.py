@@ -216,6 +216,7 @@ MIXED = likelihoods.Mixed((
     (likelihoods.Gaussian(1, "isotropic"), [3]), (likelihoods.Categorical((2,)), [0, 4]),
     (likelihoods.Bernoulli(2), [1, 2]),
 ))
+BITS = likelihoods.Mixed(((likelihoods.Categorical((2,)), [2, 0]), (likelihoods.Bernoulli(1), [1])))
 WIDE = likelihoods.Mixed((             # every kind that has units, or columns of f, of its own
     (likelihoods.Poisson(1), [5]), (likelihoods.StudentT(2), [8, 0]), (likelihoods.Gaussian(1, 0.7), [1]),
     (likelihoods.PredictedGaussian(1, 0.3), [3]), (likelihoods.Categorical((2,)), [6, 2]),
@@ -266,8 +267,7 @@ TOTALS = [
     Total("poisson", likelihoods.Poisson(1), COUNTS, np.ones(len(COUNTS))),
     Total("student-t", likelihoods.StudentT(1, 8.0), 10 * LINE, np.full(len(LINE), 0.15)),
     Total("categorical", likelihoods.Categorical((2, 3)), ONE_HOT, np.ones(len(ONE_HOT))),
-    Total("mixed", likelihoods.Mixed(((likelihoods.Categorical((2,)), [2, 0]), (likelihoods.Bernoulli(1), [1]))),
-          CORNERS[CORNERS[:, 0] != CORNERS[:, 2]], np.ones(4)),
+    Total("mixed", BITS, CORNERS[CORNERS[:, 0] != CORNERS[:, 2]], np.ones(4)),
     Total("gaussian-predicted", likelihoods.PredictedGaussian(1, 0.3), 10 * LINE, np.full(len(LINE), 0.15)),
 ]
 CASES = [

@@ -10,6 +10,9 @@ import sys
 import numpy as np
 import pytest
 
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
 from teachvae import cli, compare, datasets, report, tables
 from teachvae.compare import Fitted, Options
 
@@ -43,10 +46,20 @@ def test_rows_hold_what_the_estimators_say(result):
     for f in run.fitted:
         expected = np.sqrt(np.mean((f.estimator.reconstruct(run.held_out.x) - run.held_out.x) ** 2))
         assert f.row.reconstruction == pytest.approx(expected)
-        noisy = np.sqrt(np.mean((f.estimator.reconstruct(run.noisy) - run.held_out.x) ** 2))
-        assert f.row.denoising == pytest.approx(noisy)
+        clean = f.estimator.denoise(run.tasks.noisy, 0.2**2)
+        assert f.row.denoising == pytest.approx(np.sqrt(np.mean((clean - run.held_out.x) ** 2)))
+        if hasattr(f.estimator, "impute"):
+            wrong = (f.estimator.impute(run.tasks.incomplete) - run.held_out.x)[run.tasks.hidden]
+            assert f.row.imputation == pytest.approx(np.sqrt(np.mean(wrong**2)))
+        else:
+            assert f.row.imputation is None and f.key in ("ae", "dae", "pca")
+        probe = LogisticRegression(C=1e3 / len(run.train.x), tol=1e-8, max_iter=2000)
+        codes = StandardScaler().fit(f.estimator.transform(run.train.x))
+        probe.fit(codes.transform(f.estimator.transform(run.train.x)), run.train.labels)
+        theirs = probe.score(codes.transform(f.latent), run.held_out.labels)
+        assert f.row.probe == pytest.approx(theirs, abs=0.04), "φ of training data may come from a table"
         np.testing.assert_allclose(f.latent, f.estimator.transform(run.held_out.x))
-        if f.key != "ae":
+        if hasattr(f.estimator, "bound"):
             Q = f.estimator.bound(run.held_out.x).mean()
             assert f.row.q_held_out == pytest.approx(Q, abs=1e-9)
         assert f.row.seconds > 0 and f.row.parameters == f.estimator.n_parameters_
@@ -130,7 +143,12 @@ def test_refused_cases_are_left_out_and_said(result):
 
 def test_the_noise_is_the_same_for_all_and_of_the_stated_size(result):
     run = result.runs[0]
-    assert np.std(run.noisy - run.held_out.x) == pytest.approx(0.2, rel=0.05)
+    assert np.std(run.tasks.noisy - run.held_out.x) == pytest.approx(0.2, rel=0.05)
+    assert np.mean(run.tasks.hidden) == pytest.approx(0.2, rel=0.05)
+    assert run.no_model.denoising == pytest.approx(0.2, rel=0.05), "the noise itself"
+    means = np.sqrt(np.mean((run.train.x.mean(axis=0) - run.held_out.x) ** 2))
+    assert run.no_model.reconstruction == pytest.approx(means)
+    assert run.no_model.imputation == pytest.approx(means, rel=0.05)
 
 
 def test_same_seed_same_table_also_for_three_latent_variables():
@@ -201,13 +219,66 @@ def test_binary_data():
     assert all(f.row.denoising is None for f in result.runs[0].fitted)
     assert row(result, "vae").q_train > 0, "a negative log probability"
     page = report.html(result)
-    assert "this data is binary" in page and "Gaussian likelihood: not fitted" in page
+    assert "this data has none" in page and "factor analysis has a Gaussian likelihood" in page
+    assert {f.key for f in result.runs[0].fitted} == {"fa", "vem-linear", "vem", "vae-linear", "vae", "ae", "pca"}
+
+
+def grey(n_cases=120):
+    whole = datasets.digits(dequantise=False)
+    return replace(whole, x=whole.x[:n_cases], labels=whole.labels[:n_cases])
+
+
+@pytest.mark.parametrize("how", ["threshold", "fixed", "fresh"])
+def test_binarised_data(how):
+    options = replace(SMALL, likelihood="bernoulli", binarise=how, epochs=5, ledger=0)
+    result = compare.run(grey(), options)
+    run, train = result.runs[0], datasets.split(grey(), 0.2, seed=0)[0]
+    assert set(np.unique(run.train.x)) == set(np.unique(run.held_out.x)) == {0.0, 1.0}
+    if how == "threshold":
+        np.testing.assert_array_equal(run.train.x, train.x > 0.5)
+    else:
+        certain = (train.x == 0) | (train.x == 1)
+        np.testing.assert_array_equal(run.train.x[certain], train.x[certain])
+        assert not np.array_equal(run.train.x, train.x > 0.5)
+        assert run.train.x.mean() == pytest.approx(train.x.mean(), rel=0.03)
+    assert of(result, "vae").estimator.binarise == ("fresh" if how == "fresh" else None)
+    text = tables.text(result)
+    assert f"Binarised, {how}: " in text and "Made binary" in run.train.note
+    other = compare.run(grey(), replace(options, seed=1)).runs[0]
+    assert not np.array_equal(other.held_out.x, run.held_out.x)
+
+
+def test_grey_values_are_called_no_likelihood():
+    result = compare.run(grey(), replace(SMALL, likelihood="bernoulli-relaxed", epochs=2, ledger=4))
+    titles = [f.row.model for f in result.runs[0].fitted if hasattr(f.estimator, "bound")]
+    assert len(titles) == 4 and all(title.endswith("(not a likelihood)") for title in titles)
+    text = tables.text(result)
+    assert "Not a likelihood: the Bernoulli formula" in text and text in tables.text(result)
+    assert "Not a likelihood" in report.html(result)
+
+
+@pytest.mark.parametrize("likelihood", ["student-t", "gaussian-predicted", "poisson", "categorical"])
+def test_other_likelihoods(likelihood):
+    rng = np.random.default_rng(0)
+    x = rng.poisson(2.0, (80, 4)).clip(0, 5) * 1.0
+    x[0], x[1] = 0, 5
+    dataset = replace(datasets.linear_gaussian(n_cases=80, n_visible=4, n_latent=2), x=x, labels=None, truth=None)
+    result = compare.run(dataset, replace(SMALL, n_components=1, likelihood=likelihood, epochs=3, ledger=6))
+    fitted = {f.key: f for f in result.runs[0].fitted}
+    density = likelihood in ("student-t", "gaussian-predicted")
+    assert (fitted["fa"].row.q_train is not None) == density == ("dae" in fitted)
+    assert (fitted["vae"].row.denoising is not None) == (likelihood == "gaussian-predicted")
+    assert np.isfinite(fitted["vem"].row.q_held_out) and fitted["vem"].row.imputation > 0
+    assert fitted["vem"].row.probe is None, "no labels"
+    assert compare.linear_spread(result.runs[0]) is None, "three different models"
 
 
 def test_json_is_the_table(result):
     data = json.loads(json.dumps(tables.as_json(result)))
     models = {m["key"]: m for m in data["runs"][0]["models"]}
-    assert set(models) == {"fa", "vem-linear", "vem", "vae-linear", "vae", "ae"}
+    assert set(models) == {"fa", "vem-linear", "vem", "vae-linear", "vae", "ae", "dae", "pca"}
+    assert data["runs"][0]["tasks_without_a_model"]["imputation"] == result.runs[0].no_model.imputation
+    assert models["vae"]["imputation"] == row(result, "vae").imputation and models["ae"]["imputation"] is None
     assert models["ae"]["q_train"] is None
     assert models["fa"]["q_held_out"] == row(result, "fa").q_held_out
     ledger = models["vae"]["ledger"]["held out"]
@@ -223,12 +294,13 @@ def test_report_is_one_whole_page(result, tmp_path):
     page = path.read_text(encoding="utf-8")
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"], "no half page is left beside it"
     images = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
-    assert len(images) == 8
+    assert len(images) == 9
     assert all(base64.b64decode(i).startswith(b"\x89PNG") for i in images)
     assert not re.search(r'(?:src|href)="(?!data:)', page), "nothing is loaded from elsewhere"
-    for heading in ("Learning curves", "The latent space", "Reconstructions", "Samples", "Denoising", "Ψ ended"):
+    for heading in ("Learning curves", "The latent space", "Reconstructions", "Samples", "Denoising", "Ψ ended",
+                    "Missing entries"):
         assert heading in page
-    for line in tables.cells(result):
+    for line in (*tables.cells(result), *tables.task_cells(result)):
         for cell in line:
             assert cell in page
     assert "1/(12·17²)" in page
@@ -238,7 +310,7 @@ def test_report_is_one_whole_page(result, tmp_path):
 def test_report_of_data_without_images(name, K):
     dataset = datasets.load(name, n_cases=60)
     result = compare.run(dataset, replace(SMALL, n_components=K, epochs=5, ledger=8))
-    assert report.html(result).count("data:image/png") == {1: 7, 2: 8, 3: 7}[K]
+    assert report.html(result).count("data:image/png") == {1: 8, 2: 9, 3: 8}[K]
 
 
 def test_names_are_escaped():
@@ -281,6 +353,9 @@ def test_quiet_json(table, tmp_path, capsys):
         (["compare", "--data", "no.csv"], ["no.csv", "no such file"]),
         (["compare", "--latent", "100"], ["n_components must be an integer >= 1 and <= 64", "got 100"]),
         (["compare", "--data", "spiral", "--likelihood", "bernoulli"], ["needs 0 and 1", "binarise"]),
+        (["compare", "--binarise", "fixed", "--likelihood", "poisson"], ["--binarise", "not for poisson"]),
+        (["compare", "--data", "spiral", "--binarise", "fixed"], ["expected grey values"]),
+        (["compare", "--cases", "1798"], ["digits has 1797 data cases", "ask for no more"]),
     ],
 )
 def test_bad_input_is_exit_2(arguments, parts, tmp_path, capsys):

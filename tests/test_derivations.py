@@ -759,7 +759,7 @@ def test_2_17_the_moments_of_blocks_far_from_the_origin(monkeypatch):
     written = (far - a).T @ (far - a) - 37 * np.outer(delta, delta)
     exact = 37 * np.cov(near.T, bias=True)
     np.testing.assert_allclose(written, exact, rtol=1e-12, atol=1e-12)
-    monkeypatch.setattr(moments, "ENTRIES", 15)
+    monkeypatch.setattr(moments, "ROWS", 5)
     ours = moments.moments(far)
     assert ours.n_cases == 37
     np.testing.assert_allclose(ours.mean, a + delta, rtol=1e-14)
@@ -1134,6 +1134,7 @@ def test_5_28_of_a_linear_model_is_the_conditional_of_the_joint_gaussian(missing
         seen[0] = False
     noisy = np.where(seen, x + np.sqrt(tau2) * rng.standard_normal(x.shape), np.nan)
     fit = VariationalEM(2, hidden=(), missing=missing, tol=1e-4).fit(noisy)
+    assert np.diff(fit.q_path_).max() < 1e-12                      # M-steps by (2.23) where entries miss
     layer, psi = fit.theta_["decoder"][0], fit.noise_variance_
     Sigma = layer["W"].T @ layer["W"] + np.diag(psi)
     expected = [
@@ -1172,6 +1173,8 @@ def test_5_29_5_30_5_33_categories_against_scipy_and_counted_samples():
     assert p.draw_noise(rng, (1000, 7)).shape == (1000, 3)
     edge = p.sample({}, np.zeros((1, 7)), np.array([[0.5, 0.5, 0.75]]))  # at a sum: the next category
     np.testing.assert_array_equal(edge[0], [0, 1, 1, 0, 0, 0, 1])
+    last = p.sample({}, f[0], np.ones((5, 3)))                     # float32 rounds the largest u up to 1
+    np.testing.assert_array_equal(last, np.tile([0, 1, 1, 0, 0, 0, 1], (5, 1)))
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
@@ -1421,6 +1424,29 @@ def test_6_5_folding_units_changes_q_by_the_log_volume(mode):
     Q, _ = bound.forward(standard, theta, phi, units.to_standard(x), eta)
     Q_x, _ = bound.forward(model, fold_theta(model, theta, units), phi_x, x, eta)
     np.testing.assert_allclose(Q_x, Q + np.sum(np.log(units.scale)), rtol=1e-9)
+
+
+def test_6_5_with_missing_entries_only_what_was_observed_has_a_volume():
+    rng = np.random.default_rng(64)
+    seen = (rng.random((20, 3)) < 0.6).astype(float)
+    data = rng.standard_normal((20, 3)) * [0.01, 1, 50] + [5, -2, 100]
+    likelihood = Observed(Gaussian(3))
+    units = StandardUnits(likelihood, join(data, seen))
+    x = join(np.where(seen == 1, data, units.shift), seen)
+    np.testing.assert_array_equal(units.to_standard(join(data, seen)), units.to_standard(x))
+    encoder, model = mlp(6, (4,), 4), Model(mlp(2, (4,), 3), likelihood, 2)
+    theta, v = (
+        tree.map(lambda leaf: leaf + rng.normal(0, 0.3, leaf.shape), part.init(rng, get_backend()))
+        for part in (model, encoder)
+    )
+    eta = rng.standard_normal((3, 20, 2))
+    phi, _ = encoder.forward(v, units.to_standard(x))
+    phi_x, _ = encoder.forward(units.fold_encoder(encoder, v), x)
+    np.testing.assert_allclose(phi_x, phi, rtol=1e-9, atol=1e-10)
+    Q, _ = bound.forward(model, theta, phi, units.to_standard(x), eta)
+    Q_x, _ = bound.forward(model, fold_theta(model, theta, units), phi, x, eta)
+    np.testing.assert_allclose(Q_x, Q + seen @ np.log(units.scale), rtol=1e-9)
+    assert units.log_volume == pytest.approx(np.mean(seen @ np.log(units.scale)), rel=1e-12)
 
 
 @pytest.mark.parametrize("r", [0.1, 0.9, 0.999])

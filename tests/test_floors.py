@@ -15,7 +15,7 @@ FLOORS = [
     ["bound"],
     ["infer", "nlml", "ais", "grid", "gaps", "fit", "gradient_estimators", "trace"],
     ["estimator", "factor_analysis", "variational_em", "vae", "autoencoder", "mixture", "probe", "plots"],
-    ["compare", "tables", "report", "checks"],
+    ["tasks", "compare", "tables", "report", "checks"],
     ["cli", "__main__"],
 ]
 PLACE = {name: (floor, i) for floor, names in enumerate(FLOORS) for i, name in enumerate(names)}

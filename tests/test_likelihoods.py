@@ -1,23 +1,25 @@
-"""Counts, and variances that the decoder predicts: what the rows in `cases.py` do not ask.
+"""Each kind of likelihood for itself: what the rows in `cases.py` do not ask.
 
-Values, totals, gradients, backends and Q ≥ nlml at random θ come with those rows.
+Values, totals, gradients, masks, units, backends and Q ≥ nlml at random θ come with those rows.
 """
 
 import re
 
-from cases import D
+from cases import WIDE, D, perturbed
 import numpy as np
 import pytest
 from scipy import special, stats
-from test_components import arrays, assert_same
+from test_components import PARTS as EVERY
 
-from teachvae import VAE, VariationalEM, bound, checks, likelihoods, noise, tree
+from teachvae import VAE, FactorAnalysis, VariationalEM, bound, checks, gaps, grid, noise, tree
 from teachvae.backend import get_backend, log_factorial, poisson_quantile, to_numpy
 from teachvae.layers import mlp
-from teachvae.likelihoods import Poisson, PredictedGaussian
+from teachvae.likelihoods import (
+    Bernoulli, Categorical, Gaussian, Mixed, Observed, Poisson, PredictedGaussian, StudentT, join, poisson,
+    relaxed_bernoulli,
+)
 from teachvae.model import Model
 from teachvae.units import StandardUnits, fold_theta, start_theta
-from teachvae.validate import make_likelihood
 
 PARTS = [Poisson(D), PredictedGaussian(D, 0.3)]
 both = pytest.mark.parametrize("p", PARTS, ids=["poisson", "gaussian-predicted"])
@@ -31,24 +33,6 @@ def data(rng, p, f):
 
 
 @both
-def test_unobserved_entries_do_not_matter(p, rng):
-    """Neither in the value nor in the gradient, and no count need stand there."""
-    f, dlog_p = rng.standard_normal((2, 4, p.n_f)), rng.standard_normal((2, 4))
-    x = data(rng, p, f[0])
-    mask = np.array([[1, 0, 1], [0, 1, 1], [1, 1, 0], [0, 0, 0]], dtype=float)
-    found = []
-    for fill in (x, 0.0, -2.5, 1e9):
-        log_p, cache = p.forward({}, f, np.where(mask == 1, x, fill), mask)
-        found.append((log_p, p.backward({}, cache, dlog_p)[0]))
-        np.testing.assert_array_equal(log_p, found[0][0])
-        np.testing.assert_array_equal(found[-1][1], found[0][1])
-    log_p, df = found[0]
-    np.testing.assert_array_equal(log_p[:, 3], 0)
-    places = np.concatenate([mask] * (p.n_f // D), axis=1)
-    np.testing.assert_array_equal(df != 0, np.broadcast_to(places == 1, df.shape))
-
-
-@both
 def test_start_is_the_best_fit_that_ignores_z(p, rng):
     x = rng.poisson([0.5, 2, 9], (40, D)).astype(float)
     f, params = p.start(x.mean(axis=0), x.var(axis=0))
@@ -56,22 +40,6 @@ def test_start_is_the_best_fit_that_ignores_z(p, rng):
     log_p, cache = p.forward(params, f + np.zeros((1, 40, p.n_f)), x)
     df, _ = p.backward(params, cache, np.ones_like(log_p))
     np.testing.assert_allclose(df.sum(axis=(0, 1)), 0, atol=1e-10)
-
-
-@both
-def test_the_rest_of_a_likelihood_on_every_backend(p, backend, rng):
-    host = {"f": rng.standard_normal((4, p.n_f)), "mean": rng.random(D), "variance": rng.uniform(0.5, 2, D)}
-    host["noise"] = p.draw_noise(rng, host["f"].shape)
-
-    def rest(i):
-        shift, scale = p.standard_units(i["mean"], i["variance"])
-        return [
-            p.mean({}, i["f"]), p.sample({}, i["f"], i["noise"]), p.start(i["mean"], i["variance"])[0],
-            shift, scale, list(p.units_of_f(shift, scale)), p.m_step(i["mean"], None),
-            p.lower_bounds(i["variance"], 0.9), p.rescale_params({}, i["variance"]), p.start_W(i["f"]),
-        ]
-
-    assert_same(rest(arrays(backend, host)), rest(host), backend)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -128,7 +96,7 @@ def test_poisson_samples_have_their_frequencies():
 
 
 def test_the_rate_leaves_exp_smoothly():
-    p, most = Poisson(1), likelihoods.MOST_LOG_RATE
+    p, most = Poisson(1), poisson.MOST_LOG_RATE
     f = most + np.array([-2.0, -1e-6, 0.0, 1e-6, 3.0])
     rate, log_rate, drate, dlog_rate = p.rate(f)
     expected = np.exp(most) * np.array([np.exp(-2), 1 - 1e-6, 1, 1 + 1e-6, 4])
@@ -141,7 +109,7 @@ def test_the_rate_leaves_exp_smoothly():
 @pytest.mark.parametrize("masked", [False, True])
 def test_beyond_the_bend_it_is_still_a_poisson_with_its_gradient(masked, monkeypatch):
     """With the bend at 0, where sums and central differences can see it."""
-    monkeypatch.setattr(likelihoods, "MOST_LOG_RATE", 0.0)
+    monkeypatch.setattr(poisson, "MOST_LOG_RATE", 0.0)
     report = checks.draw_until_smooth(
         lambda seed: checks.of_likelihood(np.random.default_rng(seed), Poisson(D), masked), range(5)
     )
@@ -164,8 +132,9 @@ def test_counts_in_other_units_are_the_same_counts(dtype, rng):
     shift, scale = p.standard_units(x.mean(axis=0), x.var(axis=0))
     assert (shift == 0).all()
     np.testing.assert_allclose(scale, np.sqrt(np.mean(x.astype(float) ** 2)), rtol=1e-5)
-    small, other = p.rescaled(float(scale[0])), x / scale
+    small, other = p.rescaled(scale), x / scale
     np.testing.assert_array_equal(small.counts(other), x)
+    assert p.rescaled(2 * np.ones(D)).rescaled(3 * np.ones(D)) == Poisson(D, 6.0)
     f, mask = rng.standard_normal((1, 200, D)).astype(dtype), (rng.random((200, D)) < 0.5).astype(dtype)
     tolerance = {"rtol": 1e-12 if dtype == "float64" else 1e-5}
     for seen in (np.ones((200, D), dtype), mask):
@@ -231,7 +200,7 @@ def test_folding_units_with_predicted_variances_changes_q_by_the_log_volume():
     p, decoder = PredictedGaussian(3, 0.2), mlp(2, (4,), 6)
     units = StandardUnits(p, x)
     assert len(set(units.scale)) == 1 and units.scale[0] > 10
-    model, standard = Model(decoder, p, 2), Model(decoder, p.rescaled(float(units.scale[0])), 2)
+    model, standard = Model(decoder, p, 2), Model(decoder, p.rescaled(units.scale), 2)
     assert standard.likelihood.floor < 0.002
     theta = tree.map(lambda leaf: leaf + rng.normal(0, 0.3, leaf.shape), model.init(rng, get_backend()))
     theta["decoder"][-1]["b"][3:] = np.log(standard.likelihood.floor)   # half of v is the floor
@@ -241,36 +210,29 @@ def test_folding_units_with_predicted_variances_changes_q_by_the_log_volume():
     np.testing.assert_allclose(Q_x, Q + units.log_volume, rtol=1e-9)
 
 
-def test_columns_below_the_floor_are_refused_by_name(rng):
+def test_data_below_the_floor_are_refused_by_name(rng):
+    """Where any column is above it, a quiet or constant one does no harm."""
     x = rng.standard_normal((30, 3)) * [1, 1e-3, 0] + 5
-    with pytest.raises(ValueError, match=r"2 of 3 columns .* floor of 0.0001 .*: b, c; .* lower floor"):
-        PredictedGaussian(3).check(x, list("abc"))
-    PredictedGaussian(2, 1e-8).check(x[:, :2], list("ab"))
-    PredictedGaussian(3).check_values(x, list("abc"))              # they have a density, though
+    with pytest.raises(ValueError, match=r"no column .* floor of 0.0001 .*\(b, c\): .* lower floor"):
+        PredictedGaussian(2).check(x[:, 1:], list("bc"))
+    PredictedGaussian(3).check(x, list("abc"))
+    PredictedGaussian(3).check(np.where(np.eye(30, 3) == 1, np.nan, x), list("abc"))
+    PredictedGaussian(2, 1e-8).check(x[:, 1:], list("bc"))
+    PredictedGaussian(2).check_values(x[:, 1:], list("bc"))        # they have a density, though
 
 
 @pytest.mark.parametrize("floor", ["isotropic", 0, -1.0, np.inf, np.nan, True, None])
 def test_other_floors_are_refused(floor):
     with pytest.raises(ValueError, match="floor of predicted variances.*must be a number > 0"):
-        make_likelihood("gaussian-predicted", 3, floor)
-
-
-def test_likelihoods_by_name():
-    assert make_likelihood("poisson", 3, "diagonal") == Poisson(3)
-    assert make_likelihood("gaussian-predicted", 3, "diagonal") == PredictedGaussian(3)
-    assert make_likelihood("gaussian-predicted", 3, 0.01) == PredictedGaussian(3, 0.01)
-    with pytest.raises(ValueError, match="noise=0.5 belongs to likelihood='gaussian', not 'poisson'"):
-        make_likelihood("poisson", 3, 0.5)
-    with pytest.raises(ValueError, match="must be one of .*'poisson'.* got 'cauchy'"):
-        make_likelihood("cauchy", 3, "diagonal")
+        PredictedGaussian(3, floor)
 
 
 @both
 def test_training_starts_near_the_best_model_without_z(p, rng):
-    """Rates and variances are exp of the decoder's output: at random slopes a few draws of z cost thousands."""
+    """Rates and variances are exp of the decoder's output: at random slopes a few draws of z cost much."""
     x = data(rng, p, np.full((50, p.n_f), 2.0))
     model, units = Model(mlp(1, (), p.n_f), p, 1), StandardUnits(p, x)
-    theta = start_theta(Model(model.decoder, p.rescaled(float(units.scale[0])), 1), rng, get_backend(), units)
+    theta = start_theta(Model(model.decoder, p.rescaled(units.scale), 1), rng, get_backend(), units)
     assert theta["decoder"][0]["W"].any()
     f, _ = model.decoder.forward(fold_theta(model, theta, units)["decoder"], np.array([[-3.0], [0.0], [3.0]]))
     if isinstance(p, Poisson):
@@ -279,6 +241,398 @@ def test_training_starts_near_the_best_model_without_z(p, rng):
     else:
         np.testing.assert_allclose(0.3 + np.exp(f[:, D:]), np.tile(x.var(axis=0), (3, 1)), rtol=1e-12)
         np.testing.assert_allclose(f[1, :D], x.mean(axis=0), rtol=1e-12)
+
+
+# ---- Student-t
+
+
+def student(dof, rng, n_cases=400):
+    """Residuals (N, 1) with scale 3, and what a model of them alone has: f = 0 and log_psi."""
+    return 3 * rng.standard_t(dof, (n_cases, 1)), np.zeros((1, n_cases, 1)), {"log_psi": np.zeros(1)}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_student_t_with_many_degrees_of_freedom_is_the_gaussian(masked, rng):
+    t, normal = StudentT(D, 1e9), Gaussian(D)
+    params, f, x = perturbed(rng, t), rng.standard_normal((2, 5, D)), rng.standard_normal((5, D))
+    mask = (rng.random((5, D)) < 0.5).astype(float) if masked else None
+    found = []
+    for p in (t, normal):
+        log_p, cache = p.forward(params, f, x, mask)
+        df, dparams = p.backward(params, cache, np.ones_like(log_p))
+        start = p.start(x.mean(axis=0), x.var(axis=0))[1]["log_psi"]
+        squares, cross = p.squares(params, f, x), p.cross(params, f[0], x, mask)
+        found.append([log_p, df, dparams["log_psi"], squares, cross, start])
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-6, atol=1e-6)
+
+
+def test_student_t_starts_with_the_columns_variances():
+    p = StudentT(2, 5.0)
+    f, params = p.start(np.array([1.0, 2.0]), np.array([4.0, 9.0]))
+    np.testing.assert_array_equal(f, [1, 2])
+    np.testing.assert_allclose(stats.t(5, scale=np.exp(0.5 * params["log_psi"])).var(), [4, 9])
+
+
+@pytest.mark.parametrize("dof", [2.1, 4.0, 30.0])
+def test_m_steps_of_student_t_never_raise_q_and_end_at_the_best_scale(dof, rng):
+    """E_q over three values of f per case, and SciPy's maximum where f is known."""
+    p, (x, f, params) = StudentT(1, dof), student(dof, rng)
+    several = f + np.array([-2.0, 0.5, 4.0])[:, None, None]
+    for f_s in (f, several):
+        for start in (-6.0, 0.0, 8.0):
+            params, path = {"log_psi": np.array([start])}, []
+            for _ in range(1000):
+                path.append(-p.forward(params, f_s, x)[0].mean())
+                params = p.m_step(p.squares(params, f_s, x).mean(axis=(0, 1)), None)
+            assert (np.diff(path) <= 1e-12).all() and path[-1] < path[0]
+            log_p, cache = p.forward(params, f_s, x)
+            gradient = p.backward(params, cache, np.ones_like(log_p) / log_p.size)[1]["log_psi"]
+            np.testing.assert_allclose(gradient, 0, atol=1e-8)
+            if f_s is f:
+                _, _, scale = stats.t.fit(x[:, 0], fdf=dof, floc=0)
+                np.testing.assert_allclose(np.exp(0.5 * params["log_psi"]), scale, rtol=1e-3)
+
+
+def test_the_scale_of_student_t_keeps_its_floor():
+    p = StudentT(2)
+    lower = p.lower_bounds(np.array([1.0, 4.0]), 1e-2)
+    np.testing.assert_allclose(np.exp(p.m_step(np.array([0.001, 3.0]), lower)["log_psi"]), [0.01, 3])
+
+
+def test_student_t_samples_have_their_quantiles():
+    p, u = StudentT(1, 4.0), (np.arange(1, 100) / 100)[:, None]
+    x = p.sample({"log_psi": np.log([9.0])}, 1 + 0 * u, stats.t.ppf(u, 4))
+    np.testing.assert_allclose(x, stats.t.ppf(u, 4, 1, 3), rtol=1e-12)
+    draws = p.draw_noise(np.random.default_rng(0), (20000, 1))
+    assert stats.kstest(draws[:, 0], stats.t(4).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("dof", [2, 1.0, -3, np.inf, np.nan, "4", None, True])
+def test_degrees_of_freedom_without_a_variance_are_refused(dof):
+    with pytest.raises(ValueError, match="dof must be a number > 2"):
+        StudentT(3, dof)
+
+
+def loadings(fitted):
+    return fitted.theta_["decoder"][0]["W"][0]
+
+
+def test_one_outlier_moves_the_loadings_of_factor_analysis_but_not_of_student_t():
+    rng = np.random.default_rng(4)
+    true = np.array([1.0, 0.8, -0.6, 0.5])
+    clean = rng.standard_normal((150, 1)) * true + 0.5 * rng.standard_normal((150, 4))
+    spoilt = clean.copy()
+    spoilt[0] = [0, 20, 20, 0]                                     # against the sign of true[1] true[2]
+
+    def angle(make, x):
+        w = loadings(make().fit(x))
+        return np.degrees(np.arccos(abs(w @ true) / np.linalg.norm(w) / np.linalg.norm(true)))
+
+    def fa():
+        return FactorAnalysis(1, noise="isotropic")
+
+    def t():
+        options = {"epochs": 25, "batch_size": 150, "learning_rate": 2e-2}
+        return VariationalEM(1, hidden=(), likelihood="student-t", **options)
+
+    assert angle(fa, clean) < 8 and angle(t, clean) < 8
+    assert angle(fa, spoilt) > 40 and angle(t, spoilt) < 10
+
+
+# ---- categories
+
+
+C = Categorical((2, 1, 3))
+
+
+def test_a_category_is_where_its_cumulated_probability_passes_the_noise(rng):
+    """By brute force, category by category; and at every edge, the next one."""
+    f = 3 * rng.standard_normal((7, C.n_f))
+    pi = np.concatenate([special.softmax(f[:, b], axis=1) for b in C.blocks()], axis=1)
+    np.testing.assert_allclose(C.mean({}, f), pi, rtol=1e-13)
+    u = rng.random((500, 7, 3))
+    x = C.sample({}, np.broadcast_to(f, (500, 7, C.n_f)), u)
+    for d, block in enumerate(C.blocks()):
+        for n in range(7):
+            expected = [next(c for c, edge in enumerate([*np.cumsum(pi[n, block])[:-1], 2]) if v < edge)
+                        for v in u[:, n, d]]
+            np.testing.assert_array_equal(np.argmax(x[:, n, block], axis=1), expected)
+    assert set(np.unique(x)) == {0, 1}
+    C.check_values(x.reshape(-1, C.n_f), list("abcdef"))
+    assert C.draw_noise(rng, (500, 7, C.n_f)).shape == (500, 7, 3)
+
+
+def test_categories_at_the_edges():
+    p, f = Categorical((4,)), np.log([[0.25, 0.25, 0.25, 0.25]])
+    below = np.nextafter([0.25, 1], 0)
+    for u, place in ((0, 0), (below[0], 0), (0.25, 1), (0.5, 2), (0.75, 3), (below[1], 3)):
+        assert np.argmax(p.sample({}, f, np.array([[u]]))) == place, u
+    impossible = np.array([[-1e4, 0, -1e4, -1e4]])                 # pi = (0, 1, 0, 0)
+    for u in (0.0, 0.3, np.nextafter(1, 0)):
+        np.testing.assert_array_equal(p.sample({}, impossible, np.array([[u]])), [[0, 1, 0, 0]])
+    np.testing.assert_array_equal(Categorical((1,)).sample({}, f[:, :1], np.array([[0.9]])), [[1]])
+
+
+def test_category_samples_have_their_frequencies():
+    f, u = np.array([0.3, -1, 0.7, 2, 0.1, -0.4]), (np.arange(10000) + 0.5)[:, None] / 10000
+    x = C.sample({}, f + np.zeros((10000, 1)), u + np.zeros(3))
+    np.testing.assert_allclose(x.mean(axis=0), C.mean({}, f), atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_logits_of_any_size_are_finite(dtype):
+    line = np.array([-1e4, -100, 0, 100, 1e4], dtype=dtype)
+    f = np.stack([a.ravel() for a in np.meshgrid(line, line, line)], axis=1)    # (R, 3)
+    p = Categorical((3,))
+    for x in np.eye(3, dtype=dtype):
+        x = np.tile(x, (len(f), 1))
+        log_p, cache = p.forward({}, f[None], x)
+        df, _ = p.backward({}, cache, np.ones_like(log_p))
+        cross = p.cross({}, f, x[:2])
+        for value in (log_p, df, p.mean({}, f), cross):
+            assert value.dtype == dtype and np.isfinite(value).all()
+        assert (log_p <= 0).all() and abs(log_p.min() + 2e4) < 1
+        np.testing.assert_allclose(p.mean({}, f).sum(axis=1), 1, rtol=1e-6)
+        np.testing.assert_allclose(df.sum(axis=2), 0, atol=1e-6)
+        np.testing.assert_array_equal(cross[:, 0], log_p[0])
+
+
+def test_only_differences_of_logits_count(rng):
+    """And two categories are a Bernoulli of the difference."""
+    f, x = rng.standard_normal((1, 5, 2)), np.eye(2)[[0, 1, 1, 0, 1]]
+    p = Categorical((2,))
+    np.testing.assert_allclose(p.forward({}, f, x)[0], p.forward({}, f + 7, x)[0], rtol=1e-13)
+    binary, _ = Bernoulli(1).forward({}, f[..., 1:] - f[..., :1], x[:, 1:])
+    np.testing.assert_allclose(p.forward({}, f, x)[0], binary, rtol=1e-13)
+
+
+@pytest.mark.parametrize("row", [[1, 1], [0, 0], [0.5, 0.5], [2, -1], [np.nan, 1], [1, np.nan]])
+@pytest.mark.parametrize("method", ["check", "check_values"])
+def test_what_is_not_one_hot_is_refused_with_its_row(row, method):
+    x = np.array([[1.0, 0, 1], [0, 1, 1], [0, 1, 1]])
+    p, names = Categorical((2, 1)), ["yes", "no", "always"]
+    getattr(p, method)(x, names)
+    x[1, :2] = np.nan                                              # not observed
+    getattr(p, method)(x, names)
+    x[2, :2] = row
+    with pytest.raises(ValueError, match=r"one-hot columns, exactly one 1 .* yes, no; row 2 has \["):
+        getattr(p, method)(x, names)
+
+
+@pytest.mark.parametrize("sizes", [(), (0,), (2, -1)])
+def test_numbers_of_categories_must_be_positive(sizes):
+    with pytest.raises(ValueError, match="sizes must be numbers of categories >= 1"):
+        Categorical(sizes)
+
+
+def test_categories_start_from_their_shares(rng):
+    x = np.eye(3)[rng.integers(0, 3, 40)]
+    f, params = Categorical((3,)).start(x.mean(axis=0), x.var(axis=0))
+    assert params == {}
+    np.testing.assert_allclose(Categorical((3,)).mean({}, f), x.mean(axis=0))
+    f, _ = Categorical((2,)).start(np.array([0.0, 1.0]), np.zeros(2))
+    np.testing.assert_allclose(np.exp(f), [1e-3, 1])
+
+
+# ---- mixed, observed
+
+
+def test_mixed_is_the_sum_of_its_parts(rng):
+    """Value, gradients, all pairs, squares: each part on its own columns, by index, and f in parts' order."""
+    params, f = perturbed(rng, WIDE), rng.standard_normal((2, 5, WIDE.n_f))
+    noise_ = WIDE.draw_noise(rng, f[0].shape)
+    x, mean = WIDE.sample(params, f[0], noise_), WIDE.mean(params, f)
+    mask = (rng.random(x.shape) < 0.6).astype(float)
+    log_p, cache = WIDE.forward(params, f, x, mask)
+    df, dparams = WIDE.backward(params, cache, np.ones_like(log_p))
+    cross, squares = WIDE.cross(params, f[0], x, mask), WIDE.squares(params, f, x)
+    total, pairs, start = 0, 0, 0
+    for i, (p, columns) in enumerate(WIDE.parts):
+        c, own = list(columns), slice(start, start + p.n_f)
+        start = own.stop
+        part, part_cache = p.forward(params[i], f[..., own], x[:, c], mask[:, c])
+        part_df, part_dparams = p.backward(params[i], part_cache, np.ones_like(part))
+        total, pairs = total + part, pairs + p.cross(params[i], f[0][:, own], x[:, c], mask[:, c])
+        np.testing.assert_array_equal(df[..., own], part_df)
+        assert dparams[i].keys() == part_dparams.keys()
+        for key, value in part_dparams.items():
+            np.testing.assert_array_equal(dparams[i][key], value)
+        np.testing.assert_array_equal(x[:, c], p.sample(params[i], f[0][:, own], noise_[i]))
+        np.testing.assert_array_equal(mean[..., c], p.mean(params[i], f[..., own]))
+        expected = p.squares(params[i], f[..., own], x[:, c]) if p.learns_noise else 0
+        np.testing.assert_array_equal(squares[..., c], expected + np.zeros((2, 5, len(c))))
+    np.testing.assert_allclose(log_p, total, rtol=1e-13)
+    np.testing.assert_allclose(cross, pairs, rtol=1e-13)
+    WIDE.check_values(x, list("abcdefghi"))
+
+
+def test_mixed_parts_start_and_are_maximised_each_for_itself(rng):
+    mean, variance, share = rng.random(9), rng.uniform(0.5, 2, 9), rng.uniform(0.5, 1, 9)
+    f, params = WIDE.start(mean, variance)
+    lower = WIDE.lower_bounds(variance, 0.9)
+    best = WIDE.m_step(mean, lower, share)
+    W, start = rng.standard_normal((2, WIDE.n_f)), 0
+    for i, (p, columns) in enumerate(WIDE.parts):
+        c, own = list(columns), slice(start, start + p.n_f)
+        start = own.stop
+        part_f, part_params = p.start(mean[c], variance[c])
+        np.testing.assert_array_equal(f[own], part_f)
+        np.testing.assert_array_equal(WIDE.start_W(W)[:, own], p.start_W(W[:, own]))
+        expected = p.m_step(mean[c], p.lower_bounds(variance[c], 0.9), share[c]) if p.learns_noise else {}
+        for got, wanted in ((params[i], part_params), (best[i], expected)):
+            assert got.keys() == wanted.keys()
+            for key in got:
+                np.testing.assert_array_equal(got[key], wanted[key])
+
+
+def test_an_isotropic_part_weighs_its_columns_by_what_was_seen():
+    p, square, share = Gaussian(2, "isotropic"), np.array([1.0, 4.0]), np.array([0.9, 0.3])
+    np.testing.assert_allclose(np.exp(p.m_step(square, None, share)["log_psi"]), (0.9 + 1.2) / 1.2)
+    mixed = Mixed(((Poisson(1), [1]), (p, [2, 0])))
+    best = mixed.m_step(np.array([4.0, 9, 1]), None, np.array([0.3, 1, 0.9]))
+    np.testing.assert_allclose(np.exp(best[1]["log_psi"]), (0.9 + 1.2) / 1.2)
+    np.testing.assert_allclose(np.exp(Observed(p).m_step(square, None, share)["log_psi"]), 2.1 / 1.2)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_float32_stays_float32(name, rng):
+    p = EVERY[name]
+
+    def cast(host):
+        return tree.map(lambda leaf: np.asarray(leaf, dtype="float32"), host)
+
+    params, f = cast(perturbed(rng, p)), cast(rng.standard_normal((1, 4, p.n_f)))
+    x = p.sample(params, f[0], cast(p.draw_noise(rng, f[0].shape)))
+    mask, V = np.ones_like(x), p.n_visible
+    observed = Observed(p)
+    log_p, cache = observed.forward(params, f, join(x, mask))
+    shift, scale = p.standard_units(*cast([rng.random(V), rng.uniform(0.5, 2, V)]))
+    said = [x, log_p, p.mean(params, f), shift, scale, *p.units_of_f(shift, scale), *p.start(shift, scale),
+            *observed.backward(params, cache, log_p), p.cross(params, f[0], x, mask)]
+    if p.learns_noise:
+        lower = p.lower_bounds(scale, 1e-6)
+        said += [p.squares(params, f, x), lower, p.m_step(scale, lower, scale)]
+        said += [p.rescale_params(params, scale)]
+    assert {leaf.dtype for _, leaf in tree.leaves(said)} == {np.dtype("float32")}
+
+
+@pytest.mark.parametrize("parts, message", [
+    (((Gaussian(2), [0, 2]), (Poisson(1), [2])), r"0 … D − 1, each once, got \[0, 2, 2\]"),
+    (((Gaussian(2), [0, 1]), (Poisson(1), [3])), r"each once, got \[0, 1, 3\]"),
+    (((Gaussian(2), [0, 1, 2]),), "Gaussian has 2 columns, its place in Mixed has 3"),
+    ((), "each once"),
+])
+def test_parts_that_do_not_share_the_columns_are_refused(parts, message):
+    with pytest.raises(ValueError, match=message):
+        Mixed(parts)
+
+
+def test_mixed_and_observed_check_each_part_by_its_names():
+    p = Mixed(((Gaussian(1), [2]), (Bernoulli(2), [3, 0]), (Poisson(1), [1])))
+    x, names = np.array([[0.0, 3, 0.5, 1], [1, 0, 0.1, 1]]), ["bit", "count", "size", "flag"]
+    for q in (p, Observed(p)):
+        q.check(x, names)
+        for d, value in ((3, 0.4), (0, 2), (1, -1)):
+            wrong = x.copy()
+            wrong[1, d] = value
+            for method in (q.check, q.check_values):
+                with pytest.raises(ValueError, match=f"row 1, column {names[d]}"):
+                    method(wrong, names)
+        wrong = x * [1, 1, 0, 1]
+        q.check_values(wrong, names)
+        with pytest.raises(ValueError, match="1 of 1 columns are constant: size"):
+            q.check(wrong, names)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_nan_is_no_value_to_be_refused(name, rng):
+    p = EVERY[name]
+    f = np.zeros((4, p.n_f))
+    x = p.sample(perturbed(rng, p), f, p.draw_noise(rng, f.shape))
+    x[1] = np.nan
+    Observed(p).check_values(x, list("abcdefghi"))
+
+
+@pytest.mark.parametrize("p", [Poisson(2), Bernoulli(2), relaxed_bernoulli(2), Categorical((1, 1)),
+                               Gaussian(2, 0.5)])
+def test_constant_columns_suit_all_but_a_learnt_diagonal_psi(p):
+    p.check(np.ones((4, 2)), list("ab"))
+
+
+@pytest.mark.parametrize("p", [Gaussian(2), StudentT(2)])
+def test_constant_columns_have_no_psi(p):
+    x = np.array([[1.0, 5.0], [np.nan, 6.0], [1.0, 7.0]])
+    with pytest.raises(ValueError, match="1 of 2 columns are constant: a;.*constant='drop'"):
+        p.check(x, list("ab"))
+    p.check_values(x, list("ab"))
+    Gaussian(2, "isotropic").check(x, list("ab"))
+    with pytest.raises(ValueError, match="all 1 columns are constant"):
+        Gaussian(1, "isotropic").check(x[:, :1], ["a"])
+
+
+@pytest.mark.parametrize("p", [Gaussian(2), Gaussian(2, 0.7), PredictedGaussian(2, 0.3)])
+def test_noise_is_added_and_taken_off(p, rng):
+    """x̃ = x + N(0, v): its likelihood's variances are v more; E[x|x̃] is the regression of x on x̃."""
+    params, f, x, v = perturbed(rng, p), rng.standard_normal(p.n_f), rng.standard_normal(2), np.asarray(0.9)
+    variance = [q.sample(o, f, np.ones(2)) - q.mean(o, f) for q, o in ((p, params), p.noisier(params, v))]
+    psi, noisy = np.square(variance)
+    np.testing.assert_allclose(noisy, psi + 0.9, rtol=1e-6 if isinstance(p, PredictedGaussian) else 1e-12)
+    m = p.mean(params, f)
+    np.testing.assert_allclose(p.denoised(params, f, x, v), (x * psi + m * 0.9) / (psi + 0.9), rtol=1e-12)
+
+
+# ---- the relaxed Bernoulli
+
+
+def test_the_relaxed_bernoulli_does_not_integrate_to_one():
+    """∫₀¹ e^(xf)/(1 + e^f) dx = (e^f − 1)/(f (1 + e^f)) = tanh(f/2)/f: ½ at f = 0, and less elsewhere."""
+    p, f = relaxed_bernoulli(1), np.array([-6.0, -1.0, -1e-3, 0.5, 3.0])
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    x = 0.5 * (nodes + 1)[:, None]
+    p.check(x, ["grey"])
+    log_p, _ = p.forward({}, f[:, None, None] + np.zeros((40, 1)), x)
+    total = np.exp(log_p) @ weights / 2
+    np.testing.assert_allclose(total, np.expm1(f) / f / (1 + np.exp(f)), rtol=1e-12)
+    np.testing.assert_allclose(total, np.tanh(f / 2) / f, rtol=1e-12)
+    assert (total <= 0.5).all() and not p.normalised and Bernoulli(1).normalised
+
+
+def test_the_relaxed_bernoulli_takes_grey_and_nothing_beyond():
+    x = np.array([[0.0, 0.5], [1.0, np.nan]])
+    relaxed_bernoulli(2).check(x, list("ab"))
+    for value in (-1e-3, 1.001):
+        x[1, 1] = value
+        with pytest.raises(ValueError, match="got 1 other .* row 1, column b; .*grey values from 0 to 1"):
+            relaxed_bernoulli(2).check_values(x, list("ab"))
+    with pytest.raises(ValueError, match="0 and 1: binarise"):
+        Bernoulli(2).check_values(x, list("ab"))
+
+
+# ---- Q and nlml
+
+
+@pytest.mark.parametrize("hidden", [(), (5,)], ids=["linear", "tanh"])
+@pytest.mark.parametrize("p", [StudentT(D), StudentT(D, 2.2), WIDE, C, Observed(StudentT(D)), Observed(WIDE)])
+def test_q_is_above_nlml_by_the_kl_to_the_posterior(p, hidden, rng):
+    """On a grid for K = 1: Q ≥ nlml, nlml by a plain sum of SciPy's, and gaps' two roads to the KL agree."""
+    model = Model(mlp(1, hidden, p.n_f), p, 1)
+    theta, n = perturbed(rng, model), 12
+    f, _ = model.decoder.forward(theta["decoder"], rng.standard_normal((n, 1)))
+    x = p.sample(theta["likelihood"], f, p.draw_noise(rng, f.shape))
+    if isinstance(p, Observed):
+        x = join(x, (rng.random(x.shape) < 0.6).astype(float))
+    phi = np.column_stack([rng.uniform(-1.5, 1.5, n), np.log(rng.uniform(0.25, 1.4, n))])
+    Q, _ = gaps.quadrature(model, theta, phi, x)
+    values = grid.grid(model, theta, x).values
+    z = np.linspace(-12, 12, 4001)
+    f, _ = model.decoder.forward(theta["decoder"], z[:, None])
+    log_p, _ = p.forward(theta["likelihood"], f[:, None, :] + np.zeros((n, 1)), x)
+    log_p = special.logsumexp(log_p + stats.norm.logpdf(z)[:, None], axis=0) + np.log(z[1] - z[0])
+    np.testing.assert_allclose(values, -log_p, atol=1e-6)
+    kl = gaps.kl_to_posterior(model, theta, phi, x)
+    np.testing.assert_allclose(Q - values, kl, atol=1e-4)
+    assert (Q > values).all()
 
 
 # ---- from data to Q

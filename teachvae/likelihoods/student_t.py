@@ -55,11 +55,11 @@ class StudentT:
         xp = namespace(dlog_p)
         residual, u2, log_psi, mask = cache
         d = dlog_p[:, :, None] if mask is None else dlog_p[:, :, None] * mask
-        weighted = d * self.weight(u2)
-        df = weighted * residual * xp.exp(-log_psi)                # (S, N, D)             (5.35)
+        weight = self.weight(u2)
+        df = d * weight * residual * xp.exp(-log_psi)              # (S, N, D)             (5.35)
         if not need_dparams:
             return df, None
-        return df, {"log_psi": 0.5 * xp.sum(weighted * u2 - d, axis=(0, 1))}  # (D,)       (5.36)
+        return df, {"log_psi": 0.5 * self.dof * xp.sum(d * (1 - weight), axis=(0, 1))}  # (D,) (5.36)
 
     def weight(self, u2):
         """How much a residual counts beside one of a Gaussian, from u² = (x − f)²/ψ          (5.35)."""
