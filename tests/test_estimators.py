@@ -207,6 +207,7 @@ HEEDED = {
     "Autoencoder": [
         {"n_components": 1}, {"hidden": (5,)}, {"activation": "relu"}, {"optimizer": "sgd"}, {"epochs": 6},
         {"batch_size": 7}, {"learning_rate": 0.1}, {"random_state": 1}, {"dtype": "float32"},
+        {"noise_variance": 0.5},
     ],
 }
 
@@ -220,7 +221,7 @@ def test_no_parameter_falls_on_deaf_ears(name):
         other = MAKERS[name](**options).fit(LINEAR).reconstruct(LINEAR)
         assert not np.array_equal(other, plain), options
     tried = {option for options in HEEDED[name] for option in options}
-    elsewhere = {"backend", "likelihood", "max_iter", "start_noise", "missing", "constant"}
+    elsewhere = {"backend", "likelihood", "max_iter", "start_noise", "missing", "constant", "binarise"}
     closed_form = {"hidden", "activation", "epochs", "e_steps", "m_steps", "n_samples", "batch_size",
                    "learning_rate", "random_state"} if name == "VariationalEM, linear" else set()
     full_batch = {"tol"} if name in ("VAE", "VariationalEM") else set()
