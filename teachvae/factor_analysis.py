@@ -109,7 +109,7 @@ class FactorAnalysis(LatentVariableModel):
         if whole.n_cases < 2:
             raise ValueError("the first partial_fit needs 2 data cases or more, got 1")
         flat = [label for label, v in zip(labels, np.diag(whole.scatter)) if not v > 0]
-        if flat and self.noise == "diagonal":
+        if (flat and self.noise == "diagonal") or (len(flat) == len(labels) and self.noise == "isotropic"):
             raise ValueError(
                 f"columns {shorten(flat)} are constant so far: begin with data cases in which they vary"
             )

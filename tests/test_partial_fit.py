@@ -180,7 +180,6 @@ def test_constant_so_far():
         close(fa.noise_variance_, FactorAnalysis(K, noise=noise).fit(CONSTANT).noise_variance_, 1e-12)
 
 
-@pytest.mark.xfail(reason="partial_fit takes them and Ψ becomes 0; fit refuses", strict=True)
 def test_nothing_but_constants_under_isotropic_noise():
     constants = np.tile(X[:1], (10, 1))
     with pytest.raises(ValueError, match="constant"):
