@@ -47,7 +47,7 @@ GAPS[3], GAPS[4, 1:], GAPS[5] = np.nan, np.nan, WHOLE[5]           # nothing, on
 
 
 def dense(W, b, psi, x):
-    """−log p of what was observed (N,), and E[x | what was observed] (N, D), by dense normal distributions."""
+    """−log p of what was observed (N,), and E[x | what was observed] (N, D), by dense normals."""
     S, values, means = W.T @ W + np.diag(psi), [], []
     for row in x:
         o = ~np.isnan(row)
@@ -80,7 +80,7 @@ def test_the_data_of_these_tests_hold_every_kind_of_row():
 
 
 @pytest.mark.parametrize("noise", NOISES)
-@pytest.mark.parametrize("x", [GAPS, np.tile(GAPS[10:11], (6, 1)), WHOLE], ids=["many patterns", "one", "none"])
+@pytest.mark.parametrize("x", [GAPS, np.tile(GAPS[10:11], (6, 1)), WHOLE], ids=["many", "one", "none"])
 def test_nlml_is_that_of_the_observed_entries(noise, x):
     fa = fitted(noise)
     W, b, psi = linear_parameters(fa)
@@ -187,8 +187,8 @@ def test_em_ends_at_a_maximum_of_the_observed_data_likelihood(noise):
     assert np.abs(gradient).max() < 3e-5
     found = optimize.minimize(objective, start, (GAPS, noise), jac=True, method="BFGS")
     assert value - found.fun < 1e-8
-    best = min(optimize.minimize(objective, 0.5 * rng.standard_normal(len(start)), (GAPS, noise), jac=True).fun
-               for _ in range(4))
+    others = [0.5 * rng.standard_normal(len(start)) for _ in range(4)]
+    best = min(optimize.minimize(objective, other, (GAPS, noise), jac=True).fun for other in others)
     assert value < best + 1e-6                                     # nor from elsewhere
 
 
@@ -224,7 +224,8 @@ def test_complete_data_make_the_complete_fit(noise):
 
 def test_rows_without_entries_change_nothing():
     fa = fitted()
-    more = FactorAnalysis(K, missing="marginalise", tol=1e-13).fit(np.vstack([GAPS, np.full((40, D), np.nan)]))
+    more = np.vstack([GAPS, np.full((40, D), np.nan)])
+    more = FactorAnalysis(K, missing="marginalise", tol=1e-13).fit(more)
     close(more.nlml(GAPS).values, fa.nlml(GAPS).values, 1e-5)
 
 
@@ -269,7 +270,7 @@ def test_float32(make):
         found = ask(narrow, x)
         assert found.dtype == np.float32
         close(found, ask(wide, x.astype("float64")), 1e-3)
-    assert make(dtype="float32").fit(GAPS).components_.dtype == np.float32 if hasattr(narrow, "components_") else 1
+    assert make(dtype="float32").fit(GAPS).noise_variance_.dtype == np.float32
 
 
 # ---- variational EM with closed forms -------------------------------------------------------------
@@ -367,8 +368,8 @@ def column_densities(name, model, f, x):
     if name == "bernoulli":
         return x * special.log_expit(f) + (1 - x) * special.log_expit(-f)
     if name == "poisson":
-        return stats.poisson.logpmf(x, np.exp(f)) if not np.isnan(x).any() else np.column_stack(
-            [stats.poisson.logpmf(v, np.exp(c)) if v == v else np.full(len(c), np.nan) for v, c in zip(x, f.T)]
+        return np.column_stack(
+            [stats.poisson.logpmf(v, np.exp(c)) if v == v else c * np.nan for v, c in zip(x, f.T)]
         )
     if name == "categorical":
         sizes = [len(levels) for levels in model.columns_.levels.values()]
@@ -450,16 +451,13 @@ def test_the_table_belongs_to_the_training_data():
 
 
 def test_noise_is_learnt_from_observed_entries():
-    """With the table and the decoder fixed Ψ is the expected squared residual of what was observed."""
-    x = with_gaps(DATA["gaussian"], 0.4, seed=1)
-    model = VariationalEM(1, hidden=(4,), epochs=30, missing="marginalise").fit(x)
-    plain = VariationalEM(1, hidden=(4,), epochs=30).fit(DATA["gaussian"])
-    assert (np.abs(np.log(model.noise_variance_ / plain.noise_variance_)) < 1.2).all()
-    nodes = infer.nodes(1, 64, x)[1]
-    f, _ = model.model_.decoder.forward(model.theta_["decoder"], np.reshape(
-        model.phi_[:, :1] + np.exp(model.phi_[:, 1:]) * nodes[0].ravel(), (-1, 1)))
-    squares = (x[:, None, :] - f.reshape(N, -1, 2)) ** 2
-    psi = np.nanmean(np.sum(nodes[1][:, None] * squares, axis=1), axis=0)
+    """Ψ ends as the expected squared residual of what was observed, under the table and the decoder."""
+    model = VariationalEM(K, hidden=(6,), epochs=25, missing="marginalise").fit(GAPS)
+    eta, weights = infer.nodes(K, 64, GAPS)[1]
+    z = model.phi_[:, :K] + np.exp(model.phi_[:, K:]) * eta        # (S, N, K)
+    f, _ = model.model_.decoder.forward(model.theta_["decoder"], z.reshape(-1, K))
+    squares = (GAPS - f.reshape(len(weights), N, D)) ** 2
+    psi = np.nanmean(np.einsum("s,snd->nd", weights, squares), axis=0)
     np.testing.assert_allclose(model.noise_variance_, psi, rtol=0.1)
 
 
@@ -662,7 +660,8 @@ def test_imputed_by_a_network_is_near_the_mean_under_the_posterior(name, missing
         off = np.sqrt(np.mean((model.impute(x) - mean)[gap] ** 2))
         without = np.sqrt(np.mean((blind - mean)[gap] ** 2))
         # the network of the VAE says q where it was trained with gaps; else E-steps do
-        assert off < (0.6 if route is VAE and missing == "marginalise" else 0.25) * without, (route, off, without)
+        most = 0.6 if route is VAE and missing == "marginalise" else 0.25
+        assert off < most * without, (route, off, without)
 
 
 @pytest.mark.parametrize("name", ["categorical", "mixed"])

@@ -172,7 +172,8 @@ def test_what_cannot_be_added_changes_nothing(case):
 
 def test_constant_so_far():
     assert_refused(FactorAnalysis(K), CONSTANT, "columns 2 are constant so far: begin with data cases")
-    assert_refused(FactorAnalysis(K), pd.DataFrame(CONSTANT, columns=list("abcdef")), "columns c are constant")
+    frame = pd.DataFrame(CONSTANT, columns=list("abcdef"))
+    assert_refused(FactorAnalysis(K), frame, "columns c are constant")
     fa = in_parts([X[20:], CONSTANT], tol=1e-2)                    # it varies in the whole
     close(fa.moments_.covariance, np.cov(np.vstack([X[20:], CONSTANT]).T, bias=True), 1e-12)
     for noise in ("isotropic", 0.6):

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from teachvae import (
-    VAE, Autoencoder, FactorAnalysis, GaussianMixture, LinearProbe, PrincipalComponents, VariationalEM, datasets,
+    VAE, Autoencoder, FactorAnalysis, GaussianMixture, LinearProbe, PrincipalComponents, VariationalEM,
+    datasets,
 )
 
 pytest.importorskip("sklearn")
@@ -30,7 +31,9 @@ SMALL = [
     GaussianMixture(2, tol=1e-3),
     PrincipalComponents(2),
 ]
-every = pytest.mark.parametrize("estimator", SMALL, ids=lambda e: f"{type(e).__name__}{getattr(e, 'hidden', '')}")
+every = pytest.mark.parametrize(
+    "estimator", SMALL, ids=lambda e: f"{type(e).__name__}{getattr(e, 'hidden', '')}"
+)
 
 CHECKED = [
     FactorAnalysis(1, tol=1e-4),
@@ -47,7 +50,7 @@ CHECKED = [
 def test_scikit_learns_own_checks(estimator):
     """All but one pass: the array API, which is checked only where SCIPY_ARRAY_API is set."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")                            # their data are not always fit to be fitted
+        warnings.simplefilter("ignore")                            # their data cannot all be fitted well
         results = check_estimator(clone(estimator), on_fail=None, on_skip=None)
     failed = [(r["check_name"], r["exception"]) for r in results if r["status"] not in ("passed", "skipped")]
     assert failed == []
@@ -86,7 +89,8 @@ def test_grid_search_through_a_pipeline(estimator):
     name = pipeline.steps[-1][0]
     scoring = None if hasattr(estimator, "score") else squared_error
     values = [1, 2]
-    search = GridSearchCV(pipeline, {f"{name}__n_components": values}, cv=2, scoring=scoring, error_score="raise")
+    grid = {f"{name}__n_components": values}
+    search = GridSearchCV(pipeline, grid, cv=2, scoring=scoring, error_score="raise")
     search.fit(X[:80])
     best = search.best_estimator_[-1]
     assert best.n_components in values and np.isfinite(search.cv_results_["mean_test_score"]).all()
@@ -104,7 +108,8 @@ def test_grid_search_through_a_pipeline(estimator):
 
 def test_grid_search_with_gaps():
     x = np.where(np.random.default_rng(0).random(X.shape) < 0.1, np.nan, X)
-    search = GridSearchCV(FactorAnalysis(missing="marginalise", tol=1e-4), {"n_components": [1, 2]}, cv=3).fit(x)
+    fa = FactorAnalysis(missing="marginalise", tol=1e-4)
+    search = GridSearchCV(fa, {"n_components": [1, 2]}, cv=3).fit(x)
     assert search.best_params_ == {"n_components": 2} and np.isfinite(search.best_score_)
 
 
@@ -136,7 +141,7 @@ def test_data_frames(estimator):
     assert not hasattr(model.fit(X), "feature_names_in_"), "names of an earlier fit"
 
 
-@pytest.mark.parametrize("estimator", [SMALL[0], SMALL[1], SMALL[2], SMALL[3]], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("estimator", SMALL[:4], ids=lambda e: type(e).__name__)
 def test_data_frames_with_gaps(estimator):
     frame = FRAME.mask(np.random.default_rng(0).random(FRAME.shape) < 0.1)
     assert frame.isna().to_numpy().any()
@@ -207,9 +212,9 @@ def spoken(model, x):
 
 
 IN_DOUBLE = {
-    "gaps.nlml", "gaps.q_full", "gaps.q_optimal", "gaps.q_used", "gaps.nlml_error", "gaps.approximation_error",
-    "gaps.amortisation_error", "gaps.gradient_norm", "gaps.phi_optimal", "gaps.phi_full", "kl_to_posterior",
-    "nlml grid", "nlml laplace",
+    "gaps.nlml", "gaps.q_full", "gaps.q_optimal", "gaps.q_used", "gaps.nlml_error",
+    "gaps.approximation_error", "gaps.amortisation_error", "gaps.gradient_norm", "gaps.phi_optimal",
+    "gaps.phi_full", "kl_to_posterior", "nlml grid", "nlml laplace",
 }                                                                  # certified, so computed in float64
 
 
