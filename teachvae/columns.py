@@ -4,15 +4,21 @@ Here a likelihood's name, or a list that gives every column its kind, meets the 
 likelihood with sizes.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from numbers import Integral
+import warnings
 
 import numpy as np
 
-from .likelihoods import LIKELIHOODS, Categorical, Gaussian, Mixed, PredictedGaussian
+from .likelihoods import LIKELIHOODS, Categorical, Gaussian, Mixed, Observed, PredictedGaussian, StudentT
 from .likelihoods.gaussian import still
 from .names import shorten
 
 MOST_LEVELS = 256                      # of a column of categories; more is taken for a mistake
+EXPECTED = (
+    f"likelihood must be one of {sorted(LIKELIHOODS)}, a likelihood such as Gaussian(3) for 3 columns, or a "
+    "list of (likelihood, list of columns)"
+)
 
 
 @dataclass
@@ -48,7 +54,7 @@ class Columns:
         names = []
         for d, name in enumerate(self.given):
             if d in self.levels:
-                names += [f"{name} = {level:g}" for level in self.levels[d]]
+                names += [f"{name} = {_text(level)}" for level in self.levels[d]]
             elif d not in self.dropped:
                 names.append(name)
         return names
@@ -56,10 +62,22 @@ class Columns:
     def encode(self, x):
         """Host data X (N, D) as the model's columns (N, V); NaN stays NaN, in all columns of a category.
 
-        Raises ValueError for a category that the training data did not have.
+        Raises ValueError for a category that the training data did not have; warns of values in a column
+        set aside that are not its constant, for they cannot enter.
         """
         if not self.levels and not self.dropped:
             return x
+        moved = [
+            self.given[d]
+            for d, value in self.dropped.items()
+            if ((x[:, d] != value) & ~np.isnan(x[:, d])).any()
+        ]
+        if moved:
+            warnings.warn(
+                f"columns {shorten(moved)} were constant in the training data and set aside; here they have "
+                "other values, which are not looked at",
+                stacklevel=4,
+            )
         parts = []
         for d in range(len(self.given)):
             column = x[:, d : d + 1]
@@ -69,8 +87,8 @@ class Columns:
                 if new.any():
                     n = int(new.nonzero()[0][0])
                     raise ValueError(
-                        f"column {self.given[d]} has the category {column[n, 0]:g} in row {n}, which is none of "
-                        f"the training data's: {shorten([f'{level:g}' for level in levels])}; drop such rows, or "
+                        f"column {self.given[d]} has the category {_text(column[n, 0])} in row {n}, which is none "
+                        f"of the training data's: {shorten([_text(level) for level in levels])}; drop such rows, or "
                         "give training data that have it"
                     )
                 column = np.where(np.isnan(column), np.nan, column == levels)
@@ -113,21 +131,24 @@ def columns_for(spec, x, names, noise="diagonal", constant="error"):
     columns, D = Columns(list(names)), x.shape[1]
     if constant not in ("error", "drop"):
         raise ValueError(f"constant must be 'error' or 'drop', got {constant!r}")
-    one = isinstance(spec, str) or hasattr(spec, "n_f")
+    one = isinstance(spec, (str, type)) or hasattr(spec, "n_f")
     shares = [(spec, list(range(D)))] if one else _shares(spec, names)
     kinds = [name for name, _ in shares]
     for name in kinds:
-        if isinstance(name, str) and name not in LIKELIHOODS:
+        if isinstance(name, Observed):
             raise ValueError(
-                f"likelihood must be one of {sorted(LIKELIHOODS)}, a likelihood, or a list of (likelihood, "
-                f"columns), got {name!r}"
+                "likelihood is that of complete data; missing entries are taken by missing='marginalise': "
+                f"give {name.likelihood!r}"
             )
+        known = name in LIKELIHOODS if isinstance(name, str) else hasattr(name, "n_f")
+        if not known or isinstance(name, type):
+            raise ValueError(f"{EXPECTED}, got {name!r}")
     if noise != "diagonal" and not {"gaussian", "gaussian-predicted"} & {k for k in kinds if isinstance(k, str)}:
         raise ValueError(f"noise={noise!r} belongs to likelihood='gaussian', not {spec!r}")
     for name, places in shares:
         if name == "categorical":
             columns.levels |= {d: _levels(x[:, d], names[d]) for d in places}
-        elif constant == "drop" and ((name == "gaussian" and noise == "diagonal") or name == "student-t"):
+        elif constant == "drop" and _learns_diagonal(name, noise):
             columns.dropped |= {d: x[np.isfinite(x[:, d]), d][0] for d in places if still(x[:, [d]])[0]}
     if len(columns.dropped) == D:
         raise ValueError(f"all {D} columns are constant: nothing is left to be modelled")
@@ -137,20 +158,29 @@ def columns_for(spec, x, names, noise="diagonal", constant="error"):
         own = [v for d in places for v in where[d]]
         if own:
             sizes = [len(columns.levels[d]) for d in places if d in columns.levels]
-            parts.append((_make(name, len(own), sizes, noise), own))
+            parts.append((_make(name, len(own), sizes, noise, len(places)), own))
     if len(parts) == 1 and parts[0][1] == list(range(len(columns.names))):
         return columns, parts[0][0]
     return columns, Mixed(tuple(parts))
 
 
-def _make(name, n_visible, sizes, noise):
-    """The likelihood called `name` for so many columns; a likelihood itself must have as many."""
+def _learns_diagonal(name, noise):
+    """Whether the likelihood learns a noise variance of each column, which a constant column cannot have."""
+    if isinstance(name, Gaussian):
+        return name.noise == "diagonal"
+    return isinstance(name, StudentT) or name == "student-t" or (name == "gaussian" and noise == "diagonal")
+
+
+def _make(name, n_visible, sizes, noise, given):
+    """The likelihood called `name` for so many columns; a likelihood itself must have as many as are `given`,
+    of which some may be set aside.
+    """
     if not isinstance(name, str):
-        if name.n_visible != n_visible:
+        if name.n_visible not in (n_visible, given):
             raise ValueError(
-                f"the likelihood {type(name).__name__} has {name.n_visible} columns, it was given {n_visible}"
+                f"the likelihood {type(name).__name__} has {name.n_visible} columns, it was given {given}"
             )
-        return name
+        return name if name.n_visible == n_visible else replace(name, n_visible=n_visible)
     if name == "gaussian":
         return Gaussian(n_visible, noise)
     if name == "gaussian-predicted":
@@ -160,13 +190,17 @@ def _make(name, n_visible, sizes, noise):
 
 def _shares(spec, names):
     """[(name or likelihood, places)] from a list of (name or likelihood, columns by name or number)."""
+    shares = []
     try:
-        shares = [(name, [_place(column, names) for column in columns]) for name, columns in spec]
+        for share in spec:
+            if len(share) != 2:
+                raise TypeError(f"a part of {len(share)}")
+            name, columns = share
+            if isinstance(columns, str):
+                raise ValueError(f"the columns of a part must be a list, got {columns!r}: give [{columns!r}]")
+            shares.append((name, [_place(column, names) for column in columns]))
     except TypeError as error:
-        raise ValueError(
-            f"likelihood must be one of {sorted(LIKELIHOODS)}, a likelihood, or a list of (likelihood, "
-            f"columns), got {spec!r}"
-        ) from error
+        raise ValueError(f"{EXPECTED}, got {spec!r}") from error
     given = sorted(d for _, places in shares for d in places)
     if given != list(range(len(names))):
         twice = sorted({names[d] for d in given if given.count(d) > 1}, key=str)
@@ -180,11 +214,16 @@ def _shares(spec, names):
 
 def _place(column, names):
     """The place of a column called by its name or its number."""
-    if column in names:
+    if isinstance(column, str) and column in names:
         return names.index(column)
-    if isinstance(column, int) and not isinstance(column, bool) and 0 <= column < len(names):
-        return column
+    if isinstance(column, Integral) and not isinstance(column, bool) and 0 <= column < len(names):
+        return int(column)
     raise ValueError(f"there is no column {column!r}; the columns are {shorten(names)}")
+
+
+def _text(level):
+    """A category's number, as short as tells it from all others."""
+    return str(level).removesuffix(".0")
 
 
 def _levels(column, name):

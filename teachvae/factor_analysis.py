@@ -39,7 +39,7 @@ class FactorAnalysis(LatentVariableModel):
     min_noise     the floor of Ψ as a share of each column's variance
     backend, dtype, random_state   where and in what precision results live; EM itself is float64
 
-    After fit:
+    After fit, for the D columns that constant="drop" has not set aside:
     components_ (K, D) canonical loadings, W Ψ⁻¹ Wᵀ diagonal; loadings_ (D, K) their transpose;
     mean_ (D,); noise_variance_ (D,); nlml_path_ mean nlml in nats per data case before each M-step
     and at the end; n_iter_; converged_; heywood_ places of columns whose variance ended at the floor;
@@ -101,6 +101,12 @@ class FactorAnalysis(LatentVariableModel):
             if hasattr(self, "n_features_in_"):
                 raise ValueError("partial_fit cannot go on from this fit, which left no moments: start anew")
             x, names = check_data(X)
+        elif self.columns_.dropped:
+            aside = shorten([self.columns_.given[d] for d in self.columns_.dropped])
+            raise ValueError(
+                f"partial_fit cannot go on from a fit with constant='drop', which set columns {aside} aside: "
+                "start anew"
+            )
         else:
             x, names = self._table(X), getattr(self, "feature_names_in_", None)
         new = moments(x, self.backend)
@@ -245,7 +251,7 @@ class FactorAnalysis(LatentVariableModel):
         return to_numpy(self._phi(self._input(X)))
 
     def get_covariance(self):
-        """The model's covariance WᵀW + Ψ, (D, D)."""
+        """The model's covariance WᵀW + Ψ, (D, D), of the columns that were not set aside."""
         W = self.components_
         return W.T @ W + np.diag(self.noise_variance_)
 

@@ -40,6 +40,11 @@ def check_data(X, minimum_rows=1, name="X", missing=False):
             f"Complex data not supported: {name} of dtype {x.dtype} was given, real numbers are "
             f"expected, take {name}.real"
         )
+    if x.dtype.kind == "O" and hasattr(X, "columns"):
+        try:
+            x = X.to_numpy(dtype="float64", na_value=np.nan)       # a data frame's own sign of a missing entry
+        except (AttributeError, TypeError, ValueError):
+            pass                                                   # text or times, which are named below
     if x.dtype.kind not in "fiub":
         try:
             if x.dtype.kind in "mM":

@@ -65,7 +65,7 @@ def test_noise_goes_to_the_gaussians():
     assert columns_for("gaussian", x, ABC, "isotropic")[1] == Gaussian(3, "isotropic")
     assert columns_for("gaussian", x, ABC, 0.5)[1] == Gaussian(3, 0.5)
     assert columns_for("gaussian-predicted", x, ABC, 0.01)[1] == PredictedGaussian(3, 0.01)
-    spec = [("gaussian", "ab"), ("poisson", "c")]
+    spec = [("gaussian", ["a", "b"]), ("poisson", ["c"])]
     assert columns_for(spec, x, ABC, 0.5)[1] == Mixed(((Gaussian(2, 0.5), [0, 1]), (Poisson(1), [2])))
     for spec in ("poisson", "student-t", Gaussian(3), [("poisson", [0, 1]), (Gaussian(1), [2])]):
         with pytest.raises(ValueError, match="noise=0.5 belongs to likelihood='gaussian'"):
@@ -105,17 +105,26 @@ def test_columns_by_name_and_by_number_are_the_same(rng):
 
 
 @pytest.mark.parametrize("spec, message", [
-    ([("gaussian", "ab")], "every column once; missing: c"),
-    ([("gaussian", "abc"), ("poisson", "b")], "every column once; twice: b"),
-    ([("gaussian", "aa")], "every column once; twice: a; missing: b, c"),
-    ([("gaussian", "ab"), ("poisson", "b")], "every column once; twice: b; missing: c"),
+    ([("gaussian", [*"ab"])], "every column once; missing: c"),
+    ([("gaussian", [*"abc"]), ("poisson", ["b"])], "every column once; twice: b"),
+    ([("gaussian", [*"aa"])], "every column once; twice: a; missing: b, c"),
+    ([("gaussian", [*"ab"]), ("poisson", ["b"])], "every column once; twice: b; missing: c"),
     ([], "missing: a, b, c"),
     ([("gaussian", [0, 1, 3])], "there is no column 3; the columns are a, b, c"),
     ([("gaussian", [0, 1, -1])], "there is no column -1"),
     ([("gaussian", ["a", "b", "d"])], "there is no column 'd'; the columns are a, b, c"),
     ([("gaussian", ["a", "b", True])], "there is no column True"),
-    ([("cauchy", "abc")], "likelihood must be one of .*'student-t'.* got 'cauchy'"),
-    ("cauchy", "likelihood must be one of .*list of .likelihood, columns.*got 'cauchy'"),
+    ([("gaussian", ["a", "b", 2.0])], "there is no column 2.0"),
+    ([("gaussian", "abc")], "the columns of a part must be a list, got 'abc': give .'abc'."),
+    ([("gaussian", ["a"], 3)], "likelihood must be one of .* got .*3"),
+    ([("gaussian",)], "likelihood must be one of .* got .*gaussian"),
+    (["gaussian"], "likelihood must be one of .* got .*gaussian"),
+    ([(None, [*"abc"])], "likelihood must be one of .* got None"),
+    (Gaussian, "a likelihood such as Gaussian.3. for 3 columns.*got <class .*Gaussian"),
+    ([(Gaussian, [*"abc"])], "likelihood must be one of .* got <class"),
+    (Observed(Gaussian(3)), "missing='marginalise': give Gaussian.n_visible=3"),
+    ([("cauchy", [*"abc"])], "likelihood must be one of .*'student-t'.* got 'cauchy'"),
+    ("cauchy", "likelihood must be one of .*list of .likelihood, list of columns.*got 'cauchy'"),
     (None, "likelihood must be one of .* got None"),
     (3, "likelihood must be one of .* got 3"),
     ([("gaussian", 0)], "likelihood must be one of"),
@@ -123,6 +132,12 @@ def test_columns_by_name_and_by_number_are_the_same(rng):
 def test_a_likelihood_that_does_not_fit_the_columns_is_refused(spec, message):
     with pytest.raises(ValueError, match=message):
         columns_for(spec, np.zeros((4, 3)), ABC)
+
+
+def test_columns_may_be_numpy_integers():
+    x = np.arange(12.0).reshape(4, 3) % 5
+    spec = [("gaussian", np.array([0, 2])), ("poisson", [np.int64(1)])]
+    assert columns_for(spec, x, ABC)[1] == columns_for([("gaussian", ["a", "c"]), ("poisson", ["b"])], x, ABC)[1]
 
 
 # ---- one-hot ---------------------------------------------------------------------------------------
@@ -224,6 +239,56 @@ def test_constant_columns_are_set_aside_where_asked_for(name, expected, rng):
     assert columns_for(name, x, list("abcd"))[0].dropped == {}
     with pytest.raises(ValueError, match="all 2 columns are constant"):
         columns_for(name, x[:, [1, 3]], list("bd"), constant="drop")
+
+
+@pytest.mark.parametrize("make", [Gaussian, StudentT])
+def test_constant_columns_are_set_aside_of_a_likelihood_given_as_an_object(make, rng):
+    x = rng.normal(size=(20, 3))
+    x[:, 1] = 4.0
+    for spec in (make(3), make(2)):
+        columns, likelihood = columns_for(spec, x, ABC, constant="drop")
+        assert likelihood == make(2) and columns.dropped == {1: 4.0}
+    with pytest.raises(ValueError, match="has 4 columns, it was given 3"):
+        columns_for(make(4), x, ABC, constant="drop")
+
+
+def test_another_value_in_a_column_set_aside_warns(rng):
+    x = rng.normal(size=(20, 3))
+    x[:, 1] = 4.0
+    with pytest.warns(UserWarning, match="constant columns are set aside: 1"):
+        model = FactorAnalysis(1, constant="drop").fit(x)
+    same = model.transform(x)
+    x[3, 1] = 5.0
+    with pytest.warns(UserWarning, match="columns 1 were constant in the training data.*not looked at"):
+        assert (model.transform(x) == same).all()
+    x[3, 1] = np.nan
+    with pytest.warns(UserWarning, match="were constant"):
+        x[4, 1] = 5.0
+        model.impute(x)
+
+
+def test_partial_fit_names_the_columns_set_aside(rng):
+    x = rng.normal(size=(20, 3))
+    x[:, 1] = 4.0
+    with pytest.warns(UserWarning, match="set aside"):
+        model = FactorAnalysis(1, constant="drop").fit(x)
+    with pytest.raises(ValueError, match="constant='drop', which set columns 1 aside"):
+        model.set_params(constant="error").partial_fit(x)
+
+
+def test_levels_that_are_near_each_other_keep_their_own_names():
+    x = np.array([[1.0000001], [1.0000002], [3.0]])
+    names = columns_for("categorical", x, ["a"])[0].names
+    assert names == ["a = 1.0000001", "a = 1.0000002", "a = 3"]
+
+
+def test_a_missing_entry_of_a_data_frame_is_nan():
+    x = pd.DataFrame({"a": [1.0, None, 3.0, 0.5], "b": [2.0, 1.0, 0.0, 1.5]}).astype("Float64")
+    model = FactorAnalysis(1, missing="marginalise").fit(x)
+    as_array = FactorAnalysis(1, missing="marginalise").fit(x.to_numpy("float64", na_value=np.nan))
+    assert (model.mean_ == as_array.mean_).all()
+    with pytest.raises(ValueError, match="1 NaN and 0 infinity entries, the first in row 1, column a"):
+        FactorAnalysis(1).fit(x)
 
 
 def test_only_columns_under_a_learnt_diagonal_psi_are_set_aside(rng):

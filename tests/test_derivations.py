@@ -6,6 +6,7 @@ import ast
 from collections import Counter
 import io
 from itertools import product
+import math
 from pathlib import Path
 import re
 import tokenize
@@ -1226,6 +1227,18 @@ def test_5_34_5_35_5_36_students_t_against_scipy_and_its_mixture_of_gaussians(nu
     draws = p.sample(params, np.zeros((1, 3)), stats.t.ppf((np.arange(2000)[:, None] + 0.5) / 2000, nu))
     for d in range(3):
         assert stats.kstest(draws[:, d], stats.t(nu, 0, np.sqrt(psi[d])).cdf).statistic < 1e-3
+
+
+def test_5_41_the_constant_of_students_t_is_that_of_factorials_and_ends_at_the_gaussians():
+    for n in (2, 3, 49, 51, 200, 5000):                            # Γ(n + ½) = √π (2n)!/(4ⁿ n!)
+        exact = math.log(math.factorial(2 * n)) - math.log(math.factorial(n)) - math.log(math.factorial(n - 1))
+        exact -= 2 * n * math.log(2) + 0.5 * math.log(2 * n)
+        assert StudentT(1, 2.0 * n).log_constant() == pytest.approx(exact, abs=1e-10)
+    below, above = (StudentT(1, 100 + step).log_constant() for step in (-1e-9, 1e-9))
+    assert above == pytest.approx(below, abs=1e-12)                # where the two forms meet
+    for nu in (1e6, 1e10, 1e16, 1e300):
+        gaussian = -0.5 * math.log(2 * math.pi)
+        assert StudentT(1, nu).log_constant() - gaussian == pytest.approx(-1 / (4 * nu), abs=3e-16)
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])

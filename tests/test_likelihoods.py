@@ -422,7 +422,7 @@ def test_what_is_not_one_hot_is_refused_with_its_row(row, method):
 
 @pytest.mark.parametrize("sizes", [(), (0,), (2, -1)])
 def test_numbers_of_categories_must_be_positive(sizes):
-    with pytest.raises(ValueError, match="sizes must be numbers of categories >= 1"):
+    with pytest.raises(ValueError, match="sizes must be a tuple with every variable's number of categories, >= 1"):
         Categorical(sizes)
 
 
@@ -692,3 +692,35 @@ def test_counts_in_float32():
     fitted = VAE(1, hidden=(6,), likelihood="poisson", epochs=5, dtype="float32").fit(x)
     assert fitted.theta_["decoder"][0]["W"].dtype == np.float32
     assert fitted.bound(x).dtype == np.float32 and np.isfinite(fitted.bound(x)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_no_category_of_probability_zero_is_drawn(dtype):
+    rng = np.random.default_rng(3)
+    f = rng.normal(size=(2000, 7)).astype(dtype)
+    f[:, 5:] = -1e4
+    f[:, 0] = -1e4
+    last = np.nextafter(np.array(1, dtype), np.array(0, dtype))
+    for noise in (0.0, 0.5, last, 1.0):                            # float32 turns the last noise < 1 into 1
+        x = Categorical((7,)).sample({}, f, np.full((2000, 1), noise, dtype))
+        assert (x.sum(axis=1) == 1).all() and not x[:, [0, 5, 6]].any()
+    with pytest.raises(ValueError, match="such as .3,. for one variable of 3, got 3"):
+        Categorical(3)
+
+
+def test_bernoulli_noise_stays_below_one_in_float32():
+    class Last:
+        def random(self, shape):
+            return np.full(shape, 1 - 2.0**-53)
+
+    noise = Bernoulli(2).draw_noise(Last(), (1, 2)).astype("float32")
+    assert (noise < 1).all()
+    assert (Bernoulli(2).sample({}, np.full((1, 2), 50.0, "float32"), noise) == 1).all()
+
+
+def test_a_mask_beside_that_of_observed_leaves_out_more_in_cross(rng):
+    x, f, seen, more = rng.normal(size=(4, 3)), rng.normal(size=(5, 3)), np.eye(4, 3), np.ones((4, 3))
+    more[:, 1] = 0
+    params = {"log_psi": rng.normal(size=3)}
+    both = Observed(Gaussian(3)).cross(params, f, np.hstack([x, seen]), more)
+    np.testing.assert_allclose(both, Gaussian(3).cross(params, f, x, seen * more), rtol=1e-12)

@@ -58,8 +58,9 @@ class Bernoulli:
         return sigmoid(f)
 
     def draw_noise(self, rng, shape):
-        """The noise that `sample` takes, drawn on the host: uniform on [0, 1)."""
-        return rng.random(shape)
+        """The noise that `sample` takes, drawn on the host: uniform, and below 1 in float32 too."""
+        noise = rng.random(shape)
+        return namespace(noise).clip(noise, 0.0, 1 - 2.0**-24)
 
     def sample(self, params, f, noise):
         """x ~ p(x|f) from uniform `noise`, shaped like f: 1 where noise < σ(f)            (5.9)."""

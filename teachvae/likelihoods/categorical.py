@@ -26,9 +26,15 @@ class Categorical:
     normalised = True
 
     def __post_init__(self):
-        sizes = tuple(int(size) for size in self.sizes)
+        try:
+            sizes = tuple(int(size) for size in self.sizes)
+        except TypeError:
+            sizes = ()
         if not sizes or min(sizes) < 1:
-            raise ValueError(f"sizes must be numbers of categories >= 1, got {self.sizes!r}")
+            raise ValueError(
+                "sizes must be a tuple with every variable's number of categories, >= 1, such as (3,) for one "
+                f"variable of 3, got {self.sizes!r}"
+            )
         object.__setattr__(self, "sizes", sizes)
 
     @property
@@ -92,10 +98,10 @@ class Categorical:
             pi = self.mean(params, f)[..., block]
             C = self.sizes[d]
             up_to = constant([[float(i <= j) for j in range(C)] for i in range(C)], like=f)
-            cumulated = pi @ up_to                                 # (…, C)
-            # the last is 1 but for rounding, and every noise < 1 ends there at the latest
-            below = xp.astype(noise[..., d : d + 1] >= cumulated[..., : C - 1], f.dtype)
-            place = xp.sum(below, axis=-1, keepdims=True)          # how many categories are passed
+            cumulated, rest = pi @ up_to, pi @ (1 - up_to)         # (…, C) each
+            # rounding may leave the noise above all sums: no category is passed after which none is left
+            passed = (noise[..., d : d + 1] >= cumulated) & (rest > 0)
+            place = xp.sum(xp.astype(passed, f.dtype), axis=-1, keepdims=True)
             parts.append(xp.astype(place == constant(list(range(C)), like=f), f.dtype))
         return xp.concat(parts, axis=-1)
 

@@ -52,9 +52,10 @@ class Observed:
     def backward(self, params, cache, dlog_p, *, need_dparams=True):
         return self.likelihood.backward(params, cache, dlog_p, need_dparams=need_dparams)
 
-    def cross(self, params, f, x):
+    def cross(self, params, f, x, mask=None):
         """log p(x_n|f_g) for every pair, from f (G, n_f) and [x | mask] (N, 2D): (G, N)."""
-        return self.likelihood.cross(params, f, *self.split(x))
+        x, seen = self.split(x)
+        return self.likelihood.cross(params, f, x, seen if mask is None else seen * mask)
 
     def mean(self, params, f):
         """E[x|f] of all entries, (…, D)."""
