@@ -40,8 +40,8 @@ class StudentT:
         """log of the density of t_ν at 0."""
         half = self.dof / 2
         if half > 50:                                              # where the difference below would cancel
-            series = -1 / (8 * half) + 1 / (192 * half**3) - 1 / (640 * half**5)           # (5.41)
-            return series - 0.5 * math.log(2 * math.pi)
+            u = 1 / half
+            return -0.5 * math.log(2 * math.pi) - u / 8 + u**3 / 192 - u**5 / 640          # (5.41)
         return math.lgamma(half + 0.5) - math.lgamma(half) - 0.5 * math.log(self.dof * math.pi)
 
     def forward(self, params, f, x, mask=None):
