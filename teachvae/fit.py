@@ -39,6 +39,7 @@ def minibatches(
     Raises TrainingError where the objective becomes NaN or infinite.
     """
     flat, params = tree.pack(params)
+    flat_grad, grad = tree.pack(params)                            # one vector for the gradients of all steps
     flat_lower = None if lower is None else tree.flatten(lower)
     xp = namespace(flat)
     state = optimizer.init(flat) if state is None else state
@@ -49,7 +50,8 @@ def minibatches(
         for start in range(0, n_cases, batch_size):
             rows = order[start : start + batch_size]
             value, grads = objective(params, rows)
-            optimizer.step(flat, tree.flatten(grads), state)
+            tree.write(grads, grad)
+            optimizer.step(flat, flat_grad, state)
             if flat_lower is not None:
                 flat[...] = xp.where(flat > flat_lower, flat, flat_lower)
             total = total + value * (len(rows) / n_cases)

@@ -10,7 +10,7 @@ derivations/equations.md.
 
 from dataclasses import dataclass
 
-from .backend import constant, namespace, to_numpy
+from .backend import cache_blocks, constant, namespace, to_numpy
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,23 @@ class Adam:
     def step(self, flat, grad, state):
         xp = namespace(flat, grad)
         state["t"] += 1
-        m, v, t = state["m"], state["v"], state["t"]
-        m *= self.beta1
-        m += (1 - self.beta1) * grad
-        v *= self.beta2
-        v += (1 - self.beta2) * grad * grad
-        m_hat_scale = 1 / (1 - self.beta1**t)
-        v_hat_scale = 1 / (1 - self.beta2**t)
-        flat -= (self.learning_rate * m_hat_scale) * m / (xp.sqrt(v_hat_scale * v) + self.epsilon)
+        m_hat_scale = 1 / (1 - self.beta1 ** state["t"])
+        root_scale = (1 - self.beta2 ** state["t"]) ** -0.5
+        # Block by block, so that only the first pass over a block waits for memory, and in place.
+        for place in cache_blocks(flat):
+            p, g, m, v = flat[place], grad[place], state["m"][place], state["v"][place]
+            m -= g
+            m *= self.beta1
+            m += g                                                 # m ← β₁ m + (1 − β₁) g
+            g2 = g * g
+            v -= g2
+            v *= self.beta2
+            v += g2                                                # v ← β₂ v + (1 − β₂) g²
+            root = xp.sqrt(v)
+            root += self.epsilon / root_scale
+            step = m / root
+            step *= self.learning_rate * m_hat_scale / root_scale
+            p -= step
 
 
 OPTIMIZERS = {"sgd": SGD, "adam": Adam}

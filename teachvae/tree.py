@@ -64,6 +64,18 @@ def views(flat, like):
     return map(view, like)
 
 
+def write(tree, into):
+    """Copy the leaves of `tree` into those of `into`, a tree of the same shape."""
+    if isinstance(into, dict):
+        for key, branch in into.items():
+            write(tree[key], branch)
+    elif isinstance(into, (list, tuple)):
+        for source, target in zip(tree, into, strict=True):
+            write(source, target)
+    else:
+        into[...] = tree
+
+
 def pack(tree):
     """(flat, views): the leaves of `tree` copied into one vector, and the tree as views into it."""
     flat = flatten(tree)

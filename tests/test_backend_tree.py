@@ -170,6 +170,15 @@ def test_packed_leaves_are_views_both_ways(backend):
     np.testing.assert_array_equal(to_numpy(params["decoder"][0]["b"]), [0, 1, 2])   # the source is untouched
 
 
+def test_write_fills_the_views_of_a_vector():
+    source = {"a": [np.arange(3.0), {"W": np.ones((2, 2))}], "b": np.array(7.0)}
+    flat, views = tree.pack(tree.map(np.zeros_like, source))
+    tree.write(source, views)
+    np.testing.assert_array_equal(flat, tree.flatten(source))
+    with pytest.raises(ValueError):
+        tree.write({"a": source["a"][:1], "b": source["b"]}, views)
+
+
 def test_flatten_copies_even_a_single_leaf():
     leaf = np.zeros(3)
     tree.flatten(leaf)[...] = 1

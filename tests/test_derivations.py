@@ -40,7 +40,7 @@ from teachvae.jensen import (
     nlml_as_jensen_continuous,
     nlml_as_jensen_discrete,
 )
-from teachvae.layers import Linear, Sequential, Sigmoid, Softplus, mlp
+from teachvae.layers import Linear, Sequential, Sigmoid, Softplus, mlp, softplus_of_tanh
 from teachvae.likelihoods import (
     Bernoulli,
     Categorical,
@@ -998,6 +998,16 @@ def test_4_9_4_11_the_safe_forms_are_the_functions():
     x = np.concatenate([np.linspace(-40, 40, 81), [-800.0, 800.0]])[:, None]
     np.testing.assert_allclose(Sigmoid().forward({}, x)[0], special.expit(x), rtol=1e-12, atol=1e-16)
     np.testing.assert_allclose(Softplus().forward({}, x)[0], np.logaddexp(0, x), rtol=1e-14)
+
+
+def test_4_21_softplus_from_the_tanh_that_the_logistic_function_has_at_hand():
+    x = np.concatenate([np.linspace(-60, 60, 2001), [-1e3, 1e3, 0.0]])
+    for dtype, eps in (("float64", 2e-16), ("float32", 1.2e-7)):
+        f = x.astype(dtype)
+        y = softplus_of_tanh(f, np.tanh(0.5 * f))
+        assert y.dtype == f.dtype
+        exact = np.logaddexp(0, f.astype("float64"))
+        np.testing.assert_allclose(y, exact, rtol=eps, atol=eps)
 
 
 def test_4_17_to_4_20_the_decoders_that_made_data():

@@ -5,6 +5,7 @@ import pytest
 
 from teachvae import tree
 from teachvae.backend import get_backend, namespace, to_numpy
+from teachvae.backend import CACHED, cache_blocks
 from teachvae.optimizers import OPTIMIZERS, SGD, Adam, lbfgs
 
 GRADIENTS = [[1.0, -2.0, 0.5], [0.5, 3.0, 0.0], [-4.0, 1.0, 1e-3], [0.1, 0.1, -7.0], [2.0, -2.0, 2.0]]
@@ -56,6 +57,18 @@ def test_steps_equal_the_scalar_recursion(optimizer, by_hand, backend):
         by_hand(p, [grad[i] for grad in GRADIENTS]) for i, p in enumerate((1.0, 2.0, 3.0))
     ])
     np.testing.assert_allclose(steps(optimizer, backend), expected, rtol=20 * np.finfo(backend.dtype).eps)
+
+
+def test_adam_in_blocks_is_adam_in_one():
+    P, rng = 2 * CACHED + 7, np.random.default_rng(0)
+    assert len(cache_blocks(np.zeros(P))) == 3
+    start, gradients = rng.standard_normal(P), rng.standard_normal((3, P))
+    flat, adam = start.copy(), Adam(0.1, 0.8, 0.95, 1e-3)
+    state = adam.init(flat)
+    for grad in gradients:
+        adam.step(flat, grad, state)
+    expected = adam_by_hand(start, gradients, 0.1, 0.8, 0.95, 1e-3)[-1]
+    np.testing.assert_allclose(flat, expected, rtol=1e-11, atol=1e-13)
 
 
 def test_the_first_step_of_adam_is_the_learning_rate():

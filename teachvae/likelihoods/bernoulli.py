@@ -6,7 +6,7 @@ Equations (5.x) are in derivations/equations.md.
 from dataclasses import dataclass
 
 from ..backend import namespace
-from ..layers import sigmoid, softplus
+from ..layers import sigmoid, softplus, softplus_of_tanh
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,19 @@ class Bernoulli:
 
     def forward(self, params, f, x, mask=None):
         xp = namespace(f, x)
-        terms = x * f - softplus(f)                                # (S, N, D)
+        t = xp.tanh(0.5 * f)                                       # (S, N, D), for value and gradient
+        terms = x * f
+        terms -= softplus_of_tanh(f, t)
         if mask is not None:
-            terms = terms * mask
-        return xp.sum(terms, axis=2), (f, x, mask)                 # (S, N)                (5.7)
+            terms *= mask
+        return xp.sum(terms, axis=2), (t, x, mask)                 # (S, N)                (5.7)
 
     def backward(self, params, cache, dlog_p, *, need_dparams=True):
-        f, x, mask = cache
-        d = dlog_p[:, :, None] if mask is None else dlog_p[:, :, None] * mask
-        return d * (x - sigmoid(f)), {} if need_dparams else None  # (S, N, D)             (5.8)
+        t, x, mask = cache
+        df = -0.5 * t
+        df += x - 0.5                                              # x − σ(f), as σ = ½ (1 + t)
+        df *= dlog_p[:, :, None] if mask is None else dlog_p[:, :, None] * mask
+        return df, {} if need_dparams else None                    # (S, N, D)             (5.8)
 
     def cross(self, params, f, x, mask=None):
         """log p(x_n|f_g) for every pair, from f (G, D) and x (N, D): (G, N), by one product (5.12)."""
