@@ -256,29 +256,41 @@ def kl_to_posterior(model, theta, phi, x):
     weights = xp.exp(nlml.log_prior(weights))
     weights = weights / xp.sum(weights, axis=0)                    # q's own mass at the nodes, (S,)
     eta = constant(eta[:, None, :], like=x)
+    log_px = _log_normalisers(model, theta, x)
     parts = []
     for n in range(x.shape[0]):
         one = slice(n, n + 1)
         log_w = nlml.log_weight(model, theta, phi[one, :], x[one, :], eta)[:, 0]
-        log_px = _log_normaliser(model, theta, x[one, :])
-        parts.append(log_px - xp.sum(weights * log_w, axis=0, keepdims=True))
+        parts.append(log_px[one] - xp.sum(weights * log_w, axis=0, keepdims=True))
     return xp.concat(parts, axis=0)
 
 
-def _log_normaliser(model, theta, x):
-    """log p(x_1) (1,) by one sum over the box that a first look shows to hold the posterior's mass."""
-    K, xp = model.n_latent, namespace(x)
-
-    def on(z):
-        return to_numpy(nlml.log_joint(model, theta, x, constant(z[:, None, :], like=x)))[:, 0]
-
+def _log_normalisers(model, theta, x):
+    """log p(x_n) (N,), each by one sum over the box that a first look, the same for all cases, shows to
+    hold its posterior's mass.
+    """
+    K = model.n_latent
     look = grid.lattice(8.0, {1: 0.01, 2: 0.08, 3: 0.5}[K], K)
-    log_p = on(look)
-    inside = look[log_p > log_p.max() - 60]
-    low, high = inside.min(axis=0) - 0.3, inside.max(axis=0) + 0.3
     points = {1: 8001, 2: 241, 3: 41}[K]                           # along each axis
-    sides = [np.linspace(a, b, points) for a, b in zip(low, high)]
-    z = np.stack([axis.ravel() for axis in np.meshgrid(*sides, indexing="ij")], axis=1)
-    log_p, cell = on(z), np.prod((high - low) / (points - 1))
-    top = log_p.max()
-    return constant([top + np.log(np.exp(log_p - top).sum() * cell)], like=x) + xp.zeros_like(x[:, 0])
+    found = []
+    for n, log_p in enumerate(_log_joint_on(model, theta, x, look).T):
+        inside = look[log_p > log_p.max() - 60]
+        low, high = inside.min(axis=0) - 0.3, inside.max(axis=0) + 0.3
+        sides = [np.linspace(a, b, points) for a, b in zip(low, high)]
+        z = np.stack([axis.ravel() for axis in np.meshgrid(*sides, indexing="ij")], axis=1)
+        log_p = _log_joint_on(model, theta, x[n : n + 1, :], z)[:, 0]
+        cell, top = np.prod((high - low) / (points - 1)), log_p.max()
+        found.append(top + np.log(np.exp(log_p - top).sum() * cell))
+    return constant(found, like=x)
+
+
+def _log_joint_on(model, theta, x, z):
+    """log p(x_n, z_g) of every pair at host nodes z (G, K), in blocks: (G, N) on the host."""
+    step = max(1, 2**20 // x.shape[1])
+    parts = []
+    for start in range(0, len(z), step):
+        nodes = constant(z[start : start + step], like=x)
+        f, _ = model.decoder.forward(theta["decoder"], nodes)
+        log_px = model.likelihood.cross(theta["likelihood"], f, x)
+        parts.append(to_numpy(log_px + nlml.log_prior(nodes)[:, None]))
+    return np.concatenate(parts)

@@ -6,7 +6,7 @@ Equations (5.x) are in derivations/equations.md.
 from dataclasses import dataclass
 
 from ..backend import namespace
-from ..layers import sigmoid, softplus, softplus_of_tanh
+from ..layers import sigmoid, softplus_of_tanh
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,11 @@ class Bernoulli:
 
     def cross(self, params, f, x, mask=None):
         """log p(x_n|f_g) for every pair, from f (G, D) and x (N, D): (G, N), by one product (5.12)."""
+        xp = namespace(f, x)
+        cost = softplus_of_tanh(f, xp.tanh(0.5 * f))
         if mask is not None:
-            return f @ (x * mask).T - softplus(f) @ mask.T
-        return f @ x.T - namespace(f, x).sum(softplus(f), axis=1)[:, None]
+            return f @ (x * mask).T - cost @ mask.T
+        return f @ x.T - xp.sum(cost, axis=1)[:, None]
 
     def mean(self, params, f):
         """E[x|f] = σ(f), shaped like f."""
