@@ -46,22 +46,20 @@ class Adam:
     def step(self, flat, grad, state):
         xp = namespace(flat, grad)
         state["t"] += 1
-        m_hat_scale = 1 / (1 - self.beta1 ** state["t"])
-        root_scale = (1 - self.beta2 ** state["t"]) ** -0.5
+        # What is kept is m/(1 − β₁) and v/(1 − β₂): the factors are numbers, and join the others here.
+        m_scale = (1 - self.beta1) / (1 - self.beta1 ** state["t"])
+        v_scale = (1 - self.beta2) / (1 - self.beta2 ** state["t"])
         # Block by block, so that only the first pass over a block waits for memory, and in place.
         for place in cache_blocks(flat):
             p, g, m, v = flat[place], grad[place], state["m"][place], state["v"][place]
-            m -= g
             m *= self.beta1
-            m += g                                                 # m ← β₁ m + (1 − β₁) g
-            g2 = g * g
-            v -= g2
+            m += g
             v *= self.beta2
-            v += g2                                                # v ← β₂ v + (1 − β₂) g²
+            v += g * g
             root = xp.sqrt(v)
-            root += self.epsilon / root_scale
+            root += self.epsilon / v_scale**0.5
             step = m / root
-            step *= self.learning_rate * m_hat_scale / root_scale
+            step *= self.learning_rate * m_scale / v_scale**0.5
             p -= step
 
 

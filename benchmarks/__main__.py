@@ -1,0 +1,80 @@
+"""`python -m benchmarks` runs all benchmarks, or those named, each in a process of its own per thread count.
+
+The table goes to the screen and, as Markdown and JSON, to the folder given by --output.
+"""
+
+import argparse
+import importlib
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+from .measure import machine
+
+NAMES = ("vae_step", "factor_analysis", "startup")
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all where none is given")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="threads of the matrix products")
+    parser.add_argument("--output", type=Path, default=Path("benchmark-results"), help="folder for the table")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    for name in options.names:
+        if name not in NAMES:
+            parser.error(f"no benchmark is called {name!r}; there are {', '.join(NAMES)}")
+    if options.worker:
+        rows, remarks = importlib.import_module(f"benchmarks.{options.names[0]}").run()
+        print(json.dumps({"rows": rows, "remarks": remarks, "machine": machine()}))
+        return
+    results = []
+    for name in options.names or NAMES:
+        for threads in options.threads:
+            print(f"{name}, {threads} thread(s) …", flush=True)
+            results.append({"name": name, "threads": threads, **measured(name, threads)})
+    options.output.mkdir(parents=True, exist_ok=True)
+    text = table(results)
+    (options.output / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    (options.output / "results.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def measured(name, threads):
+    """One benchmark in a process of its own, its libraries held to `threads`."""
+    variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    environment = {**os.environ, **dict.fromkeys(variables, str(threads)), "JAX_PLATFORMS": "cpu"}
+    if threads == 1:
+        environment["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    command = [sys.executable, "-m", "benchmarks", name, "--worker"]
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def table(results):
+    """The results as Markdown."""
+    where = results[0]["machine"]
+    versions = ", ".join(f"{name} {v}" for name, v in where["versions"].items() if v)
+    lines = [
+        f"{where['processor']}, {where['cores']} cores, {where['system']}, Python {where['python']}, {versions}.",
+        "The peer's time over ours (bare products, import numpy: ours over theirs): median [quartiles].",
+        "",
+        "| benchmark | threads | against | ratio | NLML above the best, theirs / ours |",
+        "|---|---|---|---|---|",
+    ]
+    for result in results:
+        for row in result["rows"]:
+            low, middle, high = (row.get(key) for key in ("low", "ratio", "high"))
+            if row["peer"] == "bare products":
+                low, middle, high = 1 / high, 1 / middle, 1 / low
+            spread = "" if low is None else f" [{low:.2f}, {high:.2f}]"
+            excess = f"{row['excess']:.1e} / {row['our_excess']:.1e}" if "excess" in row else ""
+            lines.append(f"| {row['size']} | {result['threads']} | {row['peer']} | {middle:.2f}×{spread} | {excess} |")
+    remarks = [f"- not run: {remark}" for result in results for remark in result["remarks"]]
+    return "\n".join([*lines, "", *remarks]) + "\n"
+
+
+if __name__ == "__main__":
+    main()
