@@ -266,8 +266,10 @@ def kl_to_posterior(model, theta, phi, x):
 
 
 def _log_normalisers(model, theta, x):
-    """log p(x_n) (N,), each by one sum over the box that a first look, the same for all cases, shows to
-    hold its posterior's mass.
+    """log p(x_n) (N,), each by one sum over the box that holds its posterior's mass.
+
+    A first look, the same for all cases, gives a box. A posterior that is narrow beside the look's mesh
+    fills only a part of it, and may have its peak between the points: then the box shrinks to that part.
     """
     K = model.n_latent
     look = grid.lattice(8.0, {1: 0.01, 2: 0.08, 3: 0.5}[K], K)
@@ -275,11 +277,15 @@ def _log_normalisers(model, theta, x):
     found = []
     for n, log_p in enumerate(_log_joint_on(model, theta, x, look).T):
         inside = look[log_p > log_p.max() - 60]
-        low, high = inside.min(axis=0) - 0.3, inside.max(axis=0) + 0.3
-        sides = [np.linspace(a, b, points) for a, b in zip(low, high)]
-        z = np.stack([axis.ravel() for axis in np.meshgrid(*sides, indexing="ij")], axis=1)
-        log_p = _log_joint_on(model, theta, x[n : n + 1, :], z)[:, 0]
-        cell, top = np.prod((high - low) / (points - 1)), log_p.max()
+        low, high, width = inside.min(axis=0) - 0.3, inside.max(axis=0) + 0.3, np.inf
+        while (high - low < 0.7 * width).any():
+            width, mesh = high - low, (high - low) / (points - 1)
+            sides = [np.linspace(a, b, points) for a, b in zip(low, high)]
+            z = np.stack([axis.ravel() for axis in np.meshgrid(*sides, indexing="ij")], axis=1)
+            log_p = _log_joint_on(model, theta, x[n : n + 1, :], z)[:, 0]
+            inside = z[log_p > log_p.max() - 60]
+            low, high = inside.min(axis=0) - 2 * mesh, inside.max(axis=0) + 2 * mesh
+        cell, top = np.prod(mesh), log_p.max()
         found.append(top + np.log(np.exp(log_p - top).sum() * cell))
     return constant(found, like=x)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
-from scipy import optimize
+from scipy import optimize, special, stats
 from test_facts import (
     FAMILIES,
     NarrowNoise,
@@ -695,3 +695,32 @@ def test_wrong_signs_clipping_and_wrong_nodes_are_caught(monkeypatch):
         with pytest.raises(AssertionError):
             assert_agrees_with_lattice(case, ledger(case))
     assert_agrees_with_lattice(case, g)
+
+
+def test_the_kl_road_finds_posteriors_that_are_narrow_beside_its_first_look():
+    """Counts in the ten thousands: standard deviations near 0.002, where the first lattice has a mesh of 0.08."""
+    rng = np.random.default_rng(0)
+    model = Model(layers.mlp(2, (), 6), likelihoods.Poisson(6), 2)
+    theta = {"decoder": [{"W": 2 * rng.standard_normal((2, 6)), "b": np.full(6, 10.0)}], "likelihood": {}}
+    z = np.array([[0.313, -0.227]])
+    f, _ = model.decoder.forward(theta["decoder"], z)
+    x = rng.poisson(np.exp(f)).astype(float)
+
+    def log_joint(z):                                              # (G,)
+        f, _ = model.decoder.forward(theta["decoder"], z)
+        return stats.poisson.logpmf(x, np.exp(f)).sum(axis=1) + stats.norm.logpdf(z).sum(axis=1)
+
+    h = 1e-4                                                       # a fortieth of a standard deviation
+    side = h * np.arange(-300, 301)
+    square = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
+    near = z + square
+    L = log_joint(near)
+    log_px = special.logsumexp(L) + 2 * np.log(h)
+    p = np.exp(L - log_px) * h * h
+    mean = p @ near
+    s = np.sqrt(p @ (near - mean) ** 2)
+    assert (s < 0.005).all() and p.sum() == pytest.approx(1)
+    phi = np.concatenate([mean, np.log(s)])[None, :]
+    log_q = stats.norm.logpdf(near, mean, s).sum(axis=1)
+    kl = np.sum(np.exp(log_q) * (log_q - L + log_px)) * h * h
+    assert gaps.kl_to_posterior(model, theta, phi, x)[0] == pytest.approx(kl, abs=1e-8)
