@@ -21,6 +21,10 @@ EXPECTED = (
 )
 
 
+class MovedWarning(UserWarning):
+    """A column that was constant, and so was set aside, is not constant any more."""
+
+
 @dataclass
 class Columns:
     """How the D columns of X become the V columns of the model.
@@ -62,22 +66,10 @@ class Columns:
     def encode(self, x):
         """Host data X (N, D) as the model's columns (N, V); NaN stays NaN, in all columns of a category.
 
-        Raises ValueError for a category that the training data did not have; warns of values in a column
-        set aside that are not its constant, for they cannot enter.
+        Raises ValueError for a category that the training data did not have.
         """
         if not self.levels and not self.dropped:
             return x
-        moved = [
-            self.given[d]
-            for d, value in self.dropped.items()
-            if ((x[:, d] != value) & ~np.isnan(x[:, d])).any()
-        ]
-        if moved:
-            warnings.warn(
-                f"columns {shorten(moved)} were constant in the training data and set aside; here they have "
-                "other values, which are not looked at",
-                stacklevel=4,
-            )
         parts = []
         for d in range(len(self.given)):
             column = x[:, d : d + 1]
@@ -96,6 +88,21 @@ class Columns:
                 continue
             parts.append(column.astype(x.dtype))
         return np.concatenate(parts, axis=1)
+
+    def warn_of_moved(self, x):
+        """Warn where columns of X (N, D) that were set aside have other values than their constant."""
+        moved = [
+            self.given[d]
+            for d, value in self.dropped.items()
+            if ((x[:, d] != value) & ~np.isnan(x[:, d])).any()
+        ]
+        if moved:
+            warnings.warn(
+                f"columns {shorten(moved)} were constant in the training data and set aside; here they have "
+                "other values, which are not looked at",
+                MovedWarning,
+                stacklevel=4,
+            )
 
     def decode(self, v):
         """The model's columns (…, V) as X's (…, D): the most probable category, the constants put back."""

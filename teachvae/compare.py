@@ -15,6 +15,7 @@ import numpy as np
 from . import datasets, grid, linear_gaussian, tasks
 from .autoencoder import Autoencoder
 from .backend import to_numpy
+from .columns import MovedWarning
 from .estimator import NotALikelihoodWarning
 from .factor_analysis import FactorAnalysis
 from .names import shorten
@@ -258,6 +259,7 @@ def _ledgers(trained, data, options, seed, progress, workers):
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
         warnings.simplefilter("ignore", grid.GridWarning)
         warnings.simplefilter("ignore", NotALikelihoodWarning)    # the models' titles say so
+        warnings.simplefilter("ignore", MovedWarning)             # it stands among the model's remarks
         results = map(work, jobs) if workers == 1 else pool.map(work, jobs)
         for done, (key, part, ledger, divergence) in enumerate(results, 1):
             parts, before, remarks = found[key]

@@ -148,7 +148,13 @@ class LatentCode(Estimator):
     def interpolate(self, a, b, n_steps=8):
         """decode on the straight line between the codes of two data cases a and b, each (D,): (n_steps, D)."""
         check_size("n_steps", n_steps, 2)
-        a, b = self.transform(np.stack([np.asarray(a), np.asarray(b)]))
+        a, b = np.asarray(a), np.asarray(b)
+        if a.ndim != 1 or a.shape != b.shape:
+            raise ValueError(
+                f"interpolate takes two data cases, each (D,), got shapes {a.shape} and {b.shape}: give rows "
+                "such as X[0] and X[1]"
+            )
+        a, b = self.transform(np.stack([a, b]))
         t = np.linspace(0, 1, n_steps, dtype=a.dtype)[:, None]
         return self.decode((1 - t) * a + t * b)
 
@@ -191,14 +197,18 @@ class LatentVariableModel(LatentCode):
         """The K that was fitted, whatever n_components has been set to since."""
         return self.model_.n_latent
 
-    def _input(self, X, density=False):
+    def _input(self, X, density=False, noisy=False):
         """New data X (N, D), checked, as the fitted model takes them, on its backend.
 
-        density: their values must suit the likelihood, not only their shape.
+        density: their values must suit the likelihood, not only their shape; noisy: a constant column
+        need not be constant.
         """
         self._require_fit()
         incomplete = isinstance(self.model_.likelihood, Observed)
-        v = self.columns_.encode(self._table(X, missing=incomplete))
+        x = self._table(X, missing=incomplete)
+        if not noisy:
+            self.columns_.warn_of_moved(x)
+        v = self.columns_.encode(x)
         if density:
             self.model_.likelihood.check_values(v, self.columns_.names)
         if incomplete:
@@ -348,6 +358,7 @@ class LatentVariableModel(LatentCode):
         The mean is E_q E[x|z], by nodes; of a column of categories the most probable one is taken.
         """
         x = self._table(X, missing=True)
+        self.columns_.warn_of_moved(x)
         v = self.columns_.encode(x)
         bare(self.model_.likelihood).check_values(v, self.columns_.names)
         data = self.backend_.asarray(join(*self.columns_.complete(v)))
@@ -372,7 +383,7 @@ class LatentVariableModel(LatentCode):
         Raises ValueError where the likelihood is not Gaussian.
         """
         check_positive("noise_variance", noise_variance)
-        x = self._input(X)
+        x = self._input(X, noisy=True)
         model, theta, likelihood = self.model_, self.theta_, bare(self.model_.likelihood)
         if not hasattr(likelihood, "noisier"):
             raise ValueError(

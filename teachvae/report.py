@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 import platform
 import sys
+import warnings
 
 import numpy as np
 
 from . import compare, plots, tables, tasks
+from .columns import MovedWarning
 from .likelihoods import Gaussian
 from .posteriors import FullGaussian
 
@@ -47,6 +49,12 @@ def write(comparison, path, seconds=None):
 
 def html(comparison, seconds=None):
     """The report as the text of an HTML page."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MovedWarning)             # it stands among the models' remarks
+        return _page(comparison, seconds)
+
+
+def _page(comparison, seconds):
     run = comparison.runs[0]
     fitted = [f for f in run.fitted if f.estimator is not None]
     parts = [
@@ -212,7 +220,7 @@ def _posteriors(fitted, run):
             )
         }
         title = f"{word}: {gaps.approximation[n]:.3f} + {gaps.amortisation[n]:.3f} nats"
-        case = estimator.backend_.asarray(x[i : i + 1])
+        case = estimator._input(x[i : i + 1])                      # without columns that were set aside
         panels.append(plots.posterior_panel(title, estimator.model_, estimator.theta_, case, gaussians))
     return panels
 

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -311,6 +312,19 @@ def test_report_of_data_without_images(name, K):
     dataset = datasets.load(name, n_cases=60)
     result = compare.run(dataset, replace(SMALL, n_components=K, epochs=5, ledger=8))
     assert report.html(result).count("data:image/png") == {1: 8, 2: 9, 3: 8}[K]
+
+
+def test_a_constant_column_is_set_aside_in_the_whole_report(rng):
+    x = rng.normal(size=(40, 4))
+    x[:, 2] = 3.0
+    rows = np.arange(40.0)[:, None]
+    kept_out = int(datasets.split(datasets.Dataset(rows, "rows", "", ""))[1].x[0, 0])
+    x[kept_out, 2] = 4.0                                           # the first held-out case is not constant there
+    result = compare.run(datasets.Dataset(x, "a table", "", ""), replace(SMALL, epochs=2))
+    assert "posteriors and the q" in report.html(result)
+    for f in result.runs[0].fitted:
+        if hasattr(f.estimator, "bound"):
+            assert {r.split()[0] for r in f.remarks} >= {"constant", "columns"}, f.remarks
 
 
 def test_names_are_escaped():

@@ -254,6 +254,9 @@ def test_interpolation_goes_from_one_reconstruction_to_the_other(name):
             model.interpolate(a, b, n_steps)
     with pytest.raises(ValueError, match="X has 4 features"):
         model.interpolate(a[:4], b[:4])
+    for wrong in ((a[None], b), (a[None], b[None]), (a, b[:4])):
+        with pytest.raises(ValueError, match="two data cases, each .D,., got shapes .*give rows"):
+            model.interpolate(*wrong)
     with pytest.raises(NotFittedError):
         ROUTES[name]().interpolate(a, b)
 
