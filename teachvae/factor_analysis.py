@@ -278,7 +278,8 @@ def em(S, n_latent, likelihood, *, start_noise, min_noise, tol, max_iter, progre
 
     start_noise (D, K) breaks the symmetry of the start. Returns W (K, D), psi (D,), the path of the
     mean nlml, and whether the extrapolated rest fell below tol. The nlml never rises: given the
-    E-step's statistics, W, b and the floored Ψ of the M-step are Q's minimiser within bounds.
+    E-step's statistics, W, b and the floored Ψ of the M-step are Q's minimiser within bounds, and what
+    `expanded` does to them afterwards is a step of its own down the same nlml.
     """
     lower = likelihood.lower_bounds(linear_gaussian.diagonal(S), min_noise)
     W, psi = linear_gaussian.start(S, n_latent, likelihood, start_noise, lower)
@@ -292,7 +293,8 @@ def em(S, n_latent, likelihood, *, start_noise, min_noise, tol, max_iter, progre
             return W, psi, path, True
         if len(path) > max_iter:
             break
-        W, _, mean_square = linear_gaussian.m_step(stats)
+        W, b, mean_square = linear_gaussian.m_step(stats)
+        W, _ = linear_gaussian.expanded(W, b, stats.z, stats.zz)   #                      (2.24)
         psi = likelihood.psi(likelihood.m_step(mean_square, lower), like=W)
     return W, psi, path, False
 
@@ -330,6 +332,7 @@ def em_observed(
         if len(path) > max_iter:
             break
         W, b, mean_square = linear_gaussian.observed_m_step(sums)
+        W, b = linear_gaussian.expanded(W, b, *linear_gaussian.latent_moments(sums))  # (2.24)
         psi = likelihood.psi(likelihood.m_step(mean_square, lower, share), like=W)
     return W, b, psi, path, False
 

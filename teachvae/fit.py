@@ -115,7 +115,7 @@ def remaining(path):
     d1, d2 = path[-1 - 2 * w] - path[-1 - w], path[-1 - w] - path[-1]
     if d2 < -1e-9 * (1 + abs(path[-1])):
         return math.inf
-    if d2 <= 4e-16 * abs(path[-1]):
+    if d2 <= 1e-14 * abs(path[-1]):
         return 0.0
     if d2 >= d1:
         return math.inf

@@ -89,11 +89,13 @@ def nlml(W, b, psi, x, mask=None):
     return 0.5 * (W.shape[1] * LOG_2PI + _log_det(M, psi) + quadratic)
 
 
-def e_step_moments(W, psi, S):
-    """The E-step of factor analysis from the covariance S (D, D) alone, free of N.
+def e_step_moments(W, psi, S, posterior_family=None):
+    """The E-step from the covariance S (D, D) alone, free of N.
 
     Returns the `Statistics` of the centred data (their E[x] and E[z] are 0), and the mean nlml of
     (W, psi), which falls out on the way                                          (2.7), (2.8).
+    With a posterior_family it is that of variational EM: q is the family's member closest to the posterior,
+    and the second value is the mean of Q                                                  (2.25).
     """
     xp = namespace(W, S)
     D = S.shape[0]
@@ -102,10 +104,16 @@ def e_step_moments(W, psi, S):
     M = precision(W, psi)
     beta = xp.linalg.solve(M, A)                                   # E[z|x] = β (x − b), (K, D)
     xz = S @ beta.T                                                # (D, K)                (2.8)
-    zz = xp.linalg.inv(M) + beta @ xz                              # (K, K)
+    covariance = xp.linalg.inv(M)
     trace = xp.sum(S_diagonal / psi) - xp.sum(A * xz.T)            # tr Σ⁻¹S
     mean_nlml = 0.5 * (D * LOG_2PI + _log_det(M, psi) + trace)     #                       (2.7)
     zero_x, zero_z = xp.zeros_like(psi), xp.zeros_like(W[:, 0])
+    if posterior_family is not None:
+        phi = posterior_family.closest(zero_z[None, :], M)
+        covariance = posterior_family.covariance(phi)[0, :, :]
+        excess = xp.sum(M * covariance) - W.shape[0]
+        mean_nlml = mean_nlml + 0.5 * (excess - xp.linalg.slogdet(covariance)[1] - xp.linalg.slogdet(M)[1])
+    zz = covariance + beta @ xz                                    # (K, K)
     return Statistics(zero_x, S_diagonal, zero_z, zz, xz), mean_nlml
 
 
@@ -142,6 +150,17 @@ def m_step(stats):
     return coefficients[:-1, :], coefficients[-1, :], mean_square
 
 
+def expanded(W, b, z, zz):
+    """W and b of the M-step of the wider model z ~ N(a, R), told as a model with z ~ N(0, I)   (2.24).
+
+    W (K, D), b (D,) of the M-step, z (K,) = E[z], zz (K, K) = E[zᵀz]. The M-step of a and R is the mean and
+    the covariance of z; to shift, scale and turn z back costs nothing, and it can save EM most of its
+    iterations (PX-EM, Liu, Rubin & Wu 1998).
+    """
+    R = zz - z[:, None] * z[None, :]
+    return namespace(zz).linalg.cholesky(R).T @ W, b + z @ W
+
+
 def observed_e_step(W, b, psi, x, mask):
     """The posterior's mean (N, K) and covariance (N, K, K), and the nlml (N,), of incomplete data cases
     x (N, D), in one go                                                            (2.20), (2.21).
@@ -161,12 +180,14 @@ class ObservedStatistics(NamedTuple):
     """Sums over incomplete data cases, for every column over those that have it: they add up over blocks.
 
     zz (D, K+1, K+1) of E[(z, 1)(z, 1)ᵀ]    xz (D, K+1) of x E[(z, 1)]    xx (D,) of x²    count (D,)
+    whole (K+1, K+1) of E[(z, 1)(z, 1)ᵀ] over all cases, whatever they have
     """
 
     zz: object
     xz: object
     xx: object
     count: object
+    whole: object
 
 
 def observed_statistics(mean, covariance, x, mask):
@@ -179,7 +200,11 @@ def observed_statistics(mean, covariance, x, mask):
     zz = xp.reshape(spread + z[:, :, None] * z[:, None, :], (N, (K + 1) ** 2))
     seen = x * mask
     return ObservedStatistics(
-        xp.reshape(mask.T @ zz, (-1, K + 1, K + 1)), seen.T @ z, xp.sum(seen * x, axis=0), xp.sum(mask, axis=0)
+        zz=xp.reshape(mask.T @ zz, (-1, K + 1, K + 1)),
+        xz=seen.T @ z,
+        xx=xp.sum(seen * x, axis=0),
+        count=xp.sum(mask, axis=0),
+        whole=xp.reshape(xp.sum(zz, axis=0), (K + 1, K + 1)),
     )
 
 
@@ -187,11 +212,18 @@ def observed_m_step(stats):
     """The minimiser of Q over W and b: for every column a regression over the cases that have it.
 
     Returns W (K, D), b (D,), and the expected squared residual of every column, (D,)      (2.23).
+    `latent_moments` has what `expanded` needs beside.
     """
     xp = namespace(stats.zz)
     coefficients = xp.linalg.solve(stats.zz, stats.xz[:, :, None])[:, :, 0]  # (D, K+1)
     mean_square = (stats.xx - xp.sum(coefficients * stats.xz, axis=1)) / stats.count
     return coefficients[:, :-1].T, coefficients[:, -1], mean_square
+
+
+def latent_moments(stats):
+    """E[z] (K,) and E[zᵀz] (K, K) of `ObservedStatistics`, over all data cases."""
+    whole = stats.whole / stats.whole[-1, -1]
+    return whole[:-1, -1], whole[:-1, :-1]
 
 
 def bound(W, b, psi, phi, posterior_family, x, mask=None):

@@ -165,27 +165,31 @@ class VariationalEM(LatentVariableModel):
         b = units.mean
         most = 20000 if self.epochs is None else self.epochs
         path, converged = [], False
+
+        def e_step():
+            """The table φ (N, n_phi) of the best q                                (2.3), (2.10)."""
+            return model.posterior.closest(*linear_gaussian.posterior(W, b, psi, x, mask))
+
         for _ in range(most):
-            mean, precision = linear_gaussian.posterior(W, b, psi, x, mask)
-            phi = model.posterior.closest(mean, precision)         # E-step        (2.3), (2.10)
-            Q = linear_gaussian.bound(W, b, psi, phi, model.posterior, x, mask)
-            path.append(float(xp.mean(Q)))
+            if mask is None:                                       # the table's moments, without the table
+                stats, Q = linear_gaussian.e_step_moments(W, psi, S, model.posterior)  #     (2.25)
+            else:
+                phi = e_step()
+                Q = xp.mean(linear_gaussian.bound(W, b, psi, phi, model.posterior, x, mask))
+            path.append(float(Q))
             if progress is not None:
                 progress(len(path), most, path[-1] + units.log_volume)
             converged = settled(path, self.tol)
             if converged:
                 break
             if mask is None:
-                stats = linear_gaussian.statistics(model.posterior, phi, x)
-                W, b, mean_square = linear_gaussian.m_step(stats)  # M-step       (2.11), (2.12)
+                W, _, mean_square = linear_gaussian.m_step(stats)  # M-step       (2.11), (2.12)
             else:
                 moments = model.posterior.mean(phi), model.posterior.covariance(phi)
                 stats = linear_gaussian.observed_statistics(*moments, x, mask)
                 W, b, mean_square = linear_gaussian.observed_m_step(stats)  #     (2.22), (2.23)
             psi = likelihood.psi(likelihood.m_step(mean_square, lower, units.share), like=W)
         else:
-            mean, precision = linear_gaussian.posterior(W, b, psi, x, mask)
-            phi = model.posterior.closest(mean, precision)         # the table belongs to the last θ
             warnings.warn(
                 f"variational EM stopped after {most} rounds with more than tol={self.tol} nats per "
                 "data case still to be gained: raise epochs or tol",
@@ -193,7 +197,7 @@ class VariationalEM(LatentVariableModel):
                 stacklevel=3,
             )
         params = {"decoder": [{"W": W, "b": b}], "likelihood": likelihood.m_step(psi, None)}
-        return params, phi, path, converged
+        return params, e_step(), path, converged               # the table belongs to the last θ
 
     def _fit_by_steps(self, model, backend, units, x, lower, progress):
         """E-steps by quasi-Newton steps on the table, M-steps by Adam on the decoder."""

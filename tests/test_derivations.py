@@ -17,6 +17,7 @@ import pytest
 from scipy import integrate, optimize, special, stats
 
 from teachvae import (
+    FactorAnalysis,
     VariationalEM,
     bound,
     datasets,
@@ -646,6 +647,65 @@ def test_2_10_the_closest_diagonal_gaussian_and_its_gap(linear):
         phi = infer.closed_form(model, theta, x)
         Q = linear_gaussian.bound(W, b, psi, phi, family, x)
         np.testing.assert_allclose(Q - exact, missed, atol=1e-10)  # the same for every x
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_2_25_the_moments_of_the_best_table_without_the_table(name, linear):
+    W, _, psi, x, _, _ = linear
+    family = POSTERIORS[name](3)
+    b = x.mean(axis=0)
+    model, theta = linear_model(W, b, psi, family)
+    phi = infer.closed_form(model, theta, x)
+    table = linear_gaussian.statistics(family, phi, x - b)
+    S = (x - b).T @ (x - b) / len(x)
+    without, Q = linear_gaussian.e_step_moments(W, psi, S, family)
+    for field, expected in table._asdict().items():
+        np.testing.assert_allclose(getattr(without, field), expected, rtol=1e-10, atol=1e-12)
+    assert Q == pytest.approx(linear_gaussian.bound(W, b, psi, phi, family, x).mean(), rel=1e-12)
+
+
+def test_2_24_the_wider_model_is_the_same_model(linear):
+    W, b, psi, x, _, _ = linear
+    rng = np.random.default_rng(29)
+    a, A = rng.standard_normal(3), rng.standard_normal((3, 3))
+    R = A @ A.T
+    W_narrow, b_narrow = linear_gaussian.expanded(W, b, a, R + np.outer(a, a))
+    np.testing.assert_allclose(W_narrow.T @ W_narrow, W.T @ R @ W, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(b_narrow, b + a @ W, rtol=1e-12)
+    # a and R are the mean and the covariance that give E[log N(z; a, R)] its maximum
+    z = rng.multivariate_normal(a, R, 50)
+    best, second = z.mean(axis=0), z.T @ z / len(z)
+    spread = second - np.outer(best, best)
+
+    def mean_log(a, R):
+        return stats.multivariate_normal(a, R).logpdf(z).mean()
+
+    for _ in range(20):
+        da, dR = 0.1 * rng.standard_normal(3), 0.1 * rng.standard_normal((3, 3))
+        assert mean_log(best, spread) > mean_log(best + da, spread + dR @ dR.T)
+
+
+def test_2_24_leads_where_plain_em_leads_in_a_tenth_of_its_iterations():
+    rng = np.random.default_rng(30)
+    W = rng.standard_normal((10, 100))
+    psi = np.exp(rng.uniform(-2, 2, 100))
+    x = rng.standard_normal((1000, 10)) @ W + np.sqrt(psi) * rng.standard_normal((1000, 100))
+    x -= x.mean(axis=0)
+    S = x.T @ x / len(x)
+    fitted = FactorAnalysis(10, tol=1e-10).fit(x)
+
+    W, psi = np.linalg.svd(x, full_matrices=False)[2][:10], np.diag(S) / 2
+    for iteration in range(5000):                                  # EM as Rubin & Thayer (1982) write it
+        beta = W @ np.linalg.inv(W.T @ W + np.diag(psi))
+        W = np.linalg.solve(np.eye(10) - beta @ W.T + beta @ S @ beta.T, beta @ S)
+        psi = np.diag(S - W.T @ beta @ S)
+        if iteration % 100 == 0:
+            nlml = -stats.multivariate_normal(np.zeros(100), W.T @ W + np.diag(psi)).logpdf(x).mean()
+            if nlml < fitted.nlml_path_[-1] + 1e-6:
+                break
+    assert iteration >= 10 * fitted.n_iter_
+    assert nlml == pytest.approx(fitted.nlml_path_[-1], abs=2e-6)
+    np.testing.assert_allclose(psi, fitted.noise_variance_, rtol=1e-2)
 
 
 @pytest.mark.parametrize("name", POSTERIORS)

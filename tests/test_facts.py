@@ -616,7 +616,7 @@ def test_fact_5_under_heywood(route):
     most = {"max_iter" if make is FactorAnalysis else "epochs": 2000}
     estimator = fitted(make(2, min_noise=1e-6, tol=1e-13, **most, **options), heywood_data())
     assert list(estimator.heywood_) == [0, 6]
-    assert len(getattr(estimator, path)) > 1000
+    assert len(getattr(estimator, path)) > (30 if make is FactorAnalysis else 1000), "it has some way to go"
     assert_never_rises(getattr(estimator, path))
 
 
@@ -670,19 +670,15 @@ def test_fact_5_catches_a_noise_without_the_expected_spread(monkeypatch):
         W, b, mean_square = right(stats_)
         return W, b, mean_square - np.sum(W * (spread["C"] @ W), axis=0)
 
-    right_moments, right_statistics = linear_gaussian.e_step_moments, linear_gaussian.statistics
+    right_moments = linear_gaussian.e_step_moments
 
-    def e_step_moments(W, psi, S):
-        spread["C"] = np.linalg.inv(linear_gaussian.precision(W, psi))
-        return right_moments(W, psi, S)
-
-    def statistics(q, phi, x):
-        spread["C"] = np.mean(q.covariance(phi), axis=0)
-        return right_statistics(q, phi, x)
+    def e_step_moments(W, psi, S, family=None):
+        M = linear_gaussian.precision(W, psi)
+        spread["C"] = np.linalg.inv(M) if family is None else np.diag(1 / np.diag(M))
+        return right_moments(W, psi, S, family)
 
     monkeypatch.setattr(linear_gaussian, "m_step", m_step)
     monkeypatch.setattr(linear_gaussian, "e_step_moments", e_step_moments)
-    monkeypatch.setattr(linear_gaussian, "statistics", statistics)
     for make, path, options in DOWNHILL.values():
         estimator = fitted(make(2, tol=1e-13, **options), x)
         with pytest.raises(AssertionError, match="rises"):
