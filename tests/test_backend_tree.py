@@ -1,5 +1,7 @@
 """The two files under everything: arrays know their library, and leaves are views of one vector."""
 
+import platform
+import subprocess
 import sys
 import types
 
@@ -203,3 +205,28 @@ def test_trees_that_have_no_flat_vector():
         tree.flatten([{}, {}])
     with pytest.raises(ValueError, match=r"a vector of 10 numbers, got shape \(9,\)"):
         tree.views(np.zeros(9), TREE)
+
+
+PAGES = """
+import resource
+import numpy as np
+{}
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(100):
+        kept = [np.ones(40_000) for _ in range(8)]
+        del kept
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what is undone here is glibc's habit")
+def test_temporaries_keep_their_pages():
+    def faults(code):
+        found = subprocess.run([sys.executable, "-c", PAGES.format(code)], capture_output=True, text=True, check=True)
+        return int(found.stdout)
+
+    assert faults("import teachvae.backend") < 100
+    assert faults("") > 10_000, "so it is not needed any more"
