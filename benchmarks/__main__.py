@@ -1,6 +1,7 @@
 """`python -m benchmarks` runs all benchmarks, or those named, each in a process of its own per thread count.
 
-The table goes to the screen and, as Markdown and JSON, to the folder given by --output.
+The table goes to the screen and, as Markdown and JSON, to the folder given by --output, the figure of growth
+beside it.
 """
 
 import argparse
@@ -13,7 +14,8 @@ import sys
 
 from .measure import machine
 
-NAMES = ("vae_step", "factor_analysis", "startup")
+NAMES = ("vae_step", "e_step", "sampling", "factor_analysis", "startup", "growth")
+PLAIN = ("exponent", "MB at most")                                 # no ratios
 
 
 def main():
@@ -30,26 +32,28 @@ def main():
         if hasattr(os, "sched_setaffinity"):                       # JAX asks the machine, not the environment
             cores = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(0, cores[: options.threads[0]])
-        rows, remarks = importlib.import_module(f"benchmarks.{options.names[0]}").run()
+        more = {"output": options.output} if options.names[0] == "growth" else {}
+        rows, remarks = importlib.import_module(f"benchmarks.{options.names[0]}").run(**more)
         print(json.dumps({"rows": rows, "remarks": remarks, "machine": machine()}))
         return
+    options.output.mkdir(parents=True, exist_ok=True)
     results = []
     for name in options.names or NAMES:
-        for threads in options.threads:
+        for threads in options.threads[:1] if name == "growth" else options.threads:
             print(f"{name}, {threads} thread(s) …", flush=True)
-            results.append({"name": name, "threads": threads, **measured(name, threads)})
-    options.output.mkdir(parents=True, exist_ok=True)
+            results.append({"name": name, "threads": threads, **measured(name, threads, options.output)})
     text = table(results)
     (options.output / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     (options.output / "results.md").write_text(text, encoding="utf-8")
     print(text)
 
 
-def measured(name, threads):
+def measured(name, threads, output):
     """One benchmark in a process of its own, its libraries held to `threads`."""
     variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     environment = {**os.environ, **dict.fromkeys(variables, str(threads)), "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "benchmarks", name, "--worker", "--threads", str(threads)]
+    command = [sys.executable, "-m", "benchmarks", name, "--worker"]
+    command += ["--threads", str(threads), "--output", str(output)]
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -62,7 +66,7 @@ def table(results):
         f"{where['processor']}, {where['cores']} cores, {where['system']}, Python {where['python']}, {versions}.",
         "The peer's time over ours (bare products, import numpy: ours over theirs): median [quartiles].",
         "",
-        "| benchmark | threads | against | ratio | NLML above the best, theirs / ours |",
+        "| benchmark | threads | against | ratio | nats above the best, theirs / ours |",
         "|---|---|---|---|---|",
     ]
     for result in results:
@@ -70,9 +74,10 @@ def table(results):
             low, middle, high = (row.get(key) for key in ("low", "ratio", "high"))
             if row["peer"] == "bare products":
                 low, middle, high = 1 / high, 1 / middle, 1 / low
+            sign = "" if row["peer"] in PLAIN else "×"
             spread = "" if low is None else f" [{low:.2f}, {high:.2f}]"
             excess = f"{row['excess']:.1e} / {row['our_excess']:.1e}" if "excess" in row else ""
-            lines.append(f"| {row['size']} | {result['threads']} | {row['peer']} | {middle:.2f}×{spread} | {excess} |")
+            lines.append(f"| {row['size']} | {result['threads']} | {row['peer']} | {middle:.2f}{sign}{spread} | {excess} |")
     remarks = [f"- not run: {remark}" for result in results for remark in result["remarks"]]
     return "\n".join([*lines, "", *remarks]) + "\n"
 

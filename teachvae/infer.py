@@ -14,7 +14,7 @@ from .backend import constant, identity, namespace, to_numpy
 from .likelihoods import split
 
 SEARCH_POINTS = 2048  # draws of the prior among which `search` is given its choice
-ROWS = 8192  # rows of decoder input held at a time, samples times data cases
+ROWS = 2048  # rows of decoder input held at a time, samples times data cases: they fit a core's cache
 
 
 class EStep(NamedTuple):
