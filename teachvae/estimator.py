@@ -141,6 +141,11 @@ class Estimator:
 class LatentCode(Estimator):
     """What every model with a code z for x can be asked: a subclass has transform(X) and decode(Z)."""
 
+    def get_feature_names_out(self, input_features=None):
+        """Names (K,) of `transform`'s columns, the class's name and a number, as scikit-learn gives them."""
+        self._require_fit()
+        return np.array([f"{type(self).__name__.lower()}{k}" for k in range(self._n_latent)], dtype=object)
+
     def reconstruct(self, X):
         """decode(transform(X)), (N, D)."""
         return self.decode(self.transform(X))
@@ -387,8 +392,9 @@ class LatentVariableModel(LatentCode):
         model, theta, likelihood = self.model_, self.theta_, bare(self.model_.likelihood)
         if not hasattr(likelihood, "noisier"):
             raise ValueError(
-                f"denoise takes off Gaussian noise, which data of the likelihood {type(likelihood).__name__} "
-                "cannot have: use likelihood='gaussian' or 'gaussian-predicted'"
+                "denoise takes off Gaussian noise by adding its variance to Ψ of a Gaussian likelihood, for all "
+                f"columns; this model's likelihood is {type(likelihood).__name__}: use likelihood='gaussian' or "
+                "'gaussian-predicted'"
             )
         variance = self.backend_.asarray(noise_variance)
         noisy, params = likelihood.noisier(theta["likelihood"], variance)

@@ -278,25 +278,25 @@ def em(S, n_latent, likelihood, *, start_noise, min_noise, tol, max_iter, progre
 
     start_noise (D, K) breaks the symmetry of the start. Returns W (K, D), psi (D,), the path of the
     mean nlml, and whether the extrapolated rest fell below tol. The nlml never rises: given the
-    E-step's statistics, W, b and the floored Ψ of the M-step are Q's minimiser within bounds, and what
-    `expanded` does to them afterwards is a step of its own down the same nlml.
+    E-step's statistics, W, b and the floored Ψ of the M-step are Q's minimiser within bounds, those of
+    the wider model (2.24) a lower one of the same nlml, and a longer step is taken back where it rises.
     """
     lower = likelihood.lower_bounds(linear_gaussian.diagonal(S), min_noise)
     W, psi = linear_gaussian.start(S, n_latent, likelihood, start_noise, lower)
-    path = []
-    for _ in range(max_iter + 1):
-        stats, mean_nlml = linear_gaussian.e_step_moments(W, psi, S)
-        path.append(float(mean_nlml))
-        if progress is not None:
-            progress(len(path) - 1, max_iter, path[-1])
-        if settled(path, tol):
-            return W, psi, path, True
-        if len(path) > max_iter:
-            break
+
+    def floored(psi):
+        return likelihood.psi(likelihood.m_step(psi, lower), like=W)
+
+    def e_step(W, b, psi):
+        return linear_gaussian.e_step_moments(W, psi, S)
+
+    def m_step(stats):
         W, b, mean_square = linear_gaussian.m_step(stats)
-        W, _ = linear_gaussian.expanded(W, b, stats.z, stats.zz)   #                      (2.24)
-        psi = likelihood.psi(likelihood.m_step(mean_square, lower), like=W)
-    return W, psi, path, False
+        return *linear_gaussian.expanded(W, b, stats.z, stats.zz), floored(mean_square)
+
+    start = W, namespace(psi).zeros_like(psi), psi
+    (W, _, psi), path, converged = _iterate(e_step, m_step, floored, start, tol, max_iter, progress)
+    return W, psi, path, converged
 
 
 def em_observed(
@@ -314,8 +314,11 @@ def em_observed(
     # Correlations of columns that are filled with their means are too small, which does for a start.
     S = x.T @ x / N
     W, psi = linear_gaussian.start(S, n_latent, likelihood, start_noise, lower)
-    b, path = xp.zeros_like(psi), []
-    for _ in range(max_iter + 1):
+
+    def floored(psi):
+        return likelihood.psi(likelihood.m_step(psi, lower, share), like=W)
+
+    def e_step(W, b, psi):
         sums, total = None, 0.0
         for start in range(0, N, CASES):
             rows = slice(start, min(start + CASES, N))
@@ -324,17 +327,44 @@ def em_observed(
             part = linear_gaussian.observed_statistics(mean, covariance, *seen)
             sums = part if sums is None else type(part)(*(a + c for a, c in zip(sums, part)))
             total = total + float(xp.sum(values))
-        path.append(total / N)
+        return sums, total / N
+
+    def m_step(sums):
+        W, b, mean_square = linear_gaussian.observed_m_step(sums)
+        return *linear_gaussian.expanded(W, b, *linear_gaussian.latent_moments(sums)), floored(mean_square)
+
+    start = W, xp.zeros_like(psi), psi
+    (W, b, psi), path, converged = _iterate(e_step, m_step, floored, start, tol, max_iter, progress)
+    return W, b, psi, path, converged
+
+
+def _iterate(e_step, m_step, floored, parameters, tol, max_iter, progress):
+    """E- and M-steps in turn from parameters (W, b, psi): those at the end, the path, whether it converged.
+
+    e_step(W, b, psi) → (statistics, mean nlml), m_step(statistics) → (W, b, psi). Each step goes a little
+    further than the M-step says, and further than the one before; where the nlml rises, back to the M-step's
+    own (Salakhutdinov & Roweis 2003)                                                       (2.26).
+    """
+    xp = namespace(parameters[0])
+    path, length, since = [], 1.0, 0
+    while True:
+        stats, value = e_step(*parameters)
+        if length > 1 and not float(value) <= path[-1]:
+            parameters, length, since = m_steps_own, 1.0, len(path) - 1
+            continue
+        path.append(float(value))
         if progress is not None:
             progress(len(path) - 1, max_iter, path[-1])
-        if settled(path, tol):
-            return W, b, psi, path, True
+        # After a step was taken back the next ones are short, and say little of what is still to come.
+        if settled(path, tol) and settled(path[since:], tol):
+            return parameters, path, True
         if len(path) > max_iter:
-            break
-        W, b, mean_square = linear_gaussian.observed_m_step(sums)
-        W, b = linear_gaussian.expanded(W, b, *linear_gaussian.latent_moments(sums))  # (2.24)
-        psi = likelihood.psi(likelihood.m_step(mean_square, lower, share), like=W)
-    return W, b, psi, path, False
+            return parameters, path, False
+        m_steps_own, length = m_step(stats), LENGTHENING * length
+        (W, b, psi), (W_own, b_own, psi_own) = parameters, m_steps_own
+        longer = xp.exp(xp.log(psi) + length * (xp.log(psi_own) - xp.log(psi)))
+        parameters = W + length * (W_own - W), b + length * (b_own - b), floored(longer)
 
 
 CASES = 1024                           # data cases whose K × K matrices are held at a time
+LENGTHENING = 1.1                      # of a step over the one before

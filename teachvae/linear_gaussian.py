@@ -102,9 +102,9 @@ def e_step_moments(W, psi, S, posterior_family=None):
     S_diagonal = diagonal(S)
     A = W / psi                                                    # (K, D)
     M = precision(W, psi)
+    covariance = xp.linalg.inv(M)
     beta = xp.linalg.solve(M, A)                                   # E[z|x] = β (x − b), (K, D)
     xz = S @ beta.T                                                # (D, K)                (2.8)
-    covariance = xp.linalg.inv(M)
     trace = xp.sum(S_diagonal / psi) - xp.sum(A * xz.T)            # tr Σ⁻¹S
     mean_nlml = 0.5 * (D * LOG_2PI + _log_det(M, psi) + trace)     #                       (2.7)
     zero_x, zero_z = xp.zeros_like(psi), xp.zeros_like(W[:, 0])
@@ -311,8 +311,7 @@ def mean_field_gap(W, psi):
 def diagonal(A):
     """The diagonal of a square matrix A (D, D), (D,)."""
     D = A.shape[0]
-    xp = namespace(A)
-    return xp.take(xp.reshape(A, (-1,)), constant([d * (D + 1) for d in range(D)], A, "int64"), axis=0)
+    return namespace(A).reshape(A, (-1,))[:: D + 1]
 
 
 def _log_det(M, psi):

@@ -108,8 +108,14 @@ class LinearProbe(Estimator):
         classes, places = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
-                f"all {N} labels are {classes[0]!r}; at least two classes are expected: there is nothing "
-                "to tell apart"
+                f"all {N} labels are {classes.tolist()[0]!r}; at least two classes are expected: there is "
+                "nothing to tell apart"
+            )
+        if classes.dtype.kind == "f" and (classes != np.rint(classes)).any() and 2 * len(classes) > N:
+            between = classes[classes != np.rint(classes)][0].item()
+            raise ValueError(
+                f"Unknown label type: continuous. y holds numbers such as {between:g}, the label of a class is "
+                "expected: cut y into classes, e.g. y > np.median(y)"
             )
         backend = get_backend("numpy", "float64")
         z = backend.asarray(z)

@@ -56,7 +56,8 @@ def check_data(X, minimum_rows=1, name="X", missing=False):
         except (TypeError, ValueError) as error:
             raise type(error)(
                 f"{name} of dtype {x.dtype} was given, numbers are expected ({error}): encode text, "
-                "times and categories as numbers first"
+                "times and categories as numbers first, text in a data frame by "
+                "df[column].astype('category').cat.codes"
             ) from error
     if x.dtype != np.float32:
         x = x.astype("float64")
@@ -83,7 +84,7 @@ def check_data(X, minimum_rows=1, name="X", missing=False):
         raise ValueError(
             f"{name} has {kinds} entries, the first in row {n}, column {names[d] if names else d}; "
             "finite numbers are expected: drop those rows or fill them in"
-            + ("; a model with missing='marginalise' takes NaN" if not missing else "")
+            + ("; a model with missing='marginalise' takes NaN" if not missing and name == "X" else "")
         )
     largest = float(np.max(np.abs(x), initial=0.0, where=~np.isnan(x)))
     most = float(np.finfo(x.dtype).max / x.size) ** 0.5

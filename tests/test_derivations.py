@@ -21,6 +21,7 @@ from teachvae import (
     VariationalEM,
     bound,
     datasets,
+    factor_analysis,
     gradcheck,
     gradient_estimators,
     grid,
@@ -664,6 +665,43 @@ def test_2_25_the_moments_of_the_best_table_without_the_table(name, linear):
     assert Q == pytest.approx(linear_gaussian.bound(W, b, psi, phi, family, x).mean(), rel=1e-12)
 
 
+def test_2_26_a_step_that_is_too_long_is_taken_back(monkeypatch):
+    """A quadratic with slow and fast directions: f falls by every step that is kept, and ends in the same place."""
+    curvature, taken = np.array([1.0, 0.01]), []
+
+    def e_step(W, b, psi):
+        taken.append(W[0].copy())
+        return W, float(0.5 * np.sum(curvature * W[0] ** 2) + np.sum(psi - np.log(psi)))
+
+    def m_step(W):
+        psi = taken_psi.pop()
+        return W - 0.5 * curvature * W, np.zeros(2), 1 + 0.9 * (psi - 1)
+
+    taken_psi = []
+
+    def tracked(W, b, psi):
+        taken_psi.append(psi)
+        return e_step(W, b, psi)
+
+    start = np.array([[1.0, 1.0]]), np.zeros(2), np.array([3.0, 0.3])
+    ends = {}
+    for lengthening in (1.0, 1.1):
+        taken.clear()
+        monkeypatch.setattr(factor_analysis, "LENGTHENING", lengthening)
+        (W, _, psi), path, converged = factor_analysis._iterate(
+            tracked, m_step, lambda psi: psi, start, 1e-12, 100_000, None
+        )
+        assert converged and (np.diff(path) <= 1e-15).all() and path[-1] == pytest.approx(2, abs=1e-10)
+        ends[lengthening] = len(path), len(taken)
+        np.testing.assert_allclose(psi, 1, atol=1e-4)
+    (plain, _), (longer, tries) = ends[1.0], ends[1.1]
+    assert tries > longer, "some steps were too long"
+    assert tries < plain / 3
+    # a length is the factor by which the slow direction moves further
+    first, second = taken[0], taken[1]
+    np.testing.assert_allclose(first - second, 1.1 * 0.5 * curvature * first, rtol=1e-12)
+
+
 def test_2_24_the_wider_model_is_the_same_model(linear):
     W, b, psi, x, _, _ = linear
     rng = np.random.default_rng(29)
@@ -703,7 +741,7 @@ def test_2_24_leads_where_plain_em_leads_in_a_tenth_of_its_iterations():
             nlml = -stats.multivariate_normal(np.zeros(100), W.T @ W + np.diag(psi)).logpdf(x).mean()
             if nlml < fitted.nlml_path_[-1] + 1e-6:
                 break
-    assert iteration >= 10 * fitted.n_iter_
+    assert iteration >= 10 * fitted.n_iter_                        # with (2.26) on top
     assert nlml == pytest.approx(fitted.nlml_path_[-1], abs=2e-6)
     np.testing.assert_allclose(psi, fitted.noise_variance_, rtol=1e-2)
 

@@ -503,3 +503,25 @@ def test_cross_validation_is_that_of_a_classifier():
     np.testing.assert_allclose(ours, cross_val_score(other, Z[order], Y[order], cv=3), atol=0.011)
     chain = make_pipeline(PrincipalComponents(2), LinearProbe()).fit(PCA_X, Y)
     assert chain.score(PCA_X, Y) > np.bincount(Y).max() / N
+
+
+def test_a_probe_of_numbers_that_are_no_classes_is_refused():
+    Z, y = clouds()
+    with pytest.raises(ValueError, match=r"Unknown label type: continuous. y holds numbers such as -?\d.*cut y into"):
+        LinearProbe().fit(Z, np.random.default_rng(0).standard_normal(N))
+    assert LinearProbe().fit(Z, y.astype(float)).classes_.tolist() == [0.0, 1.0, 2.0]
+    with pytest.raises(ValueError, match=r"all 300 labels are 0.0; "):
+        LinearProbe().fit(Z, np.zeros(N))
+    Z[3, 1] = np.nan
+    with pytest.raises(ValueError, match=r"drop those rows or fill them in$"):
+        LinearProbe().fit(Z, y)
+
+
+def test_the_codes_have_names_in_a_pipeline():
+    Z, _ = clouds()
+    pipeline = make_pipeline(StandardScaler(), PrincipalComponents(2)).fit(Z)
+    ours = pipeline.get_feature_names_out().tolist()
+    assert ours == ["principalcomponents0", "principalcomponents1"]
+    assert decomposition.PCA(2).fit(Z).get_feature_names_out().tolist() == ["pca0", "pca1"]
+    with pytest.raises(NotFittedError):
+        PrincipalComponents(2).get_feature_names_out()

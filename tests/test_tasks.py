@@ -209,10 +209,11 @@ BITS = datasets.digits(threshold=8).x[:60, 18:24].copy()
 
 def test_noise_that_the_data_cannot_have_is_refused():
     mixed = [("gaussian", [0, 1, 2]), ("bernoulli", [3, 4, 5])]
-    for likelihood, x in (("bernoulli", BITS), ("poisson", BITS), ("categorical", BITS), ("student-t", X),
-                          (mixed, np.hstack([X[:60, :3], BITS[:, :3]]))):
+    for name, likelihood, x in (("Bernoulli", "bernoulli", BITS), ("Poisson", "poisson", BITS),
+                                ("Categorical", "categorical", BITS), ("StudentT", "student-t", X),
+                                ("Mixed", mixed, np.hstack([X[:60, :3], BITS[:, :3]]))):
         model = VAE(1, hidden=(3,), epochs=1, likelihood=likelihood).fit(x)
-        with pytest.raises(ValueError, match=r"denoise takes off Gaussian noise.* use likelihood='gaussian'"):
+        with pytest.raises(ValueError, match=rf"denoise takes off Gaussian noise .*is {name}: use likelihood='gaussian'"):
             model.denoise(x, 0.1)
 
 
