@@ -15,7 +15,6 @@ in derivations/equations.md.
 """
 
 from dataclasses import dataclass, replace
-from importlib import resources
 import math
 import os
 from pathlib import Path
@@ -128,9 +127,8 @@ def digits(*, dequantise=True, threshold=None, seed=0):
     Raises ValueError for another threshold. Source: E. Alpaydin and C. Kaynak (1998), Optical
     Recognition of Handwritten Digits, UCI, doi:10.24432/C50P49, the test part; CC BY 4.0.
     """
-    with (resources.files(__package__) / "data" / "digits.npz").open("rb") as file:
-        with np.load(file, allow_pickle=False) as arrays:
-            X, labels = arrays["x"].astype(np.float64), arrays["y"].astype(np.int64)
+    with np.load(Path(__file__).parent / "data" / "digits.npz", allow_pickle=False) as arrays:
+        X, labels = arrays["x"].astype(np.float64), arrays["y"].astype(np.int64)
     levels = None
     if threshold is not None:
         if isinstance(threshold, bool) or threshold not in range(1, 17):

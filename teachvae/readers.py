@@ -312,7 +312,7 @@ def download(sha256, mirrors, folder=None):
     folder = Path(pooch.os_cache("teachvae")) / "mnist" if folder is None else Path(folder)
     logger = pooch.get_logger()
     level = logger.level
-    logger.setLevel(logging.WARNING)                               # the library never prints
+    logger.setLevel("WARNING")                                     # the library never prints
     try:
         for name, checksum in sha256.items():
             failures = []

@@ -3,6 +3,7 @@ are read and made binary as said, and splits and scales lose nothing."""
 
 from dataclasses import replace
 import hashlib
+from importlib import resources
 import math
 import os
 from pathlib import Path
@@ -56,7 +57,7 @@ def assert_noise_is(residual, psi):
 
 
 def digits_file():
-    with (datasets.resources.files("teachvae") / "data" / "digits.npz").open("rb") as file:
+    with (resources.files("teachvae") / "data" / "digits.npz").open("rb") as file:
         with np.load(file, allow_pickle=False) as arrays:
             return arrays["x"], arrays["y"]
 
@@ -72,7 +73,7 @@ def test_digits_file_is_scikit_learns():
 
 
 def test_digits_provenance_is_stated():
-    readme = (datasets.resources.files("teachvae") / "data" / "README.md").read_text(encoding="utf-8")
+    readme = (resources.files("teachvae") / "data" / "README.md").read_text(encoding="utf-8")
     for fact in ("E. Alpaydin", "C. Kaynak", "1998", "CC BY 4.0", "10.24432/C50P49", "1797", "32 × 32"):
         assert fact in readme, fact
     for fact in ("Alpaydin", "Kaynak", "CC BY 4.0", "10.24432/C50P49"):
