@@ -59,27 +59,37 @@ def measured(name, threads, output):
 
 
 def table(results):
-    """The results as Markdown."""
+    """The results as Markdown, one line per benchmark and peer, one column per number of threads."""
     where = results[0]["machine"]
     versions = ", ".join(f"{name} {v}" for name, v in where["versions"].items() if v)
+    threads = sorted({result["threads"] for result in results})
     lines = [
         f"{where['processor']}, {where['cores']} cores, {where['system']}, Python {where['python']}, {versions}.",
         "The peer's time over ours (bare products, import numpy: ours over theirs): median [quartiles].",
         "",
-        "| benchmark | threads | against | ratio | nats above the best, theirs / ours |",
-        "|---|---|---|---|---|",
+        "| benchmark | against | " + " | ".join(f"threads: {n}" for n in threads) + " | nats above the best, theirs / ours |",
+        "|---" * (3 + len(threads)) + "|",
     ]
+    cells, excess = {}, {}
     for result in results:
         for row in result["rows"]:
-            low, middle, high = (row.get(key) for key in ("low", "ratio", "high"))
-            if row["peer"] == "bare products":
-                low, middle, high = 1 / high, 1 / middle, 1 / low
-            sign = "" if row["peer"] in PLAIN else "×"
-            spread = "" if low is None else f" [{low:.2f}, {high:.2f}]"
-            excess = f"{row['excess']:.1e} / {row['our_excess']:.1e}" if "excess" in row else ""
-            lines.append(f"| {row['size']} | {result['threads']} | {row['peer']} | {middle:.2f}{sign}{spread} | {excess} |")
+            key = row["size"], row["peer"]
+            cells.setdefault(key, {})[result["threads"]] = cell(row)
+            excess[key] = f"{row['excess']:.1e} / {row['our_excess']:.1e}" if "excess" in row else ""
+    for (size, peer), found in cells.items():
+        columns = " | ".join(found.get(n, "") for n in threads)
+        lines.append(f"| {size} | {peer} | {columns} | {excess[size, peer]} |")
     remarks = [f"- not run: {remark}" for result in results for remark in result["remarks"]]
     return "\n".join([*lines, "", *remarks]) + "\n"
+
+
+def cell(row):
+    """A ratio with its quartiles, an exponent, or megabytes, as text."""
+    low, middle, high = (row.get(key) for key in ("low", "ratio", "high"))
+    if row["peer"] == "bare products":
+        low, middle, high = 1 / high, 1 / middle, 1 / low
+    spread = "" if low is None else f" [{low:.2f}, {high:.2f}]"
+    return f"{middle:.2f}{'' if row['peer'] in PLAIN else '×'}{spread}"
 
 
 if __name__ == "__main__":

@@ -10,11 +10,10 @@ import tracemalloc
 
 import numpy as np
 
-from teachvae import VAE, infer, nlml
+from teachvae import VAE, FactorAnalysis, infer, linear_gaussian, nlml
 from teachvae.backend import get_backend
-from teachvae.factor_analysis import FactorAnalysis, em
 from teachvae.layers import mlp
-from teachvae.likelihoods import Bernoulli, Gaussian
+from teachvae.likelihoods import Bernoulli
 from teachvae.model import Model
 from teachvae.moments import moments
 
@@ -26,7 +25,7 @@ D, K, HIDDEN = 64, 2, 64
 
 def exponent(sizes, values):
     """The p of values ≈ c · sizes^p, by least squares of the logarithms."""
-    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
+    return round(float(np.polyfit(np.log(sizes), np.log(values), 1)[0]), 6) + 0.0
 
 
 def neural(n_cases, n_latent=K, n_visible=D):
@@ -61,12 +60,18 @@ def epoch(n_cases=2000, n_visible=D, batch=100):
 
 
 def em_iterations(n_cases=2000, n_visible=100, n_latent=10):
-    """A function that runs 20 iterations of EM on the moments of that many data cases."""
+    """A function that does 20 E- and M-steps on the moments of that many data cases."""
     S = moments(heteroscedastic(n_cases, n_visible, n_latent)).covariance
-    start = np.random.default_rng(0).standard_normal((n_visible, n_latent))
-    return lambda: em(
-        S, n_latent, Gaussian(n_visible), start_noise=start, min_noise=1e-6, tol=1e-300, max_iter=20
-    )
+    start = np.random.default_rng(0).standard_normal((n_latent, n_visible)), np.diag(S).copy()
+
+    def run():
+        W, psi = start
+        for _ in range(20):
+            stats, _ = linear_gaussian.e_step_moments(W, psi, S)
+            W, b, psi = linear_gaussian.m_step(stats)
+            W, _ = linear_gaussian.expanded(W, b, stats.z, stats.zz)
+
+    return run
 
 
 def factor_analysis(n_cases, n_visible=100, n_latent=10):
@@ -140,6 +145,7 @@ def draw(panels, path):
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib import ticker
 
     figure, axes = plt.subplots(2, 3, figsize=(12, 7), layout="constrained")
     for axis, (panel, lines) in zip(axes.flat, panels.items()):
@@ -148,9 +154,20 @@ def draw(panels, path):
             values = np.array(values) if memory else np.array(values) / values[0]
             label = line if memory else f"{line}: {exponent(sizes, values):.2f}"
             axis.loglog(sizes, values, marker="o", label=label)
+        bottom, top = axis.get_ylim()
+        if memory:                                                 # from 0, so that flat looks flat
+            axis.set_yscale("linear")
+            axis.set_ylim(0, 1.8 * top)
+        else:
+            axis.set_ylim(bottom, top * (top / bottom) ** 0.6)     # room for the legend
+        for scale, (low, high) in ((axis.xaxis, axis.get_xlim()), (axis.yaxis, axis.get_ylim())):
+            if scale.get_scale() == "log":
+                scale.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if high / low < 200 else (1,)))
+                scale.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+                scale.set_minor_locator(ticker.NullLocator())
         axis.set_xlabel("N, k" if memory else panel)
         axis.set_title("peak memory, MB" if memory else f"cost against {panel}", fontsize=11)
-        axis.legend(fontsize=9, title=None if memory else "exponent")
+        axis.legend(fontsize=9, loc="upper left", title=None if memory else "relative cost: exponent")
         axis.grid(alpha=0.3)
     figure.savefig(path, dpi=100)
     plt.close(figure)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as program
-from benchmarks import factor_analysis, measure, vae_step
-from teachvae import bound
+from benchmarks import e_step, factor_analysis, growth, measure, sampling, vae_step
+from teachvae import bound, grid, tree
 
 
 def test_ratios_are_the_peers_time_over_ours_round_by_round():
@@ -60,10 +60,64 @@ def test_the_best_factor_analysis_is_0_nats_above_itself(monkeypatch):
 
 def test_the_table_turns_the_yardsticks_round():
     row = {"size": "s", "low": 0.25, "ratio": 0.5, "high": 1.0}
-    text = program.table([{
-        "name": "vae_step", "threads": 1, "machine": measure.machine(), "remarks": ["s, JAX: missing"],
-        "rows": [{**row, "peer": "bare products"}, {**row, "peer": "PyTorch eager"}],
-    }])
-    assert "| s | 1 | bare products | 2.00× [1.00, 4.00] |" in text
-    assert "| s | 1 | PyTorch eager | 0.50× [0.25, 1.00] |" in text
+    rows = [{**row, "peer": "bare products"}, {**row, "peer": "PyTorch eager"}]
+    other = [{"size": "s", "peer": "PyTorch eager", "ratio": 2.0, "excess": 0.25, "our_excess": 0.0}]
+    text = program.table([
+        {"name": "a", "threads": 1, "machine": measure.machine(), "remarks": ["s, JAX: missing"], "rows": rows},
+        {"name": "a", "threads": 2, "machine": measure.machine(), "remarks": [], "rows": other},
+    ])
+    assert "| s | bare products | 2.00× [1.00, 4.00] |  |  |" in text
+    assert "| s | PyTorch eager | 0.50× [0.25, 1.00] | 2.00× | 2.5e-01 / 0.0e+00 |" in text
     assert "- not run: s, JAX: missing" in text
+
+
+def test_the_exponent_of_a_power_law_and_the_peak_of_what_is_allocated():
+    sizes = np.array([1, 2, 4, 8])
+    assert growth.exponent(sizes, 5 * sizes**1.5) == pytest.approx(1.5)
+    assert growth.exponent(sizes, [3.0] * 4) == pytest.approx(0)
+
+    def allocate():
+        first = np.ones(2**17)                                     # 1 MB, and twice as much at a time
+        second = first + 1
+        del first, second
+
+    assert 2 * 2**20 <= growth.peak_memory(allocate) < 2 * 2**20 + 2**16
+
+
+def test_growth_draws_what_it_measured(tmp_path):
+    times = {"samples S": {"importance sampling": (lambda s: growth.sampling(4, s), (2, 4))},
+             "batch size": {"step of a VAE": (lambda b: growth.epoch(64, 8, b), (16, 32))}}
+    memory = {"E-step, against N": (growth.e_step, (300, 600))}
+    rows, remarks = growth.run(1, times, memory, tmp_path)
+    assert [(row["peer"], len(row["values"])) for row in rows] == [("exponent", 2), ("exponent", 2), ("MB at most", 2)]
+    assert remarks == [] and (tmp_path / "growth.png").stat().st_size > 10_000
+    step = growth.measured(times, {}, 1)["batch size"]["step of a VAE"]
+    assert step[0] == (16, 32) and len(step[1]) == 2
+
+
+def test_the_memory_of_estimators_that_sample_is_bounded():
+    """Twice the data cases or ten times the samples: hardly more memory, for blocks are what is held."""
+    for make, small, large in ((growth.e_step, 1024, 4096), (lambda n: growth.sampling(n, 200), 256, 1024),
+                               (lambda k: growth.sampling(64, k), 500, 5000)):
+        least, most = (growth.peak_memory(make(size)) for size in (small, large))
+        assert 0.5 * 2**20 < most < least + 0.5 * 2**20
+
+
+def test_our_e_step_contestants_start_and_end_where_they_say():
+    setting = e_step.Setting(epochs=1)
+    Q, _ = setting.value_and_gradient(setting.phi)
+    f = tree.map(np.float64, setting.theta["decoder"])
+    z = np.broadcast_to(setting.eta.astype("float64"), (5, len(Q), 2))   # q = N(0, I): no KL
+    logits = np.tanh(z @ f[0]["W"] + f[0]["b"]) @ f[2]["W"] + f[2]["b"]
+    plain = -(setting.x * logits - np.logaddexp(0, logits)).sum(axis=2).mean(axis=0)
+    np.testing.assert_allclose(Q, plain, rtol=1e-5)
+    for make in (e_step.teachvae, e_step.adam_on_ours):
+        better, _ = setting.value_and_gradient(make(setting)())
+        assert better.mean() < Q.mean() - 0.1
+
+
+def test_our_samplers_estimate_the_nlml_of_the_same_model():
+    setting = sampling.Setting(n_cases=5, epochs=1)
+    exact = grid.grid(setting.model, tree.map(np.float64, setting.theta), setting.x.astype("float64"))
+    for found in (setting.importance(), setting.annealed()):
+        assert (np.abs(found.values - exact.values) < 5 * found.standard_error + 1e-3).all()
