@@ -2,8 +2,9 @@
 
 x = z W + b + noise with z ~ N(0, I) and noise ~ N(0, Ψ), Ψ diagonal. EM needs nothing of the data
 but N, Σx and Σxxᵀ, so after one pass over X an iteration costs O(D²K), whatever N is (Rubin & Thayer
-1982). Only where entries are missing does every iteration go through the data again. Equations (2.x)
-are in derivations/equations.md.
+1982). Only where entries are missing does every iteration go through the data again. Two additions to
+the plain M-step spare most of the iterations, (2.24) and (2.26); without them EM is
+`VariationalEM(K, hidden=(), posterior="full")`. Equations (2.x) are in derivations/equations.md.
 """
 
 import warnings
