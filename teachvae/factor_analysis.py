@@ -343,15 +343,17 @@ def _iterate(e_step, m_step, floored, parameters, tol, max_iter, progress):
     """E- and M-steps in turn from parameters (W, b, psi): those at the end, the path, whether it converged.
 
     e_step(W, b, psi) → (statistics, mean nlml), m_step(statistics) → (W, b, psi). Each step goes a little
-    further than the M-step says, and further than the one before; where the nlml rises, back to the M-step's
-    own (Salakhutdinov & Roweis 2003)                                                       (2.26).
+    further than the M-step says, and further than the one before: in ψ_d as long as it keeps its direction.
+    Where the nlml rises, back to the M-step's own (Salakhutdinov & Roweis 2003)            (2.26).
     """
-    xp = namespace(parameters[0])
-    path, length, since = [], 1.0, 0
+    xp, one = namespace(parameters[0]), namespace(parameters[2]).ones_like(parameters[2])
+    path, since, longer = [], 0, False
+    length, lengths, before = 1.0, one, 0 * one                    # of W and b; of every ψ_d
     while True:
         stats, value = e_step(*parameters)
-        if length > 1 and not float(value) <= path[-1]:
-            parameters, length, since = m_steps_own, 1.0, len(path) - 1
+        if longer and not float(value) <= path[-1]:
+            parameters, longer, since = m_steps_own, False, len(path) - 1
+            length, lengths = 1.0, xp.where(lengths > 2, 0.5 * lengths, one)
             continue
         path.append(float(value))
         if progress is not None:
@@ -361,10 +363,13 @@ def _iterate(e_step, m_step, floored, parameters, tol, max_iter, progress):
             return parameters, path, True
         if len(path) > max_iter:
             return parameters, path, False
-        m_steps_own, length = m_step(stats), LENGTHENING * length
+        m_steps_own, longer = m_step(stats), True
         (W, b, psi), (W_own, b_own, psi_own) = parameters, m_steps_own
-        longer = xp.exp(xp.log(psi) + length * (xp.log(psi_own) - xp.log(psi)))
-        parameters = W + length * (W_own - W), b + length * (b_own - b), floored(longer)
+        step = xp.log(psi_own) - xp.log(psi)
+        length, lengths = LENGTHENING * length, xp.where(step * before > 0, LENGTHENING * lengths, one)
+        before = step
+        far = xp.clip(lengths * step, -3.0, 3.0)                   # no ψ_d by more than a factor of e³
+        parameters = W + length * (W_own - W), b + length * (b_own - b), floored(psi * xp.exp(far))
 
 
 CASES = 1024                           # data cases whose K × K matrices are held at a time

@@ -35,7 +35,7 @@ from teachvae import (
 )
 from teachvae.autoencoder import squared_error
 from teachvae.backend import get_backend
-from teachvae.fit import remaining
+from teachvae.fit import ConvergenceWarning, remaining
 from teachvae.jensen import (
     jensen_continuous,
     jensen_discrete,
@@ -57,7 +57,7 @@ from teachvae.likelihoods import (
 from teachvae.model import Model
 from teachvae.optimizers import SGD, Adam
 from teachvae.posteriors import POSTERIORS, DiagonalGaussian, FullGaussian
-from teachvae.units import StandardUnits, fold_theta
+from teachvae.units import HeywoodWarning, StandardUnits, fold_theta
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = {
@@ -700,6 +700,35 @@ def test_2_26_a_step_that_is_too_long_is_taken_back(monkeypatch):
     # a length is the factor by which the slow direction moves further
     first, second = taken[0], taken[1]
     np.testing.assert_allclose(first - second, 1.1 * 0.5 * curvature * first, rtol=1e-12)
+
+
+def test_2_26_arrives_at_a_heywood_case_where_plain_em_crawls():
+    """Five factors for three: two noise variances belong at the floor, which EM alone does not reach."""
+    x = datasets.linear_gaussian(n_cases=300, n_visible=10, n_latent=3).x
+    with pytest.warns(HeywoodWarning):
+        fitted = FactorAnalysis(5).fit(x)
+    assert fitted.converged_ and fitted.n_iter_ < 5000
+    with pytest.warns(ConvergenceWarning):
+        plain = VariationalEM(5, hidden=(), posterior="full", epochs=5000).fit(x)
+    ratio = fitted.noise_variance_ / plain.noise_variance_
+    assert (ratio[fitted.heywood_] < 0.01).all(), "on its way there"
+
+    S = np.cov(x.T, bias=True)                                     # the second road: L-BFGS on W and log ψ
+
+    def nlml_(v):
+        W, psi = v[:50].reshape(5, 10), np.exp(v[50:])
+        Sigma = W.T @ W + np.diag(psi)
+        inverse = np.linalg.inv(Sigma)
+        G = inverse - inverse @ S @ inverse                        # 2 ∂/∂Σ
+        value = 0.5 * (10 * np.log(2 * np.pi) + np.linalg.slogdet(Sigma)[1] + np.trace(inverse @ S))
+        return value, np.concatenate([(W @ G).ravel(), 0.5 * np.diag(G) * psi])
+
+    start = np.concatenate([plain.theta_["decoder"][0]["W"].ravel(), np.log(plain.noise_variance_)])
+    lower = np.concatenate([np.full(50, -np.inf), np.log(1e-6 * np.diag(S))])
+    found = optimize.minimize(nlml_, start, jac=True, method="L-BFGS-B", bounds=optimize.Bounds(lower, np.inf),
+                              options={"maxiter": 20000, "maxfun": 40000, "ftol": 1e-16, "gtol": 1e-9})
+    assert -1e-9 < fitted.nlml_path_[-1] - found.fun < 1e-5
+    assert plain.q_path_[-1] - found.fun > 1e-4
 
 
 def test_2_24_the_wider_model_is_the_same_model(linear):

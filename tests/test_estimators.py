@@ -914,7 +914,7 @@ def test_a_warning_turned_error_leaves_nothing():
 def test_a_noise_variance_on_its_way_to_the_floor_is_named():
     X = datasets.linear_gaussian(n_cases=90, n_visible=6, n_latent=2).x[:60]
     with pytest.warns(ConvergenceWarning, match="the noise of 1 is below a hundredth .* Heywood case"):
-        fa = FactorAnalysis(2, max_iter=2000).fit(X)
+        fa = FactorAnalysis(2, max_iter=150).fit(X)
     assert not fa.converged_ and list(fa.heywood_) == []
     assert np.argmin(fa.noise_variance_ / X.var(axis=0)) == 1
     with pytest.warns(ConvergenceWarning, match="raise max_iter or tol$"):
