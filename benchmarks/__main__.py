@@ -67,7 +67,7 @@ def table(results):
         f"{where['processor']}, {where['cores']} cores, {where['system']}, Python {where['python']}, {versions}.",
         "The peer's time over ours (bare products, import numpy: ours over theirs): median [quartiles].",
         "",
-        "| benchmark | against | " + " | ".join(f"threads: {n}" for n in threads) + " | nats above the best, theirs / ours |",
+        " | ".join(["| benchmark", "against", *(f"threads: {n}" for n in threads), "nats above the best, theirs / ours |"]),
         "|---" * (3 + len(threads)) + "|",
     ]
     cells, excess = {}, {}
@@ -89,7 +89,7 @@ def cell(row):
     if row["peer"] == "bare products":
         low, middle, high = 1 / high, 1 / middle, 1 / low
     spread = "" if low is None else f" [{low:.2f}, {high:.2f}]"
-    return f"{middle:.2f}{'' if row['peer'] in PLAIN else '×'}{spread}"
+    return f"{middle:z.2f}{'' if row['peer'] in PLAIN else '×'}{spread}"
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ D, K, HIDDEN = 64, 2, 64
 
 def exponent(sizes, values):
     """The p of values ≈ c · sizes^p, by least squares of the logarithms."""
-    return round(float(np.polyfit(np.log(sizes), np.log(values), 1)[0]), 6) + 0.0
+    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
 
 
 def neural(n_cases, n_latent=K, n_visible=D):
@@ -152,7 +152,7 @@ def draw(panels, path):
         memory = panel == "peak memory"
         for line, (sizes, values) in lines.items():
             values = np.array(values) if memory else np.array(values) / values[0]
-            label = line if memory else f"{line}: {exponent(sizes, values):.2f}"
+            label = line if memory else f"{line}: {exponent(sizes, values):z.2f}"
             axis.loglog(sizes, values, marker="o", label=label)
         bottom, top = axis.get_ylim()
         if memory:                                                 # from 0, so that flat looks flat

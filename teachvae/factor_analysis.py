@@ -347,7 +347,7 @@ def _iterate(e_step, m_step, floored, parameters, tol, max_iter, progress):
     Where the nlml rises, back to the M-step's own (Salakhutdinov & Roweis 2003)            (2.26).
     """
     xp, one = namespace(parameters[0]), namespace(parameters[2]).ones_like(parameters[2])
-    path, since, longer = [], 0, False
+    path, since, longer, m_steps_own = [], 0, False, parameters
     length, lengths, before = 1.0, one, 0 * one                    # of W and b; of every ψ_d
     while True:
         stats, value = e_step(*parameters)

@@ -9,7 +9,7 @@ out of a data case's model. Equations (2.x) are in derivations/equations.md.
 
 from typing import NamedTuple
 
-from .backend import constant, identity, namespace, take_rows, to_numpy
+from .backend import identity, namespace, take_rows, to_numpy
 from .layers import Linear, Sequential
 from .likelihoods import Gaussian, bare
 from .posteriors import LOG_2PI

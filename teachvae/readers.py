@@ -12,7 +12,6 @@ A reader of READERS returns a dict of the fields of a `datasets.Dataset`. Nothin
 
 import csv
 import gzip
-import logging
 import math
 from pathlib import Path
 import zipfile
