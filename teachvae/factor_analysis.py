@@ -36,7 +36,7 @@ class FactorAnalysis(LatentVariableModel):
     constant      "error", or "drop": what becomes of constant columns under a diagonal Ψ
     tol           EM ends when the nlml still to be gained, as extrapolated from the last steps (6.6),
                   is below tol nats per data case
-    max_iter      the most EM iterations; ending there warns
+    max_iter      the most EM iterations, those not counted that are taken back (2.26); ending there warns
     min_noise     the floor of Ψ as a share of each column's variance
     backend, dtype, random_state   where and in what precision results live; EM itself is float64
 
