@@ -1,7 +1,8 @@
-"""Factor analysis by EM beside scikit-learn and statsmodels: time to within 1e-3 nats of the best NLML.
+"""Factor analysis by EM beside scikit-learn and statsmodels: time, and how far above the best NLML it ends.
 
 The NLML of everybody's parameters is computed by our closed form on the training data; each contestant runs
-with its own default stopping rule, and, where that ends too early, with tolerances that get it there.
+with its own default stopping rule, one after the other, and, where that ends early, with a tolerance that gets
+it there. Above 2000 data cases a peer runs once.
 """
 
 import os
@@ -75,7 +76,6 @@ def run(rounds=3, largest=60_000):
         def nlml(parameters, X=X):
             return float(np.mean([linear_gaussian.nlml(*parameters, x).mean() for x in np.array_split(X, 20)]))
 
-        ours(X[:500], K)
         found, seconds = {}, {}
         for name, fit in {"teachvae": ours, **PEERS}.items():
             if name == "statsmodels" and X.shape[1] > 100:
@@ -84,7 +84,8 @@ def run(rounds=3, largest=60_000):
                 continue                                           # many minutes
             times = []
             try:
-                for _ in range(rounds if name == "teachvae" or X.shape[1] < 100 else 1):
+                fit(X[:500, :60], min(K, 5))                           # imports and first calls do not count
+                for _ in range(rounds if name == "teachvae" or len(X) <= 2000 else 1):
                     start = perf_counter()
                     parameters = fit(X, K)
                     times.append(perf_counter() - start)
