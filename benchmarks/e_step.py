@@ -2,8 +2,9 @@
 
 Digits made binary, a decoder 2-64-64 that was trained before, S = 5 draws per data case, float32. Everybody
 starts from q = N(0, I). Ours are the quasi-Newton steps of `infer.e_step`, the frameworks take Adam steps,
-which are cheaper each: the last column says how far above the lowest Q each one ends, by quadrature and not on the S draws
-that were minimised. "Adam on our gradients" is the like-for-like contestant. NumPyro draws its own noise; its Q is compared on average.
+which are cheaper each: the last column says how far above the lowest Q each one ends, by quadrature and not on
+the S draws that were minimised. "Adam on our gradients" is the like-for-like contestant. NumPyro draws its own
+noise; its Q is compared on average.
 """
 
 import numpy as np

@@ -174,7 +174,7 @@ def draw(panels, path):
 
 
 def run(rounds=7, times=TIMES, memory=MEMORY, output=None):
-    """[{size, peer, ratio}] whose ratio is an exponent, or memory at the largest size over the smallest."""
+    """[{size, peer, ratio}] whose ratio is an exponent, or the most memory at any size, in units of 2^20 bytes."""
     panels = measured(times, memory, rounds)
     if output is not None:
         draw(panels, output / "growth.png")

@@ -102,13 +102,14 @@ def e_step_moments(W, psi, S, posterior_family=None):
     S_diagonal = diagonal(S)
     A = W / psi                                                    # (K, D)
     M = precision(W, psi)
-    covariance = xp.linalg.inv(M)
     beta = xp.linalg.solve(M, A)                                   # E[z|x] = β (x − b), (K, D)
     xz = S @ beta.T                                                # (D, K)                (2.8)
     trace = xp.sum(S_diagonal / psi) - xp.sum(A * xz.T)            # tr Σ⁻¹S
     mean_nlml = 0.5 * (D * LOG_2PI + _log_det(M, psi) + trace)     #                       (2.7)
     zero_x, zero_z = xp.zeros_like(psi), xp.zeros_like(W[:, 0])
-    if posterior_family is not None:
+    if posterior_family is None:
+        covariance = xp.linalg.inv(M)
+    else:
         phi = posterior_family.closest(zero_z[None, :], M)
         covariance = posterior_family.covariance(phi)[0, :, :]
         excess = xp.sum(M * covariance) - W.shape[0]

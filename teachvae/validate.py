@@ -57,7 +57,7 @@ def check_data(X, minimum_rows=1, name="X", missing=False):
             raise type(error)(
                 f"{name} of dtype {x.dtype} was given, numbers are expected ({error}): encode text, "
                 "times and categories as numbers first, text in a data frame by "
-                "df[column].astype('category').cat.codes"
+                "df[column].astype('category').cat.codes, whose -1 stands for a missing entry: .replace(-1, np.nan)"
             ) from error
     if x.dtype != np.float32:
         x = x.astype("float64")

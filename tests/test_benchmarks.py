@@ -96,7 +96,7 @@ def test_growth_draws_what_it_measured(tmp_path):
 
 
 def test_the_memory_of_estimators_that_sample_is_bounded():
-    """Twice the data cases or ten times the samples: hardly more memory, for blocks are what is held."""
+    """Four times the data cases or ten times the samples: hardly more memory, for blocks are what is held."""
     for make, small, large in ((growth.e_step, 1024, 4096), (lambda n: growth.sampling(n, 200), 256, 1024),
                                (lambda k: growth.sampling(64, k), 500, 5000)):
         least, most = (growth.peak_memory(make(size)) for size in (small, large))

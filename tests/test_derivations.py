@@ -739,17 +739,21 @@ def test_2_24_the_wider_model_is_the_same_model(linear):
     W_narrow, b_narrow = linear_gaussian.expanded(W, b, a, R + np.outer(a, a))
     np.testing.assert_allclose(W_narrow.T @ W_narrow, W.T @ R @ W, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(b_narrow, b + a @ W, rtol=1e-12)
-    # a and R are the mean and the covariance that give E[log N(z; a, R)] its maximum
-    z = rng.multivariate_normal(a, R, 50)
-    best, second = z.mean(axis=0), z.T @ z / len(z)
+    # a and R are the mean and the covariance that give E[log N(z; a, R)] its maximum, over data and q
+    mean, C = rng.multivariate_normal(a, R, 50), np.array([0.3 * np.eye(3), 0.1 * R])[rng.integers(2, size=50)]
+    seen = rng.random((50, 6)) < 0.5
+    moments_ = linear_gaussian.observed_statistics(mean, C, rng.standard_normal((50, 6)), seen.astype(float))
+    best, second = linear_gaussian.latent_moments(moments_)
     spread = second - np.outer(best, best)
 
     def mean_log(a, R):
-        return stats.multivariate_normal(a, R).logpdf(z).mean()
+        inside = stats.multivariate_normal(a, R).logpdf(mean).mean()
+        return inside - 0.5 * np.trace(np.linalg.inv(R) @ C.mean(axis=0))
 
-    for _ in range(20):
+    for sign in (1, -1) * 10:
         da, dR = 0.1 * rng.standard_normal(3), 0.1 * rng.standard_normal((3, 3))
-        assert mean_log(best, spread) > mean_log(best + da, spread + dR @ dR.T)
+        assert mean_log(best, spread) > mean_log(best + da, spread)
+        assert mean_log(best, spread) > mean_log(best, spread + sign * dR @ dR.T)
 
 
 def test_2_24_leads_where_plain_em_leads_in_a_tenth_of_its_iterations():
