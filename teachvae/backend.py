@@ -107,6 +107,16 @@ def poisson_quantile(u, rate):
     return constant(np.where(host > 1e9, many, k), like=rate)
 
 
+def sum_first(x):
+    """x (R, …) summed over its first axis: a product with ones, which is several times as fast as `sum`."""
+    return namespace(x).ones_like(x[(..., *(0,) * (x.ndim - 1))]) @ x
+
+
+def sum_last(x):
+    """x (…, D) summed over its last axis, likewise."""
+    return x @ namespace(x).ones_like(x[(*(0,) * (x.ndim - 1), ...)])
+
+
 CACHED = 2**15                         # numbers; six such blocks fit into a processor's second cache
 
 

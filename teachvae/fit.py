@@ -53,7 +53,7 @@ def minibatches(
             tree.write(grads, grad)
             optimizer.step(flat, flat_grad, state)
             if flat_lower is not None:
-                flat[...] = xp.where(flat > flat_lower, flat, flat_lower)
+                flat[...] = xp.maximum(flat, flat_lower)
             total = total + value * (len(rows) / n_cases)
         path.append(float(total))
         if not math.isfinite(path[-1]):

@@ -10,7 +10,7 @@ derivations/equations.md.
 from typing import NamedTuple
 
 from . import bound, linear_gaussian, noise
-from .backend import constant, identity, namespace, to_numpy
+from .backend import constant, identity, namespace, sum_last, to_numpy
 from .likelihoods import split
 
 SEARCH_POINTS = 2048  # draws of the prior among which `search` is given its choice
@@ -82,11 +82,10 @@ def _minimise(model, theta, phi, x, eta, weights, max_steps, tol):
     Q, g = evaluate(phi, x)
     H = _initial_hessian(model, phi)                               # (R, P, P)
     p, slope = _direction(H, g)
-    t = xp.ones_like(Q)
+    norm, t = _largest(g), xp.ones_like(Q)
     rounding = 1e-13 if str(phi.dtype).endswith("float64") else 1e-5
 
     for step in range(max_steps + 1):
-        norm = xp.max(xp.abs(g), axis=1)
         # A row whose t has shrunk to nothing sits at the rounding error of Q.
         under_way = to_numpy((norm >= tol) & (t > 1e-12))
         if step == max_steps or not under_way.any():
@@ -99,20 +98,22 @@ def _minimise(model, theta, phi, x, eta, weights, max_steps, tol):
             done.append(([rows[i] for i in end], EStep(pick(phi), pick(Q), pick(norm))))
             pick = _picker(stay, phi)
             rows = [rows[i] for i in stay]
-            phi, Q, g, H, p, slope, t, x = [pick(a) for a in (phi, Q, g, H, p, slope, t, x)]
+            phi, Q, g, norm, H, p, slope, t, x = [pick(a) for a in (phi, Q, g, norm, H, p, slope, t, x)]
             under_way = under_way[stay]
 
         moving = constant(under_way, like=Q)
         s = (t * moving)[:, None] * p                              # the step tried, (R, P)
         Q_new, g_new = evaluate(phi + s, x)
+        norm_new = _largest(g_new)
         slack = rounding * (1 + xp.abs(Q))
         fell = Q_new <= Q + 1e-4 * t * slope                       # Armijo
-        flat = (Q_new <= Q + slack) & (xp.max(xp.abs(g_new), axis=1) < xp.max(xp.abs(g), axis=1))
+        flat = (Q_new <= Q + slack) & (norm_new < norm)
         accept = (fell | flat) & (moving > 0)                      # a NaN compares as False
 
         H_new = _bfgs_update(H, s, g_new - g)
         phi = xp.where(accept[:, None], phi + s, phi)
         Q, g = xp.where(accept, Q_new, Q), xp.where(accept[:, None], g_new, g)
+        norm = xp.where(accept, norm_new, norm)
         H = xp.where(accept[:, None, None], H_new, H)
         p_new, slope_new = _direction(H, g)
         p, slope = xp.where(accept[:, None], p_new, p), xp.where(accept, slope_new, slope)
@@ -130,24 +131,34 @@ def _initial_hessian(model, phi):
 def _direction(H, g):
     """p = −H g, shortened where it would change any entry of φ by more than 2, and gᵀp."""
     xp = namespace(H, g)
-    p = -xp.sum(H * g[:, None, :], axis=2)                         # (R, P)
-    longest = xp.max(xp.abs(p), axis=1)
+    p = -_times(H, g)                                              # (R, P)
+    longest = _largest(p)
     p = p * (2 / xp.where(longest > 2, longest, xp.zeros_like(longest) + 2))[:, None]
-    return p, xp.sum(g * p, axis=1)
+    return p, sum_last(g * p)
 
 
 def _bfgs_update(H, s, y):
     """The BFGS update of the inverse Hessian H (R, P, P); left alone where sᵀy is not positive (6.4)."""
     xp = namespace(H)
-    sy = xp.sum(s * y, axis=1)
-    good = sy > 1e-12 * xp.sqrt(xp.sum(s * s, axis=1) * xp.sum(y * y, axis=1))
+    sy = sum_last(s * y)
+    good = sy > 1e-12 * xp.sqrt(sum_last(s * s) * sum_last(y * y))
     rho = xp.where(good, 1 / xp.where(good, sy, xp.ones_like(sy)), xp.zeros_like(sy))
-    Hy = xp.sum(H * y[:, None, :], axis=2)                         # (R, P)
-    yHy = xp.sum(y * Hy, axis=1)
-    a, b = s[:, :, None], Hy[:, :, None]
-    aT, bT = s[:, None, :], Hy[:, None, :]
-    rho = rho[:, None, None]
-    return H - rho * (b * aT + a * bT) + rho * (1 + rho * yHy[:, None, None]) * a * aT
+    Hy = _times(H, y)                                              # (R, P)
+    half = 0.5 * (1 + rho * sum_last(y * Hy))
+    c = half[:, None] * s - Hy
+    sc = (rho[:, None] * s)[:, :, None] * c[:, None, :]            # ρ s cᵀ
+    return H + sc + xp.permute_dims(sc, (0, 2, 1))
+
+
+def _times(H, v):
+    """H_n v_n (R, P) of every row, from H (R, P, P) and v (R, P)."""
+    return (H @ v[:, :, None])[:, :, 0]
+
+
+def _largest(v):
+    """‖v_n‖∞ (R,) of every row of v (R, P)."""
+    xp = namespace(v)
+    return xp.max(xp.abs(v), axis=1)
 
 
 def _picker(places, like):

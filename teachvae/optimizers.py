@@ -55,11 +55,11 @@ class Adam:
             m *= self.beta1
             m += g
             v *= self.beta2
-            v += g * g
+            v += xp.square(g)
             root = xp.sqrt(v)
             root += self.epsilon / v_scale**0.5
-            step = m / root
-            step *= self.learning_rate * m_scale / v_scale**0.5
+            step = self.learning_rate * m_scale / v_scale**0.5 / root
+            step *= m
             p -= step
 
 

@@ -16,7 +16,7 @@ derivations/equations.md.
 from dataclasses import dataclass
 import math
 
-from .backend import constant, identity, namespace
+from .backend import constant, identity, namespace, sum_last
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -55,16 +55,17 @@ class DiagonalGaussian:
     def kl(self, phi):
         xp = namespace(phi)
         m, log_s = self.unpack(phi)
-        s2 = xp.exp(2 * log_s)
-        kl = 0.5 * xp.sum(m * m + s2 - 1 - 2 * log_s, axis=1)      # (N,)                  (3.4)
-        return kl, (m, s2)
+        log_s2 = 2 * log_s
+        s2 = xp.exp(log_s2)
+        terms = m * m + s2
+        terms -= 1
+        terms -= log_s2
+        return 0.5 * sum_last(terms), (m, s2)                      # (N,)                  (3.4)
 
     def kl_backward(self, cache, dkl):
         xp = namespace(dkl)
         m, s2 = cache
-        dm = dkl[:, None] * m                                      # (N, K)                (3.5)
-        dlog_s = dkl[:, None] * (s2 - 1)                           # (N, K)                (3.6)
-        return xp.concat([dm, dlog_s], axis=1)
+        return dkl[:, None] * xp.concat([m, s2 - 1], axis=1)       # (N, 2K)         (3.5), (3.6)
 
     def log_prob(self, phi, z):
         xp = namespace(phi, z)

@@ -51,7 +51,7 @@ def amortised(model, recognition, params, x, eta, *, weights=None, kl="analytic"
     dQ = xp.ones_like(Q) / x.shape[0]                              # of the mean
     dphi, dtheta = bound.backward(model, theta, bound_cache, dQ)
     _, dv = recognition.backward(v, cache, dphi, need_dx=False)    #                       (1.18)
-    return xp.mean(Q), {"theta": dtheta, "recognition": dv}
+    return Q @ dQ, {"theta": dtheta, "recognition": dv}
 
 
 class VAE(LatentVariableModel):

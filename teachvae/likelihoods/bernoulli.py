@@ -5,8 +5,8 @@ Equations (5.x) are in derivations/equations.md.
 
 from dataclasses import dataclass
 
-from ..backend import namespace
-from ..layers import sigmoid, softplus_of_tanh
+from ..backend import namespace, sum_last
+from ..layers import sigmoid
 
 
 @dataclass(frozen=True)
@@ -37,27 +37,29 @@ class Bernoulli:
 
     def forward(self, params, f, x, mask=None):
         xp = namespace(f, x)
-        t = xp.tanh(0.5 * f)                                       # (S, N, D), for value and gradient
+        half_f, x = 0.5 * f, x - 0.5
+        t = xp.tanh(half_f)                                        # (S, N, D), for value and gradient
         terms = x * f
-        terms -= softplus_of_tanh(f, t)
+        terms -= log_2cosh(half_f, t)
         if mask is not None:
             terms *= mask
-        return xp.sum(terms, axis=2), (t, x, mask)                 # (S, N)                (5.7)
+        return sum_last(terms), (t, x, mask)                       # (S, N)                (5.7)
 
     def backward(self, params, cache, dlog_p, *, need_dparams=True):
         t, x, mask = cache
         df = -0.5 * t
-        df += x - 0.5                                              # x − σ(f), as σ = ½ (1 + t)
+        df += x                                                    # x − σ(f), as x is x − ½ here
         df *= dlog_p[:, :, None] if mask is None else dlog_p[:, :, None] * mask
         return df, {} if need_dparams else None                    # (S, N, D)             (5.8)
 
     def cross(self, params, f, x, mask=None):
         """log p(x_n|f_g) for every pair, from f (G, D) and x (N, D): (G, N), by one product (5.12)."""
         xp = namespace(f, x)
-        cost = softplus_of_tanh(f, xp.tanh(0.5 * f))
+        half_f, x = 0.5 * f, x - 0.5
+        cost = log_2cosh(half_f, xp.tanh(half_f))
         if mask is not None:
             return f @ (x * mask).T - cost @ mask.T
-        return f @ x.T - xp.sum(cost, axis=1)[:, None]
+        return f @ x.T - sum_last(cost)[:, None]
 
     def mean(self, params, f):
         """E[x|f] = σ(f), shaped like f."""
@@ -110,6 +112,17 @@ class Bernoulli:
                 f"the Bernoulli likelihood got {int(bad.sum())} other values, the first {x[n, d]:g} in row "
                 f"{n}, column {names[d]}; it needs {needed}, or use likelihood='gaussian'"
             )
+
+
+def log_2cosh(x, t):
+    """log(2 cosh x) from t = tanh x, as |x| − log(½ (1 + |t|)): nothing can overflow           (4.21)."""
+    xp = namespace(x, t)
+    half = xp.abs(t)
+    half += 1
+    half *= 0.5
+    y = xp.abs(x)
+    y -= xp.log(half)
+    return y
 
 
 def relaxed_bernoulli(n_visible):

@@ -54,27 +54,35 @@ class Gaussian:
         xp = namespace(like)
         if not self.learns_noise:
             return constant([self.noise] * self.n_visible, like)
-        return xp.broadcast_to(xp.exp(params["log_psi"]), (self.n_visible,))
+        psi = xp.exp(params["log_psi"])
+        return psi if self.noise == "diagonal" else xp.broadcast_to(psi, (self.n_visible,))
 
     def forward(self, params, f, x, mask=None):
         xp = namespace(f, x)
         psi = self.psi(params, like=f)                             # (D,)
+        precision, cost = 1 / psi, xp.log(psi) + LOG_2PI
         residual = x - f                                           # (S, N, D)
-        terms = residual * residual / psi + xp.log(psi) + LOG_2PI
-        if mask is not None:
-            terms = terms * mask
-        return -0.5 * xp.sum(terms, axis=2), (residual, psi, mask)  # (S, N)               (5.1)
+        squares = xp.square(residual)
+        if mask is None:
+            cost = xp.sum(cost)
+        else:
+            squares *= mask
+            cost = mask @ cost                                     # (N,)
+        log_p = -0.5 * (squares @ precision + cost)                # (S, N)                (5.1)
+        return log_p, (residual, squares, precision, mask)
 
     def backward(self, params, cache, dlog_p, *, need_dparams=True):
         xp = namespace(dlog_p)
-        residual, psi, mask = cache
-        d = dlog_p[:, :, None] if mask is None else dlog_p[:, :, None] * mask
-        df = d * residual / psi                                    # (S, N, D)             (5.2)
-        if not need_dparams:
+        residual, squares, precision, mask = cache
+        df = residual * precision
+        df *= dlog_p[:, :, None] if mask is None else dlog_p[:, :, None] * mask
+        if not need_dparams:                                       # (S, N, D)             (5.2)
             return df, None
         if not self.learns_noise:
             return df, {}
-        dlog_psi = 0.5 * xp.sum(df * residual - d, axis=(0, 1))    # (D,)                  (5.3)
+        total = xp.sum(dlog_p) if mask is None else xp.sum(dlog_p, axis=0) @ mask
+        weighted = xp.reshape(dlog_p, (-1,)) @ xp.reshape(squares, (-1, self.n_visible))
+        dlog_psi = 0.5 * (weighted * precision - total)            # (D,)                  (5.3)
         if self.noise == "isotropic":
             dlog_psi = xp.sum(dlog_psi, axis=0, keepdims=True)     # (1,)                  (5.4)
         return df, {"log_psi": dlog_psi}
