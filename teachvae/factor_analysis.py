@@ -15,7 +15,7 @@ from . import infer, linear_gaussian, tree
 from .backend import get_backend, namespace, to_numpy
 from .columns import Columns
 from .estimator import LatentVariableModel
-from .fit import ConvergenceWarning, settled
+from .fit import ROUNDING, ConvergenceWarning, settled
 from .layers import Linear, Sequential
 from .likelihoods import Gaussian, Observed
 from .model import Model
@@ -347,11 +347,12 @@ def _iterate(e_step, m_step, floored, parameters, tol, max_iter, progress):
     Where the nlml rises, back to the M-step's own (Salakhutdinov & Roweis 2003)            (2.26).
     """
     xp, one = namespace(parameters[0]), namespace(parameters[2]).ones_like(parameters[2])
-    path, since, longer, m_steps_own = [], 0, False, parameters
+    path, longer, m_steps_own = [], False, parameters
+    since = 0                                                      # the last step that was not lengthened
     length, lengths, before = 1.0, one, 0 * one                    # of W and b; of every ψ_d
     while True:
         stats, value = e_step(*parameters)
-        if longer and not float(value) <= path[-1]:
+        if longer and not float(value) <= path[-1] + ROUNDING * abs(path[-1]):
             parameters, longer, since = m_steps_own, False, len(path) - 1
             length, lengths = 1.0, xp.where(lengths > 2, 0.5 * lengths, one)
             continue

@@ -115,11 +115,14 @@ def remaining(path):
     d1, d2 = path[-1 - 2 * w] - path[-1 - w], path[-1 - w] - path[-1]
     if d2 < -1e-9 * (1 + abs(path[-1])):
         return math.inf
-    if d2 <= 1e-14 * abs(path[-1]):
+    if d2 <= ROUNDING * abs(path[-1]):
         return 0.0
     if d2 >= d1:
         return math.inf
     return d2 * d2 / (d1 - d2)
+
+
+ROUNDING = 1e-14                       # of a mean over data cases in float64, beside its value
 
 
 def settled(path, tol):

@@ -105,21 +105,24 @@ def e_step_moments(W, psi, S, posterior_family=None):
     beta = xp.linalg.solve(M, A)                                   # E[z|x] = β (x − b), (K, D)
     xz = S @ beta.T                                                # (D, K)                (2.8)
     trace = xp.sum(S_diagonal / psi) - xp.sum(A * xz.T)            # tr Σ⁻¹S
-    mean_nlml = 0.5 * (D * LOG_2PI + _log_det(M, psi) + trace)     #                       (2.7)
     zero_x, zero_z = xp.zeros_like(psi), xp.zeros_like(W[:, 0])
     if posterior_family is None:
         covariance = xp.linalg.inv(M)
+        log_det = xp.linalg.slogdet(M)[1]
     else:
         phi = posterior_family.closest(zero_z[None, :], M)
-        covariance = posterior_family.covariance(phi)[0, :, :]
-        excess = xp.sum(M * covariance) - W.shape[0]
-        mean_nlml = mean_nlml + 0.5 * (excess - xp.linalg.slogdet(covariance)[1] - xp.linalg.slogdet(M)[1])
+        covariance = posterior_family.covariance(phi)[0, :, :]     # in place of M⁻¹; 2 KL(q ‖ posterior) on top
+        log_det = xp.sum(M * covariance) - W.shape[0] - xp.linalg.slogdet(covariance)[1]
     zz = covariance + beta @ xz                                    # (K, K)
-    return Statistics(zero_x, S_diagonal, zero_z, zz, xz), mean_nlml
+    mean = 0.5 * (D * LOG_2PI + xp.sum(xp.log(psi)) + log_det + trace)  #           (2.7), (2.25)
+    return Statistics(zero_x, S_diagonal, zero_z, zz, xz), mean
 
 
 def statistics(posterior_family, phi, x):
-    """The `Statistics` of data x (N, D) under a table φ (N, n_phi)                         (2.9)."""
+    """The `Statistics` of data x (N, D) under a table φ (N, n_phi)                         (2.9).
+
+    What they say; `e_step_moments` has the same numbers without the table.
+    """
     xp = namespace(phi, x)
     N = x.shape[0]
     m = posterior_family.mean(phi)                                 # (N, K)

@@ -703,6 +703,18 @@ def test_2_26_a_step_that_is_too_long_is_taken_back(monkeypatch):
     np.testing.assert_allclose(first - second, 1.1 * 0.5 * curvature * first, rtol=1e-12)
 
 
+@pytest.mark.parametrize("noise", ["isotropic", 0.5])
+def test_2_26_takes_nothing_back_for_a_rise_by_rounding(noise, monkeypatch):
+    """With one ψ the start is the maximum already: what rises there is rounding."""
+    steps, e_step = [], linear_gaussian.e_step_moments
+    monkeypatch.setattr(linear_gaussian, "e_step_moments", lambda *given: steps.append(0) or e_step(*given))
+    for K in (2, 3, 5):
+        x = datasets.linear_gaussian(n_cases=500, n_visible=10, n_latent=3).x
+        steps.clear()
+        fitted = FactorAnalysis(K, noise=noise).fit(x)
+        assert len(steps) == fitted.n_iter_ + 1 <= 5
+
+
 def test_2_26_arrives_at_a_heywood_case_where_plain_em_crawls():
     """Five factors for three: two noise variances belong at the floor, which EM alone does not reach."""
     x = datasets.linear_gaussian(n_cases=300, n_visible=10, n_latent=3).x
