@@ -156,9 +156,7 @@ def numpyro_svi(setting):
     svi = SVI(model, guide, numpyro.optim.Adam(RATE), TraceMeanField_ELBO(num_particles=DRAWS))
     start = svi.init(jax.random.key(0))
     update = jax.jit(svi.update)
-    losses = []
-    for seed in range(40):
-        losses.append(float(svi.evaluate(start._replace(rng_key=jax.random.key(seed)))))
+    losses = [float(svi.evaluate(start._replace(rng_key=jax.random.key(seed)))) for seed in range(40)]
 
     def run():
         state = start
@@ -183,8 +181,8 @@ def run(rounds=15, epochs=30):
     for name, make in PEERS.items():
         try:
             (their_value, their_gradient), go = make(setting)
-        except Exception as error:                                 # a peer that is missing or does not run
-            remarks.append(f"{size}, {name}: {type(error).__name__}: {str(error).splitlines()[0][:100]}")
+        except ImportError as error:
+            remarks.append(f"{size}, {name}: {error}")
             continue
         if their_gradient is None:                                 # noise of its own: the mean over many draws
             expected = float(infer.q(setting.model, setting.theta, setting.phi, setting.x, *nodes).sum())

@@ -251,7 +251,7 @@ def run(rounds=15):
             try:
                 (their_value, their_gradient), epoch = make(setting)
                 epoch()
-            except Exception as error:                             # a peer that is missing or does not run
+            except Exception as error:                             # missing, or no compiler for torch.compile
                 remarks.append(f"{size}, {name}: {type(error).__name__}: {str(error).splitlines()[0][:100]}")
                 continue
             check_equal(f"{name}: the value", value, their_value, 1e-4)
