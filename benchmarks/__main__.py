@@ -63,13 +63,14 @@ def table(results):
     where = results[0]["machine"]
     versions = ", ".join(f"{name} {v}" for name, v in where["versions"].items() if v)
     threads = sorted({result["threads"] for result in results})
+    titles = "benchmark", "against", *(f"threads: {n}" for n in threads), "nats above the best, theirs / ours"
     lines = [
         f"{where['processor']}, {where['cores']} cores, {where['system']}, Python {where['python']}, {versions}.",
         "The peer's time over ours (bare products, import numpy: ours over theirs): median [quartiles], or of whole "
         "fits the median alone. Lines of growth: the exponent, or megabytes at most. Nats above the best: NLML of "
         "factor analysis, Q of an E-step.",
         "",
-        " | ".join(["| benchmark", "against", *(f"threads: {n}" for n in threads), "nats above the best, theirs / ours |"]),
+        f"| {' | '.join(titles)} |",
         "|---" * (3 + len(threads)) + "|",
     ]
     cells, excess = {}, {}

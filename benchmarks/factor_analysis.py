@@ -57,7 +57,9 @@ def statsmodels(X, K):
 
 def ours(X, K):
     """(W, b, psi) of our own, by its public fit."""
-    fitted = FactorAnalysis(K).fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fitted = FactorAnalysis(K).fit(X)
     return fitted.components_, fitted.mean_, fitted.noise_variance_
 
 

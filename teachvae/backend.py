@@ -108,13 +108,14 @@ def poisson_quantile(u, rate):
 
 
 def sum_first(x):
-    """x (R, …) summed over its first axis: a product with ones, which is several times as fast as `sum`."""
-    return namespace(x).ones_like(x[(..., *(0,) * (x.ndim - 1))]) @ x
+    """The sum of the rows of x (R, D), (D,): a product with ones, which takes half the time of `sum`."""
+    return namespace(x).ones_like(x[:, 0]) @ x
 
 
 def sum_last(x):
-    """x (…, D) summed over its last axis, likewise."""
-    return x @ namespace(x).ones_like(x[(*(0,) * (x.ndim - 1), ...)])
+    """x (…, D) summed over its last axis: a product with ones, for short rows several times as fast as `sum`."""
+    row = x[(0,) * (x.ndim - 1) + (...,)]
+    return x @ namespace(x).ones_like(row)
 
 
 CACHED = 2**15                         # numbers; six such blocks fit into a processor's second cache

@@ -221,7 +221,8 @@ def test_wrong_questions(name):
 @pytest.mark.parametrize("name", ["VariationalEM", "VAE"])
 def test_no_closed_form_for_a_neural_decoder(name):
     model = MAKERS[name]().fit(X)
-    parts = ["method='exact' needs a linear decoder and a Gaussian likelihood", "use method='grid' for K <= 3, else 'importance'"]
+    parts = ["method='exact' needs a linear decoder and a Gaussian likelihood",
+             "use method='grid' for K <= 3, else 'importance'"]
     assert_refused(model, lambda m: m.nlml(X, method="exact"), parts)
 
 

@@ -6,7 +6,7 @@ Equations (5.x) are in derivations/equations.md.
 from dataclasses import dataclass
 from itertools import accumulate
 
-from ..backend import constant, namespace
+from ..backend import constant, namespace, sum_last
 from ..names import shorten
 
 
@@ -63,10 +63,9 @@ class Categorical:
         return xp.concat(parts, axis=-1)
 
     def forward(self, params, f, x, mask=None):
-        xp = namespace(f, x)
         log_pi = self.log_softmax(f)                               # (S, N, D)
         seen = x if mask is None else x * mask
-        return xp.sum(seen * log_pi, axis=2), (log_pi, x, mask)    # (S, N)                (5.30)
+        return sum_last(seen * log_pi), (log_pi, x, mask)          # (S, N)                (5.30)
 
     def backward(self, params, cache, dlog_p, *, need_dparams=True):
         xp = namespace(dlog_p)

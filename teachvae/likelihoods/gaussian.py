@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import math
 from numbers import Real
 
-from ..backend import constant, namespace
+from ..backend import constant, namespace, sum_last
 from ..layers import sigmoid, softplus
 from ..posteriors import LOG_2PI
 from ..names import shorten
@@ -241,7 +241,7 @@ class PredictedGaussian:
         terms = residual * residual * precision + log_v + LOG_2PI
         if mask is not None:
             terms = terms * mask
-        return -0.5 * xp.sum(terms, axis=2), (residual, precision, share, mask)  # (S, N) (5.21)
+        return -0.5 * sum_last(terms), (residual, precision, share, mask)  # (S, N)       (5.21)
 
     def backward(self, params, cache, dlog_p, *, need_dparams=True):
         xp = namespace(dlog_p)

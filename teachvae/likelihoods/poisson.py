@@ -6,7 +6,7 @@ Equations (5.x) are in derivations/equations.md.
 from dataclasses import dataclass
 import math
 
-from ..backend import log_factorial, namespace, poisson_quantile
+from ..backend import log_factorial, namespace, poisson_quantile, sum_last
 
 
 MOST_LOG_RATE = 30.0                   # of a rate that is exp f; e³⁰ is about 1e13
@@ -51,13 +51,12 @@ class Poisson:
         return x if self.unit == 1 else namespace(x).round(x * self.unit)
 
     def forward(self, params, f, x, mask=None):
-        xp = namespace(f, x)
         rate, log_rate, *slopes = self.rate(f)
         x = self.counts(x)                                         # (N, D)
         terms = x * log_rate - rate - log_factorial(x) + math.log(self.unit)  # (S, N, D)
         if mask is not None:
             terms = terms * mask
-        return xp.sum(terms, axis=2), (x, slopes, mask)            # (S, N)               (5.13)
+        return sum_last(terms), (x, slopes, mask)                  # (S, N)               (5.13)
 
     def backward(self, params, cache, dlog_p, *, need_dparams=True):
         x, (drate, dlog_rate), mask = cache                        # by f

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import math
 from numbers import Real
 
-from ..backend import namespace
+from ..backend import namespace, sum_last
 from .gaussian import Gaussian, refuse_constant
 
 
@@ -52,7 +52,7 @@ class StudentT:
         terms = self.log_constant() - 0.5 * log_psi - 0.5 * (self.dof + 1) * xp.log1p(u2 / self.dof)
         if mask is not None:
             terms = terms * mask
-        return xp.sum(terms, axis=2), (residual, u2, log_psi, mask)  # (S, N)              (5.34)
+        return sum_last(terms), (residual, u2, log_psi, mask)      # (S, N)              (5.34)
 
     def backward(self, params, cache, dlog_p, *, need_dparams=True):
         xp = namespace(dlog_p)
