@@ -12,6 +12,7 @@ import warnings
 import numpy as np
 
 from teachvae import FactorAnalysis, datasets, linear_gaussian
+from teachvae.units import HeywoodWarning
 
 
 def heteroscedastic(n_cases, n_visible, n_latent, seed=0):
@@ -58,7 +59,7 @@ def statsmodels(X, K):
 def ours(X, K):
     """(W, b, psi) of our own, by its public fit."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore", HeywoodWarning)
         fitted = FactorAnalysis(K).fit(X)
     return fitted.components_, fitted.mean_, fitted.noise_variance_
 

@@ -278,7 +278,7 @@ def em(S, n_latent, likelihood, *, start_noise, min_noise, tol, max_iter, progre
     """EM for factor analysis on the covariance S (D, D) alone.
 
     start_noise (D, K) breaks the symmetry of the start. Returns W (K, D), psi (D,), the path of the
-    mean nlml, and whether the extrapolated rest fell below tol. The nlml never rises: given the
+    mean nlml, and whether the extrapolated rest fell below tol. Beyond rounding the nlml never rises: given the
     E-step's statistics, W, b and the floored Ψ of the M-step are Q's minimiser within bounds, those of
     the wider model (2.24) a lower one of the same nlml, and a longer step is taken back where it rises.
     """

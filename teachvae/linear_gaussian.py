@@ -111,7 +111,8 @@ def e_step_moments(W, psi, S, posterior_family=None):
         log_det = xp.linalg.slogdet(M)[1]
     else:
         phi = posterior_family.closest(zero_z[None, :], M)
-        covariance = posterior_family.covariance(phi)[0, :, :]     # in place of M⁻¹; 2 KL(q ‖ posterior) on top
+        covariance = posterior_family.covariance(phi)[0, :, :]     # in place of M⁻¹
+        # log|M| + 2 KL(q ‖ posterior)
         log_det = xp.sum(M * covariance) - W.shape[0] - xp.linalg.slogdet(covariance)[1]
     zz = covariance + beta @ xz                                    # (K, K)
     mean = 0.5 * (D * LOG_2PI + xp.sum(xp.log(psi)) + log_det + trace)  #           (2.7), (2.25)

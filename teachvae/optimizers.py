@@ -49,6 +49,7 @@ class Adam:
         # What is kept is m/(1 − β₁) and v/(1 − β₂): the factors are numbers, and join the others here.
         m_scale = (1 - self.beta1) / (1 - self.beta1 ** state["t"])
         v_scale = (1 - self.beta2) / (1 - self.beta2 ** state["t"])
+        rate = float(self.learning_rate) * m_scale / v_scale**0.5  # NumPy's own float64 would widen float32
         # Block by block, so that only the first pass over a block waits for memory, and in place.
         for place in cache_blocks(flat):
             p, g, m, v = flat[place], grad[place], state["m"][place], state["v"][place]
@@ -58,7 +59,7 @@ class Adam:
             v += xp.square(g)
             root = xp.sqrt(v)
             root += self.epsilon / v_scale**0.5
-            step = self.learning_rate * m_scale / v_scale**0.5 / root
+            step = rate / root
             step *= m
             p -= step
 

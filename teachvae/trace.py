@@ -123,8 +123,7 @@ class Trace:
         self.state = optimizer.init(flat) if state is None else tree.map(_copy, state)
         optimizer.step(flat, tree.flatten(self.gradients), self.state)
         if lower is not None:
-            floor = tree.flatten(lower)
-            flat[...] = namespace(flat).where(flat > floor, flat, floor)
+            flat[...] = namespace(flat).maximum(flat, tree.flatten(lower))
 
     # ---- by name
 

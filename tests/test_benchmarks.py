@@ -139,7 +139,6 @@ def test_a_peer_takes_the_same_step(peer, monkeypatch):
     monkeypatch.setattr(vae_step, "SIZES", {"small": (12, (8,), 2, 10)})
     rows, remarks = vae_step.run(rounds=1)
     assert remarks == [] and [row["peer"] for row in rows] == ["bare products", peer]
-    assert all(row["ratio"] > 0 for row in rows)
     # what is compared can differ: with other parameters it does
     (value, gradient), _ = vae_step.PEERS[peer](setting := vae_step.Setting(12, (8,), 2, 10))
     setting.weights()[1][0][1][:] += 0.5                           # a bias of the decoder
@@ -155,9 +154,10 @@ def test_a_peer_minimises_the_same_bound(peer, monkeypatch):
     rows, remarks = e_step.run(rounds=1, epochs=1)
     assert remarks == [] and [row["peer"] for row in rows] == ["Adam on our gradients", peer] * 2
     # from a start 1.7 nats above, everybody ends within 0.2 of the lowest Q
-    assert min(row["our_excess"] for row in rows) >= 0 and max(row["excess"] for row in rows) < 0.2
+    assert max(row["excess"] for row in rows) < 0.2
     both, fewer = rows[0], rows[2]
-    assert fewer["size"].startswith(both["size"] + ", of ours the ") and fewer["our_excess"] <= fewer["excess"]
+    assert fewer["size"].startswith(both["size"] + ", of ours the ")
+    assert both["our_excess"] == 0 < fewer["our_excess"] <= rows[2]["excess"]
 
 
 def test_jax_estimates_the_same_nlml():
@@ -173,7 +173,7 @@ def test_peers_that_are_missing_are_named(monkeypatch):
     monkeypatch.setattr(e_step, "PEERS", {"peer": missing})
     rows, remarks = e_step.run(rounds=1, epochs=1)
     assert [row["peer"] for row in rows] == ["Adam on our gradients"] * 2
-    assert remarks == ["E-step, digits, 2-64-64, S = 5, 20 steps, peer: No module named 'peer'"]
+    assert remarks == ["E-step, digits, 2-64-64, S = 5, 20 steps, peer: ImportError: No module named 'peer'"]
     monkeypatch.setattr(sampling, "jax_importance", missing)
     monkeypatch.setattr(sampling, "jax_annealed", missing)
     rows, remarks = sampling.run(rounds=1, n_cases=2, epochs=1)

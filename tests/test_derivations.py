@@ -692,7 +692,7 @@ def test_2_26_a_step_that_is_too_long_is_taken_back(monkeypatch):
         (W, _, psi), path, converged = factor_analysis._iterate(
             tracked, m_step, lambda psi: psi, start, 1e-12, 100_000, None
         )
-        assert converged and (np.diff(path) <= 1e-15).all() and path[-1] == pytest.approx(2, abs=1e-10)
+        assert converged and (np.diff(path) <= 1e-14 * path[-1]).all() and path[-1] == pytest.approx(2, abs=1e-10)
         ends[lengthening] = len(path), len(taken)
         np.testing.assert_allclose(psi, 1, atol=1e-4)
     (plain, _), (longer, tries) = ends[1.0], ends[1.1]
@@ -1146,12 +1146,20 @@ def test_4_9_4_11_the_safe_forms_are_the_functions():
 
 def test_4_21_log_2cosh_from_the_tanh_that_is_its_derivative():
     x = np.concatenate([np.linspace(-60, 60, 2001), [-1e3, 1e3, 0.0]])
-    for dtype, eps in (("float64", 2.3e-16), ("float32", 1.2e-7)):
+    for dtype, eps in (("float64", 4.5e-16), ("float32", 2.4e-7)):
         half = x.astype(dtype)
         y = log_2cosh(half, np.tanh(half))
         assert y.dtype == half.dtype
         exact = np.logaddexp(half.astype("float64"), -half.astype("float64"))
         np.testing.assert_allclose(y, exact, rtol=eps)
+
+
+def test_5_12_is_exact_in_float32_where_the_model_is_sure():
+    """Dark pixels that are sure to be dark: a log likelihood near 0, not a difference of two sums of thousands."""
+    f = (-20 * (1 + np.random.default_rng(0).random((20, 784)))).astype("float32")
+    found = Bernoulli(784).cross({}, f, np.zeros((3, 784), "float32"))
+    exact = -np.logaddexp(0, f.astype("float64")).sum(axis=1)
+    assert found.dtype == "float32" and np.abs(found - exact[:, None]).max() < 1e-5
 
 
 def test_4_17_to_4_20_the_decoders_that_made_data():

@@ -47,16 +47,15 @@ class Bernoulli:
 
     def backward(self, params, cache, dlog_p, *, need_dparams=True):
         t, x, mask = cache
-        df = -0.5 * t
-        df += x                                                    # x − σ(f), as x is x − ½ here
+        df = x - 0.5 * t                                           # x − σ(f), as x is x − ½ here
         df *= dlog_p[:, :, None] if mask is None else dlog_p[:, :, None] * mask
         return df, {} if need_dparams else None                    # (S, N, D)             (5.8)
 
     def cross(self, params, f, x, mask=None):
         """log p(x_n|f_g) for every pair, from f (G, D) and x (N, D): (G, N), by one product (5.12)."""
         xp = namespace(f, x)
-        half_f, x = 0.5 * f, x - 0.5
-        cost = log_2cosh(half_f, xp.tanh(half_f))
+        half_f = 0.5 * f
+        cost = log_2cosh(half_f, xp.tanh(half_f)) + half_f         # log(1 + exp f): small where f is low
         if mask is not None:
             return f @ (x * mask).T - cost @ mask.T
         return f @ x.T - sum_last(cost)[:, None]

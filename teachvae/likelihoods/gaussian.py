@@ -74,9 +74,9 @@ class Gaussian:
     def backward(self, params, cache, dlog_p, *, need_dparams=True):
         xp = namespace(dlog_p)
         residual, squares, precision, mask = cache
-        df = residual * precision
+        df = residual * precision                                  # (S, N, D)             (5.2)
         df *= dlog_p[:, :, None] if mask is None else dlog_p[:, :, None] * mask
-        if not need_dparams:                                       # (S, N, D)             (5.2)
+        if not need_dparams:
             return df, None
         if not self.learns_noise:
             return df, {}
