@@ -20,8 +20,8 @@ PLAIN = ("exponent", "MB at most")                                 # no ratios
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all where none is given")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="threads of the matrix products")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all by default")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of the matrix products")
     parser.add_argument("--output", type=Path, default=Path("benchmark-results"), help="folder for the table")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -65,10 +65,11 @@ def table(results):
     threads = sorted({result["threads"] for result in results})
     titles = "benchmark", "against", *(f"threads: {n}" for n in threads), "nats above the best, theirs / ours"
     lines = [
-        f"{where['processor']}, {where['cores']} cores, {where['system']}, Python {where['python']}, {versions}.",
-        "The peer's time over ours (bare products, import numpy: ours over theirs): median [quartiles], or of whole "
-        "fits the median alone. Lines of growth: the exponent, or megabytes at most. Nats above the best: NLML of "
-        "factor analysis, Q of an E-step.",
+        f"{where['processor']}, {where['cores']} cores, {where['system']}, Python {where['python']}, "
+        f"{versions}.",
+        "The peer's time over ours (bare products, import numpy: ours over theirs): median [quartiles], or "
+        "of whole fits the median alone. Lines of growth: the exponent, or megabytes at most. Nats above the "
+        "best: NLML of factor analysis, Q of an E-step.",
         "",
         f"| {' | '.join(titles)} |",
         "|---" * (3 + len(threads)) + "|",

@@ -53,17 +53,17 @@ def teachvae(setting, steps=STEPS):
 
 def adam_on_ours(setting):
     """A function that returns φ after Adam steps along our gradients, block by block."""
-    adam = Adam(RATE)
+    s, adam = setting, Adam(RATE)
 
     def run():
         parts = []
-        for rows in infer.blocks(len(setting.x), DRAWS):
-            phi, x = setting.phi[rows, :].copy(), setting.x[rows, :]
+        for rows in infer.blocks(len(s.x), DRAWS):
+            phi, x = s.phi[rows, :].copy(), s.x[rows, :]
             flat = phi.reshape(-1)
             state = adam.init(flat)
             for _ in range(STEPS):
-                Q, cache = bound.forward(setting.model, setting.theta, phi, x, setting.eta, weights=setting.weights)
-                g, _ = bound.backward(setting.model, setting.theta, cache, np.ones_like(Q), need_dtheta=False)
+                Q, cache = bound.forward(s.model, s.theta, phi, x, s.eta, weights=s.weights)
+                g, _ = bound.backward(s.model, s.theta, cache, np.ones_like(Q), need_dtheta=False)
                 adam.step(flat, g.reshape(-1), state)
             parts.append(phi)
         return np.concatenate(parts)
@@ -186,7 +186,7 @@ def run(rounds=15, epochs=30):
         except Exception as error:                                 # a peer that is missing or does not run
             remarks.append(f"{size}, {name}: {type(error).__name__}: {str(error).splitlines()[0][:100]}")
             continue
-        if their_gradient is None:                                 # noise of its own: the mean over many draws
+        if their_gradient is None:                                 # noise of its own: the mean over draws
             expected = float(infer.q(setting.model, setting.theta, setting.phi, setting.x, *nodes).sum())
             check_equal(f"{name}: the value", expected, their_value, 5e-3)
         else:

@@ -1,8 +1,8 @@
 """Factor analysis by EM beside scikit-learn and statsmodels: time, and how far above the best NLML it ends.
 
 The NLML of everybody's parameters is computed by our closed form on the training data; each contestant runs
-with its own default stopping rule, one after the other, and, where that ends early, with a tolerance that gets
-it there. Above 2000 data cases a peer runs once.
+with its own default stopping rule, one after the other, and, where that ends early, with a tolerance that
+gets it there. Above 2000 data cases a peer runs once.
 """
 
 import os
@@ -67,7 +67,9 @@ def ours(X, K):
 PEERS = {
     "scikit-learn, default": lambda X, K: scikit_learn(X, K),
     "scikit-learn, lapack": lambda X, K: scikit_learn(X, K, svd_method="lapack"),
-    "scikit-learn, lapack, tol 1e-8": lambda X, K: scikit_learn(X, K, svd_method="lapack", tol=1e-8, max_iter=10_000),
+    "scikit-learn, lapack, tol 1e-8": lambda X, K: scikit_learn(
+        X, K, svd_method="lapack", tol=1e-8, max_iter=10_000
+    ),
     "statsmodels": statsmodels,
 }
 
@@ -77,7 +79,8 @@ def run(rounds=3, largest=60_000):
     rows, remarks = [], []
     for title, (X, K) in problems(largest).items():
         def nlml(parameters, X=X):
-            return float(np.mean([linear_gaussian.nlml(*parameters, x).mean() for x in np.array_split(X, 20)]))
+            parts = np.array_split(X, 20)
+            return float(np.mean([linear_gaussian.nlml(*parameters, x).mean() for x in parts]))
 
         found, seconds = {}, {}
         for name, fit in {"teachvae": ours, **PEERS}.items():

@@ -80,7 +80,7 @@ def factor_analysis(n_cases, n_visible=100, n_latent=10):
     return lambda: FactorAnalysis(n_latent).fit(X)
 
 
-TIMES = {                                                          # panel: {line: (function of a size, sizes)}
+TIMES = {                                                          # panel: {line: (function, sizes)}
     "data cases N": {
         "E-step": (e_step, (512, 1024, 2048, 4096, 8192)),
         "epoch of a VAE": (epoch, (1000, 2000, 4000, 8000, 16_000)),
@@ -134,7 +134,8 @@ def measured(times, memory, rounds):
                 values = [value * size for value, size in zip(values, sizes)]
             panels[panel][line] = sizes, values
     panels["peak memory"] = {
-        line: (sizes, [peak_memory(make(size)) / 2**20 for size in sizes]) for line, (make, sizes) in memory.items()
+        line: (sizes, [peak_memory(make(size)) / 2**20 for size in sizes])
+        for line, (make, sizes) in memory.items()
     }
     return panels
 
@@ -174,7 +175,7 @@ def draw(panels, path):
 
 
 def run(rounds=7, times=TIMES, memory=MEMORY, output=None):
-    """[{size, peer, ratio}] whose ratio is an exponent, or the most memory at any size, in units of 2^20 bytes."""
+    """[{size, peer, ratio}] whose ratio is an exponent, or the most memory at any size, in 2^20 bytes."""
     panels = measured(times, memory, rounds)
     if output is not None:
         draw(panels, output / "growth.png")

@@ -1,8 +1,9 @@
 """Importance sampling and annealed importance sampling beside JAX: the time for the same samples.
 
 A VAE on binary digits, K = 2, float32. Importance sampling is compared on the same draws of q, annealed
-importance sampling, which nobody's random numbers repeat, by the median over the cases within its error. JAX's
-annealing tunes step sizes of its own in as many trajectories, and draws its noise for every case; ours shares it.
+importance sampling, which nobody's random numbers repeat, by the median over the cases within its error.
+JAX's annealing tunes step sizes of its own in as many trajectories, and draws its noise for every case; ours
+shares it.
 """
 
 import numpy as np
@@ -143,7 +144,11 @@ def run(rounds=9, n_cases=200, epochs=30):
     rows, remarks = [], []
     for size, ours, peer in (
         (f"importance sampling, k = {DRAWS}, {n_cases} digits", setting.importance, jax_importance),
-        (f"AIS, {CHAINS} chains, {TEMPERATURES} temperatures, {n_cases} digits", setting.annealed, jax_annealed),
+        (
+            f"AIS, {CHAINS} chains, {TEMPERATURES} temperatures, {n_cases} digits",
+            setting.annealed,
+            jax_annealed,
+        ),
     ):
         try:
             go = peer(setting)
@@ -154,10 +159,12 @@ def run(rounds=9, n_cases=200, epochs=30):
         found = ours()
         if peer is jax_importance:
             check_equal("JAX: importance sampling", found.values, theirs, 1e-4)
-        else:                                                      # the median is not moved by a case that is lost
+        else:                                                      # no case that is lost moves the median
             off = np.abs(np.median(found.values) - np.median(theirs))
             if not off <= 4 * np.median(found.standard_error) / len(theirs) ** 0.5 + 0.02:
-                raise AssertionError(f"JAX: annealing computes something else: medians are {off:.3f} nats apart")
+                raise AssertionError(
+                    f"JAX: annealing computes something else: medians are {off:.3f} nats apart"
+                )
         rows += [
             {"size": size, "peer": "JAX jit", "low": low, "ratio": middle, "high": high}
             for _, low, middle, high in ratios(in_turn({"teachvae": ours, "JAX jit": go}, rounds))

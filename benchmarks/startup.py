@@ -68,7 +68,7 @@ jax.block_until_ready(params)
 
 
 def seconds(code):
-    """Wall-clock seconds of a fresh interpreter that runs `code`. Raises CalledProcessError where it fails."""
+    """Wall-clock seconds of a fresh interpreter that runs `code`; CalledProcessError where it fails."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     start = perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=environment)
@@ -82,7 +82,7 @@ def run(rounds=5):
         ("process start to a trained digits VAE", OURS, {"PyTorch": PYTORCH, "JAX": JAX}),
         (
             "import of the estimators over import numpy",
-            "from teachvae import VAE, FactorAnalysis",              # `import teachvae` alone imports nothing yet
+            "from teachvae import VAE, FactorAnalysis",             # `import teachvae` imports nothing yet
             {"import numpy": "import numpy"},
         ),
     ):

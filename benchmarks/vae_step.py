@@ -54,7 +54,8 @@ class Setting:
         """The mean Q of the first minibatch and its gradient, in the order of `weights`."""
         value, grads = amortised(self.model, self.recognition, self.params, self.x[: self.batch], self.eta)
         stacks = grads["recognition"], grads["theta"]["decoder"]
-        return float(value), [layer[name] for stack in stacks for layer in stack if layer for name in ("W", "b")]
+        layers = [layer for stack in stacks for layer in stack if layer]
+        return float(value), [layer[name] for layer in layers for name in ("W", "b")]
 
 
 def teachvae(setting):
@@ -78,7 +79,7 @@ def teachvae(setting):
 
 
 def bare_products(setting):
-    """The matrix products of an epoch's steps: forward, weights' gradients, inputs' but for the first layer."""
+    """The matrix products of an epoch's steps: forward, weights' gradients, inputs' except the first's."""
     rng, B = np.random.default_rng(1), setting.batch
     pairs = []
     for stack, first in zip(setting.weights(), (True, False)):

@@ -113,7 +113,7 @@ def sum_first(x):
 
 
 def sum_last(x):
-    """x (…, D) summed over its last axis: a product with ones, faster than `sum`, most so where rows are short."""
+    """x (…, D) summed over its last axis: a product with ones, faster than `sum`, most so for short rows."""
     row = x[(0,) * (x.ndim - 1) + (...,)]
     return x @ namespace(x).ones_like(row)
 

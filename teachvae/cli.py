@@ -79,12 +79,14 @@ def _parser():
     compare.add_argument(
         "--binarise",
         choices=["fixed", "fresh", "threshold"],
-        help="make grey values 0 and 1 for the Bernoulli likelihood: one draw, a new draw for every minibatch of "
-        "the VAEs, or a cut at one half (the default for images with --likelihood bernoulli)",
+        help="make grey values 0 and 1 for the Bernoulli likelihood: one draw, a new draw for every "
+        "minibatch of the VAEs, or a cut at one half (the default for images with --likelihood bernoulli)",
     )
     compare.add_argument("--cases", type=_size, metavar="N", help="use the first N data cases (default: all)")
     compare.add_argument("--seed", type=_natural, default=0, help="split, starts and noise (default: 0)")
-    compare.add_argument("--seeds", type=_size, default=1, metavar="R", help="repeat R times, give the spread")
+    compare.add_argument(
+        "--seeds", type=_size, default=1, metavar="R", help="repeat R times, give the spread"
+    )
     compare.add_argument(
         "--epochs",
         type=_size,
@@ -176,7 +178,9 @@ def _data(arguments):
     likelihood, binarise = arguments.likelihood, arguments.binarise
     images = arguments.data in ("digits", "mnist") or Path(arguments.data).is_dir()
     if binarise is not None and likelihood not in (None, "bernoulli"):
-        raise ValueError(f"--binarise makes data for --likelihood bernoulli, not for {likelihood}: leave one out")
+        raise ValueError(
+            f"--binarise makes data for --likelihood bernoulli, not for {likelihood}: leave one out"
+        )
     if binarise is None and images and likelihood == "bernoulli":
         binarise = "threshold"
     likelihood = likelihood or ("gaussian" if binarise is None else "bernoulli")

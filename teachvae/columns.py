@@ -79,9 +79,9 @@ class Columns:
                 if new.any():
                     n = int(new.nonzero()[0][0])
                     raise ValueError(
-                        f"column {self.given[d]} has the category {_text(column[n, 0])} in row {n}, which is none "
-                        f"of the training data's: {shorten([_text(level) for level in levels])}; drop such rows, or "
-                        "give training data that have it"
+                        f"column {self.given[d]} has the category {_text(column[n, 0])} in row {n}, which is "
+                        f"none of the training data's: {shorten([_text(level) for level in levels])}; drop "
+                        "such rows, or give training data that have it"
                     )
                 column = np.where(np.isnan(column), np.nan, column == levels)
             elif d in self.dropped:
@@ -150,7 +150,8 @@ def columns_for(spec, x, names, noise="diagonal", constant="error"):
         known = name in LIKELIHOODS if isinstance(name, str) else hasattr(name, "n_f")
         if not known or isinstance(name, type):
             raise ValueError(f"{EXPECTED}, got {name!r}")
-    if noise != "diagonal" and not {"gaussian", "gaussian-predicted"} & {k for k in kinds if isinstance(k, str)}:
+    named = {kind for kind in kinds if isinstance(kind, str)}
+    if noise != "diagonal" and not {"gaussian", "gaussian-predicted"} & named:
         raise ValueError(f"noise={noise!r} belongs to likelihood='gaussian', not {spec!r}")
     for name, places in shares:
         if name == "categorical":
@@ -214,7 +215,7 @@ def _shares(spec, names):
         none = [names[d] for d in range(len(names)) if d not in given]
         raise ValueError(
             "a list of likelihoods must name every column once; "
-            + "; ".join(f"{what}: {shorten(which)}" for what, which in (("twice", twice), ("missing", none)) if which)
+            + "; ".join(f"{what}: {shorten(d)}" for what, d in (("twice", twice), ("missing", none)) if d)
         )
     return shares
 
@@ -238,7 +239,7 @@ def _levels(column, name):
     levels = np.unique(column[~np.isnan(column)])
     if not 1 <= len(levels) <= MOST_LEVELS:
         raise ValueError(
-            f"column {name} has {len(levels)} different values, a column of categories has 1 to {MOST_LEVELS}: "
-            "give it another likelihood, or join rare categories into one"
+            f"column {name} has {len(levels)} different values, a column of categories has 1 to "
+            f"{MOST_LEVELS}: give it another likelihood, or join rare categories into one"
         )
     return levels

@@ -133,7 +133,7 @@ DENSITIES = ("gaussian", "gaussian-predicted", "student-t")  # what a Gaussian's
 
 
 def models(options, seed, noise_variance):
-    """(key, title, estimator) of the models, the linear ones first; noise_variance is the denoising task's."""
+    """(key, title, estimator) of the models, linear ones first; noise_variance is the denoising task's."""
     K, epochs = options.n_components, options.epochs
     common = {"backend": options.backend, "dtype": options.dtype, "random_state": seed}
     density = {**common, "likelihood": options.likelihood, "constant": "drop"}
@@ -191,7 +191,10 @@ def _one_seed(dataset, options, seed, progress, workers):
         if key == "dae" and job.noisy is None:
             continue
         if key == "fa" and options.likelihood not in DENSITIES:
-            remark = f"factor analysis has a Gaussian likelihood: its numbers are not those of {options.likelihood}"
+            remark = (
+                "factor analysis has a Gaussian likelihood: its numbers are not those of "
+                f"{options.likelihood}"
+            )
             trained.append((key, title, None, None, None, (remark,)))
             continue
         report = None if progress is None else (lambda *a, title=title: progress(title, *a))

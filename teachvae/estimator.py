@@ -95,7 +95,7 @@ class Estimator:
         return get_backend(self.backend, self.dtype if self.dtype is not None else dtype)
 
     def _table(self, X, missing=False):
-        """New data X (N, D) on the host, checked against what was fitted; with `missing`, NaN may stand in it."""
+        """New data X (N, D) on the host, checked against what was fitted; with `missing`, NaN is let in."""
         self._require_fit()
         x, names = check_data(X, missing=missing)
         expected = self.n_features_in_
@@ -151,7 +151,7 @@ class LatentCode(Estimator):
         return self.decode(self.transform(X))
 
     def interpolate(self, a, b, n_steps=8):
-        """decode on the straight line between the codes of two data cases a and b, each (D,): (n_steps, D)."""
+        """decode on the straight line between the codes of data cases a and b, each (D,): (n_steps, D)."""
         check_size("n_steps", n_steps, 2)
         a, b = np.asarray(a), np.asarray(b)
         if a.ndim != 1 or a.shape != b.shape:
@@ -225,8 +225,8 @@ class LatentVariableModel(LatentCode):
         x = self._input(X, density=True)
         if not self.model_.likelihood.normalised:
             warnings.warn(
-                "not a likelihood: the relaxed Bernoulli formula on grey values does not integrate to one, so "
-                "this number is comparable with nothing but others of its kind",
+                "not a likelihood: the relaxed Bernoulli formula on grey values does not integrate to one, "
+                "so this number is comparable with nothing but others of its kind",
                 NotALikelihoodWarning,
                 stacklevel=3,
             )
@@ -392,9 +392,9 @@ class LatentVariableModel(LatentCode):
         model, theta, likelihood = self.model_, self.theta_, bare(self.model_.likelihood)
         if not hasattr(likelihood, "noisier"):
             raise ValueError(
-                "denoise takes off Gaussian noise by adding its variance to Ψ of a Gaussian likelihood, for all "
-                f"columns; this model's likelihood is {type(likelihood).__name__}: use likelihood='gaussian' or "
-                "'gaussian-predicted'"
+                "denoise takes off Gaussian noise by adding its variance to Ψ of a Gaussian likelihood, for "
+                f"all columns; this model's likelihood is {type(likelihood).__name__}: use "
+                "likelihood='gaussian' or 'gaussian-predicted'"
             )
         variance = self.backend_.asarray(noise_variance)
         noisy, params = likelihood.noisier(theta["likelihood"], variance)

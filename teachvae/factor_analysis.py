@@ -96,7 +96,9 @@ class FactorAnalysis(LatentVariableModel):
         have no such moments.
         """
         if self.constant != "error" or self.missing != "error":
-            raise ValueError("partial_fit needs complete data: use it with missing='error' and constant='error'")
+            raise ValueError(
+                "partial_fit needs complete data: use it with missing='error' and constant='error'"
+            )
         seen = getattr(self, "moments_", None)
         if seen is None:
             if hasattr(self, "n_features_in_"):
@@ -278,9 +280,10 @@ def em(S, n_latent, likelihood, *, start_noise, min_noise, tol, max_iter, progre
     """EM for factor analysis on the covariance S (D, D) alone.
 
     start_noise (D, K) breaks the symmetry of the start. Returns W (K, D), psi (D,), the path of the
-    mean nlml, and whether the extrapolated rest fell below tol. Beyond rounding the nlml never rises: given the
-    E-step's statistics, W, b and the floored Ψ of the M-step are Q's minimiser within bounds, those of
-    the wider model (2.24) a lower one of the same nlml, and a longer step is taken back where it rises.
+    mean nlml, and whether the extrapolated rest fell below tol. The nlml never rises, beyond rounding:
+    given the E-step's statistics, W, b and the floored Ψ of the M-step are Q's minimiser within bounds,
+    those of the wider model (2.24) a lower one of the same nlml, and a longer step is taken back where it
+    rises.
     """
     lower = likelihood.lower_bounds(linear_gaussian.diagonal(S), min_noise)
     W, psi = linear_gaussian.start(S, n_latent, likelihood, start_noise, lower)

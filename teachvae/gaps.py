@@ -248,7 +248,8 @@ def kl_to_posterior(model, theta, phi, x):
         mean, M = linear_gaussian.posterior(*parameters, *split(model.likelihood, x))
         C, r = model.posterior.covariance(phi), model.posterior.mean(phi) - mean
         log_det = xp.linalg.slogdet(C)[1] + xp.linalg.slogdet(M)[1]
-        return 0.5 * (xp.sum(C * M, axis=(1, 2)) - K + xp.sum(M * r[:, :, None] * r[:, None, :], axis=(1, 2)) - log_det)
+        quadratic = xp.sum(M * r[:, :, None] * r[:, None, :], axis=(1, 2))
+        return 0.5 * (xp.sum(C * M, axis=(1, 2)) - K + quadratic - log_det)
     if K > 3:
         raise ValueError(f"the KL divergence by a lattice needs K <= 3 latent variables, the model has {K}")
     eta = grid.lattice(8.0, {1: 0.02, 2: 0.2, 3: 0.8}[K], K)

@@ -122,7 +122,7 @@ def e_step_moments(W, psi, S, posterior_family=None):
 def statistics(posterior_family, phi, x):
     """The `Statistics` of data x (N, D) under a table φ (N, n_phi)                         (2.9).
 
-    What they say; `e_step_moments` has the same numbers without the table.
+    The plain form: of a closed-form E-step `e_step_moments` has the same numbers without the table.
     """
     xp = namespace(phi, x)
     N = x.shape[0]

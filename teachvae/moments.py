@@ -38,8 +38,8 @@ class Moments:
             return NotImplemented
         if self.mean.shape != other.mean.shape:
             raise ValueError(
-                f"moments of {len(self.mean)} and of {len(other.mean)} columns cannot be added: give the same "
-                "columns"
+                f"moments of {len(self.mean)} and of {len(other.mean)} columns cannot be added: give the "
+                "same columns"
             )
         N = self.n_cases + other.n_cases
         delta = other.mean - self.mean

@@ -62,7 +62,8 @@ def latent_scatter(panels, labels):
             rows = labels == c
             y = z[rows, 1] if z.shape[1] > 1 else np.full(rows.sum(), i) + _jitter(rows.sum())
             ax.scatter(
-                z[rows, 0], y, s=7, color=COLOURS[i % 8], marker=MARKERS[i // 8], lw=0, alpha=0.75, label=str(c)
+                z[rows, 0], y, s=7, color=COLOURS[i % 8], marker=MARKERS[i // 8], lw=0, alpha=0.75,
+                label=str(c),
             )
         ax.set_title(title, fontsize=10)
         ax.set_xlabel("$z_1$", labelpad=1)

@@ -65,7 +65,9 @@ class DiagonalGaussian:
     def kl_backward(self, cache, dkl):
         xp = namespace(dkl)
         m, s2 = cache
-        return dkl[:, None] * xp.concat([m, s2 - 1], axis=1)       # (N, 2K)         (3.5), (3.6)
+        dm = dkl[:, None] * m                                      # (N, K)                (3.5)
+        dlog_s = dkl[:, None] * (s2 - 1)                           # (N, K)                (3.6)
+        return xp.concat([dm, dlog_s], axis=1)
 
     def log_prob(self, phi, z):
         xp = namespace(phi, z)

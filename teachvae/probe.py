@@ -114,8 +114,8 @@ class LinearProbe(Estimator):
         if classes.dtype.kind == "f" and (classes != np.rint(classes)).any() and 2 * len(classes) > N:
             between = classes[classes != np.rint(classes)][0].item()
             raise ValueError(
-                f"Unknown label type: continuous. y holds numbers such as {between:g}, the label of a class is "
-                "expected: cut y into classes, e.g. y > np.median(y)"
+                f"Unknown label type: continuous. y holds numbers such as {between:g}, the label of a class "
+                "is expected: cut y into classes, e.g. y > np.median(y)"
             )
         backend = get_backend("numpy", "float64")
         z = backend.asarray(z)
@@ -225,8 +225,8 @@ class PrincipalComponents(LatentCode):
         return (self._input(X) - self.mean_) @ self.components_.T
 
     def decode(self, Z):
-        """z components + mean for codes Z (N, K): (N, D), of `transform(X)` the points of the plane through the
-        mean along the components that are nearest to X.
+        """z components + mean for codes Z (N, K): (N, D), of `transform(X)` the points of the plane through
+        the mean along the components that are nearest to X.
         """
         return self._latent_input(Z) @ self.components_ + self.mean_
 

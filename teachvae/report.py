@@ -19,7 +19,8 @@ SHOWN = 10  # images per row
 POINTS = 400  # points per cloud
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 16px/1.5 system-ui, sans-serif; color: #222 }
+body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.6rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem }
 th, td { padding: .22rem .5rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
@@ -334,9 +335,9 @@ def _denoising(run, fitted):
     rows += [(f.row.model, run.tasks.denoised(f.estimator, places)) for f in fitted]
     return [
         _image(_show(run, rows), "clean, noisy and denoised held-out data"),
-        f"<p class=note>N(0, {tasks.NOISE}²) added to held-out data, its range taken as [0, 1]; the same draws "
-        "for every model. A model with a Gaussian likelihood is told the variance: it infers z with the noise "
-        "in Ψ, and gives E[x|x̃]. An autoencoder can only have been trained with such noise.</p>",
+        f"<p class=note>N(0, {tasks.NOISE}²) added to held-out data, its range taken as [0, 1]; the same "
+        "draws for every model. A model with a Gaussian likelihood is told the variance: it infers z with "
+        "the noise in Ψ, and gives E[x|x̃]. An autoencoder can only have been trained with such noise.</p>",
     ]
 
 

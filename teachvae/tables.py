@@ -28,7 +28,7 @@ TASK_COLUMNS = (
 
 
 def cells(comparison):
-    """The table of the models as text: a list of rows of strings, the model first, spread appended with ± ."""
+    """The table of the models as text: a list of rows of strings, the model first, the spread after ± ."""
     return [_line([r.fitted[i].row for r in comparison.runs], COLUMNS) for i in _models(comparison)]
 
 
@@ -44,7 +44,8 @@ def _models(comparison):
 
 def _line(rows, columns):
     """One line of a table: `rows` holds the `Row` of every run."""
-    return [rows[0].model, *(_cell([getattr(r, name) for r in rows], digits) for _, _, name, digits in columns)]
+    cells = (_cell([getattr(r, name) for r in rows], digits) for _, _, name, digits in columns)
+    return [rows[0].model, *cells]
 
 
 LEDGER_COLUMNS = ("NLML", "not Gaussian", "diagonal", "amortisation", "Q", "error", "cases")
@@ -180,15 +181,15 @@ def remarks(comparison, bits=True):
     ]
     if options.likelihood == "bernoulli-relaxed":
         text.append(
-            "Not a likelihood: the Bernoulli formula on grey values does not integrate to one; its NLML and Q "
-            "are comparable with nothing but each other."
+            "Not a likelihood: the Bernoulli formula on grey values does not integrate to one; its NLML and "
+            "Q are comparable with nothing but each other."
         )
     if options.binarise is not None:
         words = {"threshold": "1 where the grey value is above one half", "fixed": "one draw, then kept",
                  "fresh": "a new draw for every minibatch of the VAEs; one fixed draw for all other models"}
         text.append(
-            f"Binarised, {options.binarise}: {words[options.binarise]}. Numbers of different ways to binarise "
-            "are never to be compared."
+            f"Binarised, {options.binarise}: {words[options.binarise]}. Numbers of different ways to "
+            "binarise are never to be compared."
         )
     spreads = [s for s in (linear_spread(r) for r in comparison.runs) if s is not None]
     if spreads:
@@ -230,7 +231,9 @@ def as_json(comparison):
             {
                 "seed": run.seed,
                 "linear_models_differ_by": linear_spread(run),
-                "tasks_without_a_model": {name: getattr(run.no_model, name) for _, _, name, _ in TASK_COLUMNS},
+                "tasks_without_a_model": {
+                    name: getattr(run.no_model, name) for _, _, name, _ in TASK_COLUMNS
+                },
                 "models": [
                     {
                         "key": f.key,

@@ -1,4 +1,4 @@
-"""What a representation is good for, measured on held-out data: reconstruction, denoising, imputation, labels.
+"""What a representation is good for on held-out data: reconstruction, denoising, imputation, labels.
 
 Every task is the same for all models: the same noise, the same hidden cells, the same probe. Errors are
 root mean squares on data scaled to a range of 1.
@@ -50,12 +50,15 @@ class Tasks:
         """{task: number or None where the model cannot do it}, from its codes of both parts (N, K)."""
         likelihood = bare(estimator.model_.likelihood) if hasattr(estimator, "model_") else None
         can_denoise = hasattr(estimator, "denoise") and (likelihood is None or hasattr(likelihood, "noisier"))
+        denoising = imputation = None
+        if can_denoise and self.noisy is not None:
+            denoising = self.error(self.denoised(estimator))
+        if hasattr(estimator, "impute"):
+            imputation = self.error(estimator.impute(self.incomplete), self.hidden)
         return {
             "reconstruction": self.error(estimator.decode(z)),
-            "denoising": self.error(self.denoised(estimator)) if self.noisy is not None and can_denoise else None,
-            "imputation": (
-                self.error(estimator.impute(self.incomplete), self.hidden) if hasattr(estimator, "impute") else None
-            ),
+            "denoising": denoising,
+            "imputation": imputation,
             "probe": self.probe(z_train, z),
         }
 

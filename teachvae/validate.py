@@ -25,8 +25,8 @@ def check_data(X, minimum_rows=1, name="X", missing=False):
     if isinstance(X, np.ma.MaskedArray):
         raise TypeError(
             f"a masked array was given as {name}, an array without a mask is expected, for the values "
-            "under the mask would be taken for data: drop those rows or fill them in, with np.nan for a model "
-            "with missing='marginalise'"
+            "under the mask would be taken for data: drop those rows or fill them in, with np.nan for a "
+            "model with missing='marginalise'"
         )
     names = [str(c) for c in X.columns] if hasattr(X, "columns") else None
     try:
@@ -42,7 +42,7 @@ def check_data(X, minimum_rows=1, name="X", missing=False):
         )
     if x.dtype.kind == "O" and hasattr(X, "columns"):
         try:
-            x = X.to_numpy(dtype="float64", na_value=np.nan)       # a data frame's own sign of a missing entry
+            x = X.to_numpy(dtype="float64", na_value=np.nan)       # a data frame's own missing entries
         except (AttributeError, TypeError, ValueError):
             pass                                                   # text or times, which are named below
     if x.dtype.kind not in "fiub":
@@ -57,7 +57,8 @@ def check_data(X, minimum_rows=1, name="X", missing=False):
             raise type(error)(
                 f"{name} of dtype {x.dtype} was given, numbers are expected ({error}): encode text, "
                 "times and categories as numbers first, text in a data frame by "
-                "df[column].astype('category').cat.codes, whose -1 stands for a missing entry: .replace(-1, np.nan)"
+                "df[column].astype('category').cat.codes, whose -1 stands for a missing entry: "
+                ".replace(-1, np.nan)"
             ) from error
     if x.dtype != np.float32:
         x = x.astype("float64")

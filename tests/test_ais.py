@@ -511,7 +511,9 @@ def test_the_checks_catch_a_run_that_moves_at_the_wrong_temperature(monkeypatch)
 # ---- rows, backends, bad input --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [lambda: linear(2, n_cases=12), lambda: network(2, Bernoulli(5), 6, 12, size=2.0)])
+@pytest.mark.parametrize(
+    "make", [lambda: linear(2, n_cases=12), lambda: network(2, Bernoulli(5), 6, 12, size=2.0)]
+)
 def test_no_row_depends_on_the_others(make, monkeypatch):
     model, theta, x = make()
     together = ais.ais(model, theta, x, np.random.default_rng(0), n_chains=4, n_temperatures=20)

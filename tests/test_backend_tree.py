@@ -225,7 +225,8 @@ print(faults())
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what is undone here is glibc's habit")
 def test_temporaries_keep_their_pages():
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    tuned = ("MALLOC_", "GLIBC_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(tuned)}
 
     def faults(code):
         found = subprocess.run([sys.executable, "-c", PAGES.format(code)], capture_output=True, text=True,

@@ -137,7 +137,8 @@ def test_a_likelihood_that_does_not_fit_the_columns_is_refused(spec, message):
 def test_columns_may_be_numpy_integers():
     x = np.arange(12.0).reshape(4, 3) % 5
     spec = [("gaussian", np.array([0, 2])), ("poisson", [np.int64(1)])]
-    assert columns_for(spec, x, ABC)[1] == columns_for([("gaussian", ["a", "c"]), ("poisson", ["b"])], x, ABC)[1]
+    plain = [("gaussian", ["a", "c"]), ("poisson", ["b"])]
+    assert columns_for(spec, x, ABC)[1] == columns_for(plain, x, ABC)[1]
 
 
 # ---- one-hot ---------------------------------------------------------------------------------------

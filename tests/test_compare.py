@@ -128,7 +128,8 @@ def test_refused_cases_are_left_out_and_said(result):
     refused = gaps._replace(nlml=nlml)
     (doubt,) = compare._doubts("training", refused)
     Q = gaps.q_used[[3, 5]].mean()
-    assert f"the grid refused 2 training cases (rows 3, 5 of the part, mean Q {Q:.3f}): they are left" in doubt
+    words = f"the grid refused 2 training cases (rows 3, 5 of the part, mean Q {Q:.3f}): they are left"
+    assert words in doubt
     assert list(compare._doubts("training", gaps)) == []
     late = gaps._replace(gradient_norm=np.where(np.arange(len(nlml)) < 3, 0.5, gaps.gradient_norm))
     assert "3 training cases ended at a gradient of up to 5.0e-01" in next(compare._doubts("training", late))
@@ -154,9 +155,11 @@ def test_the_noise_is_the_same_for_all_and_of_the_stated_size(result):
 
 def test_same_seed_same_table_also_for_three_latent_variables():
     dataset = datasets.linear_gaussian(n_cases=60, n_visible=5, n_latent=2)
-    first, second = (compare.run(dataset, replace(SMALL, n_components=3, epochs=5, ledger=6)) for _ in range(2))
+    options = replace(SMALL, n_components=3, epochs=5, ledger=6)
+    first, second = (compare.run(dataset, options) for _ in range(2))
     strip = [(r.q_train, r.q_held_out, r.reconstruction) for r in (f.row for f in first.runs[0].fitted)]
-    assert strip == [(r.q_train, r.q_held_out, r.reconstruction) for r in (f.row for f in second.runs[0].fitted)]
+    again = (f.row for f in second.runs[0].fitted)
+    assert strip == [(r.q_train, r.q_held_out, r.reconstruction) for r in again]
 
 
 def test_a_bound_below_the_truth_is_a_failure(result):
@@ -187,7 +190,8 @@ def test_linear_models_that_disagree_are_a_failure(result):
     was = stopped.converged_
     stopped.converged_ = False
     try:
-        assert compare.check(replace(run, fitted=tuple(fitted))) == [], "one that was stopped early may differ"
+        early = replace(run, fitted=tuple(fitted))
+        assert compare.check(early) == [], "one that was stopped early may differ"
     finally:
         stopped.converged_ = was
 
@@ -221,7 +225,8 @@ def test_binary_data():
     assert row(result, "vae").q_train > 0, "a negative log probability"
     page = report.html(result)
     assert "this data has none" in page and "factor analysis has a Gaussian likelihood" in page
-    assert {f.key for f in result.runs[0].fitted} == {"fa", "vem-linear", "vem", "vae-linear", "vae", "ae", "pca"}
+    keys = {f.key for f in result.runs[0].fitted}
+    assert keys == {"fa", "vem-linear", "vem", "vae-linear", "vae", "ae", "pca"}
 
 
 def grey(n_cases=120):
@@ -263,7 +268,8 @@ def test_other_likelihoods(likelihood):
     rng = np.random.default_rng(0)
     x = rng.poisson(2.0, (80, 4)).clip(0, 5) * 1.0
     x[0], x[1] = 0, 5
-    dataset = replace(datasets.linear_gaussian(n_cases=80, n_visible=4, n_latent=2), x=x, labels=None, truth=None)
+    dataset = datasets.linear_gaussian(n_cases=80, n_visible=4, n_latent=2)
+    dataset = replace(dataset, x=x, labels=None, truth=None)
     result = compare.run(dataset, replace(SMALL, n_components=1, likelihood=likelihood, epochs=3, ledger=6))
     fitted = {f.key: f for f in result.runs[0].fitted}
     density = likelihood in ("student-t", "gaussian-predicted")
@@ -298,7 +304,8 @@ def test_report_is_one_whole_page(result, tmp_path):
     assert len(images) == 9
     assert all(base64.b64decode(i).startswith(b"\x89PNG") for i in images)
     assert not re.search(r'(?:src|href)="(?!data:)', page), "nothing is loaded from elsewhere"
-    for heading in ("Learning curves", "The latent space", "Reconstructions", "Samples", "Denoising", "Ψ ended",
+    for heading in ("Learning curves", "The latent space", "Reconstructions", "Samples", "Denoising",
+                    "Ψ ended",
                     "Missing entries"):
         assert heading in page
     for line in (*tables.cells(result), *tables.task_cells(result)):
@@ -319,7 +326,7 @@ def test_a_constant_column_is_set_aside_in_the_whole_report(rng):
     x[:, 2] = 3.0
     rows = np.arange(40.0)[:, None]
     kept_out = int(datasets.split(datasets.Dataset(rows, "rows", "", ""))[1].x[0, 0])
-    x[kept_out, 2] = 4.0                                           # the first held-out case is not constant there
+    x[kept_out, 2] = 4.0                                           # the first held-out case differs there
     result = compare.run(datasets.Dataset(x, "a table", "", ""), replace(SMALL, epochs=2))
     assert "posteriors and the q" in report.html(result)
     for f in result.runs[0].fitted:
@@ -378,7 +385,9 @@ def test_bad_input_is_exit_2(arguments, parts, tmp_path, capsys):
     assert out == "" and all(part in err for part in parts) and "Traceback" not in err
 
 
-@pytest.mark.parametrize("option", ["--latent=0", "--epochs=x", "--hidden=4,-1", "--seed=-1", "--dtype=float16"])
+@pytest.mark.parametrize(
+    "option", ["--latent=0", "--epochs=x", "--hidden=4,-1", "--seed=-1", "--dtype=float16"]
+)
 def test_bad_options_are_exit_2(option):
     with pytest.raises(SystemExit) as caught:
         cli.main(["compare", option])
@@ -415,7 +424,10 @@ def test_the_module_runs():
 
 
 def test_the_command_is_in_time_to_choose_the_threads():
-    code = "import sys, teachvae.cli; assert 'numpy' not in sys.modules; teachvae.VAE; assert 'numpy' in sys.modules"
+    code = (
+        "import sys, teachvae.cli; assert 'numpy' not in sys.modules; teachvae.VAE; "
+        "assert 'numpy' in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -34,7 +34,10 @@ def names_asked(source):
 
 
 def missing_in(library, names):
-    return [n for n in sorted(names) if reduce(lambda o, a: getattr(o, a, None), n.split("."), library) is None]
+    def found(name):
+        return reduce(lambda owner, part: getattr(owner, part, None), name.split("."), library)
+
+    return [name for name in sorted(names) if found(name) is None]
 
 
 def test_the_reader_sees_names():

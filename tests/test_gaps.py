@@ -459,7 +459,8 @@ def assert_never_rises(path):
 @pytest.mark.parametrize("n_components, posterior", [(1, "diagonal"), (2, "full"), (3, "diagonal")])
 def test_refining_never_raises_a_bound(data, n_components, posterior):
     vae = small_vae(data, n_components=n_components, posterior=posterior)
-    eta, weights = noise.e_step_nodes(n_components, {1: 32, 2: 14, 3: None}[n_components], 64 + 4 * n_components)
+    per_axis = {1: 32, 2: 14, 3: None}[n_components]
+    eta, weights = noise.e_step_nodes(n_components, per_axis, 64 + 4 * n_components)
     phis = [vae.encode(data), *(vae.refine(data, k) for k in (1, 2, 5, 20, 300))]
     path = [infer.q(vae.model_, vae.theta_, phi, data, eta, weights) for phi in phis]
     assert_never_rises(path)
@@ -698,7 +699,7 @@ def test_wrong_signs_clipping_and_wrong_nodes_are_caught(monkeypatch):
 
 
 def test_the_kl_road_finds_posteriors_that_are_narrow_beside_its_first_look():
-    """Counts in the ten thousands: standard deviations near 0.002, where the first lattice has a mesh of 0.08."""
+    """Counts in the ten thousands: standard deviations near 0.002, the first lattice's mesh is 0.08."""
     rng = np.random.default_rng(0)
     model = Model(layers.mlp(2, (), 6), likelihoods.Poisson(6), 2)
     theta = {"decoder": [{"W": 2 * rng.standard_normal((2, 6)), "b": np.full(6, 10.0)}], "likelihood": {}}

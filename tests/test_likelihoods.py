@@ -422,7 +422,8 @@ def test_what_is_not_one_hot_is_refused_with_its_row(row, method):
 
 @pytest.mark.parametrize("sizes", [(), (0,), (2, -1)])
 def test_numbers_of_categories_must_be_positive(sizes):
-    with pytest.raises(ValueError, match="sizes must be a tuple with every variable's number of categories, >= 1"):
+    words = "sizes must be a tuple with every variable's number of categories, >= 1"
+    with pytest.raises(ValueError, match=words):
         Categorical(sizes)
 
 
@@ -701,8 +702,8 @@ def test_no_category_of_probability_zero_is_drawn(dtype):
     f[:, 5:] = -1e4
     f[:, 0] = -1e4
     last = np.nextafter(np.array(1, dtype), np.array(0, dtype))
-    for noise in (0.0, 0.5, last, 1.0):                            # float32 turns the last noise < 1 into 1
-        x = Categorical((7,)).sample({}, f, np.full((2000, 1), noise, dtype))
+    for u in (0.0, 0.5, last, 1.0):                                # float32 turns the last u < 1 into 1
+        x = Categorical((7,)).sample({}, f, np.full((2000, 1), u, dtype))
         assert (x.sum(axis=1) == 1).all() and not x[:, [0, 5, 6]].any()
     with pytest.raises(ValueError, match="such as .3,. for one variable of 3, got 3"):
         Categorical(3)

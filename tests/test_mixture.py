@@ -613,7 +613,9 @@ def test_every_backend(backend, covariance, pmf):
         close(to_numpy(got), expected, tolerance * (1 + np.abs(expected).max()))
     model = GaussianMixture(K, covariance=covariance, pmf=pmf, backend=backend, dtype=backend.dtype).fit(X)
     plain = GaussianMixture(K, covariance=covariance, pmf=pmf).fit(X)
-    answers = lambda m: (m.means_, m.covariances_, m.phi_, m.infer(X), m.bound(X), m.nlml(X).values)  # noqa: E731
+    def answers(m):
+        return m.means_, m.covariances_, m.phi_, m.infer(X), m.bound(X), m.nlml(X).values
+
     for got, expected in zip(answers(model), answers(plain)):
         assert isinstance(got, np.ndarray) and got.dtype == backend.dtype
         close(got, expected, 100 * tolerance)

@@ -507,7 +507,8 @@ def test_cross_validation_is_that_of_a_classifier():
 
 def test_a_probe_of_numbers_that_are_no_classes_is_refused():
     Z, y = clouds()
-    with pytest.raises(ValueError, match=r"Unknown label type: continuous. y holds numbers such as -?\d.*cut y into"):
+    words = r"Unknown label type: continuous. y holds numbers such as -?\d.*cut y into"
+    with pytest.raises(ValueError, match=words):
         LinearProbe().fit(Z, np.random.default_rng(0).standard_normal(N))
     assert LinearProbe().fit(Z, y.astype(float)).classes_.tolist() == [0.0, 1.0, 2.0]
     with pytest.raises(ValueError, match=r"all 300 labels are 0.0; "):

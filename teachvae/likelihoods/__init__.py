@@ -29,6 +29,6 @@ LIKELIHOODS = {
 }
 
 __all__ = [
-    "LIKELIHOODS", "Bernoulli", "Categorical", "Gaussian", "Mixed", "Observed", "Poisson", "PredictedGaussian",
-    "StudentT", "bare", "join", "relaxed_bernoulli", "split",
+    "LIKELIHOODS", "Bernoulli", "Categorical", "Gaussian", "Mixed", "Observed", "Poisson",
+    "PredictedGaussian", "StudentT", "bare", "join", "relaxed_bernoulli", "split",
 ]

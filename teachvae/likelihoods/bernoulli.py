@@ -6,7 +6,7 @@ Equations (5.x) are in derivations/equations.md.
 from dataclasses import dataclass
 
 from ..backend import namespace, sum_last
-from ..layers import sigmoid
+from ..layers import sigmoid, softplus
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,7 @@ class Bernoulli:
 
     def cross(self, params, f, x, mask=None):
         """log p(x_n|f_g) for every pair, from f (G, D) and x (N, D): (G, N), by one product (5.12)."""
-        xp = namespace(f, x)
-        half_f = 0.5 * f
-        cost = log_2cosh(half_f, xp.tanh(half_f)) + half_f         # log(1 + exp f): small where f is low
+        cost = softplus(f)
         if mask is not None:
             return f @ (x * mask).T - cost @ mask.T
         return f @ x.T - sum_last(cost)[:, None]

@@ -32,8 +32,8 @@ class Categorical:
             sizes = ()
         if not sizes or min(sizes) < 1:
             raise ValueError(
-                "sizes must be a tuple with every variable's number of categories, >= 1, such as (3,) for one "
-                f"variable of 3, got {self.sizes!r}"
+                "sizes must be a tuple with every variable's number of categories, >= 1, such as (3,) for "
+                f"one variable of 3, got {self.sizes!r}"
             )
         object.__setattr__(self, "sizes", sizes)
 
