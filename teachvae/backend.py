@@ -83,10 +83,27 @@ def log_factorial(x):
     for k in range(2, 9):
         small = small + xp.astype(x >= k, x.dtype) * math.log(k)   # exact: log x! = Σ_{k ≤ x} log k
     z = xp.where(x > 8, x, xp.zeros_like(x) + 9)
-    w, series = 1 / (z * z), xp.zeros_like(z)
+    return xp.where(x > 8, z * (xp.log(z) - 1) + 0.5 * xp.log(2 * math.pi * z) + _stirling(z), small)
+
+
+def log_poisson_peak(x):
+    """log p(x) of a Poisson distribution whose rate is x itself, x log x − x − log x!, in x's dtype.
+
+    For large x two numbers of the size of x log x would cancel: what is left comes from (5.16).
+    """
+    xp = namespace(x)
+    few, many = xp.where(x > 8, xp.zeros_like(x), x), xp.where(x > 8, x, xp.zeros_like(x) + 9)
+    log_few = xp.log(xp.where(few > 0, few, xp.ones_like(few)))
+    large = -0.5 * xp.log(2 * math.pi * many) - _stirling(many)
+    return xp.where(x > 8, large, few * (log_few - 1) - log_factorial(few))
+
+
+def _stirling(z):
+    """log z! − z (log z − 1) − ½ log(2πz) for z > 8, by the series of (5.16)."""
+    w, series = 1 / (z * z), namespace(z).zeros_like(z)
     for c in (1 / 156, -691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12):
         series = series * w + c
-    return xp.where(x > 8, z * (xp.log(z) - 1) + 0.5 * xp.log(2 * math.pi * z) + series / z, small)
+    return series / z
 
 
 def poisson_quantile(u, rate):

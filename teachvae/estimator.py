@@ -269,8 +269,10 @@ class LatentVariableModel(LatentCode):
     def _bound(self, x, phi, n_samples, random_state):
         model, theta = self.model_, self.theta_
         if n_samples is None and linear_gaussian.applies(model):
-            parameters = linear_gaussian.parameters(model, theta)
-            return linear_gaussian.bound(*parameters, phi, model.posterior, *split(model.likelihood, x))
+            parameters = linear_gaussian.parameters(model, tree.map(double, theta))
+            seen = split(model.likelihood, double(x))
+            Q = linear_gaussian.bound(*parameters, double(phi), model.posterior, *seen)
+            return namespace(x).astype(Q, x.dtype)
         if n_samples is None and model.n_latent <= 2:
             Q, _ = gaps.quadrature(model, tree.map(double, theta), double(phi), double(x))
             return namespace(x).astype(Q, x.dtype)

@@ -9,8 +9,8 @@ derivations/equations.md.
 
 from typing import NamedTuple
 
-from . import bound, linear_gaussian, noise
-from .backend import constant, identity, namespace, sum_last, to_numpy
+from . import bound, linear_gaussian, noise, tree
+from .backend import constant, double, identity, namespace, sum_last, to_numpy
 from .likelihoods import split
 
 SEARCH_POINTS = 2048  # draws of the prior among which `search` is given its choice
@@ -33,11 +33,11 @@ def blocks(n_cases, n_samples):
 
 def closed_form(model, theta, x):
     """The minimiser of Q over φ for a linear-Gaussian model: the member of the family that is
-    closest to the exact posterior, phi (N, n_phi)                                  (2.3), (2.10).
+    closest to the exact posterior, phi (N, n_phi). Computed in float64             (2.3), (2.10).
     """
-    parameters = linear_gaussian.parameters(model, theta)
-    mean, precision = linear_gaussian.posterior(*parameters, *split(model.likelihood, x))
-    return model.posterior.closest(mean, precision)
+    parameters = linear_gaussian.parameters(model, tree.map(double, theta))
+    mean, precision = linear_gaussian.posterior(*parameters, *split(model.likelihood, double(x)))
+    return namespace(x).astype(model.posterior.closest(mean, precision), x.dtype)
 
 
 def prior_phi(model, x):
