@@ -71,7 +71,7 @@ class Estimator:
         (10.10). It looks at one axis at a time: a rotation of z, to which p(x) may be blind, changes it
         (10.8).
         """
-        return self.transform(X).var(axis=0) > threshold
+        return self.transform(X).var(axis=0, dtype="float64") > threshold
 
     def __sklearn_tags__(self):
         """What scikit-learn's tools ask of an estimator; it is imported only if they do."""

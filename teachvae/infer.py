@@ -258,9 +258,9 @@ def expected_squares(model, theta, phi, x, eta, weights):
         squares = likelihood.squares(theta["likelihood"], f, x[rows, :])
         _, mask = split(likelihood, x[rows, :])
         mask = xp.ones_like(squares[0, :, :]) if mask is None else mask
-        total = total + xp.sum(weights[:, None, None] * squares * mask, axis=(0, 1))
-        count = count + xp.sum(mask, axis=0)
-    return total / count, count / x.shape[0]
+        total = total + double(xp.sum(weights[:, None, None] * squares * mask, axis=(0, 1)))
+        count = count + double(xp.sum(mask, axis=0))
+    return xp.astype(total / count, x.dtype), xp.astype(count / x.shape[0], x.dtype)
 
 
 def expected(model, theta, phi, eta, weights, function):

@@ -11,10 +11,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from teachvae import Autoencoder, FactorAnalysis, Model, VAE, VariationalEM, layers, nlml, tree
-from teachvae.likelihoods import Bernoulli, Gaussian, Poisson
+from teachvae import FactorAnalysis, Model, VAE, VariationalEM, infer, layers, nlml, tree
+from teachvae.estimator import Estimator
+from teachvae.likelihoods import Gaussian, Observed, Poisson, join
 from teachvae.linear_gaussian import nlml as linear_nlml
-from teachvae.optimizers import Adam
 from teachvae.units import StandardUnits
 
 ESTIMATORS = {
@@ -149,8 +149,6 @@ def test_standard_units_of_pressures_in_float32():
         likelihood = Gaussian(2)
         exact = x.astype("float64")
         if seen is not None:
-            from teachvae.likelihoods import Observed, join
-
             likelihood, exact = Observed(likelihood), np.where(seen, exact, np.nan)
         data = x if seen is None else join(np.where(seen, x, 0), seen.astype("float32"))
         units = StandardUnits(likelihood, data)
@@ -160,3 +158,27 @@ def test_standard_units_of_pressures_in_float32():
         assert standard.dtype == np.float32
         expected = (exact - np.nanmean(exact, axis=0)) / np.nanstd(exact, axis=0)
         np.testing.assert_allclose(standard, np.where(np.isnan(expected), 0, expected), atol=1e-6)
+
+
+def test_the_residuals_of_many_cases_in_float32():
+    """Ψ's M-step is a mean over all data cases: a running float32 sum of them would lose digits."""
+    rng = np.random.default_rng(0)
+    x = (3 + rng.standard_normal((300_000, 1))).astype("float32")
+    model = Model(layers.mlp(1, (), 1), Gaussian(1), 1)
+    theta = {"decoder": [{"W": np.zeros((1, 1)), "b": np.zeros(1)}], "likelihood": {"log_psi": np.zeros(1)}}
+    theta, phi = tree.map(lambda a: a.astype("float32"), theta), np.zeros((len(x), 2), "float32")
+    eta, weights = np.array([[[1.0]], [[-1.0]]], "float32"), np.array([0.5, 0.5], "float32")
+    squares, share = infer.expected_squares(model, theta, phi, x, eta, weights)
+    assert squares.dtype == np.float32 and share == 1
+    assert squares[0] == pytest.approx(np.mean(x.astype("float64") ** 2), rel=1e-7)
+
+
+def test_active_units_of_many_cases_in_float32():
+    """Var_n of codes that hardly move about 1000: their sum has more digits than float32."""
+    class Codes(Estimator):
+        def transform(self, X):
+            return X
+
+    rng = np.random.default_rng(0)
+    z = (1000 + np.sqrt([0.02, 0.005]) * rng.standard_normal((300_000, 2))).astype("float32")
+    assert Codes().active_units(z).tolist() == [True, False]
