@@ -57,7 +57,7 @@ class Autoencoder(LatentCode):
     backend, dtype, random_state
 
     After fit: encoder_, decoder_, encoder_params_, decoder_params_; loss_path_ ½ squared error per
-    data case and epoch.
+    data case and epoch, over its minibatches, between which the parameters move on.
     """
 
     def __init__(

@@ -89,8 +89,10 @@ class VAE(LatentVariableModel):
     backend, dtype, random_state
 
     After fit: model_, theta_; recognition_ the network and recognition_params_ its v; q_path_ mean Q
-    per epoch, in nats per data case, as seen by the optimiser; heywood_; noise_variance_ (D,);
-    converged_ (for "lbfgs", else None).
+    per epoch, in nats per data case, as seen by the optimiser: of "adam" and "sgd" over an epoch's
+    minibatches, between which the parameters move on, so that the last is not quite Q of what is
+    returned, of "lbfgs" after each iteration, the last that of what is returned; heywood_;
+    noise_variance_ (D,); converged_ (for "lbfgs", else None).
     """
 
     def __init__(

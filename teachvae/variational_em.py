@@ -48,9 +48,10 @@ class VariationalEM(LatentVariableModel):
     min_noise     the floor of Ψ as a share of each column's variance
     backend, dtype, random_state
 
-    After fit: phi_ (N, n_phi) the table; model_, theta_; q_path_ mean Q after every E-step on its
-    own few nodes, and of the final table on more, in nats per data case (`bound` has yet finer
-    ones); n_iter_; converged_ (closed forms); heywood_; noise_variance_ (D,).
+    After fit: phi_ (N, n_phi) the table; model_, theta_; q_path_ mean Q after every E-step, in nats
+    per data case, the last that of phi_ and theta_ (with E-steps by quasi-Newton on more nodes than
+    the others; `bound` has yet finer ones); n_iter_ rounds; converged_ (closed forms); heywood_;
+    noise_variance_ (D,).
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class VariationalEM(LatentVariableModel):
         columns.fill = to_numpy(units.shift)
         self.columns_ = columns
         self.q_path_ = np.array(path) + units.log_volume
-        self.n_iter_ = len(path)
+        self.n_iter_ = len(path) - 1
         self.converged_ = converged
         self.model_, self.theta_ = model, theta
         self.phi_ = to_numpy(backend.asarray(phi))
@@ -170,7 +171,7 @@ class VariationalEM(LatentVariableModel):
             """The table φ (N, n_phi) of the best q                                (2.3), (2.10)."""
             return model.posterior.closest(*linear_gaussian.posterior(W, b, psi, x, mask))
 
-        for _ in range(most):
+        while True:
             if mask is None:                                       # the table's moments, without the table
                 stats, Q = linear_gaussian.e_step_moments(W, psi, S, model.posterior)  #     (2.25)
             else:
@@ -178,9 +179,9 @@ class VariationalEM(LatentVariableModel):
                 Q = xp.mean(linear_gaussian.bound(W, b, psi, phi, model.posterior, x, mask))
             path.append(float(Q))
             if progress is not None:
-                progress(len(path), most, path[-1] + units.log_volume)
+                progress(len(path) - 1, most, path[-1] + units.log_volume)
             converged = settled(path, self.tol)
-            if converged:
+            if converged or len(path) > most:
                 break
             if mask is None:
                 W, _, mean_square = linear_gaussian.m_step(stats)  # M-step       (2.11), (2.12)
@@ -189,7 +190,7 @@ class VariationalEM(LatentVariableModel):
                 stats = linear_gaussian.observed_statistics(*moments, x, mask)
                 W, b, mean_square = linear_gaussian.observed_m_step(stats)  #     (2.22), (2.23)
             psi = likelihood.psi(likelihood.m_step(mean_square, lower, units.share), like=W)
-        else:
+        if not converged:
             warnings.warn(
                 f"variational EM stopped after {most} rounds with more than tol={self.tol} nats per "
                 "data case still to be gained: raise epochs or tol",
@@ -197,7 +198,7 @@ class VariationalEM(LatentVariableModel):
                 stacklevel=3,
             )
         params = {"decoder": [{"W": W, "b": b}], "likelihood": likelihood.m_step(psi, None)}
-        return params, e_step(), path, converged               # the table belongs to the last θ
+        return params, e_step(), path, converged                   # the path's last Q is this θ's
 
     def _fit_by_steps(self, model, backend, units, x, lower, progress):
         """E-steps by quasi-Newton steps on the table, M-steps by Adam on the decoder."""
