@@ -120,7 +120,8 @@ def fold_theta(model, theta, units):
     """theta of `model`, trained in standard units, for the data's own units."""
     likelihood = theta["likelihood"]
     if model.likelihood.learns_noise:
-        likelihood = _like(likelihood, model.likelihood.rescale_params(tree.map(double, likelihood), units.scale))
+        rescaled = model.likelihood.rescale_params(tree.map(double, likelihood), units.scale)
+        likelihood = _like(likelihood, rescaled)
     return {"decoder": units.fold_decoder(model.decoder, theta["decoder"]), "likelihood": likelihood}
 
 

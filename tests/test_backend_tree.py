@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from teachvae import tree
+from teachvae import fit, tree
 from teachvae.backend import Backend, BackendError, constant, get_backend, namespace, to_numpy
 
 DEVICE = strict.Device("device1")
@@ -235,3 +235,18 @@ def test_temporaries_keep_their_pages():
 
     assert faults("import teachvae.backend") < 100
     assert faults("") > 10_000, "so it is not needed any more"
+
+
+def test_a_gradient_in_another_order_of_keys_is_the_same_gradient():
+    """A backward may return {"b": …, "W": …} for parameters {"W": …, "b": …}, to every way of training."""
+    params = {"W": np.array([[1.0, 2.0]]), "b": np.array([3.0])}
+    target = {"W": np.array([[5.0, -1.0]]), "b": np.array([0.5])}
+
+    def objective(p, rows):
+        r = tree.map(np.subtract, p, target)
+        return 0.5 * sum(np.sum(leaf**2) for _, leaf in tree.leaves(r)), {"b": r["b"], "W": r["W"]}
+
+    assert tree.flatten({"b": params["b"], "W": params["W"]}, params).tolist() == [1, 2, 3]
+    found, _, _ = fit.full_batch(objective, params, 1, max_iter=50, tol=1e-12)
+    for key in target:
+        np.testing.assert_allclose(found[key], target[key], atol=1e-6)
