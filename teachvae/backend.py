@@ -57,13 +57,23 @@ def namespace(*arrays):
 def constant(values, like, dtype=None):
     """Host numbers `values` as an array beside `like`: its library, its device, its dtype.
 
-    `dtype` is a name such as "int64" where the dtype of `like` is not wanted.
+    `dtype` is one of that library where the dtype of `like` is not wanted.
     """
     xp = namespace(like)
-    dtype = like.dtype if dtype is None else getattr(xp, dtype)
+    dtype = like.dtype if dtype is None else dtype
     if xp.__name__.startswith("cupy"):  # CuPy has no device= keyword: the current device is meant
         return xp.asarray(np.asarray(values), dtype=dtype)
     return xp.asarray(np.asarray(values), dtype=dtype, device=like.device)
+
+
+def index(places, like):
+    """Places, whole numbers, as an array beside `like`, of the type in which its library counts places.
+
+    That is int64 on most machines and int32 on some, where int64 is refused.
+    """
+    xp = namespace(like)
+    counts = xp.intp if hasattr(xp, "intp") else xp.__array_namespace_info__().default_dtypes()["indexing"]
+    return constant(places, like, counts)
 
 
 def identity(n, like):
@@ -148,7 +158,7 @@ def take_rows(x, rows):
     """The data cases `rows` (a slice or a host array of places) of x (N, …)."""
     if isinstance(rows, slice):
         return x[rows, ...]
-    return namespace(x).take(x, constant(rows, x, "int64"), axis=0)
+    return namespace(x).take(x, index(rows, x), axis=0)
 
 
 def to_numpy(x):

@@ -10,7 +10,7 @@ derivations/equations.md.
 from typing import NamedTuple
 
 from . import bound, linear_gaussian, noise, tree
-from .backend import constant, double, identity, namespace, sum_last, to_numpy
+from .backend import constant, double, identity, index, namespace, sum_last, to_numpy
 from .likelihoods import split
 
 SEARCH_POINTS = 2048  # draws of the prior among which `search` is given its choice
@@ -164,8 +164,8 @@ def _largest(v):
 def _picker(places, like):
     """A function that takes the rows at `places` out of an array, the places uploaded once."""
     xp = namespace(like)
-    index = constant(places, like, "int64")
-    return lambda array: xp.take(array, index, axis=0)
+    places = index(places, like)
+    return lambda array: xp.take(array, places, axis=0)
 
 
 def search(model, theta, x, z):

@@ -61,7 +61,7 @@ def prior(model, theta, x, rng, *, n_samples=10_000):
     small. `effective_sample_size` shows it. Computed in float64.
     """
     _check_samples("plain Monte Carlo", n_samples)
-    theta, x = tree.map(double, theta), double(x)
+    dtype, theta, x = x.dtype, tree.map(double, theta), double(x)
     xp = namespace(x)
     totals = [StreamingLogMeanExp(xp) for _ in blocks(x.shape[0], 1)]
     for start in range(0, n_samples, CHUNK):
@@ -69,7 +69,9 @@ def prior(model, theta, x, rng, *, n_samples=10_000):
         f, _ = model.decoder.forward(theta["decoder"], z)
         for total, rows in zip(totals, blocks(x.shape[0], 1)):
             total.add(model.likelihood.cross(theta["likelihood"], f, x[rows, :]))
-    return _collect(xp, totals, "prior")
+    found = _collect(xp, totals, "prior")
+    arrays = {"values", "standard_error", "effective_sample_size"}
+    return found._replace(**{name: xp.astype(getattr(found, name), dtype) for name in arrays})
 
 
 def importance(model, theta, phi, x, rng, *, n_samples=1000):

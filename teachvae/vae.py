@@ -19,7 +19,7 @@ from .model import Model
 from .optimizers import OPTIMIZERS
 from .posteriors import POSTERIORS
 from .units import StandardUnits, fold_theta, heywood, start_theta
-from .validate import check_hidden, check_positive, check_size
+from .validate import check_hidden, check_positive, check_size, generator
 
 
 def recognition_network(n_visible, hidden, posterior, activation="tanh", separate=False):
@@ -171,7 +171,7 @@ class VAE(LatentVariableModel):
                 "elsewhere its Q is no bound: use nodes='random', or 'quadrature' for K <= 2"
             )
         backend = self._backend_for(x.dtype)
-        init_rng, shuffle_rng, noise_rng = np.random.default_rng(self.random_state).spawn(3)
+        init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
 
         x = backend.asarray(x)
         units = StandardUnits(likelihood, x)

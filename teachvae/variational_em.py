@@ -20,7 +20,7 @@ from .model import Model
 from .optimizers import Adam
 from .posteriors import POSTERIORS
 from .units import StandardUnits, fold_theta, heywood, start_theta
-from .validate import check_hidden, check_positive, check_size
+from .validate import check_hidden, check_positive, check_size, generator
 
 
 class VariationalEM(LatentVariableModel):
@@ -157,7 +157,7 @@ class VariationalEM(LatentVariableModel):
         """Coordinate descent on Q, both halves exact: Q never rises."""
         xp = namespace(x)
         x, mask = split(model.likelihood, x)
-        rng = np.random.default_rng(self.random_state)
+        rng = generator(self.random_state)
         centred = x - units.mean if mask is None else (x - units.mean) * mask
         S = centred.T @ centred / x.shape[0]
         start_noise = constant(rng.standard_normal((x.shape[1], self.n_components)), like=x)
@@ -203,7 +203,7 @@ class VariationalEM(LatentVariableModel):
     def _fit_by_steps(self, model, backend, units, x, lower, progress):
         """E-steps by quasi-Newton steps on the table, M-steps by Adam on the decoder."""
         xp = namespace(x)
-        init_rng, shuffle_rng, noise_rng = np.random.default_rng(self.random_state).spawn(3)
+        init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
         theta = start_theta(model, init_rng, backend, units)
         phi = infer.prior_phi(model, x)
         coarse = self._round_nodes(model, backend)

@@ -1,7 +1,9 @@
 """The two files under everything: arrays know their library, and leaves are views of one vector."""
 
 import os
+from pathlib import Path
 import platform
+import re
 import subprocess
 import sys
 import types
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 from teachvae import fit, tree
-from teachvae.backend import Backend, BackendError, constant, get_backend, namespace, to_numpy
+from teachvae.backend import Backend, BackendError, constant, get_backend, index, namespace, to_numpy
 
 DEVICE = strict.Device("device1")
 
@@ -42,7 +44,7 @@ def test_constant_stands_beside_its_like(backend):
     assert namespace(array) is backend.xp and array.dtype == like.dtype
     assert backend.device is None or array.device == backend.device
     np.testing.assert_array_equal(to_numpy(array), [[1, 2]])
-    places = constant([2, 0], like, "int64")
+    places = constant([2, 0], like, backend.xp.int64)
     assert places.dtype == backend.xp.int64
     assert backend.device is None or places.device == backend.device
     taken = backend.xp.take(backend.asarray([5.0, 6.0, 7.0]), places, axis=0)
@@ -250,3 +252,28 @@ def test_a_gradient_in_another_order_of_keys_is_the_same_gradient():
     found, _, _ = fit.full_batch(objective, params, 1, max_iter=50, tol=1e-12)
     for key in target:
         np.testing.assert_allclose(found[key], target[key], atol=1e-6)
+
+
+def test_places_are_counted_as_the_library_counts():
+    """int32 on a 32-bit platform, where an index array of int64 is refused."""
+    assert index([2, 0], np.zeros(3)).dtype == np.intp
+    assert index([2, 0], strict.zeros(3)).dtype == strict.int64    # which has no intp
+
+    class Small(types.ModuleType):
+        """NumPy as on a platform of 32 bits: take refuses what is wider than its intp."""
+        intp = np.int32
+
+        def __getattr__(self, name):
+            return getattr(np, name)
+
+    small = Small("numpy_of_32_bits")
+
+    class Array(np.ndarray):
+        def __array_namespace__(self, api_version=None):
+            return small
+
+    phi = np.arange(10.0).reshape(2, 5).view(Array)
+    assert index([1, 0], phi).dtype == np.int32
+    package = Path(fit.__file__).parent
+    source = "".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py"))
+    assert not re.search(r"""constant\(.*["']int64["']""", source), "index() is the one way to places"
