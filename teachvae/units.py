@@ -7,7 +7,9 @@ import warnings
 
 import numpy as np
 
-from .backend import namespace, to_numpy
+from . import tree
+from .backend import constant, double, namespace, to_numpy
+from .blocks import slices
 from .layers import Linear, Parallel, Sequential
 from .likelihoods import Mixed, bare, join, split
 from .names import shorten
@@ -26,12 +28,15 @@ class StandardUnits:
     """
 
     def __init__(self, likelihood, x):
-        x, mask = split(likelihood, x)
-        xp = namespace(x)
-        mask = xp.ones_like(x) if mask is None else mask
-        count = xp.sum(mask, axis=0)
-        mean = xp.sum(mask * x, axis=0) / count
-        variance = xp.sum(mask * (x - mean) * (x - mean), axis=0) / count
+        count, total, squares = 0.0, 0.0, 0.0
+        for b, mask in _parts(likelihood, x):
+            count = count + namespace(b).sum(mask, axis=0)
+            total = total + namespace(b).sum(mask * b, axis=0)
+        mean = total / count
+        for b, mask in _parts(likelihood, x):
+            squares = squares + namespace(b).sum(mask * (b - mean) * (b - mean), axis=0)
+        variance = squares / count
+        xp = namespace(mean)
         self.likelihood = likelihood
         self.share = count / x.shape[0]                            # of each column that was observed
         self.shift, self.scale = likelihood.standard_units(mean, variance)
@@ -55,20 +60,33 @@ class StandardUnits:
         return {"W": params["W"] * self.f_scale, "b": params["b"] * self.f_scale + self.f_shift}
 
     def fold_encoder(self, network, params):
-        """Make the first Linear take x: W ← W/scale, b ← b − (shift/scale) W.
+        """Make the first Linear take x in place of x in standard units.
 
         A network that takes [x | mask] finds `shift` in the place of a missing entry, which is 0 in
         standard units.
         """
-        if isinstance(network, Parallel):
-            return [self.fold_encoder(n, p) for n, p in zip(network.branches, params)]
-        if isinstance(network, Sequential):
-            return [self.fold_encoder(network.layers[0], params[0]), *params[1:]]
-        if not isinstance(network, Linear):
-            raise TypeError(f"the first layer must be Linear, got {type(network).__name__}")
-        D, xp = self.scale.shape[0], namespace(params["W"])
-        W = params["W"][:D, :] / self.scale[:, None]
-        return {"W": xp.concat([W, params["W"][D:, :]], axis=0), "b": params["b"] - self.shift @ W}
+        return fold_encoder(network, params, self.shift, self.scale)
+
+
+def _parts(likelihood, x):
+    """x and its mask, 1 where there is none, of each block of data x (N, V), in float64."""
+    for rows in slices(x.shape[0]):
+        b, mask = split(likelihood, x[rows, ...])
+        b = double(b)
+        yield b, namespace(b).ones_like(b) if mask is None else mask
+
+
+def fold_encoder(network, params, shift, scale):
+    """A network of (x − shift)/scale as one of x: in the first Linear W ← W/scale, b ← b − (shift/scale) W."""
+    if isinstance(network, Parallel):
+        return [fold_encoder(n, p, shift, scale) for n, p in zip(network.branches, params)]
+    if isinstance(network, Sequential):
+        return [fold_encoder(network.layers[0], params[0], shift, scale), *params[1:]]
+    if not isinstance(network, Linear):
+        raise TypeError(f"the first layer must be Linear, got {type(network).__name__}")
+    D, xp = scale.shape[0], namespace(params["W"])
+    W = params["W"][:D, :] / scale[:, None]
+    return {"W": xp.concat([W, params["W"][D:, :]], axis=0), "b": params["b"] - shift @ W}
 
 
 def start_theta(model, rng, backend, units, start_noise=1.0):
@@ -81,7 +99,7 @@ def start_theta(model, rng, backend, units, start_noise=1.0):
     last = theta["decoder"][-1]
     theta["decoder"][-1] = {"W": model.likelihood.start_W(last["W"]), "b": f}
     theta["likelihood"] = likelihood
-    return theta
+    return tree.map(backend.asarray, theta)
 
 
 def fold_theta(model, theta, units):
@@ -90,6 +108,30 @@ def fold_theta(model, theta, units):
     if model.likelihood.learns_noise:
         likelihood = model.likelihood.rescale_params(likelihood, units.scale)
     return {"decoder": units.fold_decoder(model.decoder, theta["decoder"]), "likelihood": likelihood}
+
+
+def centred(model, theta):
+    """theta of the same model for x − origin, and origin (V,), on the host in float64: (6.5) with c = 1.
+
+    The origin is where the decoder's last bias puts x, and 0 for columns that cannot be shifted, such as bits
+    and counts. Far from 0 x and f(z) agree in most of their digits, and their difference loses these; in
+    x − origin and its f(z) there are none to be lost. Q, and its gradient in φ, are the same.
+    """
+    likelihood, last = model.likelihood, theta["decoder"][-1]
+    b = double(last["b"])
+    at_b = double(likelihood.mean(theta["likelihood"], b[None, :]))[0, :]  # E[x|f = b], (V,)
+    one = namespace(b).ones_like(at_b)
+    origin, _ = likelihood.standard_units(at_b, one)
+    f_shift, _ = likelihood.units_of_f(origin, one)
+    b = namespace(b).astype(b - f_shift, last["b"].dtype)
+    return {**theta, "decoder": [*theta["decoder"][:-1], {**last, "b": b}]}, to_numpy(origin)
+
+
+def centred_encoder(network, params, origin):
+    """The parameters of the same recognition network for x − origin (V,)                     (6.5)."""
+    shift = constant(-origin, like=double(tree.leaves(params)[0][1]))
+    exact = fold_encoder(network, tree.map(double, params), shift, namespace(shift).ones_like(shift))
+    return tree.map(lambda p, like: namespace(p).astype(p, like.dtype), exact, params)
 
 
 def heywood(likelihood, params, variance, min_noise, names):

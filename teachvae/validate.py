@@ -8,10 +8,11 @@ import numbers
 import numpy as np
 
 from .backend import to_numpy
+from .blocks import slices
 
 
 def check_data(X, minimum_rows=1, name="X", missing=False):
-    """X as a host array (N, D) of float64 or float32, and its column names (or None).
+    """X as a host array (N, D) of real numbers, X itself where it is one, and its column names (or None).
 
     missing  whether NaN may stand for an entry that was not observed
     name     what the messages call X
@@ -60,8 +61,6 @@ def check_data(X, minimum_rows=1, name="X", missing=False):
                 "df[column].astype('category').cat.codes, whose -1 stands for a missing entry: "
                 ".replace(-1, np.nan)"
             ) from error
-    if x.dtype != np.float32:
-        x = x.astype("float64")
     if x.ndim != 2:
         raise ValueError(
             f"Expected 2D array, got {x.ndim}D array of shape {x.shape} instead. Reshape your data: "
@@ -78,23 +77,40 @@ def check_data(X, minimum_rows=1, name="X", missing=False):
             f"Found array with 0 feature(s) (shape={x.shape}) while a minimum of 1 is required: "
             "give at least one column"
         )
-    bad = np.isinf(x) if missing else ~np.isfinite(x)
-    if bad.any():
-        n, d = np.argwhere(bad)[0]
-        kinds = f"{int(np.isnan(x).sum())} NaN and {int(np.isinf(x).sum())} infinity"
+    n_nan, n_inf, first, largest = 0, 0, None, 0.0
+    for rows in slices(len(x)):
+        block = as_floats(x[rows])
+        nan, inf = np.isnan(block), np.isinf(block)
+        n_nan, n_inf = n_nan + int(nan.sum()), n_inf + int(inf.sum())
+        bad = inf if missing else nan | inf
+        if first is None and bad.any():
+            first = rows.start + int(bad.nonzero()[0][0]), int(bad.nonzero()[1][0])
+        largest = max(largest, float(np.max(np.abs(block), initial=0.0, where=~nan)))
+    if first is not None:
+        n, d = first
+        kinds = f"{n_nan} NaN and {n_inf} infinity"
         raise ValueError(
             f"{name} has {kinds} entries, the first in row {n}, column {names[d] if names else d}; "
             "finite numbers are expected: drop those rows or fill them in"
             + ("; a model with missing='marginalise' takes NaN" if not missing and name == "X" else "")
         )
-    largest = float(np.max(np.abs(x), initial=0.0, where=~np.isnan(x)))
-    most = float(np.finfo(x.dtype).max / x.size) ** 0.5
+    most = float(np.finfo(float_type(x.dtype)).max / x.size) ** 0.5
     if largest > most:
         raise ValueError(
             f"{name} has entries of size {largest:.1e}; above {most:.1e} sums of their squares overflow "
-            f"in {x.dtype}: give the data in larger units"
+            f"in {float_type(x.dtype)}: give the data in larger units"
         )
-    return np.ascontiguousarray(x), names
+    return x, names
+
+
+def float_type(dtype):
+    """The name of the float type in which host data of `dtype` are computed with: float64 but for float32."""
+    return "float32" if dtype == np.float32 else "float64"
+
+
+def as_floats(x):
+    """A block x (n, D) of host data as contiguous floats, of its `float_type`."""
+    return np.ascontiguousarray(x, dtype=float_type(x.dtype))
 
 
 def check_size(name, value, least=1, most=None, why=""):
