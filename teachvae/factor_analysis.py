@@ -321,12 +321,12 @@ def em_observed(
     # Correlations of columns that are filled with their means are too small, which does for a start.
     S = sum(x.T @ x for x, _ in parts()) / N
     share = sum(xp.sum(mask, axis=0) for _, mask in parts()) / N
-    likelihood = likelihood.likelihood
-    lower = likelihood.lower_bounds(variance, min_noise)
-    W, psi = linear_gaussian.start(S, n_latent, likelihood, start_noise, lower)
+    gaussian = likelihood.likelihood
+    lower = gaussian.lower_bounds(variance, min_noise)
+    W, psi = linear_gaussian.start(S, n_latent, gaussian, start_noise, lower)
 
     def floored(psi):
-        return likelihood.psi(likelihood.m_step(psi, lower, share), like=W)
+        return gaussian.psi(gaussian.m_step(psi, lower, share), like=W)
 
     def e_step(W, b, psi):
         sums, total = None, 0.0
