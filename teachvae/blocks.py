@@ -18,6 +18,16 @@ def slices(n_cases, size=None):
     return [slice(start, min(start + size, n_cases)) for start in range(0, n_cases, size)]
 
 
+def float_type(dtype):
+    """The name of the float type in which host data of `dtype` are computed: float64 but for float32."""
+    return "float32" if dtype == np.float32 else "float64"
+
+
+def as_floats(x):
+    """A block x (n, D) of host data as contiguous floats, of its `float_type`."""
+    return np.ascontiguousarray(x, dtype=float_type(x.dtype))
+
+
 def collect(n_cases, answer):
     """answer(rows) of every block, one after the other in one host array (N, …).
 
@@ -75,7 +85,8 @@ def extremes(x):
 def mean_and_variance(x):
     """Those of each column of host data x (N, D), (D,) each in float64; NaN are left out."""
     def sums(function):
-        return sum(np.nansum(function(x[rows]), axis=0, dtype="float64") for rows in slices(x.shape[0]))
+        parts = (function(as_floats(x[rows])) for rows in slices(x.shape[0]))
+        return sum(np.nansum(part, axis=0, dtype="float64") for part in parts)
 
     count = sums(lambda b: b == b)
     mean = sums(lambda b: b) / count

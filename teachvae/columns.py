@@ -10,10 +10,10 @@ import warnings
 
 import numpy as np
 
+from .blocks import as_floats
 from .likelihoods import LIKELIHOODS, Categorical, Gaussian, Mixed, Observed, PredictedGaussian, StudentT, join
 from .likelihoods.gaussian import still
 from .names import shorten
-from .validate import as_floats
 
 MOST_LEVELS = 256                      # of a column of categories; more is taken for a mistake
 EXPECTED = (

@@ -12,14 +12,14 @@ import numpy as np
 
 from . import ais, gaps, grid, infer, linear_gaussian, nlml, noise, tree
 from .backend import double, get_backend, namespace, to_numpy
-from .blocks import collect, extremes
+from .blocks import as_floats, collect, extremes, float_type
 from .columns import Cases, Columns, Table, columns_for
 from .fit import ConvergenceWarning
 from .likelihoods import Gaussian, Observed, bare, join, split
 from .model import Model
 from .names import column_names, shorten
 from .units import centred
-from .validate import as_floats, check_data, check_positive, check_size, float_type
+from .validate import check_data, check_positive, check_size
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -377,8 +377,8 @@ class LatentVariableModel(LatentCode):
 
     def transform(self, X):
         """The means of q(z|φ_n), (N, K): the representation of X."""
-        phi = self.backend_.asarray(self._phi(*self._centred(X)))
-        return to_numpy(self.model_.posterior.mean(phi))
+        phi = self._phi(*self._centred(X))
+        return to_numpy(self.model_.posterior.mean(self.backend_.asarray(phi)))
 
     def decode(self, Z):
         """E[x|z] for latent points Z (N, K): (N, D); of a column of categories the most probable one."""

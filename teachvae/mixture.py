@@ -13,7 +13,7 @@ import warnings
 import numpy as np
 
 from .backend import constant, get_backend, namespace, to_numpy
-from .blocks import collect, mean_and_variance, slices
+from .blocks import as_floats, collect, mean_and_variance, slices
 from .columns import Cases, Columns, Table
 from .estimator import Estimator
 from .fit import ConvergenceWarning, settled
@@ -434,7 +434,7 @@ def start(x, variance, n_components, covariance, seed):
     while len(places) < n_components:
         last = x[places[-1]].astype("float64")
         for rows in slices(len(x)):
-            away = np.sum(((x[rows] - last) / np.sqrt(variance)) ** 2, axis=1)
+            away = np.sum(((as_floats(x[rows]) - last) / np.sqrt(variance)) ** 2, axis=1)
             nearest[rows] = np.minimum(nearest[rows], away)
         if not nearest.any():
             raise ValueError(

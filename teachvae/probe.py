@@ -12,11 +12,11 @@ import warnings
 import numpy as np
 
 from .backend import get_backend, namespace, to_numpy
-from .blocks import collect, extremes, mean_and_variance, slices
+from .blocks import as_floats, collect, extremes, mean_and_variance, slices
 from .estimator import Estimator, LatentCode
 from .fit import ConvergenceWarning, full_batch
 from .layers import Linear
-from .validate import as_floats, check_data, check_positive, check_size
+from .validate import check_data, check_positive, check_size
 
 
 def log_softmax(logits):

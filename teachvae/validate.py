@@ -8,7 +8,7 @@ import numbers
 import numpy as np
 
 from .backend import to_numpy
-from .blocks import slices
+from .blocks import as_floats, float_type, slices
 
 
 def check_data(X, minimum_rows=1, name="X", missing=False):
@@ -101,16 +101,6 @@ def check_data(X, minimum_rows=1, name="X", missing=False):
             f"in {float_type(x.dtype)}: give the data in larger units"
         )
     return x, names
-
-
-def float_type(dtype):
-    """The name of the float type in which host data of `dtype` are computed with: float64 but for float32."""
-    return "float32" if dtype == np.float32 else "float64"
-
-
-def as_floats(x):
-    """A block x (n, D) of host data as contiguous floats, of its `float_type`."""
-    return np.ascontiguousarray(x, dtype=float_type(x.dtype))
 
 
 def check_size(name, value, least=1, most=None, why=""):
