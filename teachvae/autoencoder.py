@@ -16,9 +16,9 @@ from .estimator import LatentCode
 from .fit import minibatches
 from .layers import mlp
 from .likelihoods import Gaussian
-from .optimizers import OPTIMIZERS
 from .names import column_names
-from .units import StandardUnits, centred_encoder
+from .optimizers import OPTIMIZERS
+from .units import StandardUnits, centred_encoder, rounded_off
 from .validate import check_data, check_hidden, check_positive, check_size
 
 
@@ -138,7 +138,9 @@ class Autoencoder(LatentCode):
         )
         self.loss_path_ = np.array(path) * scale2
         self.encoder_, self.decoder_ = encoder, decoder
-        self.encoder_params_ = tree.map(backend.asarray, units.fold_encoder(encoder, params["encoder"]))
+        exact = units.fold_encoder(encoder, params["encoder"])
+        self.encoder_params_ = tree.map(backend.asarray, exact)
+        self._encoder_rest = rounded_off(exact, self.encoder_params_)
         self.decoder_params_ = tree.map(backend.asarray, units.fold_decoder(decoder, params["decoder"]))
         self._keep(backend, names, D)
         return self
@@ -148,7 +150,7 @@ class Autoencoder(LatentCode):
         self._require_fit()
         origin = to_numpy(double(self.decoder_params_[-1]["b"]))   # near to the data, as in `units.centred`
         cases = self._cases(X, origin=origin)
-        params = centred_encoder(self.encoder_, self.encoder_params_, origin)
+        params = centred_encoder(self.encoder_, self.encoder_params_, self._encoder_rest, origin)
         return collect(cases.shape[0], lambda rows: self.encoder_.forward(params, cases[rows, ...])[0])
 
     def decode(self, Z):

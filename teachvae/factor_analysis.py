@@ -23,7 +23,7 @@ from .model import Model
 from .moments import moments
 from .names import column_names, shorten
 from .posteriors import FullGaussian
-from .units import heywood
+from .units import heywood, rounded_off
 from .validate import check_data, check_positive, check_size
 
 
@@ -239,7 +239,10 @@ class FactorAnalysis(LatentVariableModel):
         # Where entries are missing, the posteriors of one model are no longer all diagonal in one basis.
         family = FullGaussian(K) if isinstance(likelihood, Observed) else None
         self.model_ = Model(Sequential((Linear(K, D),)), likelihood, K, family)
-        self.theta_ = tree.map(backend.asarray, {"decoder": [{"W": W, "b": mean}], "likelihood": noise})
+        exact = {"decoder": [{"W": W, "b": mean}], "likelihood": noise}
+        exact = tree.map(get_backend(backend, "float64").asarray, exact)
+        self.theta_ = tree.map(backend.asarray, exact)
+        self._rest = rounded_off(exact, self.theta_)
         self.columns_ = columns
         self._keep(backend, names, len(columns.given))
 

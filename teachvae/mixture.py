@@ -196,11 +196,16 @@ class GaussianMixture(Estimator):
         rng = np.random.default_rng(random_state)
         weights, means, covariances = (to_numpy(part) for part in self.theta_)
         z = rng.choice(len(weights), size=n_samples, p=weights / weights.sum())
-        x = rng.standard_normal((n_samples, means.shape[1]))
-        for k, covariance in enumerate(covariances):
-            spread = np.diag(np.sqrt(covariance)) if covariance.ndim == 1 else np.linalg.cholesky(covariance)
-            x[z == k] = means[k] + x[z == k] @ spread.T
-        return self._output(x)
+        spreads = [np.diag(np.sqrt(C)) if C.ndim == 1 else np.linalg.cholesky(C) for C in covariances]
+
+        def draws(rows):
+            x = rng.standard_normal((rows.stop - rows.start, means.shape[1]))
+            for k, spread in enumerate(spreads):
+                own = z[rows] == k
+                x[own] = means[k] + x[own] @ spread.T
+            return self._output(x)
+
+        return collect(n_samples, draws)
 
     def score_samples(self, X):
         """log p(x_n) per data case, (N,): scikit-learn's sign, −nlml."""

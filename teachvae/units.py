@@ -110,28 +110,44 @@ def fold_theta(model, theta, units):
     return {"decoder": units.fold_decoder(model.decoder, theta["decoder"]), "likelihood": likelihood}
 
 
-def centred(model, theta):
+def rounded_off(exact, kept):
+    """What rounding took off the parameters `exact` when they were `kept`, in float64: where x is 1e6 away from
+    0 float32 holds a bias, folded for x, to 1/16.
+    """
+    return tree.map(lambda e, k: double(e) - double(k), exact, kept)
+
+
+def centred(model, theta, rest):
     """theta of the same model for x − origin, and origin (V,), on the host in float64: (6.5) with c = 1.
 
-    The origin is where the decoder's last bias puts x, and 0 for columns that cannot be shifted, such as bits
-    and counts. Far from 0 x and f(z) agree in most of their digits, and their difference loses these; in
-    x − origin and its f(z) there are none to be lost. Q, and its gradient in φ, are the same.
+    rest is what was `rounded_off`. The origin is where the decoder's last bias puts x, and 0 for columns that
+    cannot be shifted, such as bits and counts. Far from 0 x and f(z) agree in most of their digits, and their
+    difference loses these; in x − origin and its f(z) there are none to be lost. Q, and its gradient in φ, are
+    the same.
     """
-    likelihood, last = model.likelihood, theta["decoder"][-1]
-    b = double(last["b"])
-    at_b = double(likelihood.mean(theta["likelihood"], b[None, :]))[0, :]  # E[x|f = b], (V,)
+    likelihood, exact = model.likelihood, tree.map(_whole, theta, rest)
+    b = exact["decoder"][-1]["b"]
+    at_b = double(likelihood.mean(exact["likelihood"], b[None, :]))[0, :]  # E[x|f = b], (V,)
     one = namespace(b).ones_like(at_b)
     origin, _ = likelihood.standard_units(at_b, one)
     f_shift, _ = likelihood.units_of_f(origin, one)
-    b = namespace(b).astype(b - f_shift, last["b"].dtype)
-    return {**theta, "decoder": [*theta["decoder"][:-1], {**last, "b": b}]}, to_numpy(origin)
+    exact["decoder"][-1]["b"] = b - f_shift
+    return tree.map(_as, exact, theta), to_numpy(origin)
 
 
-def centred_encoder(network, params, origin):
+def centred_encoder(network, params, rest, origin):
     """The parameters of the same recognition network for x − origin (V,)                     (6.5)."""
-    shift = constant(-origin, like=double(tree.leaves(params)[0][1]))
-    exact = fold_encoder(network, tree.map(double, params), shift, namespace(shift).ones_like(shift))
-    return tree.map(lambda p, like: namespace(p).astype(p, like.dtype), exact, params)
+    exact = tree.map(_whole, params, rest)
+    shift = constant(-origin, like=tree.leaves(exact)[0][1])
+    return tree.map(_as, fold_encoder(network, exact, shift, namespace(shift).ones_like(shift)), params)
+
+
+def _whole(kept, rest):
+    return double(kept) + rest
+
+
+def _as(exact, like):
+    return namespace(exact).astype(exact, like.dtype)
 
 
 def heywood(likelihood, params, variance, min_noise, names):

@@ -21,7 +21,7 @@ from .likelihoods import Bernoulli
 from .model import Model
 from .optimizers import OPTIMIZERS
 from .posteriors import POSTERIORS
-from .units import StandardUnits, centred_encoder, fold_theta, heywood, start_theta
+from .units import StandardUnits, centred_encoder, fold_theta, heywood, rounded_off, start_theta
 from .validate import check_hidden, check_positive, check_size
 
 
@@ -232,8 +232,9 @@ class VAE(LatentVariableModel):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        theta = tree.map(backend.asarray, fold_theta(model, params["theta"], units))
-        encoder = units.fold_encoder(recognition, params["recognition"])
+        exact = fold_theta(model, params["theta"], units)
+        exact_encoder = units.fold_encoder(recognition, params["recognition"])
+        theta, encoder = (tree.map(backend.asarray, params) for params in (exact, exact_encoder))
 
         self.heywood_ = heywood(
             likelihood, theta["likelihood"], units.column_variance, self.min_noise, columns.names
@@ -242,9 +243,9 @@ class VAE(LatentVariableModel):
         self.q_path_ = np.array(path) + units.log_volume
         self.n_iter_ = len(path)
         self.converged_ = converged
-        self.model_, self.theta_ = model, theta
+        self.model_, self.theta_, self._rest = model, theta, rounded_off(exact, theta)
         self.recognition_ = recognition
-        self.recognition_params_ = tree.map(backend.asarray, encoder)
+        self.recognition_params_, self._encoder_rest = encoder, rounded_off(exact_encoder, encoder)
         self._keep(backend, names, len(columns.given))
         return self
 
@@ -310,7 +311,8 @@ class VAE(LatentVariableModel):
         return objective
 
     def _phi(self, theta, cases):
-        params = centred_encoder(self.recognition_, self.recognition_params_, cases.origin)
+        v, rest = self.recognition_params_, self._encoder_rest
+        params = centred_encoder(self.recognition_, v, rest, cases.origin)
         return collect(
             cases.shape[0], lambda rows: self.recognition_.forward(params, cases[rows, ...])[0]
         )

@@ -22,7 +22,7 @@ from .likelihoods import bare, split
 from .model import Model
 from .optimizers import Adam
 from .posteriors import POSTERIORS
-from .units import StandardUnits, fold_theta, heywood, start_theta
+from .units import StandardUnits, fold_theta, heywood, rounded_off, start_theta
 from .validate import check_hidden, check_positive, check_size
 
 
@@ -128,7 +128,8 @@ class VariationalEM(LatentVariableModel):
             lower = tree.map(own.asarray, lower)
         route = self._fit_closed_form if closed else self._fit_by_steps
         theta, phi, path, converged = route(standard, backend, units, x, lower, progress)
-        theta = tree.map(backend.asarray, fold_theta(model, theta, units))
+        exact = fold_theta(model, theta, units)
+        theta = tree.map(backend.asarray, exact)
 
         self.heywood_ = heywood(
             likelihood, theta["likelihood"], units.column_variance, self.min_noise, columns.names
@@ -137,7 +138,7 @@ class VariationalEM(LatentVariableModel):
         self.q_path_ = np.array(path) + units.log_volume
         self.n_iter_ = len(path)
         self.converged_ = converged
-        self.model_, self.theta_ = model, theta
+        self.model_, self.theta_, self._rest = model, theta, rounded_off(exact, theta)
         self.phi_ = np.asarray(to_numpy(phi), dtype=backend.dtype)
         self._keep(backend, names, len(columns.given))
         return self

@@ -130,18 +130,21 @@ class Categorical:
 
     def check_values(self, x, names):
         """Raise ValueError where host data x (N, D) are not one-hot; `names` (D,) for the message."""
-        for block in self.blocks():
 
-            def wrong(x):
+        def wrong(x):
+            variables = []
+            for block in self.blocks():
                 b = x[:, block]
                 seen = (b == b).any(axis=1)                        # NaN: not observed
-                return (seen & ((((b != 0) & (b != 1)).any(axis=1)) | (b.sum(axis=1) != 1)))[:, None]
+                variables.append(seen & ((((b != 0) & (b != 1)).any(axis=1)) | (b.sum(axis=1) != 1)))
+            return namespace(x).stack(variables, axis=1)
 
-            count, place = misfits(x, wrong)
-            if count:
-                n, _ = place
-                raise ValueError(
-                    f"the categorical likelihood needs one-hot columns, exactly one 1 among 0s in "
-                    f"{shorten(list(names[block]))}; row {n} has {x[n : n + 1][0, block].tolist()}: give the categories as one "
-                    "column of numbers with likelihood='categorical', or encode them"
-                )
+        count, place = misfits(x, wrong)
+        if count:
+            n, d = place
+            block = self.blocks()[d]
+            raise ValueError(
+                f"the categorical likelihood needs one-hot columns, exactly one 1 among 0s in "
+                f"{shorten(list(names[block]))}; row {n} has {x[n : n + 1][0, block].tolist()}: give the "
+                "categories as one column of numbers with likelihood='categorical', or encode them"
+            )
