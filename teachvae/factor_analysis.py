@@ -34,11 +34,17 @@ class FactorAnalysis(LatentVariableModel):
     missing       "error", or "marginalise": NaN stands for an entry that was not observed, and EM is
                   exact on what was
     constant      "error", or "drop": what becomes of constant columns under a diagonal Ψ
-    tol           EM ends when the nlml still to be gained, as extrapolated from the last steps (6.6),
-                  is below tol nats per data case
+    tol           EM ends when the nlml still to be gained, as extrapolated from the last steps, and what the
+                  last fifth of the steps has gained are below tol nats per data case (6.6)
     max_iter      the most EM iterations, those not counted that are taken back (2.26); ending there warns
+    n_starts      from how many starts EM goes a hundred steps, to go on from the best (2.27). None: 4, or the
+                  first alone where it arrives from there within them. The likelihood of a diagonal Ψ can have
+                  several maxima, and EM ends in one near its start: the highest where the data say much
+                  about few factors, not always where cases are few, K is large, or Ψ runs to its floor.
+                  More starts find it more often; nlml_path_[-1] tells which of two fits is better
     min_noise     the floor of Ψ as a share of each column's variance
-    backend, dtype, random_state   where and in what precision results live; EM itself is float64
+    backend, dtype, random_state   where and in what precision results live, EM itself being float64; the
+                  seed of the starts
 
     After fit, for the D columns that constant="drop" has not set aside:
     components_ (K, D) canonical loadings, W Ψ⁻¹ Wᵀ diagonal; loadings_ (D, K) their transpose;

@@ -141,29 +141,31 @@ def race(runs, *, tol, max_iter, every, progress=None):
     runs      iterators, one for each start, that yield such a triple after every E-step and end where one
               has converged; each keeps one growing path of its own
     every     whether all of them are raced; else none but the first where that converges within `RACE` steps
-    progress  progress(iteration, max_iter, value) of the run that leads, or None
+    progress  progress(iteration, max_iter, value) of the run that wins, its first steps once that is known; or
+              None
 
     Each goes `RACE` steps, and the one that is lowest then goes on to the end, the first of those that are
     equal to within tol.
     """
     runs, steps = iter(runs), min(RACE, max_iter)
     leader = next(runs)
-    best = _advance(leader, steps + 1, max_iter, progress)
+    best = _last(islice(leader, steps + 1))
     for run in () if best[2] and not every else runs:
-        end = _advance(run, steps + 1, max_iter, None)
+        end = _last(islice(run, steps + 1))
         if end[1][-1] < best[1][-1] - tol:
             leader, best = run, end
-    if not best[2] and max_iter > steps:
-        best = _advance(leader, max_iter - steps, max_iter, progress)
+    for iteration, value in enumerate(best[1] if progress is not None else ()):
+        progress(iteration, max_iter, value)
+    for best in islice(leader, max_iter - steps):
+        if progress is not None:
+            progress(len(best[1]) - 1, max_iter, best[1][-1])
     return best
 
 
-def _advance(run, steps, max_iter, progress):
-    """The last of the run's next `steps` triples."""
-    for parameters, path, converged in islice(run, steps):
-        if progress is not None:
-            progress(len(path) - 1, max_iter, path[-1])
-    return parameters, path, converged
+def _last(items):
+    for item in items:
+        pass
+    return item
 
 
 STARTS = 4                             # how many are raced where no number was given

@@ -13,7 +13,7 @@ import numpy as np
 from . import bound, infer, linear_gaussian, noise, tree
 from .backend import constant, get_backend, namespace, take_rows, to_numpy
 from .estimator import LatentVariableModel
-from .fit import ConvergenceWarning, minibatches, settled
+from .fit import STARTS, ConvergenceWarning, minibatches, race, settled
 from .layers import mlp
 from .likelihoods import bare, join, split
 from .model import Model
@@ -40,7 +40,11 @@ class VariationalEM(LatentVariableModel):
     posterior     the family of q: "diagonal" (mean field) or "full"
     epochs        rounds of one E-step and one M-step; None: 100, or with closed forms as many as tol
                   asks for, at most 20000
-    tol           with closed forms: end when less than tol nats per data case are to be gained (6.6)
+    tol           with closed forms: end when less than tol nats per data case are to be gained, and were
+                  gained in the last fifth of the rounds (6.6)
+    n_starts      with closed forms: from how many starts a hundred rounds are gone, to go on from the best
+                  (2.27). None: 4, or the first alone where it arrives within them. There can be several
+                  minima of Q, as in `FactorAnalysis`
     e_steps       quasi-Newton steps of an E-step;  m_steps  passes over the data of an M-step
     n_samples     nodes of an E-step's expectation; None: Gauss–Hermite with 3 per dimension for K ≤ 2,
                   else 4K whitened draws
@@ -50,7 +54,7 @@ class VariationalEM(LatentVariableModel):
 
     After fit: phi_ (N, n_phi) the table; model_, theta_; q_path_ mean Q after every E-step on its
     own few nodes, and of the final table on more, in nats per data case (`bound` has yet finer
-    ones); n_iter_; converged_ (closed forms); heywood_; noise_variance_ (D,).
+    ones; closed forms are exact); n_iter_; converged_ (closed forms); heywood_; noise_variance_ (D,).
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class VariationalEM(LatentVariableModel):
         posterior="diagonal",
         epochs=None,
         tol=1e-8,
+        n_starts=None,
         e_steps=3,
         m_steps=5,
         n_samples=None,
@@ -86,6 +91,7 @@ class VariationalEM(LatentVariableModel):
         self.posterior = posterior
         self.epochs = epochs
         self.tol = tol
+        self.n_starts = n_starts
         self.e_steps = e_steps
         self.m_steps = m_steps
         self.n_samples = n_samples
@@ -133,7 +139,7 @@ class VariationalEM(LatentVariableModel):
         columns.fill = to_numpy(units.shift)
         self.columns_ = columns
         self.q_path_ = np.array(path) + units.log_volume
-        self.n_iter_ = len(path)
+        self.n_iter_ = len(path) if converged is None else min(len(path), self._most_rounds())
         self.converged_ = converged
         self.model_, self.theta_ = model, theta
         self.phi_ = to_numpy(backend.asarray(phi))
@@ -144,13 +150,17 @@ class VariationalEM(LatentVariableModel):
         check_size("n_components", self.n_components)
         for name in ("e_steps", "m_steps", "batch_size"):
             check_size(name, getattr(self, name))
-        for name in ("epochs", "n_samples"):
+        for name in ("epochs", "n_starts", "n_samples"):
             if getattr(self, name) is not None:
                 check_size(name, getattr(self, name))
         for name in ("learning_rate", "min_noise", "tol"):
             check_positive(name, getattr(self, name))
         if self.posterior not in POSTERIORS:
             raise ValueError(f"posterior must be one of {sorted(POSTERIORS)}, got {self.posterior!r}")
+
+    def _most_rounds(self):
+        """Of closed forms."""
+        return 20000 if self.epochs is None else self.epochs
 
     def _fit_closed_form(self, model, backend, units, x, lower, progress):
         """Coordinate descent on Q, both halves exact: Q never rises."""
@@ -159,37 +169,49 @@ class VariationalEM(LatentVariableModel):
         rng = np.random.default_rng(self.random_state)
         centred = x - units.mean if mask is None else (x - units.mean) * mask
         S = centred.T @ centred / x.shape[0]
-        start_noise = constant(rng.standard_normal((x.shape[1], self.n_components)), like=x)
+        start_noises = (
+            constant(rng.standard_normal((x.shape[1], self.n_components)), like=x)
+            for _ in range(self.n_starts or STARTS)
+        )
         likelihood = bare(model.likelihood)
-        W, psi = linear_gaussian.start(S, self.n_components, likelihood, start_noise, lower)
-        b = units.mean
-        most = 20000 if self.epochs is None else self.epochs
-        path, converged = [], False
+        most = self._most_rounds()
 
-        def e_step():
+        def table(W, b, psi):
             """The table φ (N, n_phi) of the best q                                (2.3), (2.10)."""
             return model.posterior.closest(*linear_gaussian.posterior(W, b, psi, x, mask))
 
-        for _ in range(most):
-            if mask is None:                                       # the table's moments, without the table
-                stats, Q = linear_gaussian.e_step_moments(W, psi, S, model.posterior)  #     (2.25)
-            else:
-                phi = e_step()
-                Q = xp.mean(linear_gaussian.bound(W, b, psi, phi, model.posterior, x, mask))
-            path.append(float(Q))
-            if progress is not None:
-                progress(len(path), most, path[-1] + units.log_volume)
-            converged = settled(path, self.tol)
-            if converged:
-                break
-            if mask is None:
-                W, _, mean_square = linear_gaussian.m_step(stats)  # M-step       (2.11), (2.12)
-            else:
-                moments = model.posterior.mean(phi), model.posterior.covariance(phi)
-                stats = linear_gaussian.observed_statistics(*moments, x, mask)
-                W, b, mean_square = linear_gaussian.observed_m_step(stats)  #     (2.22), (2.23)
-            psi = likelihood.psi(likelihood.m_step(mean_square, lower, units.share), like=W)
-        else:
+        def rounds(W, b, psi):
+            """E- and M-steps in turn: after every E-step the parameters, the path, whether it converged."""
+            path, converged = [], False
+            while not converged:
+                if mask is None:                                   # the table's moments, without the table
+                    stats, Q = linear_gaussian.e_step_moments(W, psi, S, model.posterior)  # (2.25)
+                else:
+                    phi = table(W, b, psi)
+                    Q = xp.mean(linear_gaussian.bound(W, b, psi, phi, model.posterior, x, mask))
+                path.append(float(Q))
+                converged = settled(path, self.tol)
+                yield (W, b, psi), path, converged
+                if mask is None:
+                    W, _, mean_square = linear_gaussian.m_step(stats)  # M-step   (2.11), (2.12)
+                else:
+                    moments = model.posterior.mean(phi), model.posterior.covariance(phi)
+                    stats = linear_gaussian.observed_statistics(*moments, x, mask)
+                    W, b, mean_square = linear_gaussian.observed_m_step(stats)  # (2.22), (2.23)
+                psi = likelihood.psi(likelihood.m_step(mean_square, lower, units.share), like=W)
+
+        def told(iteration, most, Q):
+            progress(min(iteration + 1, most), most, Q + units.log_volume)
+
+        starts = linear_gaussian.starts(S, self.n_components, likelihood, start_noises, lower)
+        (W, b, psi), path, converged = race(
+            (rounds(W, units.mean, psi) for W, psi in starts),
+            tol=self.tol,
+            max_iter=most,
+            every=self.n_starts is not None,
+            progress=None if progress is None else told,
+        )
+        if not converged:
             warnings.warn(
                 f"variational EM stopped after {most} rounds with more than tol={self.tol} nats per "
                 "data case still to be gained: raise epochs or tol",
@@ -197,7 +219,7 @@ class VariationalEM(LatentVariableModel):
                 stacklevel=3,
             )
         params = {"decoder": [{"W": W, "b": b}], "likelihood": likelihood.m_step(psi, None)}
-        return params, e_step(), path, converged               # the table belongs to the last θ
+        return params, table(W, b, psi), path, converged       # the table belongs to the last θ
 
     def _fit_by_steps(self, model, backend, units, x, lower, progress):
         """E-steps by quasi-Newton steps on the table, M-steps by Adam on the decoder."""
