@@ -14,7 +14,7 @@ from .layers import mlp
 from .likelihoods import Gaussian
 from .optimizers import OPTIMIZERS
 from .units import StandardUnits
-from .validate import check_data, check_hidden, check_positive, check_size
+from .validate import check_data, check_hidden, check_positive, check_size, generator
 
 
 def squared_error(encoder, decoder, params, x, noise=None):
@@ -57,7 +57,7 @@ class Autoencoder(LatentCode):
     backend, dtype, random_state
 
     After fit: encoder_, decoder_, encoder_params_, decoder_params_; loss_path_ ½ squared error per
-    data case and epoch.
+    data case and epoch, over its minibatches, between which the parameters move on.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Autoencoder(LatentCode):
         encoder = mlp(D, hidden[::-1], K, self.activation)
         decoder = mlp(K, hidden, D, self.activation)
         backend = self._backend_for(x.dtype)
-        init_rng, shuffle_rng, noise_rng = np.random.default_rng(self.random_state).spawn(3)
+        init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
 
         x = backend.asarray(x)
         # One common scale: a scale per column would weight the squared error by column.

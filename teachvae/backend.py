@@ -57,13 +57,23 @@ def namespace(*arrays):
 def constant(values, like, dtype=None):
     """Host numbers `values` as an array beside `like`: its library, its device, its dtype.
 
-    `dtype` is a name such as "int64" where the dtype of `like` is not wanted.
+    `dtype` is one of that library where the dtype of `like` is not wanted.
     """
     xp = namespace(like)
-    dtype = like.dtype if dtype is None else getattr(xp, dtype)
+    dtype = like.dtype if dtype is None else dtype
     if xp.__name__.startswith("cupy"):  # CuPy has no device= keyword: the current device is meant
         return xp.asarray(np.asarray(values), dtype=dtype)
     return xp.asarray(np.asarray(values), dtype=dtype, device=like.device)
+
+
+def index(places, like):
+    """Places, whole numbers, as an array beside `like`, of the type in which its library counts places.
+
+    That is int64 on most machines and int32 on some, where int64 is refused.
+    """
+    xp = namespace(like)
+    counts = xp.intp if hasattr(xp, "intp") else xp.__array_namespace_info__().default_dtypes()["indexing"]
+    return constant(places, like, counts)
 
 
 def identity(n, like):
@@ -83,10 +93,27 @@ def log_factorial(x):
     for k in range(2, 9):
         small = small + xp.astype(x >= k, x.dtype) * math.log(k)   # exact: log x! = Σ_{k ≤ x} log k
     z = xp.where(x > 8, x, xp.zeros_like(x) + 9)
-    w, series = 1 / (z * z), xp.zeros_like(z)
+    return xp.where(x > 8, z * (xp.log(z) - 1) + 0.5 * xp.log(2 * math.pi * z) + _stirling(z), small)
+
+
+def log_poisson_peak(x):
+    """log p(x) of a Poisson distribution whose rate is x itself, x log x − x − log x!, in x's dtype.
+
+    For large x two numbers of the size of x log x would cancel: what is left comes from (5.16).
+    """
+    xp = namespace(x)
+    few, many = xp.where(x > 8, xp.zeros_like(x), x), xp.where(x > 8, x, xp.zeros_like(x) + 9)
+    log_few = xp.log(xp.where(few > 0, few, xp.ones_like(few)))
+    large = -0.5 * xp.log(2 * math.pi * many) - _stirling(many)
+    return xp.where(x > 8, large, few * (log_few - 1) - log_factorial(few))
+
+
+def _stirling(z):
+    """log z! − z (log z − 1) − ½ log(2πz) for z > 8, by the series of (5.16)."""
+    w, series = 1 / (z * z), namespace(z).zeros_like(z)
     for c in (1 / 156, -691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12):
         series = series * w + c
-    return xp.where(x > 8, z * (xp.log(z) - 1) + 0.5 * xp.log(2 * math.pi * z) + series / z, small)
+    return series / z
 
 
 def poisson_quantile(u, rate):
@@ -131,7 +158,7 @@ def take_rows(x, rows):
     """The data cases `rows` (a slice or a host array of places) of x (N, …)."""
     if isinstance(rows, slice):
         return x[rows, ...]
-    return namespace(x).take(x, constant(rows, x, "int64"), axis=0)
+    return namespace(x).take(x, index(rows, x), axis=0)
 
 
 def to_numpy(x):

@@ -40,8 +40,7 @@ def format(results):  # noqa: A001 - checks.format(...) is how it is read
     cells = [("what", "leaves", "numbers", "worst relative error", "")]
     for name, report in results:
         numbers = sum(int(np.prod(row.shape)) for row in report.rows)
-        result = "ok" if report.ok else "WRONG"
-        cells.append((name, str(len(report.rows)), str(numbers), f"{report.worst.error:.1e}", result))
+        cells.append((name, str(len(report.rows)), str(numbers), f"{report.worst.error:.1e}", report.verdict))
     wrong = [f"\n{name}\n{report}" for name, report in results if not report.ok]
     return "\n".join([align(cells), *wrong])
 

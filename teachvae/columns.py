@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 
 from .likelihoods import LIKELIHOODS, Categorical, Gaussian, Mixed, Observed, PredictedGaussian, StudentT
-from .likelihoods.gaussian import still
+from .likelihoods.gaussian import negligible, still
 from .names import shorten
 
 MOST_LEVELS = 256                      # of a column of categories; more is taken for a mistake
@@ -94,7 +94,7 @@ class Columns:
         moved = [
             self.given[d]
             for d, value in self.dropped.items()
-            if ((x[:, d] != value) & ~np.isnan(x[:, d])).any()
+            if not negligible(np.abs(x[:, d] - value), np.abs(x[:, d]) + abs(value))[~np.isnan(x[:, d])].all()
         ]
         if moved:
             warnings.warn(
@@ -237,6 +237,12 @@ def _text(level):
 def _levels(column, name):
     """The sorted values of a column of categories (N,), NaN left out; ValueError where they are many."""
     levels = np.unique(column[~np.isnan(column)])
+    digits = np.finfo(levels.dtype).nmant + 1
+    if np.abs(levels).max(initial=0) >= 2**digits:
+        raise ValueError(
+            f"column {name} has categories such as {np.abs(levels).max():.0f}; above 2^{digits} {levels.dtype} "
+            "takes different whole numbers for one: number the categories 0, 1, … instead"
+        )
     if not 1 <= len(levels) <= MOST_LEVELS:
         raise ValueError(
             f"column {name} has {len(levels)} different values, a column of categories has 1 to "

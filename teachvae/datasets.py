@@ -10,7 +10,7 @@
 
 Each returns a `Dataset`; where we made the data, it carries the `Truth`: the decoder and the very z
 that made it, so that what a fit finds can be compared with what is the case. Everything here lies on
-the host in float64; a seed is an integer or a numpy.random.Generator. Equations (4.x) and (5.x) are
+the host in float64; a seed is what `validate.generator` takes, an integer or a numpy.random.Generator. Equations (4.x) and (5.x) are
 in derivations/equations.md.
 """
 
@@ -24,6 +24,7 @@ import numpy as np
 from . import readers
 from .backend import get_backend, namespace
 from .layers import Linear, Sequential
+from .validate import generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +161,7 @@ def digits(*, dequantise=True, threshold=None, seed=0):
 
 def _dequantise(X, levels, seed):
     """(X + u)/levels, in the memory of u: MNIST's takes 376 MB."""
-    x = np.random.default_rng(seed).random(X.shape)
+    x = generator(seed, "seed").random(X.shape)
     x += X
     x /= levels
     return x
@@ -289,7 +290,7 @@ def binarise(x, how, rng=None):
             "repeated"
         )
     grey = x / 255 if x.dtype == np.uint8 else x
-    return (np.random.default_rng(rng).random(x.shape) < grey).astype(np.float64)
+    return (generator(rng, "rng").random(x.shape) < grey).astype(np.float64)
 
 
 def binarised(dataset, how, rng=None):
@@ -399,7 +400,7 @@ def linear_gaussian(*, n_cases=1000, n_visible=10, n_latent=3, seed=0):
     _check_sizes(n_cases=n_cases, n_visible=n_visible, n_latent=n_latent)
     if n_latent > n_visible:
         raise ValueError(f"n_latent must be <= n_visible, got {n_latent} and {n_visible}")
-    rng = np.random.default_rng(seed)
+    rng = generator(seed, "seed")
     psi = rng.uniform(0.2, 1.0, n_visible)                         # (D,)
     directions = np.linalg.qr(rng.standard_normal((n_visible, n_latent))).Q.T  # (K, D), orthonormal
     signal = np.geomspace(4, 1, n_latent)[:, None]                 # (K, 1), per variable, noise = 1
@@ -442,7 +443,7 @@ def _on_a_surface(decoder, n_cases, noise, seed, name, call):
     _check_sizes(n_cases=n_cases)
     _check_positive(noise=noise)
     psi = np.full(decoder.n_out, float(noise))
-    return _generate(decoder, {}, psi, n_cases, np.random.default_rng(seed), name=name, call=call)
+    return _generate(decoder, {}, psi, n_cases, generator(seed, "seed"), name=name, call=call)
 
 
 def _generate(decoder, params, psi, n_cases, rng, *, name, call):
@@ -478,7 +479,7 @@ def split(dataset, held_out=0.2, *, seed=0):
             f"held_out must be a fraction between 0 and 1 that leaves at least 1 of the {N} data cases "
             f"to test on and 2 to train on, got {held_out!r}"
         )
-    order = np.random.default_rng(seed).permutation(N)
+    order = generator(seed, "seed").permutation(N)
     return (
         _rows(dataset, order[n_test:], f"Training part, {N - n_test} of {N} cases."),
         _rows(dataset, order[:n_test], f"Held-out part, {n_test} of {N} cases."),

@@ -17,7 +17,7 @@ from .fit import ConvergenceWarning
 from .likelihoods import Gaussian, Observed, bare, join, split
 from .model import Model
 from .names import column_names, shorten
-from .validate import check_data, check_positive, check_size
+from .validate import check_data, check_positive, check_size, generator
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -71,7 +71,7 @@ class Estimator:
         (10.10). It looks at one axis at a time: a rotation of z, to which p(x) may be blind, changes it
         (10.8).
         """
-        return self.transform(X).var(axis=0) > threshold
+        return self.transform(X).var(axis=0, dtype="float64") > threshold
 
     def __sklearn_tags__(self):
         """What scikit-learn's tools ask of an estimator; it is imported only if they do."""
@@ -269,13 +269,15 @@ class LatentVariableModel(LatentCode):
     def _bound(self, x, phi, n_samples, random_state):
         model, theta = self.model_, self.theta_
         if n_samples is None and linear_gaussian.applies(model):
-            parameters = linear_gaussian.parameters(model, theta)
-            return linear_gaussian.bound(*parameters, phi, model.posterior, *split(model.likelihood, x))
+            parameters = linear_gaussian.parameters(model, tree.map(double, theta))
+            seen = split(model.likelihood, double(x))
+            Q = linear_gaussian.bound(*parameters, double(phi), model.posterior, *seen)
+            return namespace(x).astype(Q, x.dtype)
         if n_samples is None and model.n_latent <= 2:
             Q, _ = gaps.quadrature(model, tree.map(double, theta), double(phi), double(x))
             return namespace(x).astype(Q, x.dtype)
         n_samples = 1024 if n_samples is None else n_samples
-        rng = np.random.default_rng(random_state)
+        rng = generator(random_state)
         eta = self.backend_.asarray(noise.monte_carlo(rng, n_samples, 1, model.n_latent))
         return infer.q(model, theta, phi, x, eta)
 
@@ -298,7 +300,7 @@ class LatentVariableModel(LatentCode):
         if n_samples is not None:
             check_size("n_samples", n_samples, 2)
         x = self._observed(X)
-        model, theta, rng = self.model_, self.theta_, np.random.default_rng(random_state)
+        model, theta, rng = self.model_, self.theta_, generator(random_state)
         if method is None:
             method = "exact" if linear_gaussian.applies(model) else "importance"
             phi = self._refined(x, 20) if method == "importance" and phi is None else phi
@@ -332,7 +334,7 @@ class LatentVariableModel(LatentCode):
         check_positive("tol", tol)
         x = self._observed(X)
         phi = self._given_phi(phi, x)
-        rng = np.random.default_rng(random_state)
+        rng = generator(random_state)
         return _on_host(gaps.gaps(self.model_, self.theta_, phi, x, rng, tol=tol))
 
     def kl_to_posterior(self, X, *, phi=None):
@@ -451,7 +453,7 @@ class LatentVariableModel(LatentCode):
         """New data: z ~ N(0, I), then x ~ p(x|z). Returns (n_samples, D)."""
         self._require_fit()
         check_size("n_samples", n_samples)
-        rng = np.random.default_rng(random_state)
+        rng = generator(random_state)
         z = self.backend_.normal(rng, (n_samples, self.model_.n_latent))
         f, _ = self.model_.decoder.forward(self.theta_["decoder"], z)
         noise_ = tree.map(self.backend_.asarray, self.model_.likelihood.draw_noise(rng, f.shape))

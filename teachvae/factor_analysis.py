@@ -18,12 +18,13 @@ from .estimator import LatentVariableModel
 from .fit import ROUNDING, STARTS, ConvergenceWarning, race, settled
 from .layers import Linear, Sequential
 from .likelihoods import Gaussian, Observed
+from .likelihoods.gaussian import negligible
 from .model import Model
 from .moments import moments
 from .names import column_names, shorten
 from .posteriors import FullGaussian
 from .units import heywood
-from .validate import check_data, check_positive, check_size
+from .validate import check_data, check_positive, check_size, generator
 
 
 class FactorAnalysis(LatentVariableModel):
@@ -125,7 +126,9 @@ class FactorAnalysis(LatentVariableModel):
         labels = column_names(names, x.shape[1])
         if whole.n_cases < 2:
             raise ValueError("the first partial_fit needs 2 data cases or more, got 1")
-        flat = [label for label, v in zip(labels, np.diag(whole.scatter)) if not v > 0]
+        spread = np.sqrt(np.maximum(np.diag(whole.covariance), 0)).astype(x.dtype)
+        none = negligible(spread, np.abs(whole.mean), SUMMED)
+        flat = [label for label, constant in zip(labels, none) if constant]
         if (flat and self.noise == "diagonal") or (len(flat) == len(labels) and self.noise == "isotropic"):
             raise ValueError(
                 f"columns {shorten(flat)} are constant so far: begin with data cases in which they vary"
@@ -164,14 +167,15 @@ class FactorAnalysis(LatentVariableModel):
                 f"a covariance matrix has no negative eigenvalues, the smallest of this one is {lowest:.3g}: "
                 "compute it from the same data cases for every pair of columns"
             )
-        flat = np.flatnonzero(np.diag(S) <= 0)
-        if len(flat):
-            raise ValueError(f"columns {flat.tolist()} have variance 0: drop these rows and columns of S")
         if n_samples is not None:
             check_size("n_samples", n_samples, 2)
         mean = np.zeros(D) if mean is None else np.asarray(mean, dtype="float64")
         if mean.shape != (D,) or not np.isfinite(mean).all():
             raise ValueError(f"mean must be ({D},) finite numbers, got {mean} of shape {mean.shape}")
+        spread = np.sqrt(np.maximum(np.diag(S), 0))
+        flat = np.flatnonzero(negligible(spread, np.abs(mean), SUMMED))
+        if len(flat):
+            raise ValueError(f"columns {flat.tolist()} have variance 0: drop these rows and columns of S")
         self._check_parameters(D)
         found = self._em((S + S.T) / 2, mean, None)
         columns = Columns(column_names(names, D))
@@ -190,7 +194,7 @@ class FactorAnalysis(LatentVariableModel):
     def _em(self, S, mean, progress):
         """EM on the covariance S (D, D): W (K, D), b (D,), psi (D,), S's diagonal, path, converged."""
         double = get_backend(self.backend, "float64")
-        rng, n_starts = np.random.default_rng(self.random_state), self.n_starts or STARTS
+        rng, n_starts = generator(self.random_state), self.n_starts or STARTS
         W, psi, path, converged = em(
             double.asarray(S),
             self.n_components,
@@ -207,7 +211,7 @@ class FactorAnalysis(LatentVariableModel):
     def _em_observed(self, x, likelihood, progress):
         """EM on data x (N, D) with NaN where nothing was observed; returns what `_em` does."""
         double = get_backend(self.backend, "float64")
-        rng, n_starts = np.random.default_rng(self.random_state), self.n_starts or STARTS
+        rng, n_starts = generator(self.random_state), self.n_starts or STARTS
         mean, variance = np.nanmean(x, axis=0, dtype="float64"), np.nanvar(x, axis=0, dtype="float64")
         mask = ~np.isnan(x)
         W, b, psi, path, converged = em_observed(
@@ -389,5 +393,6 @@ def _iterate(e_step, m_step, floored, parameters, tol):
         parameters = W + length * (W_own - W), b + length * (b_own - b), floored(psi * xp.exp(far))
 
 
+SUMMED = 64                            # units of the last digit by which a mean may be off, and so a spread
 CASES = 1024                           # data cases whose K × K matrices are held at a time
 LENGTHENING = 1.1                      # of a step over the one before

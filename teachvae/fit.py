@@ -41,7 +41,7 @@ def minibatches(
     """
     flat, params = tree.pack(params)
     flat_grad, grad = tree.pack(params)                            # one vector for the gradients of all steps
-    flat_lower = None if lower is None else tree.flatten(lower)
+    flat_lower = None if lower is None else tree.flatten(lower, params)
     xp = namespace(flat)
     state = optimizer.init(flat) if state is None else state
     path = []
@@ -74,7 +74,7 @@ def full_batch(objective, params, n_cases, *, max_iter, tol, n_samples=1, lower=
     bounded. `lower`, `progress` and `path` are as in `minibatches`, with iterations for epochs.
     """
     flat, params = tree.pack(params)
-    flat_lower = None if lower is None else tree.flatten(lower)
+    flat_lower = None if lower is None else tree.flatten(lower, params)
     evaluations = 0
 
     def whole(vector):
@@ -85,7 +85,7 @@ def full_batch(objective, params, n_cases, *, max_iter, tol, n_samples=1, lower=
             share = (rows.stop - rows.start) / n_cases
             part, grads = objective(params, rows)
             value = value + share * part
-            grad_part = share * tree.flatten(grads)
+            grad_part = share * tree.flatten(grads, params)
             grad = grad_part if grad is None else grad + grad_part
         evaluations += 1
         if not math.isfinite(float(value)):

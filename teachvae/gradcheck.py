@@ -9,11 +9,13 @@ made (or a function of params that makes it). At every index i of every leaf
     numeric_i = (f(p + h_i e_i) − f(p − h_i e_i)) / 2h_i,   h_i = h max(1, |p_i|)                  (8.1)
     error_i   = |analytic_i − numeric_i| / max(|analytic_i|, |numeric_i|, largest / 100)           (8.2)
 
-where largest is the leaf's largest entry. How to ask for a check that means something: float64; noise
-and data fixed outside f; parameters away from zero, where a forgotten factor can hide; L = Σ c·y
-with random c, because the plain sum of a softmax is constant. And mind what passes: a check proves
-that a backward belongs to its forward, never that the forward is right. exp(log variance) taken for
-a standard deviation in both passes with full marks; so every value needs an oracle of its own.
+where largest is the leaf's largest entry. An entry that fails is looked at again with steps of many
+sizes, and with what is known of f's own rounding (8.5), (8.6): a step too wide for the parameter, or
+a large constant in f, is no mistake of the gradient. How to ask for a check that means something:
+float64; noise and data fixed outside f; parameters away from zero, where a forgotten factor can hide;
+L = Σ c·y with random c, because the plain sum of a softmax is constant. And mind what passes: a check
+proves that a backward belongs to its forward, never that the forward is right. exp(log variance) taken
+for a standard deviation in both passes with full marks; so every value needs an oracle of its own.
 """
 
 from dataclasses import dataclass, field, replace
@@ -27,7 +29,10 @@ from .backend import to_numpy
 
 @dataclass(frozen=True)
 class Row:
-    """One leaf's result: its worst index, both gradients there, and a diagnosis ("" where all is right)."""
+    """One leaf's result: its worst index, both gradients there, and a diagnosis ("" where all is right).
+
+    verdict  "ok", "WRONG", or "?": at a kink, of zeros, or under f's rounding nothing is proved
+    """
 
     path: str
     shape: tuple
@@ -36,11 +41,12 @@ class Row:
     analytic: float
     numeric: float
     diagnosis: str
+    verdict: str
     kinks: tuple = ()
 
     @property
     def ok(self):
-        return not self.diagnosis
+        return self.verdict == "ok"
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,13 @@ class Report:
 
     @property
     def ok(self):
-        return all(row.ok for row in self.rows) and not self.notes
+        return self.verdict == "ok"
+
+    @property
+    def verdict(self):
+        """"WRONG" where a leaf is, or a note says so; else "?" where a leaf is undecided; else "ok"."""
+        verdicts = {row.verdict for row in self.rows} | ({"WRONG"} if self.notes else set())
+        return next((verdict for verdict in ("WRONG", "?") if verdict in verdicts), "ok")
 
     @property
     def worst(self):
@@ -69,7 +81,7 @@ class Report:
         cells = [("leaf", "shape", "worst error", "at", "analytic", "numeric", "")]
         for row in self.rows:
             numbers = (f"{row.error:.1e}", str(row.index), f"{row.analytic:.8g}", f"{row.numeric:.8g}")
-            cells.append((row.path, str(row.shape), *numbers, "ok" if row.ok else "WRONG"))
+            cells.append((row.path, str(row.shape), *numbers, row.verdict))
         diagnoses = [f"{row.path}: {row.diagnosis}." for row in self.rows if row.diagnosis]
         return "\n".join([align(cells)] + [f"{note}." for note in self.notes] + diagnoses)
 
@@ -83,13 +95,17 @@ def check(f, params, grads, *, h=1e-5, tolerance=1e-7, names=None, counts=None):
     names   what to call the leaves, in their order, where their paths say too little
     counts  numbers that would show as a factor where a mean is forgotten, such as {"N": 6, "S": 7}
 
-    A leaf passes where every error (8.2) is below `tolerance` and its gradient is not all zero.
-    Raises TypeError for anything but float64, ValueError where structures or shapes differ.
+    A leaf is "ok" where every error (8.2) is below `tolerance`. It is "?" where nothing is proved: its
+    gradient is all zero, f has a kink, or no step shows the slope of f so well, and what it shows does not
+    speak against the gradient. Neither "?" nor "WRONG" has passed. The keys of dicts are matched by name,
+    in whatever order they stand. Raises TypeError for anything but float64, ValueError where structures or
+    shapes differ.
     """
     _require_float64(params, "params")
     flat, p = tree.pack(params)
     before = flat.copy()
-    probe = Probe(f, p, flat, _number(f(p)), h)
+    value = _number(f(p))
+    probe = Probe(f, p, flat, value, h, _rounding(f, p, flat, value))
     analytic = _vector(grads(p) if callable(grads) else grads, p)
     again = _vector(grads(p), p) if callable(grads) else analytic
     redrawn = _redrawn(probe.value, _number(f(p)), analytic, again)
@@ -103,22 +119,26 @@ def check(f, params, grads, *, h=1e-5, tolerance=1e-7, names=None, counts=None):
     rows, start = [], 0
     for path, leaf, a, n in leaves:
         error = relative_error(a, n)                                                             # (8.2)
-        kink = np.zeros(leaf.shape, dtype=bool)
+        kink, doubt = np.zeros(leaf.shape, dtype=bool), np.zeros(leaf.shape)
         for j in () if redrawn else np.flatnonzero(error >= tolerance):
             kink.flat[j] = probe.on_kink(start + j, abs(a.flat[j] - n.flat[j]))
+            if not kink.flat[j]:
+                n.flat[j], doubt.flat[j] = probe.refined(start + j)
         start += leaf.size
+        error = relative_error(a, n)
         if redrawn:
-            diagnosis = "the numeric gradient is a difference of two noises"
+            verdict, diagnosis = "WRONG", "the numeric gradient is a difference of two noises"
         else:
+            off = (error >= tolerance) & ~kink
+            undecided_ = off & (np.abs(a - n) <= doubt)
+            seen = leaf, a, n, error, off & ~undecided_, undecided_, kink
+            zero = np.where(doubt > 0, doubt, probe.zero)
             others = [(other, numeric_of) for other, _, _, numeric_of in leaves if other != path]
-            wrong = (error >= tolerance) & ~kink
-            diagnosis = explain(
-                Evidence(leaf, a, n, error, wrong, kink, probe.zero, tolerance, counts or {}, others)
-            )
+            verdict, diagnosis = explain(Evidence(*seen, zero, tolerance, counts or {}, others, probe))
         worst = _index(np.unravel_index(np.argmax(error), leaf.shape))
         kinks = tuple(_index(index) for index in np.argwhere(kink))
         numbers = float(error[worst]), worst, float(a[worst]), float(n[worst])
-        rows.append(Row(path, leaf.shape, *numbers, diagnosis, kinks))
+        rows.append(Row(path, leaf.shape, *numbers, diagnosis, verdict, kinks))
     return Report(rows, tolerance, redrawn or _in_common(analytic, numeric, rows))
 
 
@@ -145,39 +165,102 @@ def relative_error(analytic, numeric):
 
 @dataclass(frozen=True)
 class Probe:
-    """f at one point and beside it: `flat` is the point as one vector, `p` the tree of views into it."""
+    """f at one point and beside it: `flat` is the point as one vector, `p` the tree of views into it.
+
+    rounding  by how much the rounding inside f changes its value                              (8.5)
+    """
 
     f: object
     p: object
     flat: np.ndarray
     value: float
     h: float
+    rounding: float
 
     @property
     def zero(self):
         """The largest slope that rounding can make of a slope of 0."""
-        return 100 * np.finfo(float).eps * max(abs(self.value), 1) / self.h
+        return 100 * self.rounding / self.h
 
     def slopes(self, i, shrink=1):
         """The slopes of f to the left and to the right of entry i; their mean is (8.1)."""
         here = self.flat[i]
         step = self.h * max(1, abs(here)) / shrink
-        self.flat[i] = here + step
-        right = (_number(self.f(self.p)) - self.value) / step
-        self.flat[i] = here - step
-        left = (self.value - _number(self.f(self.p))) / step
-        self.flat[i] = here
+        low, high = here - step, here + step                       # rounded, and so is the step to them
+        with np.errstate(all="ignore"):
+            left = np.divide(self.value - self._beside(i, low), here - low)
+            right = np.divide(self._beside(i, high) - self.value, high - here)
         return left, right
+
+    def _beside(self, i, place):
+        """f with entry i at another place; NaN where f does not go on so far, as a log below 0."""
+        here = self.flat[i]
+        self.flat[i] = place
+        try:
+            return _number(self.f(self.p))
+        except (ArithmeticError, ValueError):
+            return np.nan
+        finally:
+            self.flat[i] = here
 
     def on_kink(self, i, difference):
         """Whether f has a kink at entry i, within the step, that can explain a `difference` of gradients.
 
         The one-sided slopes of a smooth f differ by h f″: a tenth of the step, a tenth of the gap. At
-        a kink the gap stays, or vanishes once the step no longer reaches it.
+        a kink the gap stays, or vanishes once the step no longer reaches it. Where f only bends much within
+        the step, as a log near 0, its gap is even at a hundredth of it.
         """
-        gap, third, tenth = (abs(np.subtract(*self.slopes(i, shrink))) for shrink in (1, 3, 10))
-        uneven = max(abs(third - gap / 3), abs(tenth - gap / 10))
-        return gap >= difference and uneven > 0.05 * gap + self.zero
+        gap, third, tenth, hundredth, thousandth = (
+            abs(np.subtract(*self.slopes(i, shrink))) for shrink in (1, 3, 10, 100, 1000)
+        )
+        uneven = max(abs(third - gap / 3), abs(tenth - gap / 10)) > 0.05 * gap + self.zero
+        bends = hundredth > 100 * self.zero and abs(thousandth - hundredth / 10) < 0.05 * hundredth
+        return bool(gap >= difference and uneven and not bends)
+
+    def refined(self, i):
+        """The slope of f at entry i as well as any step shows it, and how far off it may be       (8.6).
+
+        Steps of (8.1)'s size times 10⁻¹⁰ … 10⁴, two neighbours joined so that the error of order h² goes. From
+        the smallest on, a longer step is believed as long as it agrees with the shorter ones as well as their
+        rounding lets it, and leaves less doubt. NaN and infinity where f is finite for none.
+        """
+        sizes = 10.0 ** np.arange(-10, 4.5, 0.5)
+        central = np.array([0.5 * sum(self.slopes(i, 1 / size)) for size in sizes])
+        with np.errstate(all="ignore"):
+            joined = (10 * central[:-1] - central[1:]) / 9
+            step = self.h * max(1, abs(self.flat[i])) * sizes[:-2]
+            doubt = 10 * self.rounding / step + np.abs(np.diff(joined)) / 3
+        best, least = np.nan, np.inf
+        for slope, its_doubt in zip(joined, doubt):
+            if not np.isfinite(its_doubt):
+                continue
+            if abs(slope - best) > least:
+                break
+            if its_doubt < least:
+                best, least = slope, its_doubt
+        return best, least
+
+
+def _rounding(f, p, flat, value):
+    """By how much the rounding inside f changes its value: the spread of its third differences at points
+    too near for f itself to bend, and at the least that of the value's own last digit             (8.5).
+
+    The points are as near as they can be with most values still different: nearer, a large number on the
+    way to the value hides that it is rounded.
+    """
+    here, sign = flat.copy(), np.where(np.arange(flat.size) % 2, -1, 1)
+    for distance in 10.0 ** np.arange(-12, -6):
+        values = []
+        for t in range(8):
+            flat[...] = here + t * distance * sign * np.where(here == 0, 1, np.abs(here))
+            values.append(_number(f(p)))
+        if len(set(values)) > 5:
+            break
+    flat[...] = here
+    with np.errstate(all="ignore"):
+        spread = np.sqrt(np.mean(np.diff(values, 3) ** 2) / 20)
+    last_digit = np.finfo(float).eps * abs(value)
+    return float(np.max([x for x in (spread, last_digit) if np.isfinite(x)], initial=0.0))
 
 
 # ---- One small function per mistake: a sentence (what is seen; what it means; where to look) or "".
@@ -185,8 +268,9 @@ class Probe:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of one leaf; all arrays are shaped like it. `wrong` leaves the kinks out.
+    """What is known of one leaf; all arrays are shaped like it. `wrong` is without the open and the kinks.
 
+    open    where the gradients differ by no more than the numeric one is in doubt
     zero    a slope that rounding can make of 0
     others  (path, numeric gradient) of the other leaves
     """
@@ -196,11 +280,13 @@ class Evidence:
     numeric: np.ndarray
     error: np.ndarray
     wrong: np.ndarray
+    open: np.ndarray
     kink: np.ndarray
-    zero: float
+    zero: np.ndarray
     tolerance: float
     counts: dict
     others: list
+    probe: Probe
 
     def explained_by(self, candidate):
         """Whether the analytic gradient equals `candidate` wherever it is wrong."""
@@ -265,11 +351,24 @@ def at_a_kink(e):
 
 
 def zero_everywhere(e):
-    if max(np.max(np.abs(e.analytic)), np.max(np.abs(e.numeric))) > e.zero:
+    if np.any(np.maximum(np.abs(e.analytic), np.abs(e.numeric)) > e.zero):
         return ""
+    if np.any(e.analytic) and np.max(np.abs(e.analytic)) > 1e-3 * np.max(e.zero):
+        return undecided(replace(e, open=np.ones(e.p.shape, dtype=bool)))
     return (
         "both gradients are zero at every index, which proves nothing; f does not depend on this leaf at "
         "this point; take parameters away from zero, and a random cotangent instead of a plain sum"
+    )
+
+
+def undecided(e):
+    if not e.open.any():
+        return ""
+    return (
+        f"rounding of f decides {replace(e, wrong=e.open).where}; f is {e.probe.value:.3g} here and rounded "
+        f"by about {e.probe.rounding:.0e}, so no step shows its slope to better than "
+        f"{np.max(e.zero[e.open]):.0e}, and the two gradients differ by no more; take a large constant off f, "
+        "or bring f and its slopes nearer to each other in size"
     )
 
 
@@ -278,8 +377,8 @@ def barely_off(e):
     if worst >= 100 * e.tolerance:
         return ""
     return (
-        f"the error is {worst:.0e} {e.where}, small for a wrong formula; rounding or strong curvature are "
-        "likelier; bring f and its parameters near 1, or try another h"
+        f"the error is {worst:.0e} {e.where}, small for a wrong formula; a number of few digits is likelier; "
+        "look for float32 on the way, or a constant that was cut short"
     )
 
 
@@ -293,7 +392,7 @@ def never_reached(e):
 
 
 def not_used(e):
-    if np.max(np.abs(e.numeric[e.wrong])) > e.zero:
+    if np.any(np.abs(e.numeric) > e.zero, where=e.wrong):
         return ""
     return (
         f"numeric is zero {e.where} and analytic is not; f does not use the params that it is handed there; "
@@ -467,12 +566,16 @@ def first_of(diagnoses, evidence):
 
 
 def explain(evidence):
-    """The diagnosis of one leaf in words, "" where it is right."""
+    """The verdict on one leaf, and the diagnosis in words, "" where it is right."""
     with np.errstate(all="ignore"):                                # what overflows explains nothing
-        unfit = first_of([not_finite, at_a_kink, zero_everywhere], evidence)
-        if unfit or not evidence.wrong.any():
-            return unfit
-        return first_of(DIAGNOSES, evidence)
+        if infinite := not_finite(evidence):
+            return "WRONG", infinite
+        if nothing := zero_everywhere(evidence):
+            return "?", nothing
+        if evidence.wrong.any():
+            return "WRONG", first_of([at_a_kink, *DIAGNOSES], evidence)
+        doubt = first_of([at_a_kink, undecided], evidence)
+        return ("?", doubt) if doubt else ("ok", "")
 
 
 def _redrawn(value, again, analytic, analytic_again):
@@ -488,12 +591,13 @@ def _redrawn(value, again, analytic, analytic_again):
 
 def _in_common(analytic, numeric, rows):
     """A sentence where every leaf is wrong by the same factor."""
-    if len(rows) < 2 or any(row.ok or row.kinks for row in rows):
+    if len(rows) < 2 or any(row.verdict != "WRONG" or row.kinks for row in rows):
         return []
     if not np.all(np.isfinite(analytic + numeric)) or not (np.any(analytic) and np.any(numeric)):
         return []
-    c = (analytic @ numeric) / (numeric @ numeric)
-    if np.max(relative_error(analytic, c * numeric)) > 1e-5 or abs(c - 1) < 1e-5:
+    with np.errstate(all="ignore"):                                # squares may underflow
+        c = (analytic @ numeric) / (numeric @ numeric)
+    if not np.isfinite(c) or np.max(relative_error(analytic, c * numeric)) > 1e-5 or abs(c - 1) < 1e-5:
         return []
     return [
         f"analytic = {c:.6g} · numeric in every leaf; it is one mistake, where the backward starts; look at "
@@ -523,7 +627,7 @@ def _vector(grads, params):
     """The gradient tree as one new vector, once its structure is known to be that of params."""
     _require_float64(grads, "grads")
     wanted, given = ([(path, leaf.shape) for path, leaf in tree.leaves(t)] for t in (params, grads))
-    if wanted != given:
+    if sorted(wanted) != sorted(given):
         hint = "; a shape is transposed" if [(path, s[::-1]) for path, s in given] == wanted else ""
         raise ValueError(
             "params and grads differ in structure or shape: params has "
@@ -532,7 +636,7 @@ def _vector(grads, params):
             + (", ".join(f"{path} {shape}" for path, shape in given) or "no leaves")
             + hint
         )
-    return tree.flatten(grads)
+    return tree.flatten(grads, params)
 
 
 def _require_float64(arrays, what):

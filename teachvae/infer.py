@@ -9,8 +9,8 @@ derivations/equations.md.
 
 from typing import NamedTuple
 
-from . import bound, linear_gaussian, noise
-from .backend import constant, identity, namespace, sum_last, to_numpy
+from . import bound, linear_gaussian, noise, tree
+from .backend import constant, double, identity, index, namespace, sum_last, to_numpy
 from .likelihoods import split
 
 SEARCH_POINTS = 2048  # draws of the prior among which `search` is given its choice
@@ -33,11 +33,11 @@ def blocks(n_cases, n_samples):
 
 def closed_form(model, theta, x):
     """The minimiser of Q over φ for a linear-Gaussian model: the member of the family that is
-    closest to the exact posterior, phi (N, n_phi)                                  (2.3), (2.10).
+    closest to the exact posterior, phi (N, n_phi). Computed in float64             (2.3), (2.10).
     """
-    parameters = linear_gaussian.parameters(model, theta)
-    mean, precision = linear_gaussian.posterior(*parameters, *split(model.likelihood, x))
-    return model.posterior.closest(mean, precision)
+    parameters = linear_gaussian.parameters(model, tree.map(double, theta))
+    mean, precision = linear_gaussian.posterior(*parameters, *split(model.likelihood, double(x)))
+    return namespace(x).astype(model.posterior.closest(mean, precision), x.dtype)
 
 
 def prior_phi(model, x):
@@ -164,8 +164,8 @@ def _largest(v):
 def _picker(places, like):
     """A function that takes the rows at `places` out of an array, the places uploaded once."""
     xp = namespace(like)
-    index = constant(places, like, "int64")
-    return lambda array: xp.take(array, index, axis=0)
+    places = index(places, like)
+    return lambda array: xp.take(array, places, axis=0)
 
 
 def search(model, theta, x, z):
@@ -258,9 +258,9 @@ def expected_squares(model, theta, phi, x, eta, weights):
         squares = likelihood.squares(theta["likelihood"], f, x[rows, :])
         _, mask = split(likelihood, x[rows, :])
         mask = xp.ones_like(squares[0, :, :]) if mask is None else mask
-        total = total + xp.sum(weights[:, None, None] * squares * mask, axis=(0, 1))
-        count = count + xp.sum(mask, axis=0)
-    return total / count, count / x.shape[0]
+        total = total + double(xp.sum(weights[:, None, None] * squares * mask, axis=(0, 1)))
+        count = count + double(xp.sum(mask, axis=0))
+    return xp.astype(total / count, x.dtype), xp.astype(count / x.shape[0], x.dtype)
 
 
 def expected(model, theta, phi, eta, weights, function):

@@ -83,9 +83,9 @@ def nlml(W, b, psi, x, mask=None):
     if mask is not None:
         return observed_e_step(W, b, psi, x, mask)[2]
     xp = namespace(W, x)
-    r = x - b
     mean, M = posterior(W, b, psi, x)
-    quadratic = xp.sum(r * r / psi, axis=1) - xp.sum((mean @ M) * mean, axis=1)  # (2.5)
+    residual = x - b - mean @ W
+    quadratic = xp.sum(residual * residual / psi, axis=1) + xp.sum(mean * mean, axis=1)  # (2.5)
     return 0.5 * (W.shape[1] * LOG_2PI + _log_det(M, psi) + quadratic)
 
 
@@ -172,13 +172,13 @@ def observed_e_step(W, b, psi, x, mask):
     """
     xp = namespace(W, x)
     M, place = pattern_precisions(W, psi, mask)                    # one for every pattern of gaps
-    residual = (x - b) * mask
-    projected = (residual / psi) @ W.T                             # (N, K)
     covariance = take_rows(xp.linalg.inv(M), place)
+    projected = ((x - b) * mask / psi) @ W.T                       # (N, K)
     mean = xp.sum(covariance * projected[:, None, :], axis=2)
-    own = xp.sum(residual * residual / psi + (xp.log(psi) + LOG_2PI) * mask, axis=1)
+    residual = x - b - mean @ W
+    own = xp.sum((residual * residual / psi + xp.log(psi) + LOG_2PI) * mask, axis=1)
     log_det = take_rows(xp.linalg.slogdet(M)[1], place)
-    return mean, covariance, 0.5 * (own + log_det - xp.sum(projected * mean, axis=1))
+    return mean, covariance, 0.5 * (own + log_det + xp.sum(mean * mean, axis=1))
 
 
 class ObservedStatistics(NamedTuple):

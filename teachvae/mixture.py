@@ -12,14 +12,15 @@ import warnings
 
 import numpy as np
 
-from .backend import constant, get_backend, namespace, to_numpy
+from .backend import constant, get_backend, index, namespace, to_numpy
 from .estimator import Estimator
 from .fit import ConvergenceWarning, settled
-from .names import column_names, shorten
+from .likelihoods.gaussian import still
 from .linear_gaussian import diagonal
+from .names import column_names, shorten
 from .nlml import NLML
 from .posteriors import LOG_2PI
-from .validate import check_data, check_positive, check_size
+from .validate import check_data, check_positive, check_size, generator
 
 
 class CollapseWarning(UserWarning):
@@ -191,7 +192,7 @@ class GaussianMixture(Estimator):
         """New data: a component z ~ π, then x ~ N(μ_z, Σ_z). Returns (n_samples, D)."""
         self._require_fit()
         check_size("n_samples", n_samples)
-        rng = np.random.default_rng(random_state)
+        rng = generator(random_state)
         weights, means, covariances = (to_numpy(part) for part in self.theta_)
         z = rng.choice(len(weights), size=n_samples, p=weights / weights.sum())
         x = rng.standard_normal((n_samples, means.shape[1]))
@@ -312,7 +313,7 @@ def hard(log_p):
     """
     xp = namespace(log_p)
     best = xp.argmax(log_p, axis=1)
-    places = constant(range(log_p.shape[1]), best, "int64")
+    places = index(range(log_p.shape[1]), best)
     return xp.where(best[:, None] == places, xp.ones_like(log_p), xp.zeros_like(log_p))
 
 
@@ -408,7 +409,7 @@ def start(x, variance, n_components, covariance, seed):
     distance from the nearest mean so far, in units of the columns' spread (k-means++; Arthur &
     Vassilvitskii 2007). Raises ValueError where there are fewer than K different data cases.
     """
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     u = x / np.sqrt(variance)
     places = [rng.integers(len(x))]
     nearest = np.full(len(x), np.inf)
@@ -459,7 +460,7 @@ def check_init(init, n_components, n_visible, covariance):
 
 def check_columns(x, lowest, names):
     """Raise ValueError where a column of host data x (N, D) does not vary, so that its floor is 0."""
-    flat = [names[d] for d in range(x.shape[1]) if (x[:, d] == x[0, d]).all() or lowest[d] == 0]
+    flat = [name for name, constant, floor in zip(names, still(x), lowest) if constant or floor == 0]
     if flat:
         raise ValueError(
             f"{len(flat)} of {x.shape[1]} columns are constant: {shorten(flat)}; a learnt variance would "

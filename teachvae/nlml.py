@@ -41,16 +41,16 @@ class NLML(NamedTuple):
 def exact(model, theta, x):
     """The closed form of a linear-Gaussian model, through the K × K matrix                (2.6).
 
-    Raises ValueError where the model is not linear-Gaussian.
+    Computed in float64. Raises ValueError where the model is not linear-Gaussian.
     """
     if not linear_gaussian.applies(model):
         raise ValueError(
             "method='exact' needs a linear decoder and a Gaussian likelihood; "
             "use method='grid' for K <= 3, else 'importance'"
         )
-    parameters = linear_gaussian.parameters(model, theta)
-    values = linear_gaussian.nlml(*parameters, *split(model.likelihood, x))
-    return NLML(values, None, None, "exact")
+    parameters = linear_gaussian.parameters(model, tree.map(double, theta))
+    values = linear_gaussian.nlml(*parameters, *split(model.likelihood, double(x)))
+    return NLML(namespace(x).astype(values, x.dtype), None, None, "exact")
 
 
 def prior(model, theta, x, rng, *, n_samples=10_000):
@@ -58,9 +58,10 @@ def prior(model, theta, x, rng, *, n_samples=10_000):
 
     Without bias in p(x_n), yet hardly any z_s lies where the posterior of x_n is, so the mean hangs on
     one sample: the value is too high, and its standard error (7.2), computed from the same few, is too
-    small. `effective_sample_size` shows it.
+    small. `effective_sample_size` shows it. Computed in float64.
     """
     _check_samples("plain Monte Carlo", n_samples)
+    dtype, theta, x = x.dtype, tree.map(double, theta), double(x)
     xp = namespace(x)
     totals = [StreamingLogMeanExp(xp) for _ in blocks(x.shape[0], 1)]
     for start in range(0, n_samples, CHUNK):
@@ -68,7 +69,9 @@ def prior(model, theta, x, rng, *, n_samples=10_000):
         f, _ = model.decoder.forward(theta["decoder"], z)
         for total, rows in zip(totals, blocks(x.shape[0], 1)):
             total.add(model.likelihood.cross(theta["likelihood"], f, x[rows, :]))
-    return _collect(xp, totals, "prior")
+    found = _collect(xp, totals, "prior")
+    arrays = {"values", "standard_error", "effective_sample_size"}
+    return found._replace(**{name: xp.astype(getattr(found, name), dtype) for name in arrays})
 
 
 def importance(model, theta, phi, x, rng, *, n_samples=1000):

@@ -16,7 +16,7 @@ derivations/equations.md.
 from dataclasses import dataclass
 import math
 
-from .backend import constant, identity, namespace, sum_last
+from .backend import constant, identity, index, namespace, sum_last
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -133,7 +133,7 @@ class FullGaussian:
         xp = namespace(phi)
         K = self.n_latent
         _, square = self._places()
-        entries = xp.take(phi[:, K:], constant(square, phi, "int64"), axis=1)
+        entries = xp.take(phi[:, K:], index(square, phi), axis=1)
         entries = xp.reshape(entries, (-1, K, K))
         eye, below = self._masks(phi)
         return phi[:, :K], entries * below + xp.exp(entries * eye) * eye
@@ -145,7 +145,7 @@ class FullGaussian:
         packed, _ = self._places()
         eye, below = self._masks(dm)
         entries = xp.reshape(dL * (below + L * eye), (-1, K * K))
-        return xp.concat([dm, xp.take(entries, constant(packed, dm, "int64"), axis=1)], axis=1)
+        return xp.concat([dm, xp.take(entries, index(packed, dm), axis=1)], axis=1)
 
     def sample(self, phi, eta):
         xp = namespace(phi, eta)
@@ -218,7 +218,7 @@ class FullGaussian:
         L = xp.linalg.cholesky(xp.linalg.inv(precision))           # (K, K) or (N, K, K)
         eye, below = self._masks(mean)
         entries = xp.reshape(L * below + xp.log(L * eye + (1 - eye)), (-1, self.n_latent**2))
-        rows = xp.take(entries, constant(packed, mean, "int64"), axis=1)
+        rows = xp.take(entries, index(packed, mean), axis=1)
         return xp.concat([mean, xp.zeros_like(mean[:, :1]) + rows], axis=1)
 
     def from_diagonal(self, phi):
@@ -237,7 +237,7 @@ class FullGaussian:
         variance = xp.sum(L * L, axis=2)                           # (N, K)
         entries = variance[:, :, None] * below + 0.5 * eye
         entries = xp.take(
-            xp.reshape(entries, (-1, K * K)), constant(packed, phi, "int64"), axis=1
+            xp.reshape(entries, (-1, K * K)), index(packed, phi), axis=1
         )
         return xp.concat([variance, entries], axis=1)
 

@@ -44,7 +44,7 @@ class Tasks:
 
     def error(self, x, cells=slice(None)):
         """The root mean squared error of x (N, D) in the cells asked for."""
-        return float(np.sqrt(np.mean((x - self.held_out)[cells] ** 2))) / self.span
+        return float(np.sqrt(np.mean((x - self.held_out)[cells] ** 2, dtype="float64"))) / self.span
 
     def measure(self, estimator, z_train, z):
         """{task: number or None where the model cannot do it}, from its codes of both parts (N, K)."""
@@ -76,7 +76,7 @@ class Tasks:
         """The same numbers where nothing is learned: the columns' means for reconstruction and imputation,
         the noisy data as they are, and a probe on the data themselves.
         """
-        means = np.broadcast_to(self.train.mean(axis=0), self.held_out.shape)
+        means = np.broadcast_to(self.train.mean(axis=0, dtype="float64"), self.held_out.shape)
         return {
             "reconstruction": self.error(means),
             "denoising": None if self.noisy is None else self.error(self.noisy),

@@ -121,9 +121,9 @@ class Trace:
             return
         flat, self.after = tree.pack(self.before)
         self.state = optimizer.init(flat) if state is None else tree.map(_copy, state)
-        optimizer.step(flat, tree.flatten(self.gradients), self.state)
+        optimizer.step(flat, tree.flatten(self.gradients, self.before), self.state)
         if lower is not None:
-            flat[...] = namespace(flat).maximum(flat, tree.flatten(lower))
+            flat[...] = namespace(flat).maximum(flat, tree.flatten(lower, self.before))
 
     # ---- by name
 

@@ -1,6 +1,7 @@
 """Parameters as nested dicts and lists of arrays, all of them views into one flat vector.
 
-A tree is a dict, a list, or an array (a leaf). `pack` copies the leaves of a tree into one vector
+A tree is a dict, a list or tuple, or an array (a leaf). Two trees match by their dicts' keys, in
+whatever order these stand. `pack` copies the leaves of a tree into one vector
 and returns the tree again, its leaves now views into that vector: an optimiser, a gradient check,
 L-BFGS or a checkpoint works on the one vector, and the layers see the change without being told.
 """
@@ -10,11 +11,12 @@ from .backend import namespace
 
 def leaves(tree, path=""):
     """All leaves of `tree` in order, as (path, array) pairs; a path reads ``decoder[0].W``."""
-    if isinstance(tree, dict):
+    named = tree._asdict() if hasattr(tree, "_asdict") else tree   # a named tuple
+    if isinstance(named, dict):
         return [
             pair
-            for key, branch in tree.items()
-            for pair in leaves(branch, f"{path}.{key}" if path else key)
+            for key, branch in named.items()
+            for pair in leaves(branch, f"{path}.{key}" if path else str(key))
         ]
     if isinstance(tree, (list, tuple)):
         return [pair for i, branch in enumerate(tree) for pair in leaves(branch, f"{path}[{i}]")]
@@ -26,7 +28,8 @@ def map(function, tree, *others):  # noqa: A001 - tree.map(...) is how it is rea
     if isinstance(tree, dict):
         return {key: map(function, tree[key], *(o[key] for o in others)) for key in tree}
     if isinstance(tree, (list, tuple)):
-        return [map(function, *branches) for branches in zip(tree, *others, strict=True)]
+        branches = [map(function, *branches) for branches in zip(tree, *others, strict=True)]
+        return type(tree)(*branches) if hasattr(tree, "_asdict") else branches
     return function(tree, *others)
 
 
@@ -35,8 +38,9 @@ def size(tree):
     return sum(_count(leaf.shape) for _, leaf in leaves(tree))
 
 
-def flatten(tree):
-    """A new vector (P,) with the numbers of all leaves, in the order of `leaves`."""
+def flatten(tree, like=None):
+    """A new vector (P,) with the numbers of all leaves, in the order of `like`'s leaves (None: its own)."""
+    tree = tree if like is None else map(lambda _, leaf: leaf, like, tree)
     arrays = [leaf for _, leaf in leaves(tree)]
     if not arrays:
         raise ValueError("a tree without leaves has no flat vector")

@@ -7,7 +7,8 @@ import warnings
 
 import numpy as np
 
-from .backend import namespace, to_numpy
+from . import tree
+from .backend import double, namespace, sum_first, to_numpy
 from .layers import Linear, Parallel, Sequential
 from .likelihoods import Mixed, bare, join, split
 from .names import shorten
@@ -23,36 +24,36 @@ class StandardUnits:
     Networks are trained on (x − shift)/scale, so that learning rates and starts mean the same for
     every data set. Both ends of the model are Linear layers, so the change of units can be folded
     into their weights afterwards (6.5): what is kept speaks of the data's own units alone.
+
+    Sums over the data cases and the change of units are float64, whatever x is; what is told in standard
+    units (variance, mean, share, and the data themselves) is of x's dtype.
     """
 
     def __init__(self, likelihood, x):
-        x, mask = split(likelihood, x)
-        xp = namespace(x)
-        mask = xp.ones_like(x) if mask is None else mask
-        count = xp.sum(mask, axis=0)
-        mean = xp.sum(mask * x, axis=0) / count
-        variance = xp.sum(mask * (x - mean) * (x - mean), axis=0) / count
         self.likelihood = likelihood
-        self.share = count / x.shape[0]                            # of each column that was observed
+        count, mean, variance = column_moments(likelihood, x)
+        xp, dtype, share = namespace(x), x.dtype, count / x.shape[0]
         self.shift, self.scale = likelihood.standard_units(mean, variance)
         self.f_shift, self.f_scale = likelihood.units_of_f(self.shift, self.scale)  # (n_f,)
         self.column_variance = variance                            # in the data's own units
-        self.variance = variance / (self.scale * self.scale)
-        self.mean = (mean - self.shift) / self.scale
+        self.share = xp.astype(share, dtype)                       # of each column that was observed
+        self.variance = xp.astype(variance / (self.scale * self.scale), dtype)
+        self.mean = xp.astype((mean - self.shift) / self.scale, dtype)
         # Q(x) = Q(standard) + log_volume, in the mean over the data cases
-        self.log_volume = float(xp.sum(self.share * xp.log(self.scale)))
+        self.log_volume = float(xp.sum(share * xp.log(self.scale)))
 
     def to_standard(self, x):
         """x in standard units; of [x | mask], missing entries become 0."""
-        x, mask = split(self.likelihood, x)
-        standard = (x - self.shift) / self.scale
+        seen, mask = split(self.likelihood, x)
+        standard = namespace(x).astype((double(seen) - self.shift) / self.scale, x.dtype)
         return standard if mask is None else join(standard * mask, mask)
 
     def fold_decoder(self, decoder, params):
         """Make the last Linear speak of x: W ← W·scale, b ← b·scale + shift, both those of f."""
         if isinstance(decoder, Sequential):
             return [*params[:-1], self.fold_decoder(decoder.layers[-1], params[-1])]
-        return {"W": params["W"] * self.f_scale, "b": params["b"] * self.f_scale + self.f_shift}
+        W, b = double(params["W"]) * self.f_scale, double(params["b"]) * self.f_scale + self.f_shift
+        return _like(params, {"W": W, "b": b})
 
     def fold_encoder(self, network, params):
         """Make the first Linear take x: W ← W/scale, b ← b − (shift/scale) W.
@@ -67,8 +68,39 @@ class StandardUnits:
         if not isinstance(network, Linear):
             raise TypeError(f"the first layer must be Linear, got {type(network).__name__}")
         D, xp = self.scale.shape[0], namespace(params["W"])
-        W = params["W"][:D, :] / self.scale[:, None]
-        return {"W": xp.concat([W, params["W"][D:, :]], axis=0), "b": params["b"] - self.shift @ W}
+        W, of_mask = double(params["W"])[:D, :] / self.scale[:, None], double(params["W"])[D:, :]
+        folded = {"W": xp.concat([W, of_mask], axis=0), "b": double(params["b"]) - self.shift @ W}
+        return _like(params, folded)
+
+
+def column_moments(likelihood, x):
+    """Of every column of x, over the cases that have it: how many, the mean and the variance, each (D,).
+
+    float64 sums over blocks of rows; the second pass takes off what the first one's mean was rounded by.
+    """
+    count = total = shift = squares = 0.0
+    for seen, mask in _seen(likelihood, x):
+        count, total = count + sum_first(mask), total + sum_first(seen * mask)
+    mean = total / count
+    for seen, mask in _seen(likelihood, x):
+        r = (seen - mean) * mask
+        shift, squares = shift + sum_first(r), squares + sum_first(r * r)
+    return count, mean + shift / count, squares / count - (shift / count) ** 2
+
+
+def _seen(likelihood, x):
+    """Blocks of the data cases in float64, and of their mask, which is ones where all was observed."""
+    for start in range(0, x.shape[0], ROWS):
+        seen, mask = split(likelihood, double(x[start : min(start + ROWS, x.shape[0]), :]))
+        yield seen, namespace(x).ones_like(seen) if mask is None else mask
+
+
+ROWS = 1024                            # of a block
+
+
+def _like(params, values):
+    """`values`, a tree, in the dtype of the tree `params`."""
+    return tree.map(lambda old, new: namespace(old).astype(new, old.dtype), params, values)
 
 
 def start_theta(model, rng, backend, units, start_noise=1.0):
@@ -88,7 +120,8 @@ def fold_theta(model, theta, units):
     """theta of `model`, trained in standard units, for the data's own units."""
     likelihood = theta["likelihood"]
     if model.likelihood.learns_noise:
-        likelihood = model.likelihood.rescale_params(likelihood, units.scale)
+        rescaled = model.likelihood.rescale_params(tree.map(double, likelihood), units.scale)
+        likelihood = _like(likelihood, rescaled)
     return {"decoder": units.fold_decoder(model.decoder, theta["decoder"]), "likelihood": likelihood}
 
 

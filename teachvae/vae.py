@@ -19,7 +19,7 @@ from .model import Model
 from .optimizers import OPTIMIZERS
 from .posteriors import POSTERIORS
 from .units import StandardUnits, fold_theta, heywood, start_theta
-from .validate import check_hidden, check_positive, check_size
+from .validate import check_hidden, check_positive, check_size, generator
 
 
 def recognition_network(n_visible, hidden, posterior, activation="tanh", separate=False):
@@ -89,8 +89,10 @@ class VAE(LatentVariableModel):
     backend, dtype, random_state
 
     After fit: model_, theta_; recognition_ the network and recognition_params_ its v; q_path_ mean Q
-    per epoch, in nats per data case, as seen by the optimiser; heywood_; noise_variance_ (D,);
-    converged_ (for "lbfgs", else None).
+    per epoch, in nats per data case, as seen by the optimiser: of "adam" and "sgd" over an epoch's
+    minibatches, between which the parameters move on, so that the last is not quite Q of what is
+    returned, of "lbfgs" after each iteration, the last that of what is returned; heywood_;
+    noise_variance_ (D,); converged_ (for "lbfgs", else None).
     """
 
     def __init__(
@@ -169,7 +171,7 @@ class VAE(LatentVariableModel):
                 "elsewhere its Q is no bound: use nodes='random', or 'quadrature' for K <= 2"
             )
         backend = self._backend_for(x.dtype)
-        init_rng, shuffle_rng, noise_rng = np.random.default_rng(self.random_state).spawn(3)
+        init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
 
         x = backend.asarray(x)
         units = StandardUnits(likelihood, x)

@@ -3,11 +3,13 @@
 Every refusal says what was given, what is expected and what to do.
 """
 
+from decimal import Decimal
 import numbers
 
 import numpy as np
 
 from .backend import to_numpy
+from .names import shorten
 
 
 def check_data(X, minimum_rows=1, name="X", missing=False):
@@ -29,6 +31,8 @@ def check_data(X, minimum_rows=1, name="X", missing=False):
             "model with missing='marginalise'"
         )
     names = [str(c) for c in X.columns] if hasattr(X, "columns") else None
+    if names is not None:
+        _refuse_what_is_no_number([np.asarray(_column(X, d)) for d in range(len(names))], names, name)
     try:
         x = to_numpy(X)
     except ValueError as error:
@@ -40,26 +44,10 @@ def check_data(X, minimum_rows=1, name="X", missing=False):
             f"Complex data not supported: {name} of dtype {x.dtype} was given, real numbers are "
             f"expected, take {name}.real"
         )
-    if x.dtype.kind == "O" and hasattr(X, "columns"):
-        try:
-            x = X.to_numpy(dtype="float64", na_value=np.nan)       # a data frame's own missing entries
-        except (AttributeError, TypeError, ValueError):
-            pass                                                   # text or times, which are named below
-    if x.dtype.kind not in "fiub":
-        try:
-            if x.dtype.kind in "mM":
-                raise ValueError("times have no unit or origin of their own")
-            text = [value for value in x.ravel()[:1000] if isinstance(value, (str, bytes))]
-            if text:
-                raise ValueError(f"it holds text, first {str(text[0])!r}")
-            x = x.astype("float64")
-        except (TypeError, ValueError) as error:
-            raise type(error)(
-                f"{name} of dtype {x.dtype} was given, numbers are expected ({error}): encode text, "
-                "times and categories as numbers first, text in a data frame by "
-                "df[column].astype('category').cat.codes, whose -1 stands for a missing entry: "
-                ".replace(-1, np.nan)"
-            ) from error
+    if names is None and x.dtype.kind not in "fb":
+        _refuse_what_is_no_number(x.T if x.ndim == 2 else [x.ravel()], None, f"{name} of dtype {x.dtype}")
+    if x.dtype.kind == "O" and hasattr(X, "iloc"):
+        x = X.to_numpy(dtype="float64", na_value=np.nan)           # pandas' own missing entries
     if x.dtype != np.float32:
         x = x.astype("float64")
     if x.ndim != 2:
@@ -95,6 +83,82 @@ def check_data(X, minimum_rows=1, name="X", missing=False):
             f"in {x.dtype}: give the data in larger units"
         )
     return np.ascontiguousarray(x), names
+
+
+def _refuse_what_is_no_number(columns, names, name):
+    """Raise ValueError or TypeError naming the host columns, each (N,), that hold anything but numbers which
+    float64 can tell apart.
+    """
+    found = [(d, _no_numbers(column)) for d, column in enumerate(columns)]
+    wrong = [f"{names[d] if names else d} ({what})" for d, what in found if what]
+    if wrong:
+        raise (TypeError if NO_FLOAT in wrong[0] else ValueError)(
+            f"{name} was given, numbers are expected that float64 can tell apart: columns {shorten(wrong)}; "
+            "leave such columns out, or encode text, times and categories as numbers first: categories and ids "
+            "in a data frame by df[column].astype('category').cat.codes, whose -1 stands for a missing entry "
+            "(.replace(-1, np.nan)), times by the days or seconds since one of them"
+        )
+
+
+def _column(frame, d):
+    """Column d of a data frame: of pandas, of Polars (what is not missing), or of one asked by name."""
+    if hasattr(frame, "iloc"):
+        return frame.iloc[:, d]
+    if hasattr(frame, "to_series"):                                # with a gap integers would become floats
+        return frame.to_series(d).drop_nulls()
+    return frame[frame.columns[d]]
+
+
+def _no_numbers(column):
+    """What a host column (N,) holds that is no number, or none that float64 can tell from others; else ""."""
+    kind = column.dtype.kind
+    if kind in "fb":
+        return ""
+    if kind in "iu":
+        large = column[(column > EXACT) | (column < -EXACT)] if column.dtype.itemsize == 8 else column[:0]
+        return _beyond(large.tolist())
+    if kind == "O":
+        for value in column:
+            none = value is None or type(value).__name__ == "NAType"   # pandas' missing entry
+            if not none and not isinstance(value, (numbers.Real, Decimal, np.bool_)):
+                text = isinstance(value, (str, bytes))
+                return f"text, first {str(value)!r}" if text else f"{NO_FLOAT}, not {type(value).__name__!r}"
+        return _beyond(v for v in column if isinstance(v, numbers.Integral))
+    names = {"M": "times", "m": "durations", "c": "complex numbers", "U": "text", "S": "text", "T": "text"}
+    first = f", first {str(column[0])!r}" if len(column) else ""
+    return f"{names.get(kind, str(column.dtype))}{first}"
+
+
+def _beyond(integers):
+    """A sentence on the first integer that float64 would take for another one, or ""."""
+    return next((f"{v}, above 2^53" for v in integers if int(float(v)) != v), "")
+
+
+NO_FLOAT = "float()'s argument must be a string or a real number"
+EXACT = 2**53                                                      # float64 has all whole numbers up to it
+
+
+def generator(random_state, name="random_state"):
+    """A numpy Generator, which can spawn others, from what users call a random state.
+
+    An integer (or a sequence of them) or a SeedSequence gives the same numbers every time; None new ones;
+    a Generator itself, or a RandomState, from which a seed is drawn, goes on, so that a second fit differs
+    from the first. Raises TypeError or ValueError for anything else.
+    """
+    try:
+        if isinstance(random_state, (bool, np.bool_)):
+            raise TypeError("a truth value is no seed")
+        if isinstance(random_state, np.random.RandomState):
+            return np.random.default_rng(random_state.randint(2**32, size=4, dtype="uint32"))
+        rng = np.random.default_rng(random_state)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"{name} must be an integer >= 0, None, or one of numpy.random's Generator, RandomState and "
+            f"SeedSequence, got {random_state!r} ({error})"
+        ) from error
+    if not hasattr(rng.bit_generator.seed_seq, "spawn"):           # seeded as a RandomState is
+        return np.random.default_rng(rng.integers(2**32, size=4, dtype="uint32"))
+    return rng
 
 
 def check_size(name, value, least=1, most=None, why=""):

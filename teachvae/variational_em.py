@@ -20,7 +20,7 @@ from .model import Model
 from .optimizers import Adam
 from .posteriors import POSTERIORS
 from .units import StandardUnits, fold_theta, heywood, start_theta
-from .validate import check_hidden, check_positive, check_size
+from .validate import check_hidden, check_positive, check_size, generator
 
 
 class VariationalEM(LatentVariableModel):
@@ -52,9 +52,10 @@ class VariationalEM(LatentVariableModel):
     min_noise     the floor of Ψ as a share of each column's variance
     backend, dtype, random_state
 
-    After fit: phi_ (N, n_phi) the table; model_, theta_; q_path_ mean Q after every E-step on its
-    own few nodes, and of the final table on more, in nats per data case (`bound` has yet finer
-    ones; closed forms are exact); n_iter_; converged_ (closed forms); heywood_; noise_variance_ (D,).
+    After fit: phi_ (N, n_phi) the table; model_, theta_; q_path_ mean Q after every E-step, in nats
+    per data case, the last that of phi_ and theta_ (with E-steps by quasi-Newton on more nodes than
+    the others; `bound` has yet finer ones); n_iter_ rounds; converged_ (closed forms); heywood_;
+    noise_variance_ (D,).
     """
 
     def __init__(
@@ -139,7 +140,7 @@ class VariationalEM(LatentVariableModel):
         columns.fill = to_numpy(units.shift)
         self.columns_ = columns
         self.q_path_ = np.array(path) + units.log_volume
-        self.n_iter_ = len(path) if converged is None else min(len(path), self._most_rounds())
+        self.n_iter_ = len(path) - 1
         self.converged_ = converged
         self.model_, self.theta_ = model, theta
         self.phi_ = to_numpy(backend.asarray(phi))
@@ -158,15 +159,11 @@ class VariationalEM(LatentVariableModel):
         if self.posterior not in POSTERIORS:
             raise ValueError(f"posterior must be one of {sorted(POSTERIORS)}, got {self.posterior!r}")
 
-    def _most_rounds(self):
-        """Of closed forms."""
-        return 20000 if self.epochs is None else self.epochs
-
     def _fit_closed_form(self, model, backend, units, x, lower, progress):
         """Coordinate descent on Q, both halves exact: Q never rises."""
         xp = namespace(x)
         x, mask = split(model.likelihood, x)
-        rng = np.random.default_rng(self.random_state)
+        rng = generator(self.random_state)
         centred = x - units.mean if mask is None else (x - units.mean) * mask
         S = centred.T @ centred / x.shape[0]
         start_noises = (
@@ -174,7 +171,7 @@ class VariationalEM(LatentVariableModel):
             for _ in range(self.n_starts or STARTS)
         )
         likelihood = bare(model.likelihood)
-        most = self._most_rounds()
+        most = 20000 if self.epochs is None else self.epochs
 
         def table(W, b, psi):
             """The table φ (N, n_phi) of the best q                                (2.3), (2.10)."""
@@ -201,7 +198,7 @@ class VariationalEM(LatentVariableModel):
                 psi = likelihood.psi(likelihood.m_step(mean_square, lower, units.share), like=W)
 
         def told(iteration, most, Q):
-            progress(min(iteration + 1, most), most, Q + units.log_volume)
+            progress(iteration, most, Q + units.log_volume)
 
         starts = linear_gaussian.starts(S, self.n_components, likelihood, start_noises, lower)
         (W, b, psi), path, converged = race(
@@ -224,7 +221,7 @@ class VariationalEM(LatentVariableModel):
     def _fit_by_steps(self, model, backend, units, x, lower, progress):
         """E-steps by quasi-Newton steps on the table, M-steps by Adam on the decoder."""
         xp = namespace(x)
-        init_rng, shuffle_rng, noise_rng = np.random.default_rng(self.random_state).spawn(3)
+        init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
         theta = start_theta(model, init_rng, backend, units)
         phi = infer.prior_phi(model, x)
         coarse = self._round_nodes(model, backend)

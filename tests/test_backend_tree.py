@@ -1,7 +1,9 @@
 """The two files under everything: arrays know their library, and leaves are views of one vector."""
 
 import os
+from pathlib import Path
 import platform
+import re
 import subprocess
 import sys
 import types
@@ -12,8 +14,8 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from teachvae import tree
-from teachvae.backend import Backend, BackendError, constant, get_backend, namespace, to_numpy
+from teachvae import fit, tree
+from teachvae.backend import Backend, BackendError, constant, get_backend, index, namespace, to_numpy
 
 DEVICE = strict.Device("device1")
 
@@ -42,7 +44,7 @@ def test_constant_stands_beside_its_like(backend):
     assert namespace(array) is backend.xp and array.dtype == like.dtype
     assert backend.device is None or array.device == backend.device
     np.testing.assert_array_equal(to_numpy(array), [[1, 2]])
-    places = constant([2, 0], like, "int64")
+    places = constant([2, 0], like, backend.xp.int64)
     assert places.dtype == backend.xp.int64
     assert backend.device is None or places.device == backend.device
     taken = backend.xp.take(backend.asarray([5.0, 6.0, 7.0]), places, axis=0)
@@ -235,3 +237,43 @@ def test_temporaries_keep_their_pages():
 
     assert faults("import teachvae.backend") < 100
     assert faults("") > 10_000, "so it is not needed any more"
+
+
+def test_a_gradient_in_another_order_of_keys_is_the_same_gradient():
+    """A backward may return {"b": …, "W": …} for parameters {"W": …, "b": …}, to every way of training."""
+    params = {"W": np.array([[1.0, 2.0]]), "b": np.array([3.0])}
+    target = {"W": np.array([[5.0, -1.0]]), "b": np.array([0.5])}
+
+    def objective(p, rows):
+        r = tree.map(np.subtract, p, target)
+        return 0.5 * sum(np.sum(leaf**2) for _, leaf in tree.leaves(r)), {"b": r["b"], "W": r["W"]}
+
+    assert tree.flatten({"b": params["b"], "W": params["W"]}, params).tolist() == [1, 2, 3]
+    found, _, _ = fit.full_batch(objective, params, 1, max_iter=50, tol=1e-12)
+    for key in target:
+        np.testing.assert_allclose(found[key], target[key], atol=1e-6)
+
+
+def test_places_are_counted_as_the_library_counts():
+    """int32 on a 32-bit platform, where an index array of int64 is refused."""
+    assert index([2, 0], np.zeros(3)).dtype == np.intp
+    assert index([2, 0], strict.zeros(3)).dtype == strict.int64    # which has no intp
+
+    class Small(types.ModuleType):
+        """NumPy as on a platform of 32 bits: take refuses what is wider than its intp."""
+        intp = np.int32
+
+        def __getattr__(self, name):
+            return getattr(np, name)
+
+    small = Small("numpy_of_32_bits")
+
+    class Array(np.ndarray):
+        def __array_namespace__(self, api_version=None):
+            return small
+
+    phi = np.arange(10.0).reshape(2, 5).view(Array)
+    assert index([1, 0], phi).dtype == np.int32
+    package = Path(fit.__file__).parent
+    source = "".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py"))
+    assert not re.search(r"""constant\(.*["']int64["']""", source), "index() is the one way to places"

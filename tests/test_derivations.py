@@ -1716,10 +1716,11 @@ def test_7_5_a_lattice_of_its_own_against_the_exact_value():
 
 def test_8_1_the_numeric_gradient_of_a_cube_is_off_by_the_square_of_the_step():
     for p, h_i in ((0.5, 1e-2), (3.0, 3e-2)):                      # h max(1, |p|)
+        numeric = 3 * p**2 + h_i**2
         report = gradcheck.check(
-            lambda v: float(v["p"][0] ** 3), {"p": np.array([p])}, {"p": np.array([3 * p**2])}, h=1e-2
+            lambda v: float(v["p"][0] ** 3), {"p": np.array([p])}, {"p": np.array([numeric])}, h=1e-2
         )
-        assert report.rows[0].numeric == pytest.approx(3 * p**2 + h_i**2, rel=1e-11)
+        assert report.ok and report.rows[0].numeric == pytest.approx(numeric, rel=1e-11)
 
 
 def test_8_2_the_relative_error_as_written():
@@ -1729,6 +1730,32 @@ def test_8_2_the_relative_error_as_written():
         for a_i, n_i in zip(a, n)
     ]
     np.testing.assert_allclose(gradcheck.relative_error(a, n), written, rtol=1e-14)
+
+
+def test_8_5_rounding_is_found_whether_the_value_shows_it_or_not():
+    """Noise of a known size on f, and a large number that is added and taken off again."""
+    rng, p = np.random.default_rng(0), np.array([0.3, -0.7])
+
+    def noisy(v):
+        return np.sin(v).sum() + 1e-9 * rng.standard_normal()
+
+    found = np.median([gradcheck._rounding(noisy, p, p, noisy(p)) for _ in range(99)])
+    assert found == pytest.approx(1e-9, rel=0.2)
+    hidden = gradcheck._rounding(lambda v: (np.sin(v).sum() + 1e6) - 1e6, p, p, -0.3)
+    assert 1e-11 < hidden < 1e-9                                   # half of 1e6's last digit, 6e-11, at most
+    assert gradcheck._rounding(lambda v: 1e9, p, p, 1e9) == 1e9 * 2.0**-52
+    np.testing.assert_array_equal(p, [0.3, -0.7])
+
+
+def test_8_6_two_steps_joined_leave_an_error_of_the_fourth_order():
+    """Of p⁵ at 1, n(h) = 5 + 10 h² + h⁴: joined, 5 − 10 h⁴."""
+    def n(h):
+        return ((1 + h) ** 5 - (1 - h) ** 5) / (2 * h)
+
+    for h in (0.1, 0.3):
+        assert (10 * n(h) - n(10**0.5 * h)) / 9 == pytest.approx(5 - 10 * h**4, rel=1e-12)
+    wrong = gradcheck.check(lambda v: float(v[0] ** 5), np.array([1.0]), np.array([5 + 1e-5]))
+    assert wrong.rows[0].numeric == pytest.approx(5, abs=1e-11), "better than the 5 + 1e-9 of (8.1)"
 
 
 # ---- chapter 9 -------------------------------------------------------------------------------

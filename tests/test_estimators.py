@@ -100,7 +100,7 @@ def test_variational_em_attributes(posterior, n_phi):
     for name in ("VariationalEM, linear", "VariationalEM"):
         em = MAKERS[name](posterior=posterior).fit(LINEAR)
         assert em.phi_.shape == (N, n_phi) and em.infer(LINEAR[:7]).shape == (7, n_phi)
-        assert em.q_path_.shape == (em.n_iter_,) and em.noise_variance_.shape == (D,)
+        assert em.q_path_.shape == (em.n_iter_ + 1,) and em.noise_variance_.shape == (D,)
         assert em.heywood_.shape == (0,)
         assert em.converged_ is (True if name == "VariationalEM, linear" else None)
         # the table belongs to the θ that was kept, and its Q is the last of the path
@@ -109,11 +109,14 @@ def test_variational_em_attributes(posterior, n_phi):
     assert len(em.q_path_) == 3 + 1, "one Q per round, and one after the last E-step"
 
 
-def test_variational_em_stopped_by_epochs_keeps_a_table_of_its_theta():
-    with pytest.warns(ConvergenceWarning, match=r"after 3 rounds .* raise epochs or tol"):
-        em = VariationalEM(K, hidden=(), epochs=3).fit(LINEAR)
-    assert em.converged_ is False and em.n_iter_ == 3
+@pytest.mark.parametrize("options", [{}, {"posterior": "full"}, {"missing": "marginalise"}])
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_variational_em_stopped_by_epochs_speaks_of_the_theta_that_it_returns(epochs, options):
+    with pytest.warns(ConvergenceWarning, match=rf"after {epochs} rounds .* raise epochs or tol"):
+        em = VariationalEM(K, hidden=(), epochs=epochs, **options).fit(LINEAR)
+    assert em.converged_ is False and em.n_iter_ == epochs and len(em.q_path_) == epochs + 1
     np.testing.assert_allclose(em.phi_, em.infer(LINEAR), rtol=0, atol=1e-9)
+    assert em.q_path_[-1] == pytest.approx(em.bound(LINEAR, phi=em.phi_).mean(), abs=1e-9)
 
 
 def test_vae_attributes():
@@ -841,7 +844,8 @@ def test_progress_is_reported_in_order_and_in_the_data_s_units(name):
     calls = []
     estimator = MAKERS[name]().fit(LINEAR * 100, progress=lambda *call: calls.append(call))
     attribute = {"Autoencoder": "loss_path_", "FactorAnalysis": "nlml_path_"}.get(name, "q_path_")
-    path, first = getattr(estimator, attribute), 0 if name == "FactorAnalysis" else 1
+    path, closed = getattr(estimator, attribute), name in ("FactorAnalysis", "VariationalEM, linear")
+    first = 0 if closed else 1                                     # closed forms tell of their start too
     assert [call[0] for call in calls] == list(range(first, first + len(calls)))
     assert len({call[1] for call in calls}) == 1
     assert all(type(call[2]) is float for call in calls)

@@ -1,6 +1,8 @@
 """The checker itself: faults planted in real components, each caught, and each called by its name."""
 
 from dataclasses import dataclass
+import math
+from typing import NamedTuple
 
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
@@ -414,6 +416,98 @@ def test_what_is_not_finite_is_said(rng):
     assert "f, here or a step beside, is not finite" in report.worst.diagnosis
     report = check(lambda p: np.sum(p * p), np.ones(3), np.array([2.0, np.inf, 2.0]))
     assert "the analytic gradient is not finite in entries 1 of 0–2" in report.worst.diagnosis
+
+
+# ---- What is no mistake of the gradient: constants, scales, steps too wide, the order of keys
+
+
+POINT = {"a": np.array([0.3, -0.7, 1.2]), "b": np.array([[0.5, 0.2]])}
+SLOPES = {"b": np.exp(POINT["b"]), "a": np.cos(POINT["a"]) * POINT["a"] + np.sin(POINT["a"])}
+
+
+def wavy(p):
+    return np.sum(np.sin(p["a"]) * p["a"]) + np.sum(np.exp(p["b"]))
+
+
+def scaled(constant, factor, mistake=1.0):
+    slopes = {key: factor * mistake * slope for key, slope in SLOPES.items()}
+    return check(lambda p: constant + factor * wavy(p), POINT, slopes)
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-12, 1.0, 1e12])
+def test_no_size_of_f_makes_a_right_gradient_wrong(factor):
+    assert scaled(0.0, factor).ok
+    assert scaled(0.0, factor, 1 + 1e-5).verdict == "WRONG"
+
+
+def test_a_constant_in_f_hides_what_its_rounding_hides_and_no_more():
+    assert scaled(1e6, 1.0).ok and scaled(1e6, 1.0, 1 + 1e-5).verdict == "WRONG"
+    for constant, mistake in ((1e9, 1e-3), (1e12, 1.0)):
+        report = scaled(constant, 1.0)
+        assert report.verdict == "?" and not report.ok, "what cannot be seen has not passed"
+        assert all("rounding of f decides" in row.diagnosis for row in report.rows) and not report.notes
+        assert [line.split()[-1] for line in str(report).splitlines()[1:3]] == ["?", "?"]
+        assert scaled(constant, 1.0, 1 + mistake).verdict == "WRONG"
+    drowned = scaled(1e15, 1.0)
+    assert drowned.verdict == "?" and "f is 1e+15 here" in drowned.rows[0].diagnosis
+    assert "zero" not in drowned.rows[0].diagnosis, "the table shows that they are not"
+
+
+@pytest.mark.parametrize("v", [1e-3, 3e-5, 1.1e-5, 1e-8, 1e-12])
+def test_a_step_too_wide_for_the_parameter_is_no_mistake(v):
+    """Σ log v: within v of 0 the step of (8.1) bends the logarithm, or leaves where it is defined."""
+    point = np.array([v, 2 * v])
+    report = check(lambda p: np.sum(np.log(p)), point, 1 / point)
+    assert report.ok and not report.kinks
+    assert check(lambda p: np.sum(np.log(p)), point, (1 + 1e-5) / point).verdict == "WRONG"
+    assert check(lambda p: sum(math.log(q) for q in p), point, 1 / point).ok, "one that raises instead"
+
+
+@given(
+    st.integers(0, 2**32 - 1), st.floats(-8, 8), st.floats(-3, 6), st.floats(-2, 12),
+    st.sampled_from([0.0, -2.0, 1e-3, 1e-1]),
+)
+def test_right_is_never_wrong_and_wrong_never_right(seed, f_size, bend, constant, mistake):
+    """Sines of all heights and lengths on a constant: one entry of the gradient is off by `mistake`."""
+    rng = np.random.default_rng(seed)
+    amplitude, rate = 10**f_size * rng.uniform(0.5, 2, 4), 10**bend * rng.uniform(0.5, 2, 4)
+    point, base = rng.uniform(-1, 1, 4) / 10**bend, amplitude.min() * rng.choice([0.0, 10**constant])
+    slopes = amplitude * rate * np.cos(rate * point)
+    assume(np.abs(slopes).min() > 0.1 * np.abs(slopes).max())
+    given_ = slopes.copy()
+    given_[rng.integers(4)] *= 1 + mistake
+    verdict = check(lambda p: base + np.sum(amplitude * np.sin(rate * p)), point, given_).verdict
+    assert verdict in (("WRONG", "?") if mistake else ("ok", "?"))
+    if base <= 1e3 * amplitude.min():                              # three digits of sixteen are no excuse
+        assert verdict != "?"
+
+
+def test_keys_are_matched_by_name_and_may_be_numbers():
+    right = check(lambda p: p[7] ** 2 + p[0] ** 3, {7: np.array(1.0), 0: np.array(2.0)},
+                  {0: np.array(12.0), 7: np.array(2.0)})
+    assert right.ok and [row.path for row in right.rows] == ["7", "0"] and "7" in str(right)
+    with pytest.raises(ValueError, match="params has a .*grads has c"):
+        check(lambda p: p["a"], {"a": np.array(1.0)}, {"c": np.array(1.0)})
+
+
+def test_a_named_tuple_stays_one():
+    class Normal(NamedTuple):
+        mean: object
+        spread: object
+
+    def f(p):
+        return np.sum(p.mean**2) + np.sum(p.spread**3)
+
+    point = Normal(np.array([1.0, 2.0]), np.array([0.5]))
+    report = check(f, point, Normal(2 * point.mean, 3 * point.spread**2))
+    assert report.ok and [row.path for row in report.rows] == ["mean", "spread"]
+
+
+def test_a_gradient_of_zeros_and_a_kink_prove_nothing_and_are_not_called_wrong():
+    x = np.array([0.3, 0.4, 0.5])
+    report = check(lambda q: np.sum(np.exp(q) / np.exp(q).sum()), x, np.array([1e-17, -2e-17, 0.0]))
+    assert report.verdict == "?" and "zero at every index, which proves nothing" in report.rows[0].diagnosis
+    assert relu_check(np.array([[1.0, 0.0, 2.0]])).verdict == "?"
 
 
 # ---- Kinks

@@ -159,7 +159,7 @@ def test_data_frames_with_gaps(estimator):
     with pytest.raises(ValueError, match="feature names should match"):
         model.impute(frame[NAMES[::-1]])
     text = frame.astype(object).fillna("missing")
-    with pytest.raises(ValueError, match="it holds text, first 'missing'"):
+    with pytest.raises(ValueError, match=r"column 0 \(text, first 'missing'\)"):
         model.transform(text)
 
 

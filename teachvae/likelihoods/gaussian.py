@@ -322,10 +322,18 @@ class PredictedGaussian:
 
 
 def still(x):
-    """Which columns of host data x (N, D), NaN where not observed, are constant: (D,) bool."""
+    """Which columns of host data x (N, D), NaN where missing, are constant but for rounding: (D,) bool."""
     xp = namespace(x)
-    spread = xp.nanmax(x, axis=0) - xp.nanmin(x, axis=0)
-    return spread * spread <= 1e-300       # equal, or so near that the variance underflows to 0
+    high, low = xp.nanmax(x, axis=0), xp.nanmin(x, axis=0)
+    return negligible(high - low, xp.maximum(xp.abs(high), xp.abs(low)))
+
+
+def negligible(spread, size, units=4):
+    """Whether a spread of numbers of this size is rounding: a few units of their last digit, as between 0.3
+    and 0.1 + 0.2, or so little that its square underflows to 0.
+    """
+    eps = float(namespace(spread).finfo(spread.dtype).eps)
+    return (spread <= units * eps * size) | (spread**2 <= 1e-300)
 
 
 def refuse_constant(x, names):

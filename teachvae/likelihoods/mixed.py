@@ -5,7 +5,7 @@ Equations (5.x) are in derivations/equations.md.
 
 from dataclasses import dataclass
 
-from ..backend import constant, namespace
+from ..backend import index, namespace
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Mixed:
         xp = namespace(parts[0])
         order = [c for _, columns in self.parts for c in columns]
         back = sorted(range(len(order)), key=order.__getitem__)
-        return xp.take(xp.concat(parts, axis=-1), constant(back, parts[0], "int64"), axis=-1)
+        return xp.take(xp.concat(parts, axis=-1), index(back, parts[0]), axis=-1)
 
     def start(self, mean, variance):
         """(f (n_f,), params): each part's."""
@@ -174,4 +174,4 @@ def take(array, columns):
     """The columns (…, D_i) of an array (…, D); None stays None."""
     if array is None:
         return None
-    return namespace(array).take(array, constant(columns, array, "int64"), axis=-1)
+    return namespace(array).take(array, index(columns, array), axis=-1)

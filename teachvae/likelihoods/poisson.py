@@ -6,7 +6,7 @@ Equations (5.x) are in derivations/equations.md.
 from dataclasses import dataclass
 import math
 
-from ..backend import log_factorial, namespace, poisson_quantile, sum_last
+from ..backend import log_factorial, log_poisson_peak, namespace, poisson_quantile, sum_last
 
 
 MOST_LOG_RATE = 30.0                   # of a rate that is exp f; e³⁰ is about 1e13
@@ -51,9 +51,12 @@ class Poisson:
         return x if self.unit == 1 else namespace(x).round(x * self.unit)
 
     def forward(self, params, f, x, mask=None):
+        xp = namespace(f, x)
         rate, log_rate, *slopes = self.rate(f)
         x = self.counts(x)                                         # (N, D)
-        terms = x * log_rate - rate - log_factorial(x) + math.log(self.unit)  # (S, N, D)
+        u = log_rate - xp.log(xp.where(x > 0, x, xp.ones_like(x)))  # log(λ/x), (S, N, D)
+        below_peak = xp.where(x > 0, x * (xp.expm1(u) - u), rate)
+        terms = log_poisson_peak(x) + math.log(self.unit) - below_peak
         if mask is not None:
             terms = terms * mask
         return sum_last(terms), (x, slopes, mask)                  # (S, N)               (5.13)
