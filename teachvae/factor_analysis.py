@@ -16,7 +16,7 @@ from .backend import get_backend, namespace, to_numpy
 from .blocks import mean_and_variance, slices
 from .columns import Cases, Columns, Table
 from .estimator import LatentVariableModel
-from .fit import ROUNDING, ConvergenceWarning, settled
+from .fit import ROUNDING, STARTS, ConvergenceWarning, race, settled
 from .layers import Linear, Sequential
 from .likelihoods import Gaussian, Observed, split
 from .likelihoods.gaussian import negligible
@@ -36,11 +36,17 @@ class FactorAnalysis(LatentVariableModel):
     missing       "error", or "marginalise": NaN stands for an entry that was not observed, and EM is
                   exact on what was
     constant      "error", or "drop": what becomes of constant columns under a diagonal Ψ
-    tol           EM ends when the nlml still to be gained, as extrapolated from the last steps (6.6),
-                  is below tol nats per data case
+    tol           EM ends when the nlml still to be gained, as extrapolated from the last steps, and what the
+                  last fifth of the steps has gained are below tol nats per data case (6.6)
     max_iter      the most EM iterations, those not counted that are taken back (2.26); ending there warns
+    n_starts      from how many starts EM goes a hundred steps, to go on from the best (2.27). None: 4, or the
+                  first alone where it arrives from there within them. The likelihood of a diagonal Ψ can have
+                  several maxima, and EM ends in one near its start: the highest where the data say much
+                  about few factors, not always where cases are few, K is large, or Ψ runs to its floor.
+                  More starts find it more often; nlml_path_[-1] tells which of two fits is better
     min_noise     the floor of Ψ as a share of each column's variance
-    backend, dtype, random_state   where and in what precision results live; EM itself is float64
+    backend, dtype, random_state   where and in what precision results live, EM itself being float64; the
+                  seed of the starts
 
     After fit, for the D columns that constant="drop" has not set aside:
     components_ (K, D) canonical loadings, W Ψ⁻¹ Wᵀ diagonal; loadings_ (D, K) their transpose;
@@ -58,6 +64,7 @@ class FactorAnalysis(LatentVariableModel):
         constant="error",
         tol=1e-8,
         max_iter=20000,
+        n_starts=None,
         min_noise=1e-6,
         backend="numpy",
         dtype=None,
@@ -69,6 +76,7 @@ class FactorAnalysis(LatentVariableModel):
         self.constant = constant
         self.tol = tol
         self.max_iter = max_iter
+        self.n_starts = n_starts
         self.min_noise = min_noise
         self.backend = backend
         self.dtype = dtype
@@ -179,18 +187,21 @@ class FactorAnalysis(LatentVariableModel):
     def _check_parameters(self, n_visible):
         check_size("n_components", self.n_components, 1, n_visible, f" (X has {n_visible} columns)")
         check_size("max_iter", self.max_iter)
+        if self.n_starts is not None:
+            check_size("n_starts", self.n_starts)
         check_positive("tol", self.tol)
         check_positive("min_noise", self.min_noise)
 
     def _em(self, S, mean, progress):
         """EM on the covariance S (D, D): W (K, D), b (D,), psi (D,), S's diagonal, path, converged."""
         double = get_backend(self.backend, "float64")
-        rng = generator(self.random_state)
+        rng, n_starts = generator(self.random_state), self.n_starts or STARTS
         W, psi, path, converged = em(
             double.asarray(S),
             self.n_components,
             Gaussian(len(mean), self.noise),
-            start_noise=double.normal(rng, (len(mean), self.n_components)),
+            start_noises=(double.normal(rng, (len(mean), self.n_components)) for _ in range(n_starts)),
+            every=self.n_starts is not None,
             min_noise=self.min_noise,
             tol=self.tol,
             max_iter=self.max_iter,
@@ -201,14 +212,15 @@ class FactorAnalysis(LatentVariableModel):
     def _em_observed(self, table, likelihood, progress):
         """EM on the data of a `Table` with NaN where nothing was observed; returns what `_em` does."""
         double = get_backend(self.backend, "float64")
-        rng = generator(self.random_state)
+        rng, n_starts = generator(self.random_state), self.n_starts or STARTS
         mean, variance = mean_and_variance(table)
         W, b, psi, path, converged = em_observed(
             Cases(table, double, masked=True, origin=mean),
             double.asarray(variance),
             self.n_components,
             likelihood,
-            start_noise=double.normal(rng, (len(mean), self.n_components)),
+            start_noises=(double.normal(rng, (len(mean), self.n_components)) for _ in range(n_starts)),
+            every=self.n_starts is not None,
             min_noise=self.min_noise,
             tol=self.tol,
             max_iter=self.max_iter,
@@ -282,20 +294,21 @@ class FactorAnalysis(LatentVariableModel):
         return to_numpy(self.theta_["decoder"][0]["b"])
 
 
-def em(S, n_latent, likelihood, *, start_noise, min_noise, tol, max_iter, progress=None):
+def em(S, n_latent, likelihood, *, start_noises, every, min_noise, tol, max_iter, progress=None):
     """EM for factor analysis on the covariance S (D, D) alone.
 
-    start_noise (D, K) breaks the symmetry of the start. Returns W (K, D), psi (D,), the path of the
-    mean nlml, and whether the extrapolated rest fell below tol. The nlml never rises, beyond rounding:
+    start_noises are one standard normal (D, K) for each start, to break its symmetry; `every` is what
+    `fit.race` asks for. Returns W (K, D), psi (D,), the path of the mean nlml, and whether the
+    extrapolated rest fell below tol. The nlml never rises, beyond rounding:
     given the E-step's statistics, W, b and the floored Ψ of the M-step are Q's minimiser within bounds,
     those of the wider model (2.24) a lower one of the same nlml, and a longer step is taken back where it
     rises.
     """
     lower = likelihood.lower_bounds(linear_gaussian.diagonal(S), min_noise)
-    W, psi = linear_gaussian.start(S, n_latent, likelihood, start_noise, lower)
+    zero = namespace(S).zeros_like(S[0, :])
 
     def floored(psi):
-        return likelihood.psi(likelihood.m_step(psi, lower), like=W)
+        return likelihood.psi(likelihood.m_step(psi, lower), like=psi)
 
     def e_step(W, b, psi):
         return linear_gaussian.e_step_moments(W, psi, S)
@@ -304,19 +317,20 @@ def em(S, n_latent, likelihood, *, start_noise, min_noise, tol, max_iter, progre
         W, b, mean_square = linear_gaussian.m_step(stats)
         return *linear_gaussian.expanded(W, b, stats.z, stats.zz), floored(mean_square)
 
-    start = W, namespace(psi).zeros_like(psi), psi
-    (W, _, psi), path, converged = _iterate(e_step, m_step, floored, start, tol, max_iter, progress)
+    starts = linear_gaussian.starts(S, n_latent, likelihood, start_noises, lower)
+    runs = (_iterate(e_step, m_step, floored, (W, zero, psi), tol) for W, psi in starts)
+    (W, _, psi), path, converged = race(runs, tol=tol, max_iter=max_iter, every=every, progress=progress)
     return W, psi, path, converged
 
 
 def em_observed(
-    data, variance, n_latent, likelihood, *, start_noise, min_noise, tol, max_iter, progress=None
+    data, variance, n_latent, likelihood, *, start_noises, every, min_noise, tol, max_iter, progress=None
 ):
     """EM for factor analysis on data [x | mask] (N, 2D), x of mean 0, whose entries count where the mask is 1.
 
-    likelihood the `Observed` one, variance (D,) of the columns; the rest is as in `em`. The E-step inverts one K × K matrix for every
-    pattern of missing entries, the M-step solves one regression per column. Returns W (K, D), b (D,),
-    psi (D,), the path of the mean nlml, and whether it converged.
+    likelihood the `Observed` one, variance (D,) of the columns; the rest is as in `em`. The E-step inverts
+    one K × K matrix for every pattern of missing entries, the M-step solves one regression per column.
+    Returns W (K, D), b (D,), psi (D,), the path of the mean nlml, and whether it converged.
     """
     xp, N = namespace(variance), data.shape[0]
 
@@ -330,10 +344,9 @@ def em_observed(
     share = sum(xp.sum(mask, axis=0) for _, mask in parts()) / N
     gaussian = likelihood.likelihood
     lower = gaussian.lower_bounds(variance, min_noise)
-    W, psi = linear_gaussian.start(S, n_latent, gaussian, start_noise, lower)
 
     def floored(psi):
-        return gaussian.psi(gaussian.m_step(psi, lower, share), like=W)
+        return gaussian.psi(gaussian.m_step(psi, lower, share), like=psi)
 
     def e_step(W, b, psi):
         sums, total = None, 0.0
@@ -348,13 +361,15 @@ def em_observed(
         W, b, mean_square = linear_gaussian.observed_m_step(sums)
         return *linear_gaussian.expanded(W, b, *linear_gaussian.latent_moments(sums)), floored(mean_square)
 
-    start = W, xp.zeros_like(psi), psi
-    (W, b, psi), path, converged = _iterate(e_step, m_step, floored, start, tol, max_iter, progress)
+    starts = linear_gaussian.starts(S, n_latent, gaussian, start_noises, lower)
+    runs = (_iterate(e_step, m_step, floored, (W, xp.zeros_like(psi), psi), tol) for W, psi in starts)
+    (W, b, psi), path, converged = race(runs, tol=tol, max_iter=max_iter, every=every, progress=progress)
     return W, b, psi, path, converged
 
 
-def _iterate(e_step, m_step, floored, parameters, tol, max_iter, progress):
-    """E- and M-steps in turn from parameters (W, b, psi): those at the end, the path, whether it converged.
+def _iterate(e_step, m_step, floored, parameters, tol):
+    """E- and M-steps in turn from parameters (W, b, psi), until they converge: yields, after every E-step, the
+    parameters, the path, which goes on growing, and whether they have converged.
 
     e_step(W, b, psi) → (statistics, mean nlml), m_step(statistics) → (W, b, psi). Each step goes a little
     further than the M-step says, and further than the one before: in ψ_d as long as it keeps its direction.
@@ -371,13 +386,11 @@ def _iterate(e_step, m_step, floored, parameters, tol, max_iter, progress):
             length, lengths = 1.0, xp.where(lengths > 2, 0.5 * lengths, one)
             continue
         path.append(float(value))
-        if progress is not None:
-            progress(len(path) - 1, max_iter, path[-1])
         # After a step was taken back the next ones are short, and say little of what is still to come.
-        if settled(path, tol) and settled(path[since:], tol):
-            return parameters, path, True
-        if len(path) > max_iter:
-            return parameters, path, False
+        converged = settled(path, tol) and settled(path[since:], tol)
+        yield parameters, path, converged
+        if converged:
+            return
         m_steps_own, longer = m_step(stats), True
         (W, b, psi), (W_own, b_own, psi_own) = parameters, m_steps_own
         step = xp.log(psi_own) - xp.log(psi)

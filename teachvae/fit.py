@@ -8,6 +8,7 @@ that returns the mean of Q over the data cases `rows` (a host array of places, o
 gradient, shaped like params. Neither knows what is being trained.
 """
 
+from itertools import islice
 import math
 
 from . import tree
@@ -126,8 +127,46 @@ ROUNDING = 1e-14                       # of a mean over data cases in float64, b
 
 
 def settled(path, tol):
-    """Whether a path has come to rest: its last step and what it has still to fall are below tol.
+    """Whether a path has come to rest: its last fifth fell, and what is to come will fall, by less than tol.
 
-    The last step is asked too because after one huge step the extrapolation promises too much.
+    The extrapolation alone sees the fast part of a path and misses a slow one behind it, and after one
+    huge step it promises too much.
     """
-    return remaining(path) < tol and path[-2] - path[-1] < tol
+    return remaining(path) < tol and path[-1 - max(1, len(path) // 5)] - path[-1] < tol
+
+
+def race(runs, *, tol, max_iter, every, progress=None):
+    """The best of several runs of EM, at its end: (parameters, path, converged).
+
+    runs      iterators, one for each start, that yield such a triple after every E-step and end where one
+              has converged; each keeps one growing path of its own
+    every     whether all of them are raced; else none but the first where that converges within `RACE` steps
+    progress  progress(iteration, max_iter, value) of the run that wins, its first steps once that is known; or
+              None
+
+    Each goes `RACE` steps, and the one that is lowest then goes on to the end, the first of those that are
+    equal to within tol.
+    """
+    runs, steps = iter(runs), min(RACE, max_iter)
+    leader = next(runs)
+    best = _last(islice(leader, steps + 1))
+    for run in () if best[2] and not every else runs:
+        end = _last(islice(run, steps + 1))
+        if end[1][-1] < best[1][-1] - tol:
+            leader, best = run, end
+    for iteration, value in enumerate(best[1] if progress is not None else ()):
+        progress(iteration, max_iter, value)
+    for best in islice(leader, max_iter - steps):
+        if progress is not None:
+            progress(len(best[1]) - 1, max_iter, best[1][-1])
+    return best
+
+
+def _last(items):
+    for item in items:
+        pass
+    return item
+
+
+STARTS = 4                             # how many are raced where no number was given
+RACE = 100                             # steps of EM, after which the best of several starts is chosen

@@ -16,7 +16,7 @@ from .backend import constant, get_backend, namespace, take_rows, to_numpy
 from .blocks import collect, slices
 from .columns import Cases
 from .estimator import LatentVariableModel
-from .fit import ConvergenceWarning, minibatches, settled
+from .fit import STARTS, ConvergenceWarning, minibatches, race, settled
 from .layers import mlp
 from .likelihoods import bare, split
 from .model import Model
@@ -43,7 +43,11 @@ class VariationalEM(LatentVariableModel):
     posterior     the family of q: "diagonal" (mean field) or "full"
     epochs        rounds of one E-step and one M-step; None: 100, or with closed forms as many as tol
                   asks for, at most 20000
-    tol           with closed forms: end when less than tol nats per data case are to be gained (6.6)
+    tol           with closed forms: end when less than tol nats per data case are to be gained, and were
+                  gained in the last fifth of the rounds (6.6)
+    n_starts      with closed forms: from how many starts a hundred rounds are gone, to go on from the best
+                  (2.27). None: 4, or the first alone where it arrives within them. There can be several
+                  minima of Q, as in `FactorAnalysis`
     e_steps       quasi-Newton steps of an E-step;  m_steps  passes over the data of an M-step
     n_samples     nodes of an E-step's expectation; None: Gauss–Hermite with 3 per dimension for K ≤ 2,
                   else 4K whitened draws
@@ -70,6 +74,7 @@ class VariationalEM(LatentVariableModel):
         posterior="diagonal",
         epochs=None,
         tol=1e-8,
+        n_starts=None,
         e_steps=3,
         m_steps=5,
         n_samples=None,
@@ -90,6 +95,7 @@ class VariationalEM(LatentVariableModel):
         self.posterior = posterior
         self.epochs = epochs
         self.tol = tol
+        self.n_starts = n_starts
         self.e_steps = e_steps
         self.m_steps = m_steps
         self.n_samples = n_samples
@@ -148,7 +154,7 @@ class VariationalEM(LatentVariableModel):
         check_size("n_components", self.n_components)
         for name in ("e_steps", "m_steps", "batch_size"):
             check_size(name, getattr(self, name))
-        for name in ("epochs", "n_samples"):
+        for name in ("epochs", "n_starts", "n_samples"):
             if getattr(self, name) is not None:
                 check_size(name, getattr(self, name))
         for name in ("learning_rate", "min_noise", "tol"):
@@ -172,45 +178,55 @@ class VariationalEM(LatentVariableModel):
             return centred.T @ centred
 
         S = sum(scatter(*seen) for _, *seen in parts()) / N
-        start_noise = constant(
-            rng.standard_normal((likelihood.n_visible, self.n_components)), like=units.mean
+        start_noises = (
+            constant(rng.standard_normal((likelihood.n_visible, self.n_components)), like=units.mean)
+            for _ in range(self.n_starts or STARTS)
         )
-        W, psi = linear_gaussian.start(S, self.n_components, likelihood, start_noise, lower)
-        b = units.mean
         most = 20000 if self.epochs is None else self.epochs
-        path, converged = [], False
 
-        def e_step(x, mask):
+        def table(W, b, psi, x, mask):
             """The rows of φ (n, n_phi) of the best q                              (2.3), (2.10)."""
             return model.posterior.closest(*linear_gaussian.posterior(W, b, psi, x, mask))
 
-        def observed_e_step():
+        def observed_e_step(W, b, psi):
             """`ObservedStatistics` under the best q, and the mean of Q, without the table."""
             sums, total = None, 0.0
             for _, *seen in parts():
-                phi = e_step(*seen)
+                phi = table(W, b, psi, *seen)
                 total = total + xp.sum(linear_gaussian.bound(W, b, psi, phi, model.posterior, *seen))
                 moments = model.posterior.mean(phi), model.posterior.covariance(phi)
                 part = linear_gaussian.observed_statistics(*moments, *seen)
                 sums = part if sums is None else type(part)(*(a + c for a, c in zip(sums, part)))
             return sums, total / N
 
-        while True:
-            if masked:
-                stats, Q = observed_e_step()
-            else:
-                stats, Q = linear_gaussian.e_step_moments(W, psi, S, model.posterior)  #     (2.25)
-            path.append(float(Q))
-            if progress is not None:
-                progress(len(path) - 1, most, path[-1] + units.log_volume)
-            converged = settled(path, self.tol)
-            if converged or len(path) > most:
-                break
-            if masked:
-                W, b, mean_square = linear_gaussian.observed_m_step(stats)  # M-step (2.22), (2.23)
-            else:
-                W, _, mean_square = linear_gaussian.m_step(stats)  #              (2.11), (2.12)
-            psi = likelihood.psi(likelihood.m_step(mean_square, lower, units.share), like=W)
+        def rounds(W, b, psi):
+            """E- and M-steps in turn: after every E-step the parameters, the path, whether it converged."""
+            path, converged = [], False
+            while not converged:
+                if masked:
+                    stats, Q = observed_e_step(W, b, psi)
+                else:                                              # the table's moments, without the table
+                    stats, Q = linear_gaussian.e_step_moments(W, psi, S, model.posterior)  # (2.25)
+                path.append(float(Q))
+                converged = settled(path, self.tol)
+                yield (W, b, psi), path, converged
+                if masked:
+                    W, b, mean_square = linear_gaussian.observed_m_step(stats)  # M-step (2.22), (2.23)
+                else:
+                    W, _, mean_square = linear_gaussian.m_step(stats)  #          (2.11), (2.12)
+                psi = likelihood.psi(likelihood.m_step(mean_square, lower, units.share), like=W)
+
+        def told(iteration, most, Q):
+            progress(iteration, most, Q + units.log_volume)
+
+        starts = linear_gaussian.starts(S, self.n_components, likelihood, start_noises, lower)
+        (W, b, psi), path, converged = race(
+            (rounds(W, units.mean, psi) for W, psi in starts),
+            tol=self.tol,
+            max_iter=most,
+            every=self.n_starts is not None,
+            progress=None if progress is None else told,
+        )
         if not converged:
             warnings.warn(
                 f"variational EM stopped after {most} rounds with more than tol={self.tol} nats per "
@@ -220,7 +236,7 @@ class VariationalEM(LatentVariableModel):
             )
         params = {"decoder": [{"W": W, "b": b}], "likelihood": likelihood.m_step(psi, None)}
         # the path's last Q is that of this θ and its table
-        phi = collect(N, lambda rows: e_step(*split(model.likelihood, x[rows, ...])))
+        phi = collect(N, lambda rows: table(W, b, psi, *split(model.likelihood, x[rows, ...])))
         return params, phi, path, converged
 
     def _fit_by_steps(self, model, backend, units, x, lower, progress):

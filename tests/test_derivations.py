@@ -689,8 +689,8 @@ def test_2_26_a_step_that_is_too_long_is_taken_back(monkeypatch):
     for lengthening in (1.0, 1.1):
         taken.clear()
         monkeypatch.setattr(factor_analysis, "LENGTHENING", lengthening)
-        (W, _, psi), path, converged = factor_analysis._iterate(
-            tracked, m_step, lambda psi: psi, start, 1e-12, 100_000, None
+        *_, ((W, _, psi), path, converged) = factor_analysis._iterate(
+            tracked, m_step, lambda psi: psi, start, 1e-12
         )
         assert converged and (np.diff(path) <= 1e-14 * path[-1]).all() and path[-1] == pytest.approx(2, abs=1e-10)
         ends[lengthening] = len(path), len(taken)

@@ -15,7 +15,9 @@ from scipy import special, stats
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 
-from teachvae import VAE, Autoencoder, FactorAnalysis, VariationalEM, bound, datasets, infer, noise, tree
+from teachvae import (
+    VAE, Autoencoder, FactorAnalysis, VariationalEM, bound, datasets, infer, linear_gaussian, noise, tree,
+)
 from teachvae.estimator import NotFittedError
 from teachvae.fit import ConvergenceWarning
 from teachvae.units import HeywoodWarning
@@ -224,7 +226,8 @@ def test_no_parameter_falls_on_deaf_ears(name):
         other = MAKERS[name](**options).fit(LINEAR).reconstruct(LINEAR)
         assert not np.array_equal(other, plain), options
     tried = {option for options in HEEDED[name] for option in options}
-    elsewhere = {"backend", "likelihood", "max_iter", "start_noise", "missing", "constant", "binarise"}
+    elsewhere = {"backend", "likelihood", "max_iter", "start_noise", "missing", "constant", "binarise",
+                 "n_starts"}
     closed_form = {"hidden", "activation", "epochs", "e_steps", "m_steps", "n_samples", "batch_size",
                    "learning_rate", "random_state"} if name == "VariationalEM, linear" else set()
     full_batch = {"tol"} if name in ("VAE", "VariationalEM") else set()
@@ -786,8 +789,12 @@ def test_a_duplicated_column_is_a_heywood_case_with_a_name(make):
     assert np.all(estimator.noise_variance_[1:D] > 1.1 * floor[1:D])
 
 
-def test_one_huge_step_is_not_taken_for_the_end():
-    """Here the steps shrink from 0.3 to 1e-6 nats at once and then hardly at all, with 1e-4 to go."""
+def test_one_huge_step_is_not_taken_for_the_end(monkeypatch):
+    """From (2.15) the steps shrink from 0.3 to 1e-6 nats at once and then hardly at all, with 1e-4 to go."""
+    def plain(S, n_latent, likelihood, noises, lower):
+        yield linear_gaussian.start(S, n_latent, likelihood, next(noises), lower)
+
+    monkeypatch.setattr(linear_gaussian, "starts", plain)
     with pytest.warns(HeywoodWarning), pytest.warns(ConvergenceWarning):
         vem = VariationalEM(K, hidden=(), posterior="full", tol=1e-8, epochs=200).fit(DUPLICATED)
     falls = -np.diff(vem.q_path_)
@@ -906,7 +913,8 @@ def test_an_interrupted_fit_leaves_the_estimator_as_it_was(name):
 
 def test_a_warning_turned_error_leaves_nothing():
     """With warnings as errors a Heywood case ends the fit, before anything is kept."""
-    hasty = FactorAnalysis(K, tol=1e-3), VariationalEM(K, hidden=(), tol=1e-4), copy.copy(HASTY_VAE)
+    linear = VariationalEM(K, hidden=(), posterior="full", tol=1e-4)
+    hasty = FactorAnalysis(K, tol=1e-3), linear, copy.copy(HASTY_VAE)
     for estimator in hasty:
         with warnings.catch_warnings():
             warnings.simplefilter("error", HeywoodWarning)

@@ -215,7 +215,7 @@ def test_complete_data_make_the_complete_fit(noise):
     x = WHOLE - WHOLE.mean(axis=0)
     W, b, psi, path, converged = factor_analysis.em_observed(
         join(x, np.ones_like(x)), x.var(axis=0), K, fa.model_.likelihood, min_noise=1e-6, tol=1e-12,
-        start_noise=np.random.default_rng(0).standard_normal((D, K)), max_iter=20000,
+        start_noises=[np.random.default_rng(0).standard_normal((D, K))], every=False, max_iter=20000,
     )
     assert converged
     close(b, 0, 1e-7)

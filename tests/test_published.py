@@ -130,10 +130,10 @@ def test_ar1_reaches_the_minimum_from_every_start(seed):
 
 def test_ar1_symmetric_start_stops_at_the_saddle(monkeypatch):
     """AR(1) looks the same from both ends, and EM keeps a symmetry that it is given."""
-    def symmetric(S, n_latent, likelihood, noise, lower):
-        return 0.5 * np.ones((1, 4)), 0.75 * np.ones(4)
+    def symmetric(S, n_latent, likelihood, noises, lower):
+        yield 0.5 * np.ones((1, 4)), 0.75 * np.ones(4)
 
-    monkeypatch.setattr(linear_gaussian, "start", symmetric)
+    monkeypatch.setattr(linear_gaussian, "starts", symmetric)
     estimator = FactorAnalysis(1, tol=1e-12).fit_covariance(AR1)
     assert_reaches(estimator, AR1, AR1_SADDLE)
     with pytest.raises(AssertionError):
