@@ -7,9 +7,10 @@ import warnings
 
 import numpy as np
 
-from .backend import namespace, to_numpy
+from .backend import constant, namespace, to_numpy
 from .layers import Linear, Parallel, Sequential
 from .likelihoods import Mixed, bare, join, split
+from .moments import moments
 from .names import shorten
 
 
@@ -60,15 +61,65 @@ class StandardUnits:
         A network that takes [x | mask] finds `shift` in the place of a missing entry, which is 0 in
         standard units.
         """
-        if isinstance(network, Parallel):
-            return [self.fold_encoder(n, p) for n, p in zip(network.branches, params)]
-        if isinstance(network, Sequential):
-            return [self.fold_encoder(network.layers[0], params[0]), *params[1:]]
-        if not isinstance(network, Linear):
-            raise TypeError(f"the first layer must be Linear, got {type(network).__name__}")
-        D, xp = self.scale.shape[0], namespace(params["W"])
-        W = params["W"][:D, :] / self.scale[:, None]
-        return {"W": xp.concat([W, params["W"][D:, :]], axis=0), "b": params["b"] - self.shift @ W}
+        D = self.scale.shape[0]
+
+        def fold(p):
+            W = p["W"][:D, :] / self.scale[:, None]
+            return {
+                "W": namespace(W).concat([W, p["W"][D:, :]], axis=0), "b": p["b"] - self.shift @ W
+            }
+
+        return _with_first_layer(network, params, fold)
+
+
+class PrincipalAxes:
+    """The input of an encoder along the axes of its covariance, and the encoder folded back    (6.9).
+
+    Columns that go together make the search for a linear encoder badly conditioned. The search is for
+    weights of y = (x − mean) A, (N, r), whose entries are uncorrelated and of one variance, 1/λ₁ with λ₁
+    the largest eigenvalue of x's covariance: then Q is as curved in the encoder's weights as it is in the
+    decoder's. Directions in which the data do not vary, beyond rounding, are left out, so that weights
+    along them are 0.
+    """
+
+    def __init__(self, x):
+        stats = moments(to_numpy(x))
+        values, U = np.linalg.eigh(stats.covariance)               # ascending
+        seen = values > len(values) * np.finfo("float64").eps * values[-1]
+        spread = np.sqrt(values[seen] * values[-1])
+        self.mean = constant(stats.mean, like=x)                   # (n,)
+        self.A = constant(U[:, seen] / spread, like=x)             # (n, r)
+        self.A_inverse = constant((U[:, seen] * spread).T, like=x)  # (r, n)
+
+    def along(self, x):
+        """y (N, r) of x (N, n)."""
+        return (x - self.mean) @ self.A
+
+    def unfold_encoder(self, network, params):
+        """Make the first Linear take y: W ← A⁺ W, b ← b + mean W."""
+        return _with_first_layer(
+            network, params, lambda p: {"W": self.A_inverse @ p["W"], "b": p["b"] + self.mean @ p["W"]}
+        )
+
+    def fold_encoder(self, network, params):
+        """Make the first Linear take x again: W ← A W, b ← b − mean A W."""
+
+        def fold(p):
+            W = self.A @ p["W"]
+            return {"W": W, "b": p["b"] - self.mean @ W}
+
+        return _with_first_layer(network, params, fold)
+
+
+def _with_first_layer(network, params, change):
+    """params with those of the first Linear, of every branch, put through `change`."""
+    if isinstance(network, Parallel):
+        return [_with_first_layer(n, p, change) for n, p in zip(network.branches, params)]
+    if isinstance(network, Sequential):
+        return [_with_first_layer(network.layers[0], params[0], change), *params[1:]]
+    if not isinstance(network, Linear):
+        raise TypeError(f"the first layer must be Linear, got {type(network).__name__}")
+    return change(params)
 
 
 def start_theta(model, rng, backend, units, start_noise=1.0):

@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 
 from . import bound, linear_gaussian, noise, tree
-from .backend import namespace, take_rows, to_numpy
+from .backend import get_backend, namespace, take_rows, to_numpy
 from .datasets import binarise
 from .estimator import LatentVariableModel
 from .fit import ConvergenceWarning, full_batch, minibatches, no_lower_bound
@@ -18,7 +18,7 @@ from .likelihoods import Bernoulli, join
 from .model import Model
 from .optimizers import OPTIMIZERS
 from .posteriors import POSTERIORS
-from .units import StandardUnits, fold_theta, heywood, start_theta
+from .units import PrincipalAxes, StandardUnits, fold_theta, heywood, start_theta
 from .validate import check_hidden, check_positive, check_size
 
 
@@ -39,14 +39,15 @@ def recognition_network(n_visible, hidden, posterior, activation="tanh", separat
     )
 
 
-def amortised(model, recognition, params, x, eta, *, weights=None, kl="analytic"):
+def amortised(model, recognition, params, x, eta, *, weights=None, kl="analytic", seen=None):
     """The mean of Q over data cases x (N, D) with φ = g_v(x), and its gradient by hand.
 
-    params = {"theta": θ, "recognition": v}. Returns the mean Q and gradients shaped like params.
+    params = {"theta": θ, "recognition": v}; seen, what the network is shown of each case, x where None.
+    Returns the mean Q and gradients shaped like params.
     """
     xp = namespace(x)
     theta, v = params["theta"], params["recognition"]
-    phi, cache = recognition.forward(v, x)                         # (N, n_phi)            (1.17)
+    phi, cache = recognition.forward(v, x if seen is None else seen)  # (N, n_phi)         (1.17)
     Q, bound_cache = bound.forward(model, theta, phi, x, eta, weights=weights, kl=kl)
     dQ = xp.ones_like(Q) / x.shape[0]                              # of the mean
     dphi, dtheta = bound.backward(model, theta, bound_cache, dQ)
@@ -168,7 +169,10 @@ class VAE(LatentVariableModel):
                 "nodes='sigma' is exact for a linear-Gaussian model only (hidden=(), likelihood='gaussian'); "
                 "elsewhere its Q is no bound: use nodes='random', or 'quadrature' for K <= 2"
             )
-        backend = self._backend_for(x.dtype)
+        kept = self._backend_for(x.dtype)
+        # The last decreases of a search that goes to the end are lost in float32.
+        linear = self.optimizer == "lbfgs" and not hidden
+        backend = get_backend(self.backend, "float64") if linear else kept
         init_rng, shuffle_rng, noise_rng = np.random.default_rng(self.random_state).spawn(3)
 
         x = backend.asarray(x)
@@ -178,6 +182,11 @@ class VAE(LatentVariableModel):
             "theta": start_theta(standard, init_rng, backend, units, self.start_noise),
             "recognition": recognition.init(init_rng, backend),
         }
+        seen, axes = units.to_standard(x), None
+        if linear:
+            axes = PrincipalAxes(seen)
+            turned = axes.along(seen)
+            params["recognition"] = axes.unfold_encoder(recognition, params["recognition"])
         lower = no_lower_bound(params)
         if likelihood.learns_noise:
             lower["theta"]["likelihood"] = standard.likelihood.lower_bounds(units.variance, self.min_noise)
@@ -187,12 +196,13 @@ class VAE(LatentVariableModel):
                 progress(epoch, epochs, mean_Q + units.log_volume)
 
         nodes = self._nodes(backend)
-        seen = units.to_standard(x)
 
         def cases(rows):
             if self.binarise:                                      # 0 and 1 are their own standard units
-                return backend.asarray(binarise(grey[rows], "fresh", noise_rng))
-            return take_rows(seen, rows)
+                x_rows = backend.asarray(binarise(grey[rows], "fresh", noise_rng))
+            else:
+                x_rows = take_rows(seen, rows)
+            return x_rows, x_rows if axes is None else take_rows(turned, rows)
 
         objective = self._objective(standard, recognition, cases, nodes, backend, noise_rng)
         common = {"lower": lower, "progress": report}
@@ -205,6 +215,7 @@ class VAE(LatentVariableModel):
                 max_iter=self.epochs or 5000,
                 tol=self.tol,
                 n_samples=len(nodes[1]),
+                memory=100 if linear else 30,                      # a long valley, and cheap to remember
                 **common,
             )
         else:
@@ -225,7 +236,9 @@ class VAE(LatentVariableModel):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        theta = fold_theta(model, params["theta"], units)
+        theta, v = fold_theta(model, params["theta"], units), params["recognition"]
+        v = units.fold_encoder(recognition, v if axes is None else axes.fold_encoder(recognition, v))
+        theta, v = tree.map(kept.asarray, theta), tree.map(kept.asarray, v)
 
         self.heywood_ = heywood(
             likelihood, theta["likelihood"], units.column_variance, self.min_noise, columns.names
@@ -237,8 +250,8 @@ class VAE(LatentVariableModel):
         self.converged_ = converged
         self.model_, self.theta_ = model, theta
         self.recognition_ = recognition
-        self.recognition_params_ = units.fold_encoder(recognition, params["recognition"])
-        self._keep(backend, names, len(columns.given))
+        self.recognition_params_ = v
+        self._keep(kept, names, len(columns.given))
         return self
 
     def _check_parameters(self):
@@ -286,19 +299,19 @@ class VAE(LatentVariableModel):
         return backend.asarray(eta), backend.asarray(weights)
 
     def _objective(self, model, recognition, cases, nodes, backend, noise_rng):
-        """objective(params, rows) → mean Q of the data cases(rows), and its gradient."""
+        """objective(params, rows) → mean Q of some data cases, and its gradient; cases(rows) → those cases, and
+        what the network is shown of them."""
 
         def objective(params, rows):
-            x_rows = cases(rows)
+            x_rows, seen = cases(rows)
             if nodes is not None:
                 eta, weights = nodes
                 return amortised(
-                    model, recognition, params, x_rows, eta, weights=weights, kl=self.kl
+                    model, recognition, params, x_rows, eta, weights=weights, kl=self.kl, seen=seen
                 )
             shape = (self.n_samples, x_rows.shape[0], self.n_components)
-            return amortised(
-                model, recognition, params, x_rows, backend.normal(noise_rng, shape), kl=self.kl
-            )
+            eta = backend.normal(noise_rng, shape)
+            return amortised(model, recognition, params, x_rows, eta, kl=self.kl, seen=seen)
 
         return objective
 
