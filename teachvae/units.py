@@ -73,7 +73,7 @@ class StandardUnits:
 
 
 class PrincipalAxes:
-    """The input of an encoder along the axes of its covariance, and the encoder folded back    (6.9).
+    """The input of an encoder along the axes of its covariance, and the encoder folded back    (6.7).
 
     Columns that go together make the search for a linear encoder badly conditioned. The search is for
     weights of y = (x − mean) A, (N, r), whose entries are uncorrelated and of one variance, 1/λ₁ with λ₁

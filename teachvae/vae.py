@@ -83,7 +83,8 @@ class VAE(LatentVariableModel):
     optimizer     "adam" or "sgd" on minibatches; "lbfgs": full batch, for nodes that are deterministic
     epochs        passes over the data; with "lbfgs" the most iterations. None: 300, or 5000 for "lbfgs"
     batch_size, learning_rate   for minibatches
-    tol           for "lbfgs", see optimizers.lbfgs
+    tol           for "lbfgs", see optimizers.lbfgs. With hidden=() that search runs in float64, along the
+                  principal axes of what the recognition network sees                           (6.7)
     start_noise   where a learnt Ψ starts, as a share of each column's variance. Started at the whole
                   variance, noise explains all there is, and the decoder may never be asked for more
     min_noise     the floor of Ψ, as such a share
@@ -299,8 +300,8 @@ class VAE(LatentVariableModel):
         return backend.asarray(eta), backend.asarray(weights)
 
     def _objective(self, model, recognition, cases, nodes, backend, noise_rng):
-        """objective(params, rows) → mean Q of some data cases, and its gradient; cases(rows) → those cases, and
-        what the network is shown of them."""
+        """objective(params, rows) → mean Q and its gradient; cases(rows) → data cases, and what the network is
+        shown of them."""
 
         def objective(params, rows):
             x_rows, seen = cases(rows)
