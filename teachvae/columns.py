@@ -94,10 +94,11 @@ class Columns:
 
     def warn_of_moved(self, x):
         """Warn where columns of X (N, D) that were set aside have other values than their constant."""
+        def differs(column, value):
+            return ~negligible(np.abs(column - value), np.abs(column) + abs(value)) & ~np.isnan(column)
+
         moved = [
-            self.given[d]
-            for d, value in self.dropped.items()
-            if not negligible(np.abs(x[:, d] - value), np.abs(x[:, d]) + abs(value))[~np.isnan(x[:, d])].all()
+            self.given[d] for d, value in self.dropped.items() if differs(as_floats(x[:, d]), value).any()
         ]
         if moved:
             warnings.warn(

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from . import datasets, tasks
-from .compare import PARTS, SHARES, linear_spread, settled, two_roads
+from .compare import PARTS, SHARES, linear_spread, settled, two_roads, unfinished
 
 COLUMNS = (
     # heading, line below it, attribute of Row, digits
@@ -198,6 +198,9 @@ def remarks(comparison, bits=True):
             f"The three linear models' Q differ by {train:.1e} nats on training data and by "
             f"{held_out:.1e} on held-out data."
         )
+        early = sorted({model for r in comparison.runs for model in unfinished(r)})
+        if early:
+            text.append(f"That they agree was not checked: not converged are {', '.join(early)}.")
     if bits and comparison.dataset.levels is not None:
         values = [(f.row.model, bits_per_pixel(comparison, f.row)) for f in first.fitted]
         listed = ", ".join(f"{model} {value:.3f}" for model, value in values if value is not None)

@@ -46,7 +46,7 @@ class VariationalEM(LatentVariableModel):
     tol           with closed forms: end when less than tol nats per data case are to be gained, and were
                   gained in the last fifth of the rounds (6.6)
     n_starts      with closed forms: from how many starts a hundred rounds are gone, to go on from the best
-                  (2.27). None: 4, or the first alone where it arrives within them. There can be several
+                  None: 4, or the first alone where it arrives within them. There can be several
                   minima of Q, as in `FactorAnalysis`
     e_steps       quasi-Newton steps of an E-step;  m_steps  passes over the data of an M-step
     n_samples     nodes of an E-step's expectation; None: Gauss–Hermite with 3 per dimension for K ≤ 2,

@@ -186,12 +186,15 @@ def test_linear_models_that_disagree_are_a_failure(result):
     ]
     failures = compare.check(replace(run, fitted=tuple(fitted)))
     assert len(failures) == 1 and "differ by 5.0000 nats" in failures[0]
+    assert "not checked" not in " ".join(tables.remarks(result))
     stopped = [f for f in fitted if f.key == "vae-linear"][0].estimator
     was = stopped.converged_
     stopped.converged_ = False
     try:
         early = replace(run, fitted=tuple(fitted))
         assert compare.check(early) == [], "one that was stopped early may differ"
+        said = tables.remarks(replace(result, runs=(early,)))
+        assert "That they agree was not checked: not converged are VAE, linear." in said
     finally:
         stopped.converged_ = was
 
