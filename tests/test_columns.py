@@ -202,7 +202,7 @@ def test_an_unknown_category_is_refused_with_its_cell():
     columns = Columns(["x", "kind"], {}, {1: np.array([1.0, 2.5])})
     x = np.array([[9.0, 1], [9, 2.5], [9, np.nan], [9, 3], [9, 4]])
     columns.encode(x[:3])
-    message = r"column kind has the category 3 in row 3, which is none of the training data's: 1, 2.5;"
+    message = r"column kind has the category 3 in row 3, which is none of those that are known: 1, 2.5;"
     with pytest.raises(ValueError, match=message):
         columns.encode(x)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..backend import namespace, sum_last
 from ..layers import sigmoid, softplus
+from ..names import BadRow
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,10 @@ class Bernoulli:
             needed = "grey values from 0 to 1: scale the data" if self.relaxed else (
                 "0 and 1: binarise the data (x > threshold)"
             )
-            raise ValueError(
+            raise BadRow(
                 f"the Bernoulli likelihood got {int(bad.sum())} other values, the first {x[n, d]:g} in row "
-                f"{n}, column {names[d]}; it needs {needed}, or use likelihood='gaussian'"
+                f"{{rows}}, column {names[d]}; it needs {needed}, or use likelihood='gaussian'",
+                [n],
             )
 
 

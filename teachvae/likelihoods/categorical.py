@@ -7,7 +7,33 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from ..backend import constant, namespace, sum_last
-from ..names import shorten
+from ..names import BadRow, shorten
+
+
+@dataclass(frozen=True)
+class Categories:
+    """likelihood="categorical" with the categories that each column can have, seen in training or not.
+
+    A name alone takes them from the training data, and a part that is held out may then have others.
+
+    levels  for every column its categories, any numbers that differ, at least one: ((0, 1, 2), (1, 5))
+
+    Raises ValueError for anything else.
+    """
+
+    levels: tuple
+
+    def __post_init__(self):
+        try:
+            levels = tuple(tuple(sorted(float(level) for level in column)) for column in self.levels)
+        except (TypeError, ValueError):
+            levels = ()
+        if not levels or not all(levels) or any(len(set(c)) < len(c) or c[-1] != c[-1] for c in levels):
+            raise ValueError(
+                "levels must hold every column's categories, numbers that differ, such as ((0, 1, 2), (1, 5)) "
+                f"for two columns, got {self.levels!r}"
+            )
+        object.__setattr__(self, "levels", levels)
 
 
 @dataclass(frozen=True)
@@ -135,8 +161,9 @@ class Categorical:
             wrong = seen & ((((b != 0) & (b != 1)).any(axis=1)) | (b.sum(axis=1) != 1))
             if wrong.any():
                 n = int(wrong.nonzero()[0][0])
-                raise ValueError(
+                raise BadRow(
                     f"the categorical likelihood needs one-hot columns, exactly one 1 among 0s in "
-                    f"{shorten(list(names[block]))}; row {n} has {b[n].tolist()}: give the categories as one "
-                    "column of numbers with likelihood='categorical', or encode them"
+                    f"{shorten(list(names[block]))}; row {{rows}} has {b[n].tolist()}: give the categories as "
+                    "one column of numbers with likelihood='categorical', or encode them",
+                    [n],
                 )
