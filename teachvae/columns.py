@@ -14,7 +14,7 @@ from .likelihoods import (
     LIKELIHOODS, Categorical, Categories, Gaussian, Mixed, Observed, PredictedGaussian, StudentT
 )
 from .likelihoods.gaussian import still
-from .names import BadRow, shorten
+from .names import about_rows, shorten
 
 MOST_LEVELS = 256                      # of a column of categories; more is taken for a mistake
 EXPECTED = (
@@ -80,7 +80,8 @@ class Columns:
                 new = ~np.isin(column, levels) & ~np.isnan(column)
                 if new.any():
                     n = int(new.nonzero()[0][0])
-                    raise BadRow(
+                    raise about_rows(
+                        ValueError,
                         f"column {self.given[d]} has the category {_text(column[n, 0])} in row {{rows}}, "
                         f"which is none of those that are known: {shorten([_text(v) for v in levels])}; drop "
                         "such rows, give training data that have it, or name all that there are with "

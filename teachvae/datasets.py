@@ -484,8 +484,8 @@ def _generate(decoder, params, psi, n_cases, rng, *, name, call):
 def split(dataset, held_out=0.2, *, seed=0):
     """(train, test): the rows shuffled once by `seed`, the first round(held_out · N) of them held out.
 
-    held_out is a fraction of the data cases. labels, truth.z and the rows' names go along. Raises ValueError where
-    fewer than 2 rows would be left to train on or none would be held out.
+    held_out is a fraction of the data cases. labels, truth.z and the rows' names go along. Raises
+    ValueError where fewer than 2 rows would be left to train on or none would be held out.
     """
     N = dataset.x.shape[0]
     n_test = round(held_out * N) if 0 < held_out < 1 else 0
@@ -596,8 +596,9 @@ def load(name_or_path, **options):
     number that looks like such a code and is not named is warned of.
 
     The numbers of a file are taken as they are, unscaled; those of a folder are dequantised, as `images`
-    says. `note` says what in a file was taken for what; where it may mean two things, it is refused. Raises FileNotFoundError where there is no such file, and ValueError for an unknown name or suffix,
-    a file above 1 GiB, and whatever in it is not a finite number (the message names row and column) or has
+    says. `note` says what in a file was taken for what; where it may mean two things, it is refused.
+    Raises FileNotFoundError where there is no such file, and ValueError for an unknown name or suffix, a
+    file above 1 GiB, and whatever in it is not a finite number (the message names row and column) or has
     another shape. Pickled objects are refused.
     """
     of_files = sorted(FILE_OPTIONS[".csv"] & set(options))

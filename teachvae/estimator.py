@@ -16,7 +16,7 @@ from .columns import columns_for
 from .fit import ConvergenceWarning
 from .likelihoods import Gaussian, Observed, bare, join, split
 from .model import Model
-from .names import AboutRows, column_names, shorten
+from .names import about_rows, column_names, shorten
 from .validate import check_data, check_positive, check_size
 
 
@@ -26,10 +26,6 @@ class NotFittedError(ValueError, AttributeError):
 
 class NotALikelihoodWarning(UserWarning):
     """A number was asked for that is called a likelihood, of a formula that is none."""
-
-
-class LateRowsWarning(AboutRows, ConvergenceWarning):
-    """The E-steps of some data cases did not come to their end."""
 
 
 class Estimator:
@@ -435,7 +431,8 @@ class LatentVariableModel(LatentCode):
         late = np.flatnonzero(to_numpy(e.gradient_norm) >= tol)
         if len(late):
             warnings.warn(
-                LateRowsWarning(
+                about_rows(
+                    ConvergenceWarning,
                     f"the E-step of {len(late)} of {x.shape[0]} data cases did not reach a gradient below "
                     f"{tol:g} (rows {{rows}}; the largest is "
                     f"{float(to_numpy(e.gradient_norm).max()):.1e}): their Q is not quite at its minimum",

@@ -12,23 +12,18 @@ def shorten(names, most=8):
     return text if len(names) <= most else f"{text}, … ({len(names)} in all)"
 
 
-class AboutRows:
-    """An error or a warning about data cases: of its text, {rows} is replaced by their places in X.
+def about_rows(kind, text, places):
+    """An error or a warning of the class `kind` about data cases: {rows} in its text becomes their places.
 
-    Whoever knows other names for them, a split that has shuffled the lines of a file, asks for `named`.
+    Whoever knows other names for them, a split that has shuffled the lines of a file, asks `named`.
     """
-
-    def __init__(self, text, places):
-        super().__init__(text.replace("{rows}", shorten(places)))
-        self.text, self.places = text, places
-
-    def __reduce__(self):
-        return type(self), (self.text, self.places)
-
-    def named(self, rows):
-        """The text with names from `rows` (N,), one for each data case of X, instead of places."""
-        return self.text.replace("{rows}", shorten([rows[n] for n in self.places]))
+    said = kind(text.replace("{rows}", shorten(places)))
+    said.text, said.places = text, places
+    return said
 
 
-class BadRow(AboutRows, ValueError):
-    """A data case is not what it must be."""
+def named(said, rows):
+    """The words of an error or a warning; data cases have names from `rows` (N,) instead of places."""
+    if not hasattr(said, "places"):
+        return str(said)
+    return said.text.replace("{rows}", shorten([rows[n] for n in said.places]))

@@ -249,8 +249,8 @@ def _names(path, lines, header, decimal):
     names = first[1:] if numbered else first
     if header and (not all(names) or len(set(names)) < len(names)):
         raise ValueError(
-            f"{path}: header=True, but line {place} holds {','.join(first)[:60]!r}; expected a name for every "
-            "column, none of them empty and no two alike: name them, or say header=False (--no-header)"
+            f"{path}: header=True, but line {place} holds {','.join(first)[:60]!r}; expected a name for "
+            "every column, no two alike: name them, or say header=False (to teachvae, --no-header)"
         )
     if not (header or numbered or _are_names(names) or _are_numbers_for_names(path, names, body, decimal)):
         return None, False, "No line of names."
@@ -302,7 +302,8 @@ THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 def _are_names(cells):
     """Whether a first line is a header. A line of nothing but NA, or of empty cells, is bad data."""
     names = [cell.strip() for cell in cells]
-    return len(set(names)) == len(names) and not any(_may_be(name, mark) for name in names for mark in DECIMALS)
+    numbers = (_may_be(name, mark) for name in names for mark in DECIMALS)
+    return len(set(names)) == len(names) and not any(numbers)
 
 
 def _may_be(cell, decimal):
@@ -346,18 +347,17 @@ def _fields(path, x, note, missing_values, **more):
     if missing_values is not None:
         note += f" {int(np.isnan(x).sum())} of {x.size} entries are missing."
     names = column_names(more.get("columns"), x.shape[1])
-    found = [
-        f"{code:g} in {count} of {len(x)} rows of column {names[d]} (all else from {low:g} to {high:g})"
-        for d, code, count, low, high in _look_like_codes(x)
-    ]
+    found, codes = [], []
+    for d, code, count, low, high in _look_like_codes(x):
+        codes.append(code)
+        found.append(f"{code:g} in {count} rows of column {names[d]} (all else from {low:g} to {high:g})")
     if found:
-        text = f"taken for numbers, but they look like codes for missing entries: {shorten(found, 4)}"
-        note += f" {text[0].upper()}{text[1:]}."
-        warnings.warn(
-            f"{path}: {text}; if so, name them: missing_values=[-999], or --missing -999 to teachvae",
-            ReadingWarning,
-            stacklevel=5,
+        text = (
+            f"numbers that look like codes for missing entries were taken as they are: {shorten(found, 4)}. "
+            f"If they are codes, say missing_values=[…], or to teachvae --missing {codes[0]:g}"
         )
+        note += f" Beware: {text}."
+        warnings.warn(f"{path}: {text}", ReadingWarning, stacklevel=5)
     known = missing_values is not None
     return dict(x=x, name=path.stem, note=note, source=str(path), missing=known, **more)
 
@@ -365,12 +365,16 @@ def _fields(path, x, note, missing_values, **more):
 def _look_like_codes(x):
     """(column, value, how often, least and greatest other value) of ends of columns far from all the rest."""
     for d, column in enumerate(x.T):
-        column = column[np.isfinite(column)]
-        ends = [v for v in np.unique([column.min(), column.max()]) if _is_nines(v)] if column.size else []
-        rest = column[~np.isin(column, ends)]
-        for end in ends:
+        values = np.unique(column[np.isfinite(column)])
+        low, high = 0, len(values)
+        while low < high and _is_nines(values[low]):
+            low += 1
+        while low < high and _is_nines(values[high - 1]):
+            high -= 1
+        rest = values[low:high]
+        for end in (*values[:low], *values[high:]):
             if rest.size and np.abs(rest - end).min() > np.ptp(rest):
-                yield d, end, int((column == end).sum()), rest.min(), rest.max()
+                yield d, end, int((column == end).sum()), rest[0], rest[-1]
 
 
 def _is_nines(value):

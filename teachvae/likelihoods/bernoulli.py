@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..backend import namespace, sum_last
 from ..layers import sigmoid, softplus
-from ..names import BadRow
+from ..names import about_rows
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ class Bernoulli:
             needed = "grey values from 0 to 1: scale the data" if self.relaxed else (
                 "0 and 1: binarise the data (x > threshold)"
             )
-            raise BadRow(
+            raise about_rows(
+                ValueError,
                 f"the Bernoulli likelihood got {int(bad.sum())} other values, the first {x[n, d]:g} in row "
                 f"{{rows}}, column {names[d]}; it needs {needed}, or use likelihood='gaussian'",
                 [n],

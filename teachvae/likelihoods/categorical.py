@@ -5,9 +5,10 @@ Equations (5.x) are in derivations/equations.md.
 
 from dataclasses import dataclass
 from itertools import accumulate
+from math import isfinite
 
 from ..backend import constant, namespace, sum_last
-from ..names import BadRow, shorten
+from ..names import about_rows, shorten
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,14 @@ class Categories:
 
     def __post_init__(self):
         try:
-            levels = tuple(tuple(sorted(float(level) for level in column)) for column in self.levels)
+            levels = tuple(tuple(sorted(map(float, column))) for column in self.levels)
         except (TypeError, ValueError):
             levels = ()
-        if not levels or not all(levels) or any(len(set(c)) < len(c) or c[-1] != c[-1] for c in levels):
+        known = all(column and len(set(column)) == len(column) for column in levels)
+        if not levels or not known or not all(isfinite(level) for column in levels for level in column):
             raise ValueError(
-                "levels must hold every column's categories, numbers that differ, such as ((0, 1, 2), (1, 5)) "
-                f"for two columns, got {self.levels!r}"
+                "levels must hold every column's categories, numbers that differ, such as ((0, 1, 2), (1, "
+                f"5)) for two columns, got {self.levels!r}"
             )
         object.__setattr__(self, "levels", levels)
 
@@ -161,9 +163,10 @@ class Categorical:
             wrong = seen & ((((b != 0) & (b != 1)).any(axis=1)) | (b.sum(axis=1) != 1))
             if wrong.any():
                 n = int(wrong.nonzero()[0][0])
-                raise BadRow(
+                raise about_rows(
+                    ValueError,
                     f"the categorical likelihood needs one-hot columns, exactly one 1 among 0s in "
-                    f"{shorten(list(names[block]))}; row {{rows}} has {b[n].tolist()}: give the categories as "
-                    "one column of numbers with likelihood='categorical', or encode them",
+                    f"{shorten(list(names[block]))}; row {{rows}} has {b[n].tolist()}: give the categories "
+                    "as one column of numbers with likelihood='categorical', or encode them",
                     [n],
                 )

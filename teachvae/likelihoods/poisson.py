@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import math
 
 from ..backend import log_factorial, namespace, poisson_quantile, sum_last
-from ..names import BadRow
+from ..names import about_rows
 
 
 MOST_LOG_RATE = 30.0                   # of a rate that is exp f; e³⁰ is about 1e13
@@ -119,7 +119,8 @@ class Poisson:
         bad = ((x < 0) | (x != namespace(x).floor(x)) | (x > MOST_COUNT)) & (x == x)  # NaN: not observed
         if bad.any():
             n, d = [int(i[0]) for i in bad.nonzero()]
-            raise BadRow(
+            raise about_rows(
+                ValueError,
                 f"the Poisson likelihood needs counts, whole numbers from 0 to {MOST_COUNT:.0e}, got "
                 f"{int(bad.sum())} other values, the first {x[n, d]:g} in row {{rows}}, column {names[d]}: "
                 "give the counts themselves, neither scaled nor centred, or use likelihood='gaussian'",
