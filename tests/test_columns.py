@@ -541,7 +541,7 @@ def test_named_categories_need_not_be_seen_in_training():
         # p(x) of all 4 · 2 tables of one row sums to one
         all_rows = np.array([[a, b] for a in (0, 1, 2, 5) for b in (0, 1)], float)
         assert np.exp(-model.nlml(all_rows, method="grid").values).sum() == pytest.approx(1, abs=1e-6)
-        with pytest.raises(ValueError, match="has the category 3 in row 1, which is none of those .*: 0, 1, 2, 5;"):
+        with pytest.raises(ValueError, match="category 3 in row 1, which is none of those .*: 0, 1, 2, 5;"):
             model.bound(np.array([[0.0, 0.0], [3.0, 0.0]]))
     seen = VAE(1, hidden=(4,), epochs=3, likelihood="categorical").fit(x)
     named = VAE(1, hidden=(4,), epochs=3, likelihood=likelihoods.Categories([(0, 1, 2), (0, 1)])).fit(x)

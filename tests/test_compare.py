@@ -330,7 +330,7 @@ def test_warnings_name_rows_as_in_the_table(digits, monkeypatch):
     result = compare.run(small, replace(BRIEF, seed=1))
     f, held_out = of(result, "vem"), result.runs[0].held_out
     with pytest.warns(ConvergenceWarning, match="the E-step of . of 4 data cases") as caught:
-        f.estimator.infer(held_out.x)                              # names places: the rows of what it is given
+        f.estimator.infer(held_out.x)                              # names the places in what it is given
     places = [int(n) for n in re.search(r"rows ([\d, ]+)", str(caught[0].message))[1].split(",")]
     rows = ", ".join(str(held_out.rows[n]) for n in places)
     assert any(f"of 4 data cases did not reach a gradient below 1e-300 (rows {rows};" in r for r in f.remarks)
@@ -412,7 +412,8 @@ def test_missing_entries_are_integrated_out(holes):
     S = fa.get_covariance()
     for part, name in ((run.train, "nlml_train"), (run.held_out, "nlml_held_out")):
         seen = [(x[~np.isnan(x)], ~np.isnan(x)) for x in part.x]
-        dense = [-stats.multivariate_normal.logpdf(x, fa.mean_[o], S[np.ix_(o, o)]) for x, o in seen if len(x)]
+        normal = stats.multivariate_normal
+        dense = [-normal.logpdf(x, fa.mean_[o], S[np.ix_(o, o)]) for x, o in seen if len(x)]
         assert getattr(row(result, "fa"), name) == pytest.approx(np.sum(dense) / len(part.x), abs=1e-8)
     assert compare.linear_spread(run) is None and result.failures == ()
     text, page = tables.text(result), report.html(result)

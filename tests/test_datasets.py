@@ -341,7 +341,8 @@ def test_rows_keep_their_names():
     for rows in (None, lines):
         data = small(x, rows=rows)
         for part in datasets.split(data, 0.3, seed=1):
-            np.testing.assert_array_equal(part.rows, (np.arange(20) if rows is None else lines)[part.x[:, 0].astype(int)])
+            expected = (np.arange(20) if rows is None else lines)[part.x[:, 0].astype(int)]
+            np.testing.assert_array_equal(part.rows, expected)
         part = datasets.first(datasets.split(data, 0.3, seed=1)[1], 2)
         np.testing.assert_array_equal(part.row_names, data.row_names[part.x[:, 0].astype(int)])
     with pytest.raises(ValueError, match="rows must have 20 entries, got 3"):
@@ -470,7 +471,7 @@ def test_load_refuses(tmp_path):
     with pytest.raises(ValueError, match=r"options \['header'\] .*'digits'; expected them with a file"):
         datasets.load("digits", header=False)
     np.save(tmp_path / "a.npy", np.ones((2, 2)))
-    with pytest.raises(ValueError, match=r"options \['header'\].* a .npy file takes only \['missing_values'\]"):
+    with pytest.raises(ValueError, match=r"\['header'\].* a .npy file takes only \['missing_values'\]"):
         datasets.load(tmp_path / "a.npy", header=False)
 
 
