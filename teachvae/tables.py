@@ -179,6 +179,17 @@ def remarks(comparison, bits=True):
         f"K = {options.n_components}; NLML, Q and gap = Q − NLML are means in {unit}{seeds}.",
         "–: the model has no such number, or it is not had exactly for every case.",
     ]
+    n_missing, n_cells = int(np.isnan(comparison.dataset.x).sum()), comparison.dataset.x.size
+    if n_missing:
+        text.append(
+            f"{n_missing} of {n_cells} entries are missing: integrated out. Errors are those of the others."
+        )
+    for run in comparison.runs:
+        seed = "" if options.seeds == 1 else f", seed {run.seed}"
+        text += [
+            f"{f.row.model}{seed}: no numbers, for {f.remarks[-1]}."
+            for f in run.fitted if f.estimator is None
+        ]
     if options.likelihood == "bernoulli-relaxed":
         text.append(
             "Not a likelihood: the Bernoulli formula on grey values does not integrate to one; its NLML and "
@@ -233,6 +244,8 @@ def as_json(comparison):
         "runs": [
             {
                 "seed": run.seed,
+                "rows": {part: [int(n) for n in data.row_names] for part, data in
+                         zip(PARTS, (run.train, run.held_out))},
                 "linear_models_differ_by": linear_spread(run),
                 "tasks_without_a_model": {
                     name: getattr(run.no_model, name) for _, _, name, _ in TASK_COLUMNS

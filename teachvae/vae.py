@@ -67,8 +67,9 @@ class VAE(LatentVariableModel):
     likelihood    "gaussian", "student-t" (outliers), "bernoulli" (0 and 1), "categorical" (columns of
                   categories, any numbers), "poisson" (counts), "gaussian-predicted" (variances from the
                   decoder, above a floor: noise, 1e-4 where "diagonal"), "bernoulli-relaxed" (grey values;
-                  not a likelihood), an object of `likelihoods`, or, for columns that differ in kind, a list
-                  of (likelihood, columns), columns by name or number
+                  not a likelihood), an object of `likelihoods` (`Categories` names all categories, seen in
+                  training or not), or, for columns that differ in kind, a list of (likelihood, columns),
+                  columns by name or number
     noise         Ψ of a Gaussian likelihood: "diagonal", "isotropic", or a fixed variance
     missing       "error", or "marginalise": NaN stands for an entry that was not observed; the
                   recognition network sees the mask beside the data
