@@ -11,7 +11,8 @@ import warnings
 import numpy as np
 
 from .blocks import as_floats
-from .likelihoods import LIKELIHOODS, Categorical, Gaussian, Mixed, Observed, PredictedGaussian, StudentT, join
+from .likelihoods import LIKELIHOODS, Categorical, Gaussian, Mixed, Observed, PredictedGaussian, StudentT
+from .likelihoods import join
 from .likelihoods.gaussian import still
 from .names import shorten
 
@@ -83,8 +84,9 @@ class Columns:
                     n = int(new.nonzero()[0][0])
                     raise ValueError(
                         f"column {self.given[d]} has the category {_text(column[n, 0])} in row {first + n}, "
-                        f"which is none of the training data's: {shorten([_text(level) for level in levels])}; "
-                        "drop such rows, or give training data that have it"
+                        "which is none of the training data's: "
+                        f"{shorten([_text(level) for level in levels])}; drop such rows, or "
+                        "give training data that have it"
                     )
                 column = np.where(unseen, np.nan, hot)
             elif d in self.dropped:
@@ -156,8 +158,8 @@ class Cases:
 
     Functions that ask of an array x (N, V) its shape and its blocks x[rows, :] take these cases as well.
 
-    origin, scale  (V,) or a number, in float64: the difference is formed before it is rounded to the backend's
-                   dtype, so that data far from 0 keep the digits in which they differ
+    origin, scale  (V,) or a number, in float64: the difference is formed before it is rounded to the
+                   backend's dtype, so that data far from 0 keep the digits in which they differ
     masked         whether the mask stands beside x, for an `Observed` likelihood; `fill` of the columns
                    stands for a missing entry
     """

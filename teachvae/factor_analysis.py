@@ -308,11 +308,11 @@ def em(S, n_latent, likelihood, *, start_noise, min_noise, tol, max_iter, progre
 def em_observed(
     data, variance, n_latent, likelihood, *, start_noise, min_noise, tol, max_iter, progress=None
 ):
-    """EM for factor analysis on data [x | mask] (N, 2D), x of mean 0, whose entries count where the mask is 1.
+    """EM for factor analysis on data [x | mask] (N, 2D), x of mean 0, that count where the mask is 1.
 
-    likelihood the `Observed` one, variance (D,) of the columns; the rest is as in `em`. The E-step inverts one K × K matrix for every
-    pattern of missing entries, the M-step solves one regression per column. Returns W (K, D), b (D,),
-    psi (D,), the path of the mean nlml, and whether it converged.
+    likelihood the `Observed` one, variance (D,) of the columns; the rest is as in `em`. The E-step inverts
+    one K × K matrix for every pattern of missing entries, the M-step solves one regression per column.
+    Returns W (K, D), b (D,), psi (D,), the path of the mean nlml, and whether it converged.
     """
     xp, N = namespace(variance), data.shape[0]
 

@@ -937,7 +937,8 @@ FAR = {
         1, hidden=(4,), epochs=10, likelihood="gaussian-predicted", noise=1e-2, **o
     ),
     "VariationalEM, mixed": lambda **o: VariationalEM(
-        1, hidden=(4,), epochs=10, likelihood=[("gaussian", [0, 1]), ("bernoulli", [2]), ("poisson", [3])], **o
+        1, hidden=(4,), epochs=10, **o,
+        likelihood=[("gaussian", [0, 1]), ("bernoulli", [2]), ("poisson", [3])],
     ),
     "VAE": lambda **o: VAE(1, hidden=(4,), epochs=20, **o),
     "VAE, K = 3": lambda **o: VAE(3, hidden=(4,), epochs=20, separate=True, **o),
@@ -1020,12 +1021,12 @@ def test_nothing_depends_on_where_the_origin_is(name, dtype, offsets, work):
     for offset in np.outer(offsets, moves):
         slow = offset.max() == max(offsets)
         far = moved(near, offset)
-        back = moved(far, -offset)                                 # with what far's parameters were rounded to
+        back = moved(far, -offset)                                 # with parameters as far's are rounded
         here, there = (x + offset) - offset, x + offset            # and the data
         expected = all_answers(back, here, 0 * offset, work, slow)
         for question, (answer, calls) in all_answers(far, there, offset, work, slow).items():
             wanted, wanted_calls = expected[question]
-            # What lies in x's space is rounded there, and so is the bias of a recognition network that takes x.
+            # What lies in x's space is rounded there, and so is the bias of a recognition network.
             in_x = question in ("reconstruct", "impute", "denoise")
             eps = np.finfo(dtype).eps if in_x else np.finfo("float64").eps if isinstance(near, VAE) else 0
             assert abs(calls - wanted_calls) <= (2 if isinstance(near, VAE) else 0), (question, offset)
