@@ -171,8 +171,8 @@ class LatentVariableModel(LatentCode):
     """The questions that every fitted p(x, z) answers, whichever route filled φ in.
 
     A subclass has the hyper-parameters missing and constant, sets model_, theta_, backend_ and columns_
-    in fit, and _rest, what was `units.rounded_off` theta_, and gives `_phi(theta, cases)`: the parameters of
-    q(z|φ_n) of data cases, (N, n_phi), on the host. Everything comes back as NumPy arrays.
+    in fit, and theta_rest_, what was `units.rounded_off` theta_, and gives `_phi(theta, cases)`: the
+    parameters of q(z|φ_n) of data cases, (N, n_phi), on the host. Everything comes back as NumPy arrays.
 
     Every question goes through the data block by block, in centred units: of x − origin, under the θ for it
     (`units.centred`).
@@ -227,7 +227,7 @@ class LatentVariableModel(LatentCode):
     def _centred(self, X, **how):
         """θ and the `Cases` of new data X, both for x − origin."""
         self._require_fit()
-        theta, origin = centred(self.model_, self.theta_, self._rest)
+        theta, origin = centred(self.model_, self.theta_, self.theta_rest_)
         return theta, self._cases(X, origin=origin, **how)
 
     def _observed(self, X):

@@ -242,7 +242,7 @@ class FactorAnalysis(LatentVariableModel):
         exact = {"decoder": [{"W": W, "b": mean}], "likelihood": noise}
         exact = tree.map(get_backend(backend, "float64").asarray, exact)
         self.theta_ = tree.map(backend.asarray, exact)
-        self._rest = rounded_off(exact, self.theta_)
+        self.theta_rest_ = rounded_off(exact, self.theta_)
         self.columns_ = columns
         self._keep(backend, names, len(columns.given))
 

@@ -962,13 +962,13 @@ def near_data(name):
 def moved(estimator, offset):
     """The same fitted model, told of x + offset (V,), but for what its biases are rounded to there."""
     estimator = copy.deepcopy(estimator)
-    estimator._rest = tree.map(np.zeros_like, estimator._rest)
+    estimator.theta_rest_ = tree.map(np.zeros_like, estimator.theta_rest_)
     last, dtype = estimator.theta_["decoder"][-1], estimator.theta_["decoder"][-1]["b"].dtype
     last["b"] = (last["b"] + estimator.model_.likelihood.units_of_f(offset, np.ones(4))[0]).astype(dtype)
     if estimator.columns_.fill is not None:
         estimator.columns_.fill = estimator.columns_.fill + offset
     if isinstance(estimator, VAE):
-        pairs = zip(estimator.recognition_params_, estimator._encoder_rest)
+        pairs = zip(estimator.recognition_params_, estimator.encoder_rest_)
         first_layers = [(v[0], rest[0]) for v, rest in pairs] if estimator.separate else [next(pairs)]
         for first, rest in first_layers:
             exact = first["b"] + rest["b"] - offset @ (first["W"] + rest["W"])[:4]
