@@ -140,7 +140,7 @@ class Autoencoder(LatentCode):
         self.encoder_, self.decoder_ = encoder, decoder
         exact = units.fold_encoder(encoder, params["encoder"])
         self.encoder_params_ = tree.map(backend.asarray, exact)
-        self._encoder_rest = rounded_off(exact, self.encoder_params_)
+        self.encoder_rest_ = rounded_off(exact, self.encoder_params_)
         self.decoder_params_ = tree.map(backend.asarray, units.fold_decoder(decoder, params["decoder"]))
         self._keep(backend, names, D)
         return self
@@ -150,7 +150,7 @@ class Autoencoder(LatentCode):
         self._require_fit()
         origin = to_numpy(double(self.decoder_params_[-1]["b"]))   # near to the data, as in `units.centred`
         cases = self._cases(X, origin=origin)
-        params = centred_encoder(self.encoder_, self.encoder_params_, self._encoder_rest, origin)
+        params = centred_encoder(self.encoder_, self.encoder_params_, self.encoder_rest_, origin)
         return collect(cases.shape[0], lambda rows: self.encoder_.forward(params, cases[rows, ...])[0])
 
     def decode(self, Z):

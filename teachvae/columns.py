@@ -162,8 +162,8 @@ class Cases:
 
     Functions that ask of an array x (N, V) its shape and its blocks x[rows, :] take these cases as well.
 
-    origin, scale  (V,) or a number, in float64: the difference is formed before it is rounded to the backend's
-                   dtype, so that data far from 0 keep the digits in which they differ
+    origin, scale  (V,) or a number, in float64: the difference is formed before it is rounded to the
+                   backend's dtype, so that data far from 0 keep the digits in which they differ
     masked         whether the mask stands beside x, for an `Observed` likelihood; `fill` of the columns
                    stands for a missing entry
     """

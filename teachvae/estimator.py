@@ -171,8 +171,8 @@ class LatentVariableModel(LatentCode):
     """The questions that every fitted p(x, z) answers, whichever route filled φ in.
 
     A subclass has the hyper-parameters missing and constant, sets model_, theta_, backend_ and columns_
-    in fit, and _rest, what was `units.rounded_off` theta_, and gives `_phi(theta, cases)`: the parameters of q(z|φ_n) of data cases, (N, n_phi), on the host.
-    Everything comes back as NumPy arrays.
+    in fit, and theta_rest_, what was `units.rounded_off` theta_, and gives `_phi(theta, cases)`: the
+    parameters of q(z|φ_n) of data cases, (N, n_phi), on the host. Everything comes back as NumPy arrays.
 
     Every question goes through the data block by block, in centred units: of x − origin, under the θ for it
     (`units.centred`).
@@ -227,7 +227,7 @@ class LatentVariableModel(LatentCode):
     def _centred(self, X, **how):
         """θ and the `Cases` of new data X, both for x − origin."""
         self._require_fit()
-        theta, origin = centred(self.model_, self.theta_, self._rest)
+        theta, origin = centred(self.model_, self.theta_, self.theta_rest_)
         return theta, self._cases(X, origin=origin, **how)
 
     def _observed(self, X):
@@ -456,7 +456,7 @@ class LatentVariableModel(LatentCode):
         return collect(cases.shape[0], clean)
 
     def _best_phi(self, model, theta, cases):
-        """φ (N, n_phi) at the minimum of Q, on the host: in closed form where there is one, else by E-steps."""
+        """φ (N, n_phi) at the minimum of Q, on the host: in closed form, or else by E-steps."""
         if linear_gaussian.applies(model):
             return self._closed_form(model, theta, cases)
         return to_numpy(self._e_steps(model, theta, cases, self.backend_).phi)

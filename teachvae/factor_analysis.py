@@ -258,7 +258,7 @@ class FactorAnalysis(LatentVariableModel):
         exact = {"decoder": [{"W": W, "b": mean}], "likelihood": noise}
         exact = tree.map(get_backend(backend, "float64").asarray, exact)
         self.theta_ = tree.map(backend.asarray, exact)
-        self._rest = rounded_off(exact, self.theta_)
+        self.theta_rest_ = rounded_off(exact, self.theta_)
         self.columns_ = columns
         self._keep(backend, names, len(columns.given))
 
@@ -326,7 +326,7 @@ def em(S, n_latent, likelihood, *, start_noises, every, min_noise, tol, max_iter
 def em_observed(
     data, variance, n_latent, likelihood, *, start_noises, every, min_noise, tol, max_iter, progress=None
 ):
-    """EM for factor analysis on data [x | mask] (N, 2D), x of mean 0, whose entries count where the mask is 1.
+    """EM for factor analysis on data [x | mask] (N, 2D), x of mean 0, that count where the mask is 1.
 
     likelihood the `Observed` one, variance (D,) of the columns; the rest is as in `em`. The E-step inverts
     one K × K matrix for every pattern of missing entries, the M-step solves one regression per column.

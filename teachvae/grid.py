@@ -53,8 +53,8 @@ def grid(model, theta, x, *, tol=1e-6, first=0):
         values[refused] = np.nan
         warnings.warn(
             f"{len(refused)} of {len(values)} data cases moved by more than {tol:g} nats when the grid was "
-            f"refined or enlarged (rows {(first + refused[:8]).tolist()}{' …' if len(refused) > 8 else ''}): they "
-            "are refused and left NaN",
+            f"refined or enlarged (rows {(first + refused[:8]).tolist()}"
+            f"{' …' if len(refused) > 8 else ''}): they are refused and left NaN",
             GridWarning,
             stacklevel=2,
         )

@@ -214,7 +214,7 @@ class PrincipalComponents(LatentCode):
         check_size("n_components", K, 1, min(N - 1, D), f" (X has {N} data cases and {D} columns)")
         backend = get_backend("numpy", "float64")
         mean, _ = mean_and_variance(x)
-        R = np.zeros((0, D))                                       # RᵀR = (x − mean)ᵀ(x − mean), block by block
+        R = np.zeros((0, D))                                       # RᵀR = (x − mean)ᵀ(x − mean)
         for rows in slices(N):
             R = np.linalg.qr(np.concatenate([R, as_floats(x[rows]) - mean]), mode="r")
         _, spread, directions = np.linalg.svd(R, full_matrices=False)          # (min(N, D), D)

@@ -129,7 +129,7 @@ def _parts(likelihood, x):
 
 
 def fold_encoder(network, params, shift, scale):
-    """A network of (x − shift)/scale as one of x: in the first Linear W ← W/scale, b ← b − (shift/scale) W."""
+    """A network of (x − shift)/scale as one of x: its first Linear has W/scale and b − (shift/scale) W."""
     D = scale.shape[0]
 
     def fold(p):
@@ -172,8 +172,8 @@ def fold_theta(model, theta, units):
 
 
 def rounded_off(exact, kept):
-    """What rounding took off the parameters `exact` when they were `kept`, in float64: where x is 1e6 away from
-    0 float32 holds a bias, folded for x, to 1/16.
+    """What rounding took off the parameters `exact` when they were `kept`, in float64: where x is about 1e6,
+    float32 holds a bias that was folded for x to 1/16.
     """
     return tree.map(lambda e, k: double(e) - double(k), exact, kept)
 
@@ -182,9 +182,8 @@ def centred(model, theta, rest):
     """theta of the same model for x − origin, and origin (V,), on the host in float64: (6.5) with c = 1.
 
     rest is what was `rounded_off`. The origin is where the decoder's last bias puts x, and 0 for columns that
-    cannot be shifted, such as bits and counts. Far from 0 x and f(z) agree in most of their digits, and their
-    difference loses these; in x − origin and its f(z) there are none to be lost. Q, and its gradient in φ, are
-    the same.
+    cannot be shifted, such as bits and counts. Far from 0 x and f(z) agree in most of their digits, which
+    their difference loses; x − origin and its f(z) have none to lose. Q and its gradient in φ are the same.
     """
     likelihood, exact = model.likelihood, tree.map(_whole, theta, rest)
     b = exact["decoder"][-1]["b"]

@@ -256,9 +256,9 @@ class VAE(LatentVariableModel):
         self.q_path_ = np.array(path) + units.log_volume
         self.n_iter_ = len(path)
         self.converged_ = converged
-        self.model_, self.theta_, self._rest = model, theta, rounded_off(exact, theta)
+        self.model_, self.theta_, self.theta_rest_ = model, theta, rounded_off(exact, theta)
         self.recognition_ = recognition
-        self.recognition_params_, self._encoder_rest = encoder, rounded_off(exact_encoder, encoder)
+        self.recognition_params_, self.encoder_rest_ = encoder, rounded_off(exact_encoder, encoder)
         self._keep(kept, names, len(columns.given))
         return self
 
@@ -324,7 +324,7 @@ class VAE(LatentVariableModel):
         return objective
 
     def _phi(self, theta, cases):
-        v, rest = self.recognition_params_, self._encoder_rest
+        v, rest = self.recognition_params_, self.encoder_rest_
         params = centred_encoder(self.recognition_, v, rest, cases.origin)
         return collect(
             cases.shape[0], lambda rows: self.recognition_.forward(params, cases[rows, ...])[0]

@@ -146,7 +146,7 @@ class VariationalEM(LatentVariableModel):
         self.q_path_ = np.array(path) + units.log_volume
         self.n_iter_ = len(path) - 1
         self.converged_ = converged
-        self.model_, self.theta_, self._rest = model, theta, rounded_off(exact, theta)
+        self.model_, self.theta_, self.theta_rest_ = model, theta, rounded_off(exact, theta)
         self.phi_ = np.asarray(to_numpy(phi), dtype=backend.dtype)
         self._keep(backend, names, len(columns.given))
         return self

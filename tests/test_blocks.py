@@ -134,7 +134,7 @@ def held_beside(make, question, x, rows):
     estimator = make()
     if question not in ("fit", "partial_fit"):
         estimator.fit(x[:rows])
-    warm = make()                                                  # what is imported on the way is not counted
+    warm = make()                                                  # what is imported does not count
     ask(warm if question in ("fit", "partial_fit") else warm.fit(x[:20]), question, x[:20])
     tracemalloc.start()
     try:

@@ -949,7 +949,8 @@ FAR = {
         1, hidden=(4,), epochs=10, likelihood="gaussian-predicted", noise=1e-2, **o
     ),
     "VariationalEM, mixed": lambda **o: VariationalEM(
-        1, hidden=(4,), epochs=10, likelihood=[("gaussian", [0, 1]), ("bernoulli", [2]), ("poisson", [3])], **o
+        1, hidden=(4,), epochs=10, **o,
+        likelihood=[("gaussian", [0, 1]), ("bernoulli", [2]), ("poisson", [3])],
     ),
     "VAE": lambda **o: VAE(1, hidden=(4,), epochs=20, **o),
     "VAE, K = 3": lambda **o: VAE(3, hidden=(4,), epochs=20, separate=True, **o),
@@ -973,13 +974,13 @@ def near_data(name):
 def moved(estimator, offset):
     """The same fitted model, told of x + offset (V,), but for what its biases are rounded to there."""
     estimator = copy.deepcopy(estimator)
-    estimator._rest = tree.map(np.zeros_like, estimator._rest)
+    estimator.theta_rest_ = tree.map(np.zeros_like, estimator.theta_rest_)
     last, dtype = estimator.theta_["decoder"][-1], estimator.theta_["decoder"][-1]["b"].dtype
     last["b"] = (last["b"] + estimator.model_.likelihood.units_of_f(offset, np.ones(4))[0]).astype(dtype)
     if estimator.columns_.fill is not None:
         estimator.columns_.fill = estimator.columns_.fill + offset
     if isinstance(estimator, VAE):
-        pairs = zip(estimator.recognition_params_, estimator._encoder_rest)
+        pairs = zip(estimator.recognition_params_, estimator.encoder_rest_)
         first_layers = [(v[0], rest[0]) for v, rest in pairs] if estimator.separate else [next(pairs)]
         for first, rest in first_layers:
             exact = first["b"] + rest["b"] - offset @ (first["W"] + rest["W"])[:4]
@@ -1032,12 +1033,12 @@ def test_nothing_depends_on_where_the_origin_is(name, dtype, offsets, work):
     for offset in np.outer(offsets, moves):
         slow = offset.max() == max(offsets)
         far = moved(near, offset)
-        back = moved(far, -offset)                                 # with what far's parameters were rounded to
+        back = moved(far, -offset)                                 # with parameters as far's are rounded
         here, there = (x + offset) - offset, x + offset            # and the data
         expected = all_answers(back, here, 0 * offset, work, slow)
         for question, (answer, calls) in all_answers(far, there, offset, work, slow).items():
             wanted, wanted_calls = expected[question]
-            # What lies in x's space is rounded there, and so is the bias of a recognition network that takes x.
+            # What lies in x's space is rounded there, and so is the bias of a recognition network.
             in_x = question in ("reconstruct", "impute", "denoise")
             eps = np.finfo(dtype).eps if in_x else np.finfo("float64").eps if isinstance(near, VAE) else 0
             assert abs(calls - wanted_calls) <= (2 if isinstance(near, VAE) else 0), (question, offset)

@@ -103,7 +103,9 @@ class Bernoulli:
         """Raise ValueError where host data x (N, D) is not binary; `names` (D,) for the message."""
 
         def bad(x):
-            return ((x < 0) | (x > 1)) if self.relaxed else ((x != 0) & (x != 1) & (x == x))  # NaN: not observed
+            if self.relaxed:
+                return (x < 0) | (x > 1)
+            return (x != 0) & (x != 1) & (x == x)                  # NaN: not observed
 
         count, place = misfits(x, bad)
         if count:
