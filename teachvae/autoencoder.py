@@ -4,16 +4,21 @@ An encoder and a decoder, of the same shapes as a VAE's, trained on the squared 
 p(x): no bound, no nlml, and nothing to sample from, and it says so when asked.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from . import tree
-from .backend import namespace, take_rows, to_numpy
+from .backend import double, get_backend, namespace, to_numpy
+from .blocks import collect
+from .columns import Cases, Columns, Table
 from .estimator import LatentCode
 from .fit import minibatches
 from .layers import mlp
 from .likelihoods import Gaussian
+from .names import column_names
 from .optimizers import OPTIMIZERS
-from .units import StandardUnits
+from .units import StandardUnits, centred_encoder, rounded_off
 from .validate import check_data, check_hidden, check_positive, check_size, generator
 
 
@@ -90,7 +95,7 @@ class Autoencoder(LatentCode):
     def fit(self, X, y=None, *, progress=None):
         """Fit to X (N, D). Returns self. progress(epoch, epochs, loss) is called where given."""
         x, names = check_data(X, minimum_rows=2)
-        D, K, hidden = x.shape[1], self.n_components, check_hidden(self.hidden)
+        (N, D), K, hidden = x.shape, self.n_components, check_hidden(self.hidden)
         for name in ("n_components", "epochs", "batch_size"):
             check_size(name, getattr(self, name))
         check_positive("learning_rate", self.learning_rate)
@@ -103,10 +108,12 @@ class Autoencoder(LatentCode):
         backend = self._backend_for(x.dtype)
         init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
 
-        x = backend.asarray(x)
+        cases = Cases(Table(x, Columns(column_names(names, D))), get_backend(self.backend, "float64"))
         # One common scale: a scale per column would weight the squared error by column.
-        units = StandardUnits(Gaussian(D, "isotropic"), x)
-        standard = units.to_standard(x)
+        units = StandardUnits(Gaussian(D, "isotropic"), cases)
+        standard = replace(
+            cases, backend=backend, origin=to_numpy(units.shift), scale=to_numpy(units.scale)
+        )
         scale2 = float(units.scale[0]) ** 2
         report = None
         if progress is not None:
@@ -114,7 +121,7 @@ class Autoencoder(LatentCode):
                 progress(epoch, epochs, loss * scale2)
 
         def objective(params, rows):
-            x_rows, noise = take_rows(standard, rows), None
+            x_rows, noise = standard[rows, ...], None
             if self.noise_variance:
                 noise = (self.noise_variance / scale2) ** 0.5 * backend.normal(noise_rng, x_rows.shape)
             return squared_error(encoder, decoder, params, x_rows, noise)
@@ -122,7 +129,7 @@ class Autoencoder(LatentCode):
         params, path, _ = minibatches(
             objective,
             {"encoder": encoder.init(init_rng, backend), "decoder": decoder.init(init_rng, backend)},
-            x.shape[0],
+            N,
             optimizer=OPTIMIZERS[self.optimizer](self.learning_rate),
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -131,22 +138,29 @@ class Autoencoder(LatentCode):
         )
         self.loss_path_ = np.array(path) * scale2
         self.encoder_, self.decoder_ = encoder, decoder
-        self.encoder_params_ = units.fold_encoder(encoder, params["encoder"])
-        self.decoder_params_ = units.fold_decoder(decoder, params["decoder"])
+        exact = units.fold_encoder(encoder, params["encoder"])
+        self.encoder_params_ = tree.map(backend.asarray, exact)
+        self._encoder_rest = rounded_off(exact, self.encoder_params_)
+        self.decoder_params_ = tree.map(backend.asarray, units.fold_decoder(decoder, params["decoder"]))
         self._keep(backend, names, D)
         return self
 
     def transform(self, X):
         """The codes g(x), (N, K)."""
-        x = self._input(X)
-        z, _ = self.encoder_.forward(self.encoder_params_, x)
-        return to_numpy(z)
+        self._require_fit()
+        origin = to_numpy(double(self.decoder_params_[-1]["b"]))   # near to the data, as in `units.centred`
+        cases = self._cases(X, origin=origin)
+        params = centred_encoder(self.encoder_, self.encoder_params_, self._encoder_rest, origin)
+        return collect(cases.shape[0], lambda rows: self.encoder_.forward(params, cases[rows, ...])[0])
 
     def decode(self, Z):
         """f(z) for codes Z (N, K): (N, D)."""
         z = self._latent_input(Z)
-        f, _ = self.decoder_.forward(self.decoder_params_, z)
-        return to_numpy(f)
+
+        def f(rows):
+            return self.decoder_.forward(self.decoder_params_, self.backend_.asarray(z[rows]))[0]
+
+        return collect(len(z), f)
 
     def denoise(self, X, noise_variance=None):
         """f(g(x̃)) (N, D): what the network makes of noisy data. It cannot be told how noisy they are, only

@@ -10,7 +10,8 @@ import warnings
 
 import numpy as np
 
-from .likelihoods import LIKELIHOODS, Categorical, Gaussian, Mixed, Observed, PredictedGaussian, StudentT
+from .blocks import as_floats
+from .likelihoods import LIKELIHOODS, Categorical, Gaussian, Mixed, Observed, PredictedGaussian, StudentT, join
 from .likelihoods.gaussian import negligible, still
 from .names import shorten
 
@@ -63,10 +64,11 @@ class Columns:
                 names.append(name)
         return names
 
-    def encode(self, x):
+    def encode(self, x, first=0):
         """Host data X (N, D) as the model's columns (N, V); NaN stays NaN, in all columns of a category.
 
-        Raises ValueError for a category that the training data did not have.
+        Raises ValueError for a category that the training data did not have; there `first` is the number of
+        the first row.
         """
         if not self.levels and not self.dropped:
             return x
@@ -74,16 +76,17 @@ class Columns:
         for d in range(len(self.given)):
             column = x[:, d : d + 1]
             if d in self.levels:
-                levels = self.levels[d]
-                new = ~np.isin(column, levels) & ~np.isnan(column)
+                levels, unseen = self.levels[d], np.isnan(column)
+                hot = column == levels                             # (N, C)
+                new = ~hot.any(axis=1) & ~unseen[:, 0]
                 if new.any():
                     n = int(new.nonzero()[0][0])
                     raise ValueError(
-                        f"column {self.given[d]} has the category {_text(column[n, 0])} in row {n}, which is "
-                        f"none of the training data's: {shorten([_text(level) for level in levels])}; drop "
-                        "such rows, or give training data that have it"
+                        f"column {self.given[d]} has the category {_text(column[n, 0])} in row {first + n}, "
+                        f"which is none of the training data's: {shorten([_text(level) for level in levels])}; "
+                        "drop such rows, or give training data that have it"
                     )
-                column = np.where(np.isnan(column), np.nan, column == levels)
+                column = np.where(unseen, np.nan, hot)
             elif d in self.dropped:
                 continue
             parts.append(column.astype(x.dtype))
@@ -101,7 +104,7 @@ class Columns:
                 f"columns {shorten(moved)} were constant in the training data and set aside; here they have "
                 "other values, which are not looked at",
                 MovedWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def decode(self, v):
@@ -123,6 +126,63 @@ class Columns:
         mask = ~np.isnan(v)
         fill = 0.0 if self.fill is None else self.fill
         return np.where(mask, v, fill).astype(v.dtype), mask.astype(v.dtype)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Host data X (N, D) as the model's columns (N, V), made where they are read: table[rows] is a block of
+    them in floats, with NaN where nothing was observed.
+
+    x        of any real dtype and order of memory, mapped from a file too: it is never copied whole
+    columns  the `Columns`
+    """
+
+    x: object
+    columns: Columns
+
+    @property
+    def shape(self):
+        return len(self.x), sum(self.columns.widths())
+
+    def __getitem__(self, rows):
+        first = rows.start or 0 if isinstance(rows, slice) else 0
+        return self.columns.encode(as_floats(self.x[rows]), first)
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The data cases of a `Table` as a model takes them: cases[rows, …] is a block of (x − origin)/scale on
+    the backend, (n, V), or with the mask beside it, (n, 2V).
+
+    Functions that ask of an array x (N, V) its shape and its blocks x[rows, :] take these cases as well.
+
+    origin, scale  (V,) or a number, in float64: the difference is formed before it is rounded to the backend's
+                   dtype, so that data far from 0 keep the digits in which they differ
+    masked         whether the mask stands beside x, for an `Observed` likelihood; `fill` of the columns
+                   stands for a missing entry
+    """
+
+    table: Table
+    backend: object
+    masked: bool = False
+    origin: object = 0.0
+    scale: object = 1.0
+
+    @property
+    def shape(self):
+        N, V = self.table.shape
+        return N, 2 * V if self.masked else V
+
+    def __getitem__(self, place):
+        rows, _ = place
+        v = self.table[rows]
+        if not self.masked:
+            return self.backend.asarray(self._in_units(v))
+        v, mask = self.table.columns.complete(v.astype("float64"))
+        return self.backend.asarray(join(self._in_units(v), mask))
+
+    def _in_units(self, v):
+        return (v - self.origin) / self.scale
 
 
 def columns_for(spec, x, names, noise="diagonal", constant="error"):
@@ -236,6 +296,7 @@ def _text(level):
 
 def _levels(column, name):
     """The sorted values of a column of categories (N,), NaN left out; ValueError where they are many."""
+    column = as_floats(column)
     levels = np.unique(column[~np.isnan(column)])
     digits = np.finfo(levels.dtype).nmant + 1
     if np.abs(levels).max(initial=0) >= 2**digits:

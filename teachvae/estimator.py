@@ -12,11 +12,13 @@ import numpy as np
 
 from . import ais, gaps, grid, infer, linear_gaussian, nlml, noise, tree
 from .backend import double, get_backend, namespace, to_numpy
-from .columns import columns_for
+from .blocks import as_floats, collect, extremes, float_type
+from .columns import Cases, Columns, Table, columns_for
 from .fit import ConvergenceWarning
 from .likelihoods import Gaussian, Observed, bare, join, split
 from .model import Model
 from .names import column_names, shorten
+from .units import centred
 from .validate import check_data, check_positive, check_size, generator
 
 
@@ -91,8 +93,8 @@ class Estimator:
             )
 
     def _backend_for(self, dtype):
-        """The backend asked for, in the dtype asked for (dtype=None: that of the data)."""
-        return get_backend(self.backend, self.dtype if self.dtype is not None else dtype)
+        """The backend asked for, in the dtype asked for (dtype=None: that of the data, or float64)."""
+        return get_backend(self.backend, self.dtype if self.dtype is not None else float_type(dtype))
 
     def _table(self, X, missing=False):
         """New data X (N, D) on the host, checked against what was fitted; with `missing`, NaN is let in."""
@@ -112,13 +114,14 @@ class Estimator:
             )
         return x
 
-    def _input(self, X):
-        """New data X (N, D), checked, as an array of the fitted backend."""
+    def _cases(self, X, backend=None, **units):
+        """New data X (N, D), checked, as `Cases` on the fitted backend, or on another one."""
         x = self._table(X)
-        return self.backend_.asarray(x)
+        plain = Table(x, Columns(column_names(None, x.shape[1])))
+        return Cases(plain, self.backend_ if backend is None else backend, **units)
 
     def _latent_input(self, Z):
-        """Latent points Z (N, K), checked, as an array of the fitted backend."""
+        """Latent points Z (N, K), checked, on the host."""
         self._require_fit()
         z, _ = check_data(Z, name="Z")
         if z.shape[1] != self._n_latent:
@@ -126,7 +129,7 @@ class Estimator:
                 f"Z has {z.shape[1]} columns, but this {type(self).__name__} was fitted with K = "
                 f"{self._n_latent}: give one column per latent variable"
             )
-        return self.backend_.asarray(z)
+        return z
 
     def _keep(self, backend, names, n_visible):
         """The last lines of every fit: from here on the estimator counts as fitted."""
@@ -168,8 +171,11 @@ class LatentVariableModel(LatentCode):
     """The questions that every fitted p(x, z) answers, whichever route filled φ in.
 
     A subclass has the hyper-parameters missing and constant, sets model_, theta_, backend_ and columns_
-    in fit, and gives `_phi(x)`: the parameters of q(z|φ_n) for data on the backend, (N, n_phi).
+    in fit, and _rest, what was `units.rounded_off` theta_, and gives `_phi(theta, cases)`: the parameters of q(z|φ_n) of data cases, (N, n_phi), on the host.
     Everything comes back as NumPy arrays.
+
+    Every question goes through the data block by block, in centred units: of x − origin, under the θ for it
+    (`units.centred`).
 
     missing="marginalise" lets NaN stand for an entry that was not observed, in fit and afterwards: it
     is integrated out, not filled in. constant="drop" sets constant training columns aside, with a
@@ -177,52 +183,56 @@ class LatentVariableModel(LatentCode):
     """
 
     def _open(self, X, likelihood, noise="diagonal"):
-        """Training data through the door: x (N, V) on the host in the model's columns, NaN where nothing
-        was observed, X's names or None, `Columns`, and the likelihood that was asked for.
+        """Training data through the door: the `Table` of x in the model's columns, X's names or None, and the
+        likelihood that was asked for.
         """
         if self.missing not in ("error", "marginalise"):
             raise ValueError(f"missing must be 'error' or 'marginalise', got {self.missing!r}")
         x, names = check_data(X, minimum_rows=2, missing=self.missing == "marginalise")
         labels = column_names(names, x.shape[1])
-        empty = [label for label, unseen in zip(labels, np.isnan(x).all(axis=0)) if unseen]
+        empty = [label for label, low in zip(labels, extremes(x)[0]) if np.isnan(low)]
         if empty:
             raise ValueError(f"nothing was observed of columns {shorten(empty)}: drop them")
         columns, likelihood = columns_for(likelihood, x, labels, noise, self.constant)
-        x = columns.encode(x)
-        likelihood.check(x, columns.names)
+        table = Table(x, columns)
+        likelihood.check(table, columns.names)
         if columns.dropped:
             warnings.warn(
                 f"constant columns are set aside: {shorten([labels[d] for d in columns.dropped])}",
                 stacklevel=3,
             )
-        return x, names, columns, Observed(likelihood) if self.missing == "marginalise" else likelihood
+        return table, names, Observed(likelihood) if self.missing == "marginalise" else likelihood
 
     @property
     def _n_latent(self):
         """The K that was fitted, whatever n_components has been set to since."""
         return self.model_.n_latent
 
-    def _input(self, X, density=False, noisy=False):
-        """New data X (N, D), checked, as the fitted model takes them, on its backend.
+    def _cases(self, X, density=False, noisy=False, missing=None, origin=0.0):
+        """New data X (N, D), checked, as `Cases` of the fitted model.
 
         density: their values must suit the likelihood, not only their shape; noisy: a constant column
-        need not be constant.
+        need not be constant; missing: whether NaN is let in, None: where the model has missing="marginalise".
         """
         self._require_fit()
-        incomplete = isinstance(self.model_.likelihood, Observed)
-        x = self._table(X, missing=incomplete)
+        masked = isinstance(self.model_.likelihood, Observed) if missing is None else missing
+        x = self._table(X, missing=masked)
         if not noisy:
             self.columns_.warn_of_moved(x)
-        v = self.columns_.encode(x)
+        table = Table(x, self.columns_)
         if density:
-            self.model_.likelihood.check_values(v, self.columns_.names)
-        if incomplete:
-            v = join(*self.columns_.complete(v))
-        return self.backend_.asarray(v)
+            self.model_.likelihood.check_values(table, self.columns_.names)
+        return Cases(table, self.backend_, masked, origin)
+
+    def _centred(self, X, **how):
+        """θ and the `Cases` of new data X, both for x − origin."""
+        self._require_fit()
+        theta, origin = centred(self.model_, self.theta_, self._rest)
+        return theta, self._cases(X, origin=origin, **how)
 
     def _observed(self, X):
-        """New data whose density is asked for."""
-        x = self._input(X, density=True)
+        """θ and the `Cases` of new data whose density is asked for."""
+        theta, cases = self._centred(X, density=True)
         if not self.model_.likelihood.normalised:
             warnings.warn(
                 "not a likelihood: the relaxed Bernoulli formula on grey values does not integrate to one, "
@@ -230,7 +240,13 @@ class LatentVariableModel(LatentCode):
                 NotALikelihoodWarning,
                 stacklevel=3,
             )
-        return x
+        return theta, cases
+
+    def _ask(self, question, cases, phi):
+        """question(x, φ) of every block of the cases and of their phi (N, n_phi), on the backend."""
+        return collect(
+            cases.shape[0], lambda rows: question(cases[rows, ...], self.backend_.asarray(phi[rows]))
+        )
 
     def bound(self, X, *, phi=None, n_samples=None, random_state=0):
         """Q_n ≥ −log p(x_n), the bound at the model's own φ, per data case: (N,), in nats.
@@ -243,31 +259,35 @@ class LatentVariableModel(LatentCode):
         """
         if n_samples is not None:
             check_size("n_samples", n_samples)
-        x = self._observed(X)
-        return to_numpy(self._bound(x, self._given_phi(phi, x), n_samples, random_state))
+        theta, cases = self._observed(X)
+        draws = _repeated(random_state)
+        return self._ask(
+            lambda x, phi: self._bound(theta, x, phi, n_samples, draws()),
+            cases,
+            self._given_phi(phi, theta, cases),
+        )
 
-    def _refined(self, x, n_steps):
+    def _refined(self, theta, cases, n_steps):
         """φ (N, n_phi) after n_steps E-steps from the model's own, on nodes that suit the model."""
         model, K = self.model_, self.model_.n_latent
         if linear_gaussian.applies(model):
             nodes = [self.backend_.asarray(a) for a in noise.sigma_points(K)]
         else:
-            _, nodes = infer.nodes(K, 64 + 4 * K, x)
-        return infer.e_step(model, self.theta_, self._phi(x), x, *nodes, max_steps=n_steps).phi
+            _, nodes = infer.nodes(K, 64 + 4 * K, self.backend_.zeros((1,)))
+        phi = self.backend_.asarray(self._phi(theta, cases))
+        return to_numpy(infer.e_step(model, theta, phi, cases, *nodes, max_steps=n_steps).phi)
 
-    def _given_phi(self, phi, x):
-        """phi (N, n_phi) for data x (N, D) on the backend: the model's own where None, else checked."""
+    def _given_phi(self, phi, theta, cases):
+        """phi (N, n_phi) of data cases, on the host: the model's own where None, else checked."""
         if phi is None:
-            return self._phi(x)
-        phi = self.backend_.asarray(phi)
-        if phi.shape != (x.shape[0], self.model_.posterior.n_phi):
-            raise ValueError(
-                f"phi must have shape {(x.shape[0], self.model_.posterior.n_phi)}, got {phi.shape}"
-            )
+            return self._phi(theta, cases)
+        phi, expected = to_numpy(phi), (cases.shape[0], self.model_.posterior.n_phi)
+        if phi.shape != expected:
+            raise ValueError(f"phi must have shape {expected}, got {phi.shape}")
         return phi
 
-    def _bound(self, x, phi, n_samples, random_state):
-        model, theta = self.model_, self.theta_
+    def _bound(self, theta, x, phi, n_samples, rng):
+        model = self.model_
         if n_samples is None and linear_gaussian.applies(model):
             parameters = linear_gaussian.parameters(model, tree.map(double, theta))
             seen = split(model.likelihood, double(x))
@@ -277,7 +297,6 @@ class LatentVariableModel(LatentCode):
             Q, _ = gaps.quadrature(model, tree.map(double, theta), double(phi), double(x))
             return namespace(x).astype(Q, x.dtype)
         n_samples = 1024 if n_samples is None else n_samples
-        rng = generator(random_state)
         eta = self.backend_.asarray(noise.monte_carlo(rng, n_samples, 1, model.n_latent))
         return infer.q(model, theta, phi, x, eta)
 
@@ -299,30 +318,35 @@ class LatentVariableModel(LatentCode):
         """
         if n_samples is not None:
             check_size("n_samples", n_samples, 2)
-        x = self._observed(X)
-        model, theta, rng = self.model_, self.theta_, generator(random_state)
+        theta, cases = self._observed(X)
+        model, draws = self.model_, _repeated(random_state)
         if method is None:
             method = "exact" if linear_gaussian.applies(model) else "importance"
-            phi = self._refined(x, 20) if method == "importance" and phi is None else phi
-        if method == "exact":
-            result = nlml.exact(model, theta, x)
-        elif method == "grid":
-            result = grid.grid(model, theta, x)
-        elif method == "importance":
-            phi = self._given_phi(phi, x)
-            result = nlml.importance(model, theta, phi, x, rng, n_samples=n_samples or 1000)
-        elif method == "prior":
-            result = nlml.prior(model, theta, x, rng, n_samples=n_samples or 10_000)
-        elif method == "laplace":
-            result = nlml.laplace(model, theta, x, rng)
-        elif method == "ais":
-            result = ais.ais(model, theta, x, rng, n_chains=n_samples or 16)
-        else:
+            phi = self._refined(theta, cases, 20) if method == "importance" and phi is None else phi
+        if method == "importance":
+            phi = self._given_phi(phi, theta, cases)
+
+        def values(rows):
+            x, rng = cases[rows, ...], draws()
+            if method == "exact":
+                return nlml.exact(model, theta, x)
+            if method == "grid":
+                return grid.grid(model, theta, x, first=rows.start)
+            if method == "importance":
+                own = self.backend_.asarray(phi[rows])
+                return nlml.importance(model, theta, own, x, rng, n_samples=n_samples or 1000)
+            if method == "prior":
+                return nlml.prior(model, theta, x, rng, n_samples=n_samples or 10_000)
+            if method == "laplace":
+                return nlml.laplace(model, theta, x, rng)
+            if method == "ais":
+                return ais.ais(model, theta, x, rng, n_chains=n_samples or 16)
             raise ValueError(
                 "method must be 'exact', 'grid', 'importance', 'prior', 'laplace', 'ais' or None, got "
                 f"{method!r}"
             )
-        return _on_host(result)
+
+        return collect(cases.shape[0], values)
 
     def gaps(self, X, *, phi=None, tol=1e-4, random_state=0):
         """What each approximation costs, per data case: a `gaps.Gaps` of arrays (N,), in nats.
@@ -332,30 +356,41 @@ class LatentVariableModel(LatentCode):
         tol  the gradient norm to which the optimal φ_n is sought
         """
         check_positive("tol", tol)
-        x = self._observed(X)
-        phi = self._given_phi(phi, x)
-        rng = generator(random_state)
-        return _on_host(gaps.gaps(self.model_, self.theta_, phi, x, rng, tol=tol))
+        theta, cases = self._observed(X)
+        phi, draws = self._given_phi(phi, theta, cases), _repeated(random_state)
+
+        def ledger(rows):
+            own = self.backend_.asarray(phi[rows])
+            return gaps.gaps(self.model_, theta, own, cases[rows, ...], draws(), tol=tol, first=rows.start)
+
+        return collect(cases.shape[0], ledger)
 
     def kl_to_posterior(self, X, *, phi=None):
         """KL(q_n ‖ p(z|x_n)) (N,), in nats, by a road of its own: what Q − nlml must be.
 
         phi as in `gaps`. For linear-Gaussian models, and for others with K ≤ 3.
         """
-        x = self._observed(X)
-        phi = self._given_phi(phi, x)
-        return to_numpy(gaps.kl_to_posterior(self.model_, self.theta_, phi, x))
+        theta, cases = self._observed(X)
+        return self._ask(
+            lambda x, phi: gaps.kl_to_posterior(self.model_, theta, phi, x),
+            cases,
+            self._given_phi(phi, theta, cases),
+        )
 
     def transform(self, X):
         """The means of q(z|φ_n), (N, K): the representation of X."""
-        x = self._input(X)
-        return to_numpy(self.model_.posterior.mean(self._phi(x)))
+        phi = self._phi(*self._centred(X))
+        return to_numpy(self.model_.posterior.mean(self.backend_.asarray(phi)))
 
     def decode(self, Z):
         """E[x|z] for latent points Z (N, K): (N, D); of a column of categories the most probable one."""
-        z = self._latent_input(Z)
-        f, _ = self.model_.decoder.forward(self.theta_["decoder"], z)
-        return self.columns_.decode(to_numpy(self.model_.likelihood.mean(self.theta_["likelihood"], f)))
+        z, model, theta = self._latent_input(Z), self.model_, self.theta_
+
+        def mean(rows):
+            f, _ = model.decoder.forward(theta["decoder"], self.backend_.asarray(z[rows]))
+            return self.columns_.decode(to_numpy(model.likelihood.mean(theta["likelihood"], f)))
+
+        return collect(len(z), mean)
 
     def impute(self, X):
         """X (N, D) with every NaN replaced by the mean of that entry given the observed ones.
@@ -364,23 +399,23 @@ class LatentVariableModel(LatentCode):
         where it was fitted with missing="marginalise", else one found by E-steps on the observed entries.
         The mean is E_q E[x|z], by nodes; of a column of categories the most probable one is taken.
         """
-        x = self._table(X, missing=True)
-        self.columns_.warn_of_moved(x)
-        v = self.columns_.encode(x)
-        bare(self.model_.likelihood).check_values(v, self.columns_.names)
-        data = self.backend_.asarray(join(*self.columns_.complete(v)))
-        model, theta = self.model_, self.theta_
+        theta, cases = self._centred(X, density=True, missing=True)
+        model = self.model_
         if isinstance(model.likelihood, Observed):
-            phi = self._phi(data)
+            phi = self._phi(theta, cases)
         else:
             model = Model(model.decoder, Observed(model.likelihood), model.n_latent, model.posterior)
-            phi = self._best_phi(model, theta, data)
+            phi = self._best_phi(model, theta, cases)
 
-        def mean(f, rows):
-            return model.likelihood.mean(theta["likelihood"], f)
+        def filled(rows):
+            x = as_floats(cases.table.x[rows])
+            whole = self._expected(
+                model, theta, phi[rows], lambda f, _: model.likelihood.mean(theta["likelihood"], f)
+            )
+            whole = self.columns_.decode(whole + cases.origin)
+            return np.where(np.isnan(x), whole, x).astype(x.dtype)
 
-        whole = self.columns_.decode(to_numpy(self._expected(model, theta, phi, data, mean)))
-        return np.where(np.isnan(x), whole, x).astype(x.dtype)
+        return collect(cases.shape[0], filled)
 
     def denoise(self, X, noise_variance):
         """E[x|x̃] for data X = x̃ (N, D) that are x with noise N(0, noise_variance·I) added: (N, D).
@@ -390,8 +425,8 @@ class LatentVariableModel(LatentCode):
         Raises ValueError where the likelihood is not Gaussian.
         """
         check_positive("noise_variance", noise_variance)
-        x = self._input(X, noisy=True)
-        model, theta, likelihood = self.model_, self.theta_, bare(self.model_.likelihood)
+        theta, cases = self._centred(X, noisy=True)
+        model, likelihood = self.model_, bare(self.model_.likelihood)
         if not hasattr(likelihood, "noisier"):
             raise ValueError(
                 "denoise takes off Gaussian noise by adding its variance to Ψ of a Gaussian likelihood, for "
@@ -403,22 +438,31 @@ class LatentVariableModel(LatentCode):
         noisy = Observed(noisy) if isinstance(model.likelihood, Observed) else noisy
         noisy = Model(model.decoder, noisy, model.n_latent, model.posterior)
         noisy_theta = {"decoder": theta["decoder"], "likelihood": params}
-        phi = self._best_phi(noisy, noisy_theta, x)
+        phi = self._best_phi(noisy, noisy_theta, cases)
 
-        def clean(f, rows):
-            seen, mask = split(model.likelihood, x[rows, :])
-            found = likelihood.denoised(theta["likelihood"], f, seen, variance)
-            if mask is None:
-                return found
-            return mask * found + (1 - mask) * likelihood.mean(theta["likelihood"], f)
+        def clean(rows):
+            x = cases[rows, ...]
 
-        return self.columns_.decode(to_numpy(self._expected(model, theta, phi, x, clean)))
+            def mean(f, rows):
+                seen, mask = split(model.likelihood, x[rows, :])
+                found = likelihood.denoised(theta["likelihood"], f, seen, variance)
+                if mask is None:
+                    return found
+                return mask * found + (1 - mask) * likelihood.mean(theta["likelihood"], f)
 
-    def _best_phi(self, model, theta, x):
-        """φ (N, n_phi) at the minimum of Q: in closed form where there is one, else by E-steps."""
+            found = self._expected(model, theta, phi[rows], mean)
+            return self.columns_.decode((found + cases.origin).astype(found.dtype))
+
+        return collect(cases.shape[0], clean)
+
+    def _best_phi(self, model, theta, cases):
+        """φ (N, n_phi) at the minimum of Q, on the host: in closed form where there is one, else by E-steps."""
         if linear_gaussian.applies(model):
-            return infer.closed_form(model, theta, x)
-        return self._e_steps(model, theta, x, self.backend_).phi
+            return self._closed_form(model, theta, cases)
+        return to_numpy(self._e_steps(model, theta, cases, self.backend_).phi)
+
+    def _closed_form(self, model, theta, cases):
+        return collect(cases.shape[0], lambda rows: infer.closed_form(model, theta, cases[rows, ...]))
 
     def _e_steps(self, model, theta, x, backend, starts=(), nodes=None):
         """The `EStep` at the end of E-steps from `starts` and from the best of many points of the prior.
@@ -428,7 +472,7 @@ class LatentVariableModel(LatentCode):
         K, tol = model.n_latent, E_STEP_TOLERANCE[backend.dtype]
         z = backend.normal(np.random.default_rng(0), (infer.SEARCH_POINTS, K))
         starts = [*starts, infer.search(model, theta, x, z)]
-        nodes = infer.nodes(K, 64 + 4 * K, x) if nodes is None else nodes
+        nodes = infer.nodes(K, 64 + 4 * K, z) if nodes is None else nodes
         e = infer.optimal(model, theta, starts, x, *nodes, tol=tol)
         late = np.flatnonzero(to_numpy(e.gradient_norm) >= tol)
         if len(late):
@@ -441,25 +485,31 @@ class LatentVariableModel(LatentCode):
             )
         return e
 
-    def _expected(self, model, theta, phi, x, function):
-        """E_q[function(f(z), rows)] (N, V), by nodes; at the mean alone where it is linear in z."""
+    def _expected(self, model, theta, phi, function):
+        """E_q[function(f(z), rows)] (n, V) of a block with phi (n, n_phi), on the host, by nodes; at the mean
+        alone where it is linear in z.
+        """
+        phi = self.backend_.asarray(phi)
         if linear_gaussian.applies(model):
             f, _ = model.decoder.forward(theta["decoder"], model.posterior.mean(phi))
-            return function(f[None, :, :], slice(None))[0, :, :]
-        _, nodes = infer.nodes(model.n_latent, 64 + 4 * model.n_latent, x)
-        return infer.expected(model, theta, phi, *nodes, function)
+            return to_numpy(function(f[None, :, :], slice(None))[0, :, :])
+        _, nodes = infer.nodes(model.n_latent, 64 + 4 * model.n_latent, phi)
+        return to_numpy(infer.expected(model, theta, phi, *nodes, function))
 
     def sample(self, n_samples=1, random_state=None):
         """New data: z ~ N(0, I), then x ~ p(x|z). Returns (n_samples, D)."""
         self._require_fit()
         check_size("n_samples", n_samples)
         rng = generator(random_state)
-        z = self.backend_.normal(rng, (n_samples, self.model_.n_latent))
-        f, _ = self.model_.decoder.forward(self.theta_["decoder"], z)
-        noise_ = tree.map(self.backend_.asarray, self.model_.likelihood.draw_noise(rng, f.shape))
-        return self.columns_.decode(
-            to_numpy(self.model_.likelihood.sample(self.theta_["likelihood"], f, noise_))
-        )
+        model, theta = self.model_, self.theta_
+        z = rng.standard_normal((n_samples, model.n_latent))
+
+        def draws(rows):
+            f, _ = model.decoder.forward(theta["decoder"], self.backend_.asarray(z[rows]))
+            noise_ = tree.map(self.backend_.asarray, model.likelihood.draw_noise(rng, f.shape))
+            return self.columns_.decode(to_numpy(model.likelihood.sample(theta["likelihood"], f, noise_)))
+
+        return collect(n_samples, draws)
 
     def score_samples(self, X):
         """log p(x_n) per data case, (N,): scikit-learn's sign, −nlml.
@@ -493,6 +543,15 @@ class LatentVariableModel(LatentCode):
 E_STEP_TOLERANCE = {"float64": 1e-6, "float32": 1e-3}  # float32's rounding of Q hides what is below
 
 
-def _on_host(result):
-    """A named tuple with its arrays on the host."""
-    return type(result)(*(f if f is None or isinstance(f, str) else to_numpy(f) for f in result))
+def _repeated(random_state):
+    """A function that returns the generator of random_state, and each time in the state it was given in: all
+    blocks of data cases see the same draws.
+    """
+    rng = generator(random_state)
+    state = rng.bit_generator.state
+
+    def again():
+        rng.bit_generator.state = state
+        return rng
+
+    return again

@@ -13,17 +13,18 @@ import numpy as np
 
 from . import infer, linear_gaussian, tree
 from .backend import get_backend, namespace, to_numpy
-from .columns import Columns
+from .blocks import mean_and_variance, slices
+from .columns import Cases, Columns, Table
 from .estimator import LatentVariableModel
 from .fit import ROUNDING, STARTS, ConvergenceWarning, race, settled
 from .layers import Linear, Sequential
-from .likelihoods import Gaussian, Observed
+from .likelihoods import Gaussian, Observed, split
 from .likelihoods.gaussian import negligible
 from .model import Model
 from .moments import moments
 from .names import column_names, shorten
 from .posteriors import FullGaussian
-from .units import heywood
+from .units import heywood, rounded_off
 from .validate import check_data, check_positive, check_size, generator
 
 
@@ -86,15 +87,15 @@ class FactorAnalysis(LatentVariableModel):
 
         progress(iteration, max_iter, mean_nlml) is called after each iteration where given.
         """
-        x, names, columns, likelihood = self._open(X, "gaussian", self.noise)
+        table, names, likelihood = self._open(X, "gaussian", self.noise)
         self._check_parameters(likelihood.n_visible)
-        if np.isnan(x).any():
-            found, fitted = self._em_observed(x, likelihood, progress), None
+        if any(np.isnan(table[rows]).any() for rows in slices(table.shape[0])):
+            found, fitted = self._em_observed(table, likelihood, progress), None
         else:
-            fitted = moments(x, self.backend)
+            fitted = moments(table, self.backend)
             found = self._em(fitted.covariance, fitted.mean, progress)
-        self._finish(*found, likelihood, names, columns, self._backend_for(x.dtype))
-        self.n_samples_, self.moments_ = len(x), fitted
+        self._finish(*found, likelihood, names, table.columns, self._backend_for(table.x.dtype))
+        self.n_samples_, self.moments_ = table.shape[0], fitted
         return self
 
     def partial_fit(self, X, y=None):
@@ -121,9 +122,9 @@ class FactorAnalysis(LatentVariableModel):
             )
         else:
             x, names = self._table(X), getattr(self, "feature_names_in_", None)
-        new = moments(x, self.backend)
-        whole = new if seen is None else seen + new
         labels = column_names(names, x.shape[1])
+        new = moments(Table(x, Columns(labels)), self.backend)
+        whole = new if seen is None else seen + new
         if whole.n_cases < 2:
             raise ValueError("the first partial_fit needs 2 data cases or more, got 1")
         spread = np.sqrt(np.maximum(np.diag(whole.covariance), 0)).astype(x.dtype)
@@ -208,19 +209,17 @@ class FactorAnalysis(LatentVariableModel):
         )
         return to_numpy(linear_gaussian.canonical(W, psi)), mean, to_numpy(psi), np.diag(S), path, converged
 
-    def _em_observed(self, x, likelihood, progress):
-        """EM on data x (N, D) with NaN where nothing was observed; returns what `_em` does."""
+    def _em_observed(self, table, likelihood, progress):
+        """EM on the data of a `Table` with NaN where nothing was observed; returns what `_em` does."""
         double = get_backend(self.backend, "float64")
         rng, n_starts = generator(self.random_state), self.n_starts or STARTS
-        mean, variance = np.nanmean(x, axis=0, dtype="float64"), np.nanvar(x, axis=0, dtype="float64")
-        mask = ~np.isnan(x)
+        mean, variance = mean_and_variance(table)
         W, b, psi, path, converged = em_observed(
-            double.asarray(np.where(mask, x - mean, 0)),
-            double.asarray(mask),
+            Cases(table, double, masked=True, origin=mean),
             double.asarray(variance),
             self.n_components,
-            likelihood.likelihood,
-            start_noises=(double.normal(rng, (x.shape[1], self.n_components)) for _ in range(n_starts)),
+            likelihood,
+            start_noises=(double.normal(rng, (len(mean), self.n_components)) for _ in range(n_starts)),
             every=self.n_starts is not None,
             min_noise=self.min_noise,
             tol=self.tol,
@@ -256,18 +255,21 @@ class FactorAnalysis(LatentVariableModel):
         # Where entries are missing, the posteriors of one model are no longer all diagonal in one basis.
         family = FullGaussian(K) if isinstance(likelihood, Observed) else None
         self.model_ = Model(Sequential((Linear(K, D),)), likelihood, K, family)
-        self.theta_ = tree.map(backend.asarray, {"decoder": [{"W": W, "b": mean}], "likelihood": noise})
+        exact = {"decoder": [{"W": W, "b": mean}], "likelihood": noise}
+        exact = tree.map(get_backend(backend, "float64").asarray, exact)
+        self.theta_ = tree.map(backend.asarray, exact)
+        self._rest = rounded_off(exact, self.theta_)
         self.columns_ = columns
         self._keep(backend, names, len(columns.given))
 
-    def _phi(self, x):
-        return infer.closed_form(self.model_, self.theta_, x)
+    def _phi(self, theta, cases):
+        return self._closed_form(self.model_, theta, cases)
 
     def infer(self, X):
         """φ of the exact posterior: (N, 2K) = [m | log s], for it is diagonal for canonical loadings; with
         missing="marginalise" (N, K + K(K+1)/2) = [m | L].
         """
-        return to_numpy(self._phi(self._input(X)))
+        return self._phi(*self._centred(X))
 
     def get_covariance(self):
         """The model's covariance WᵀW + Ψ, (D, D), of the columns that were not set aside."""
@@ -322,28 +324,33 @@ def em(S, n_latent, likelihood, *, start_noises, every, min_noise, tol, max_iter
 
 
 def em_observed(
-    x, mask, variance, n_latent, likelihood, *, start_noises, every, min_noise, tol, max_iter, progress=None
+    data, variance, n_latent, likelihood, *, start_noises, every, min_noise, tol, max_iter, progress=None
 ):
-    """EM for factor analysis on data x (N, D) of mean 0 whose entries count where mask (N, D) is 1.
+    """EM for factor analysis on data [x | mask] (N, 2D), x of mean 0, whose entries count where the mask is 1.
 
-    variance (D,) of the columns; the rest is as in `em`. The E-step inverts one K × K matrix for every
-    pattern of missing entries, the M-step solves one regression per column. Returns W (K, D), b (D,),
-    psi (D,), the path of the mean nlml, and whether it converged.
+    likelihood the `Observed` one, variance (D,) of the columns; the rest is as in `em`. The E-step inverts
+    one K × K matrix for every pattern of missing entries, the M-step solves one regression per column.
+    Returns W (K, D), b (D,), psi (D,), the path of the mean nlml, and whether it converged.
     """
-    xp, N = namespace(x), x.shape[0]
-    share = xp.mean(mask, axis=0)
-    lower = likelihood.lower_bounds(variance, min_noise)
+    xp, N = namespace(variance), data.shape[0]
+
+    def parts():
+        for rows in slices(N):
+            x, mask = split(likelihood, data[rows, ...])
+            yield x * mask, mask
+
     # Correlations of columns that are filled with their means are too small, which does for a start.
-    S = x.T @ x / N
+    S = sum(x.T @ x for x, _ in parts()) / N
+    share = sum(xp.sum(mask, axis=0) for _, mask in parts()) / N
+    gaussian = likelihood.likelihood
+    lower = gaussian.lower_bounds(variance, min_noise)
 
     def floored(psi):
-        return likelihood.psi(likelihood.m_step(psi, lower, share), like=psi)
+        return gaussian.psi(gaussian.m_step(psi, lower, share), like=psi)
 
     def e_step(W, b, psi):
         sums, total = None, 0.0
-        for start in range(0, N, CASES):
-            rows = slice(start, min(start + CASES, N))
-            seen = x[rows, :], mask[rows, :]
+        for seen in parts():
             mean, covariance, values = linear_gaussian.observed_e_step(W, b, psi, *seen)
             part = linear_gaussian.observed_statistics(mean, covariance, *seen)
             sums = part if sums is None else type(part)(*(a + c for a, c in zip(sums, part)))
@@ -354,7 +361,7 @@ def em_observed(
         W, b, mean_square = linear_gaussian.observed_m_step(sums)
         return *linear_gaussian.expanded(W, b, *linear_gaussian.latent_moments(sums)), floored(mean_square)
 
-    starts = linear_gaussian.starts(S, n_latent, likelihood, start_noises, lower)
+    starts = linear_gaussian.starts(S, n_latent, gaussian, start_noises, lower)
     runs = (_iterate(e_step, m_step, floored, (W, xp.zeros_like(psi), psi), tol) for W, psi in starts)
     (W, b, psi), path, converged = race(runs, tol=tol, max_iter=max_iter, every=every, progress=progress)
     return W, b, psi, path, converged
@@ -394,5 +401,4 @@ def _iterate(e_step, m_step, floored, parameters, tol):
 
 
 SUMMED = 64                            # units of the last digit by which a mean may be off, and so a spread
-CASES = 1024                           # data cases whose K × K matrices are held at a time
 LENGTHENING = 1.1                      # of a step over the one before

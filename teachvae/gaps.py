@@ -71,7 +71,7 @@ class Gaps(NamedTuple):
         return self.q_full - self.nlml
 
 
-def gaps(model, theta, phi, x, rng, *, tol=1e-4):
+def gaps(model, theta, phi, x, rng, *, tol=1e-4, first=0):
     """The `Gaps` of data x (N, D) whose φ in use is phi (N, n_phi).
 
     Linear-Gaussian models: closed forms. K ≤ 2: nlml by the grid, Q by certified quadrature. K > 2:
@@ -82,7 +82,8 @@ def gaps(model, theta, phi, x, rng, *, tol=1e-4):
     The optimal φ_n is sought by E-steps from phi, from the prior, and from the best of many points of
     the prior, and finished on fine nodes until ‖∂Q_n/∂φ_n‖∞ < tol. Where no start leads below phi, phi
     is kept; the full covariance starts from what was found. All these searches are local: of a posterior
-    with several modes a still lower Q may remain unfound. Computed in float64.
+    with several modes a still lower Q may remain unfound. Computed in float64. Warnings call the first case
+    number `first`.
     """
     theta, phi, x = tree.map(double, theta), double(phi), double(x)
     if linear_gaussian.applies(model):
@@ -93,7 +94,7 @@ def gaps(model, theta, phi, x, rng, *, tol=1e-4):
     starts = [phi, infer.prior_phi(model, x), infer.search(model, theta, x, z)]
     best = infer.optimal(model, theta, starts, x, *nodes, tol=tol)
     if K <= 2:
-        worth = grid.grid(model, theta, x)
+        worth = grid.grid(model, theta, x, first=first)
         best = _sought_again(model, theta, best, worth.values, x, rng, nodes, tol)
 
     full = Model(model.decoder, model.likelihood, K, FullGaussian(K))

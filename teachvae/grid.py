@@ -30,12 +30,13 @@ class GridWarning(UserWarning):
     """Some data cases could not be integrated to the tolerance; their values are NaN."""
 
 
-def grid(model, theta, x, *, tol=1e-6):
+def grid(model, theta, x, *, tol=1e-6, first=0):
     """−log p(x_n) by quadrature, for K ≤ 3: an `NLML` with a certificate (N,) per case.  (7.3), (7.4)
 
     The certificate is the larger change of the value from halving the mesh and from enlarging the box
     by half: an estimate of the error, blind to a mode so narrow that no node sees it (half of `MESH`).
-    Cases with a certificate above `tol` nats are refused: NaN, and a `GridWarning` names them.
+    Cases with a certificate above `tol` nats are refused: NaN, and a `GridWarning` names them, the first of x
+    being number `first`.
     Computed in float64. Raises ValueError for K > 3.
     """
     K = model.n_latent
@@ -52,7 +53,7 @@ def grid(model, theta, x, *, tol=1e-6):
         values[refused] = np.nan
         warnings.warn(
             f"{len(refused)} of {len(values)} data cases moved by more than {tol:g} nats when the grid was "
-            f"refined or enlarged (rows {refused[:8].tolist()}{' …' if len(refused) > 8 else ''}): they "
+            f"refined or enlarged (rows {(first + refused[:8]).tolist()}{' …' if len(refused) > 8 else ''}): they "
             "are refused and left NaN",
             GridWarning,
             stacklevel=2,

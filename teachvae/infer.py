@@ -4,13 +4,15 @@ Two roads. A linear-Gaussian model has its minimiser in closed form (`closed_for
 model `e_step` runs quasi-Newton steps on fixed nodes η, so that Q_n is a smooth deterministic
 function of φ_n: all rows of a block move together, but each row has its own curvature matrix, its
 own step size and its own end, so no row's result depends on the others. Equations (6.x) are in
-derivations/equations.md.
+derivations/equations.md. Where data x (N, D) are asked for, anything will do that has their shape and
+gives x[rows, :] for a block of them, such as `columns.Cases`.
 """
 
 from typing import NamedTuple
 
 from . import bound, linear_gaussian, noise, tree
 from .backend import constant, double, identity, index, namespace, sum_last, to_numpy
+from .blocks import slices
 from .likelihoods import split
 
 SEARCH_POINTS = 2048  # draws of the prior among which `search` is given its choice
@@ -27,8 +29,7 @@ class EStep(NamedTuple):
 
 def blocks(n_cases, n_samples):
     """Slices of the data cases such that a block has about `ROWS` rows of decoder input."""
-    step = max(1, min(256, ROWS // n_samples))
-    return [slice(start, min(start + step, n_cases)) for start in range(0, n_cases, step)]
+    return slices(n_cases, max(1, min(256, ROWS // n_samples)))
 
 
 def closed_form(model, theta, x):
@@ -56,7 +57,7 @@ def e_step(model, theta, phi, x, eta, weights, *, max_steps=200, tol=1e-6):
     No step raises any Q_n, beyond rounding. Returns an `EStep`; rows that did not get there show in
     gradient_norm.
     """
-    xp = namespace(phi, x)
+    xp = namespace(phi)
     parts = []
     for rows in blocks(x.shape[0], eta.shape[0]):
         parts.append(_minimise(model, theta, phi[rows, :], x[rows, :], eta, weights, max_steps, tol))
@@ -175,14 +176,14 @@ def search(model, theta, x, z):
     So it is started at the z_r with the largest log p(x_n, z_r), with s_k = 1/20: a wide q may leave
     that mode in its first step, a narrow one grows.
     """
-    xp = namespace(x, z)
+    xp = namespace(z)
     f, _ = model.decoder.forward(theta["decoder"], z)
     log_prior = -0.5 * xp.sum(z * z, axis=1)[:, None]              # (R, 1), up to a constant
     means = []
     for rows in blocks(x.shape[0], 1):
         log_px = model.likelihood.cross(theta["likelihood"], f, x[rows, :])  # (R, n)
         means.append(xp.take(z, xp.argmax(log_px + log_prior, axis=0), axis=0))
-    return model.posterior.closest(xp.concat(means, axis=0), 400 * identity(model.n_latent, like=x))
+    return model.posterior.closest(xp.concat(means, axis=0), 400 * identity(model.n_latent, like=z))
 
 
 def from_starts(model, theta, starts, x, eta, weights, *, max_steps=200, tol=1e-6):
@@ -223,7 +224,7 @@ def optimal(model, theta, starts, x, coarse, fine, *, max_steps=500, tol=1e-6):
     taken in by a narrow posterior, so what they found is judged on the fine ones, beside the first
     start as it was given: the result is never above it.
     """
-    xp = namespace(x)
+    xp = namespace(starts[0])
     best = starts[0]
     lowest = q(model, theta, best, x, *fine)
     for start in starts:
@@ -236,7 +237,7 @@ def optimal(model, theta, starts, x, coarse, fine, *, max_steps=500, tol=1e-6):
 
 def q(model, theta, phi, x, eta, weights=None):
     """Q_n (N,) on nodes eta (S, 1, K) with weights (S,), in blocks of bounded memory."""
-    return namespace(x).concat(
+    return namespace(phi).concat(
         [
             bound.forward(model, theta, phi[rows, :], x[rows, :], eta, weights=weights)[0]
             for rows in blocks(x.shape[0], eta.shape[0])
@@ -249,18 +250,19 @@ def expected_squares(model, theta, phi, x, eta, weights):
     """E_q of the likelihood's `squares`, (x − f(z))² for a Gaussian, averaged over the data cases that have
     the column, (D,), and the share of those, (D,): what the M-step of its noise needs (5.6).
     """
-    xp, likelihood = namespace(x), model.likelihood
+    xp, likelihood = namespace(phi), model.likelihood
     S, total, count = eta.shape[0], 0.0, 0.0
     for rows in blocks(x.shape[0], S):
         z, _ = model.posterior.sample(phi[rows, :], eta)           # (S, n, K)
         f, _ = model.decoder.forward(theta["decoder"], xp.reshape(z, (-1, model.n_latent)))
         f = xp.reshape(f, (S, -1, f.shape[1]))
-        squares = likelihood.squares(theta["likelihood"], f, x[rows, :])
-        _, mask = split(likelihood, x[rows, :])
+        block = x[rows, :]
+        squares = likelihood.squares(theta["likelihood"], f, block)
+        _, mask = split(likelihood, block)
         mask = xp.ones_like(squares[0, :, :]) if mask is None else mask
         total = total + double(xp.sum(weights[:, None, None] * squares * mask, axis=(0, 1)))
         count = count + double(xp.sum(mask, axis=0))
-    return xp.astype(total / count, x.dtype), xp.astype(count / x.shape[0], x.dtype)
+    return xp.astype(total / count, phi.dtype), xp.astype(count / x.shape[0], phi.dtype)
 
 
 def expected(model, theta, phi, eta, weights, function):

@@ -13,6 +13,8 @@ import warnings
 import numpy as np
 
 from .backend import constant, get_backend, index, namespace, to_numpy
+from .blocks import as_floats, collect, mean_and_variance, slices
+from .columns import Cases, Columns, Table
 from .estimator import Estimator
 from .fit import ConvergenceWarning, settled
 from .likelihoods.gaussian import still
@@ -105,7 +107,7 @@ class GaussianMixture(Estimator):
         check_choice("covariance", self.covariance, ("diagonal", "full"))
         check_choice("pmf", self.pmf, E_STEPS)
         backend, double = self._backend_for(x.dtype), get_backend(self.backend, "float64")
-        variance = x.var(axis=0, dtype="float64")
+        _, variance = mean_and_variance(x)
         lowest = self.min_variance * variance
         check_columns(x, lowest, column_names(names, D))
         if self.init is None:
@@ -115,7 +117,7 @@ class GaussianMixture(Estimator):
 
         theta, phi, path, converged = em(
             Mixture(*(double.asarray(part) for part in theta)),
-            double.asarray(x),
+            Cases(Table(x, Columns(column_names(names, D))), double),
             self.pmf,
             lowest=double.asarray(lowest),
             tol=self.tol,
@@ -195,11 +197,16 @@ class GaussianMixture(Estimator):
         rng = generator(random_state)
         weights, means, covariances = (to_numpy(part) for part in self.theta_)
         z = rng.choice(len(weights), size=n_samples, p=weights / weights.sum())
-        x = rng.standard_normal((n_samples, means.shape[1]))
-        for k, covariance in enumerate(covariances):
-            spread = np.diag(np.sqrt(covariance)) if covariance.ndim == 1 else np.linalg.cholesky(covariance)
-            x[z == k] = means[k] + x[z == k] @ spread.T
-        return self._output(x)
+        spreads = [np.diag(np.sqrt(C)) if C.ndim == 1 else np.linalg.cholesky(C) for C in covariances]
+
+        def draws(rows):
+            x = rng.standard_normal((rows.stop - rows.start, means.shape[1]))
+            for k, spread in enumerate(spreads):
+                own = z[rows] == k
+                x[own] = means[k] + x[own] @ spread.T
+            return self._output(x)
+
+        return collect(n_samples, draws)
 
     def score_samples(self, X):
         """log p(x_n) per data case, (N,): scikit-learn's sign, −nlml."""
@@ -234,8 +241,9 @@ class GaussianMixture(Estimator):
         return K - 1 + K * D + K * (D if self.theta_.covariances.ndim == 2 else D * (D + 1) // 2)
 
     def _log_joint(self, X):
-        x = self._input(X)
-        return log_joint(self.theta_, x)                           # θ is float64, and so is the result
+        self._require_fit()
+        double = get_backend(self.backend_, "float64")
+        return double.asarray(log_joint_table(self.theta_, self._cases(X, double)))
 
     def _pmf(self, log_p, phi):
         """q (N, K): the rows of phi where given, else those of the family that was fitted."""
@@ -263,6 +271,11 @@ def log_joint(theta, x):
         log_normal(x, theta.means[k, :], theta.covariances[k, ...]) for k in range(theta.means.shape[0])
     ]
     return log_weights + xp.stack(columns, axis=1)
+
+
+def log_joint_table(theta, x):
+    """`log_joint` of all data cases x (N, D), or `columns.Cases`, in blocks: (N, K) on the host."""
+    return collect(x.shape[0], lambda rows: log_joint(theta, x[rows, ...]))
 
 
 def log_normal(x, mean, covariance):
@@ -334,19 +347,31 @@ def m_step(theta, q, x, lowest):
     the mean and covariance stay as they were in `theta`: Q hardly depends on them, and not at all on
     those of one that is quite empty.
     """
-    xp = namespace(q, x)
+    xp = namespace(q)
     n_cases = xp.sum(q, axis=0)                                    # N_k, (K,)
-    means, covariances = [], []
-    for k in range(q.shape[1]):
-        mean, covariance = theta.means[k, :], theta.covariances[k, ...]
-        if float(n_cases[k]) >= EMPTY:
-            share = q[:, k] / n_cases[k]                           # (N,), its sum is 1
-            mean = share @ x
-            r = x - mean
-            covariance = share @ (r * r) if covariance.ndim == 1 else (r * share[:, None]).T @ r
-            covariance = raise_to_floor(covariance, lowest)
-        means.append(mean)
-        covariances.append(covariance)
+    full = theta.covariances.ndim == 3
+    K = q.shape[1]
+    means, covariances = [theta.means[k, :] for k in range(K)], [theta.covariances[k, ...] for k in range(K)]
+    filled = [k for k in range(K) if float(n_cases[k]) >= EMPTY]
+    shares = {k: q[:, k] / n_cases[k] for k in filled}             # (N,), its sum is 1
+
+    def spread(share, x, mean):
+        r = x - mean
+        return (r * share[:, None]).T @ r if full else share @ (r * r)
+
+    def sums(function):
+        """Σ over the blocks of function(k, rows, x[rows]), for every component with data cases."""
+        totals = dict.fromkeys(filled, 0.0)
+        for rows in slices(x.shape[0]):
+            block = x[rows, ...]
+            for k in filled:
+                totals[k] = totals[k] + function(k, rows, block)
+        return totals
+
+    for k, mean in sums(lambda k, rows, x: shares[k][rows] @ x).items():
+        means[k] = mean
+    for k, covariance in sums(lambda k, rows, x: spread(shares[k][rows], x, means[k])).items():
+        covariances[k] = raise_to_floor(covariance, lowest)
     return Mixture(n_cases / x.shape[0], xp.stack(means, axis=0), xp.stack(covariances, axis=0))
 
 
@@ -381,13 +406,13 @@ def em(theta, x, pmf, *, lowest, tol, max_iter, progress=None):
     Q never rises: both steps are its exact minimisers, the M-step under the floor, to which the
     covariances of the start are raised first.
     """
-    xp = namespace(x)
+    xp = namespace(theta.means)
     K = theta.means.shape[0]
     raised = [raise_to_floor(theta.covariances[k, ...], lowest) for k in range(K)]
     theta = Mixture(theta.weights, theta.means, xp.stack(raised, axis=0))
     path = []
     while True:
-        log_p = log_joint(theta, x)
+        log_p = constant(log_joint_table(theta, x), like=theta.means)
         q = E_STEPS[pmf](log_p)
         path.append(float(xp.mean(divergence(q, log_p))))
         if progress is not None:
@@ -410,11 +435,13 @@ def start(x, variance, n_components, covariance, seed):
     Vassilvitskii 2007). Raises ValueError where there are fewer than K different data cases.
     """
     rng = generator(seed)
-    u = x / np.sqrt(variance)
     places = [rng.integers(len(x))]
     nearest = np.full(len(x), np.inf)
     while len(places) < n_components:
-        nearest = np.minimum(nearest, np.sum((u - u[places[-1]]) ** 2, axis=1))
+        last = x[places[-1]].astype("float64")
+        for rows in slices(len(x)):
+            away = np.sum(((as_floats(x[rows]) - last) / np.sqrt(variance)) ** 2, axis=1)
+            nearest[rows] = np.minimum(nearest[rows], away)
         if not nearest.any():
             raise ValueError(
                 f"X has only {len(places)} different data cases, n_components={n_components} needs as many: "

@@ -12,6 +12,7 @@ import warnings
 import numpy as np
 
 from .backend import get_backend, namespace, to_numpy
+from .blocks import as_floats, collect, extremes, mean_and_variance, slices
 from .estimator import Estimator, LatentCode
 from .fit import ConvergenceWarning, full_batch
 from .layers import Linear
@@ -118,15 +119,15 @@ class LinearProbe(Estimator):
                 "is expected: cut y into classes, e.g. y > np.median(y)"
             )
         backend = get_backend("numpy", "float64")
-        z = backend.asarray(z)
-        mean, scale = z.mean(axis=0), z.std(axis=0)
+        mean, variance = mean_and_variance(z)
+        largest = np.max(np.abs(extremes(z)), axis=0)
         # What rounding leaves of a constant column must not be blown up to a spread of 1.
-        scale = np.where(scale > 1e-13 * np.abs(z).max(axis=0), scale, 1.0)
-        standard, onehot = (z - mean) / scale, np.eye(len(classes))[places]
-        layer = Linear(K, len(classes))
+        scale = np.where(np.sqrt(variance) > 1e-13 * largest, np.sqrt(variance), 1.0)
+        layer, onehot = Linear(K, len(classes)), np.eye(len(classes))
 
         def objective(params, rows):
-            return cross_entropy(layer, params, standard[rows], onehot[rows], self.penalty)
+            standard = (as_floats(z[rows]) - mean) / scale
+            return cross_entropy(layer, params, standard, onehot[places[rows]], self.penalty)
 
         # The loss is convex, so any start ends in the one minimum; from 0, Σ_c b_c stays 0.
         start = {"W": backend.zeros((K, len(classes))), "b": backend.zeros((len(classes),))}
@@ -147,9 +148,13 @@ class LinearProbe(Estimator):
     def predict_log_proba(self, Z):
         """log p(y=c|z_n) for the classes of classes_: (N, C), in nats."""
         z = self._latent_input(Z)
-        self._input(Z)                                             # the columns' names, where Z has any
-        logits, _ = self.layer_.forward(self.params_, (z - self.mean_) / self.scale_)
-        return log_softmax(logits)
+        self._table(Z)                                             # the columns' names, where Z has any
+
+        def log_p(rows):
+            logits, _ = self.layer_.forward(self.params_, (as_floats(z[rows]) - self.mean_) / self.scale_)
+            return log_softmax(logits)
+
+        return collect(len(z), log_p)
 
     def predict(self, Z):
         """The most probable label of each data case, (N,)."""
@@ -202,11 +207,13 @@ class PrincipalComponents(LatentCode):
         K = self.n_components
         check_size("n_components", K, 1, min(N - 1, D), f" (X has {N} data cases and {D} columns)")
         backend = get_backend("numpy", "float64")
-        x = backend.asarray(x)
-        mean = x.mean(axis=0)
-        _, spread, directions = np.linalg.svd(x - mean, full_matrices=False)   # (min(N, D), D)
+        mean, _ = mean_and_variance(x)
+        R = np.zeros((0, D))                                       # RᵀR = (x − mean)ᵀ(x − mean), block by block
+        for rows in slices(N):
+            R = np.linalg.qr(np.concatenate([R, as_floats(x[rows]) - mean]), mode="r")
+        _, spread, directions = np.linalg.svd(R, full_matrices=False)          # (min(N, D), D)
         # The size of x counts too: it is what x − mean has been rounded by.
-        rounding = np.finfo(x.dtype).eps * max(N, D) * max(spread[0], np.abs(x).max())
+        rounding = np.finfo("float64").eps * max(N, D) * max(spread[0], np.abs(extremes(x)).max())
         rank = int(np.sum(spread > rounding))
         if rank < K:
             raise ValueError(
@@ -222,13 +229,16 @@ class PrincipalComponents(LatentCode):
 
     def transform(self, X):
         """The codes (x − mean) componentsᵀ, (N, K)."""
-        return (self._input(X) - self.mean_) @ self.components_.T
+        self._require_fit()
+        cases = self._cases(X, origin=self.mean_)
+        return collect(cases.shape[0], lambda rows: cases[rows, ...] @ self.components_.T)
 
     def decode(self, Z):
         """z components + mean for codes Z (N, K): (N, D), of `transform(X)` the points of the plane through
         the mean along the components that are nearest to X.
         """
-        return self._latent_input(Z) @ self.components_ + self.mean_
+        z = self._latent_input(Z)
+        return collect(len(z), lambda rows: z[rows] @ self.components_ + self.mean_)
 
     @property
     def _n_latent(self):

@@ -8,7 +8,8 @@ import warnings
 import numpy as np
 
 from . import tree
-from .backend import double, namespace, sum_first, to_numpy
+from .backend import constant, double, namespace, to_numpy
+from .blocks import slices
 from .layers import Linear, Parallel, Sequential
 from .likelihoods import Mixed, bare, join, split
 from .names import shorten
@@ -24,83 +25,68 @@ class StandardUnits:
     Networks are trained on (x − shift)/scale, so that learning rates and starts mean the same for
     every data set. Both ends of the model are Linear layers, so the change of units can be folded
     into their weights afterwards (6.5): what is kept speaks of the data's own units alone.
-
-    Sums over the data cases and the change of units are float64, whatever x is; what is told in standard
-    units (variance, mean, share, and the data themselves) is of x's dtype.
     """
 
     def __init__(self, likelihood, x):
+        count, total, squares = 0.0, 0.0, 0.0
+        for b, mask in _parts(likelihood, x):
+            count = count + namespace(b).sum(mask, axis=0)
+            total = total + namespace(b).sum(mask * b, axis=0)
+        mean = total / count
+        for b, mask in _parts(likelihood, x):
+            squares = squares + namespace(b).sum(mask * (b - mean) * (b - mean), axis=0)
+        variance = squares / count
+        xp = namespace(mean)
         self.likelihood = likelihood
-        count, mean, variance = column_moments(likelihood, x)
-        xp, dtype, share = namespace(x), x.dtype, count / x.shape[0]
+        self.share = count / x.shape[0]                            # of each column that was observed
         self.shift, self.scale = likelihood.standard_units(mean, variance)
         self.f_shift, self.f_scale = likelihood.units_of_f(self.shift, self.scale)  # (n_f,)
         self.column_variance = variance                            # in the data's own units
-        self.share = xp.astype(share, dtype)                       # of each column that was observed
-        self.variance = xp.astype(variance / (self.scale * self.scale), dtype)
-        self.mean = xp.astype((mean - self.shift) / self.scale, dtype)
+        self.variance = variance / (self.scale * self.scale)
+        self.mean = (mean - self.shift) / self.scale
         # Q(x) = Q(standard) + log_volume, in the mean over the data cases
-        self.log_volume = float(xp.sum(share * xp.log(self.scale)))
+        self.log_volume = float(xp.sum(self.share * xp.log(self.scale)))
 
     def to_standard(self, x):
         """x in standard units; of [x | mask], missing entries become 0."""
-        seen, mask = split(self.likelihood, x)
-        standard = namespace(x).astype((double(seen) - self.shift) / self.scale, x.dtype)
+        x, mask = split(self.likelihood, x)
+        standard = (x - self.shift) / self.scale
         return standard if mask is None else join(standard * mask, mask)
 
     def fold_decoder(self, decoder, params):
         """Make the last Linear speak of x: W ← W·scale, b ← b·scale + shift, both those of f."""
         if isinstance(decoder, Sequential):
             return [*params[:-1], self.fold_decoder(decoder.layers[-1], params[-1])]
-        W, b = double(params["W"]) * self.f_scale, double(params["b"]) * self.f_scale + self.f_shift
-        return _like(params, {"W": W, "b": b})
+        return {"W": params["W"] * self.f_scale, "b": params["b"] * self.f_scale + self.f_shift}
 
     def fold_encoder(self, network, params):
-        """Make the first Linear take x: W ← W/scale, b ← b − (shift/scale) W.
+        """Make the first Linear take x in place of x in standard units.
 
         A network that takes [x | mask] finds `shift` in the place of a missing entry, which is 0 in
         standard units.
         """
-        if isinstance(network, Parallel):
-            return [self.fold_encoder(n, p) for n, p in zip(network.branches, params)]
-        if isinstance(network, Sequential):
-            return [self.fold_encoder(network.layers[0], params[0]), *params[1:]]
-        if not isinstance(network, Linear):
-            raise TypeError(f"the first layer must be Linear, got {type(network).__name__}")
-        D, xp = self.scale.shape[0], namespace(params["W"])
-        W, of_mask = double(params["W"])[:D, :] / self.scale[:, None], double(params["W"])[D:, :]
-        folded = {"W": xp.concat([W, of_mask], axis=0), "b": double(params["b"]) - self.shift @ W}
-        return _like(params, folded)
+        return fold_encoder(network, params, self.shift, self.scale)
 
 
-def column_moments(likelihood, x):
-    """Of every column of x, over the cases that have it: how many, the mean and the variance, each (D,).
-
-    float64 sums over blocks of rows; the second pass takes off what the first one's mean was rounded by.
-    """
-    count = total = shift = squares = 0.0
-    for seen, mask in _seen(likelihood, x):
-        count, total = count + sum_first(mask), total + sum_first(seen * mask)
-    mean = total / count
-    for seen, mask in _seen(likelihood, x):
-        r = (seen - mean) * mask
-        shift, squares = shift + sum_first(r), squares + sum_first(r * r)
-    return count, mean + shift / count, squares / count - (shift / count) ** 2
+def _parts(likelihood, x):
+    """x and its mask, 1 where there is none, of each block of data x (N, V), in float64."""
+    for rows in slices(x.shape[0]):
+        b, mask = split(likelihood, x[rows, ...])
+        b = double(b)
+        yield b, namespace(b).ones_like(b) if mask is None else mask
 
 
-def _seen(likelihood, x):
-    """Blocks of the data cases in float64, and of their mask, which is ones where all was observed."""
-    for start in range(0, x.shape[0], ROWS):
-        seen, mask = split(likelihood, double(x[start : min(start + ROWS, x.shape[0]), :]))
-        yield seen, namespace(x).ones_like(seen) if mask is None else mask
-
-
-ROWS = 1024                            # of a block
-
-
-def _like(params, values):
-    """`values`, a tree, in the dtype of the tree `params`."""
-    return tree.map(lambda old, new: namespace(old).astype(new, old.dtype), params, values)
+def fold_encoder(network, params, shift, scale):
+    """A network of (x − shift)/scale as one of x: in the first Linear W ← W/scale, b ← b − (shift/scale) W."""
+    if isinstance(network, Parallel):
+        return [fold_encoder(n, p, shift, scale) for n, p in zip(network.branches, params)]
+    if isinstance(network, Sequential):
+        return [fold_encoder(network.layers[0], params[0], shift, scale), *params[1:]]
+    if not isinstance(network, Linear):
+        raise TypeError(f"the first layer must be Linear, got {type(network).__name__}")
+    D, xp = scale.shape[0], namespace(params["W"])
+    W = params["W"][:D, :] / scale[:, None]
+    return {"W": xp.concat([W, params["W"][D:, :]], axis=0), "b": params["b"] - shift @ W}
 
 
 def start_theta(model, rng, backend, units, start_noise=1.0):
@@ -113,16 +99,55 @@ def start_theta(model, rng, backend, units, start_noise=1.0):
     last = theta["decoder"][-1]
     theta["decoder"][-1] = {"W": model.likelihood.start_W(last["W"]), "b": f}
     theta["likelihood"] = likelihood
-    return theta
+    return tree.map(backend.asarray, theta)
 
 
 def fold_theta(model, theta, units):
     """theta of `model`, trained in standard units, for the data's own units."""
     likelihood = theta["likelihood"]
     if model.likelihood.learns_noise:
-        rescaled = model.likelihood.rescale_params(tree.map(double, likelihood), units.scale)
-        likelihood = _like(likelihood, rescaled)
+        likelihood = model.likelihood.rescale_params(likelihood, units.scale)
     return {"decoder": units.fold_decoder(model.decoder, theta["decoder"]), "likelihood": likelihood}
+
+
+def rounded_off(exact, kept):
+    """What rounding took off the parameters `exact` when they were `kept`, in float64: where x is 1e6 away from
+    0 float32 holds a bias, folded for x, to 1/16.
+    """
+    return tree.map(lambda e, k: double(e) - double(k), exact, kept)
+
+
+def centred(model, theta, rest):
+    """theta of the same model for x − origin, and origin (V,), on the host in float64: (6.5) with c = 1.
+
+    rest is what was `rounded_off`. The origin is where the decoder's last bias puts x, and 0 for columns that
+    cannot be shifted, such as bits and counts. Far from 0 x and f(z) agree in most of their digits, and their
+    difference loses these; in x − origin and its f(z) there are none to be lost. Q, and its gradient in φ, are
+    the same.
+    """
+    likelihood, exact = model.likelihood, tree.map(_whole, theta, rest)
+    b = exact["decoder"][-1]["b"]
+    at_b = double(likelihood.mean(exact["likelihood"], b[None, :]))[0, :]  # E[x|f = b], (V,)
+    one = namespace(b).ones_like(at_b)
+    origin, _ = likelihood.standard_units(at_b, one)
+    f_shift, _ = likelihood.units_of_f(origin, one)
+    exact["decoder"][-1]["b"] = b - f_shift
+    return tree.map(_as, exact, theta), to_numpy(origin)
+
+
+def centred_encoder(network, params, rest, origin):
+    """The parameters of the same recognition network for x − origin (V,)                     (6.5)."""
+    exact = tree.map(_whole, params, rest)
+    shift = constant(-origin, like=tree.leaves(exact)[0][1])
+    return tree.map(_as, fold_encoder(network, exact, shift, namespace(shift).ones_like(shift)), params)
+
+
+def _whole(kept, rest):
+    return double(kept) + rest
+
+
+def _as(exact, like):
+    return namespace(exact).astype(exact, like.dtype)
 
 
 def heywood(likelihood, params, variance, min_noise, names):

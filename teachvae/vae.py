@@ -4,21 +4,24 @@
 stochastic gradients (Kingma & Welling 2014). Equations (1.x) are in derivations/equations.md.
 """
 
+from dataclasses import replace
 import warnings
 
 import numpy as np
 
 from . import bound, linear_gaussian, noise, tree
-from .backend import namespace, take_rows, to_numpy
+from .backend import get_backend, namespace, to_numpy
+from .blocks import collect
+from .columns import Cases
 from .datasets import binarise
 from .estimator import LatentVariableModel
 from .fit import ConvergenceWarning, full_batch, minibatches, no_lower_bound
 from .layers import Parallel, mlp
-from .likelihoods import Bernoulli, join
+from .likelihoods import Bernoulli
 from .model import Model
 from .optimizers import OPTIMIZERS
 from .posteriors import POSTERIORS
-from .units import StandardUnits, fold_theta, heywood, start_theta
+from .units import StandardUnits, centred_encoder, fold_theta, heywood, rounded_off, start_theta
 from .validate import check_hidden, check_positive, check_size, generator
 
 
@@ -153,28 +156,31 @@ class VAE(LatentVariableModel):
         data or parameters that cannot be fitted, `fit.TrainingError` where training diverges.
         """
         self._check_parameters()
-        x, names, columns, likelihood = self._open(
+        table, names, likelihood = self._open(
             X, "bernoulli-relaxed" if self.binarise else self.likelihood, self.noise
         )
         if self.binarise:
-            likelihood, grey = Bernoulli(likelihood.n_visible), np.rint(255 * x).astype("uint8")
+            likelihood = Bernoulli(likelihood.n_visible)
         K = self.n_components
-        x = join(*columns.complete(x)) if self.missing == "marginalise" else x
+        columns = table.columns
+        cases = Cases(table, get_backend(self.backend, "float64"), self.missing == "marginalise")
+        N, n_in = cases.shape
         hidden = check_hidden(self.hidden)
         posterior = POSTERIORS[self.posterior](K)
         decoder = mlp(K, hidden, likelihood.n_f, self.activation)
-        recognition = recognition_network(x.shape[1], hidden[::-1], posterior, self.activation, self.separate)
+        recognition = recognition_network(n_in, hidden[::-1], posterior, self.activation, self.separate)
         model = Model(decoder, likelihood, K, posterior)
         if self.nodes == "sigma" and not linear_gaussian.applies(model):
             raise ValueError(
                 "nodes='sigma' is exact for a linear-Gaussian model only (hidden=(), likelihood='gaussian'); "
                 "elsewhere its Q is no bound: use nodes='random', or 'quadrature' for K <= 2"
             )
-        backend = self._backend_for(x.dtype)
+        backend = self._backend_for(table.x.dtype)
         init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
 
-        x = backend.asarray(x)
-        units = StandardUnits(likelihood, x)
+        units = StandardUnits(likelihood, cases)
+        columns.fill = to_numpy(units.shift)
+        seen = replace(cases, backend=backend, origin=columns.fill, scale=to_numpy(units.scale))
         standard = Model(decoder, likelihood.rescaled(units.scale), K, posterior)
         params = {
             "theta": start_theta(standard, init_rng, backend, units, self.start_noise),
@@ -182,28 +188,29 @@ class VAE(LatentVariableModel):
         }
         lower = no_lower_bound(params)
         if likelihood.learns_noise:
-            lower["theta"]["likelihood"] = standard.likelihood.lower_bounds(units.variance, self.min_noise)
+            floor = standard.likelihood.lower_bounds(units.variance, self.min_noise)
+            lower["theta"]["likelihood"] = tree.map(backend.asarray, floor)
         report = None
         if progress is not None:
             def report(epoch, epochs, mean_Q):
                 progress(epoch, epochs, mean_Q + units.log_volume)
 
         nodes = self._nodes(backend)
-        seen = units.to_standard(x)
 
-        def cases(rows):
+        def batch(rows):
             if self.binarise:                                      # 0 and 1 are their own standard units
-                return backend.asarray(binarise(grey[rows], "fresh", noise_rng))
-            return take_rows(seen, rows)
+                grey = np.rint(255 * table[rows]).astype("uint8")
+                return backend.asarray(binarise(grey, "fresh", noise_rng))
+            return seen[rows, ...]
 
-        objective = self._objective(standard, recognition, cases, nodes, backend, noise_rng)
+        objective = self._objective(standard, recognition, batch, nodes, backend, noise_rng)
         common = {"lower": lower, "progress": report}
         converged = None
         if self.optimizer == "lbfgs":
             params, path, converged = full_batch(
                 objective,
                 params,
-                x.shape[0],
+                N,
                 max_iter=self.epochs or 5000,
                 tol=self.tol,
                 n_samples=len(nodes[1]),
@@ -213,7 +220,7 @@ class VAE(LatentVariableModel):
             params, path, _ = minibatches(
                 objective,
                 params,
-                x.shape[0],
+                N,
                 optimizer=OPTIMIZERS[self.optimizer](self.learning_rate),
                 epochs=self.epochs or 300,
                 batch_size=self.batch_size,
@@ -227,19 +234,20 @@ class VAE(LatentVariableModel):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        theta = fold_theta(model, params["theta"], units)
+        exact = fold_theta(model, params["theta"], units)
+        exact_encoder = units.fold_encoder(recognition, params["recognition"])
+        theta, encoder = (tree.map(backend.asarray, params) for params in (exact, exact_encoder))
 
         self.heywood_ = heywood(
             likelihood, theta["likelihood"], units.column_variance, self.min_noise, columns.names
         )
-        columns.fill = to_numpy(units.shift)
         self.columns_ = columns
         self.q_path_ = np.array(path) + units.log_volume
         self.n_iter_ = len(path)
         self.converged_ = converged
-        self.model_, self.theta_ = model, theta
+        self.model_, self.theta_, self._rest = model, theta, rounded_off(exact, theta)
         self.recognition_ = recognition
-        self.recognition_params_ = units.fold_encoder(recognition, params["recognition"])
+        self.recognition_params_, self._encoder_rest = encoder, rounded_off(exact_encoder, encoder)
         self._keep(backend, names, len(columns.given))
         return self
 
@@ -287,11 +295,11 @@ class VAE(LatentVariableModel):
         eta, weights = noise.sigma_points(K) if self.nodes == "sigma" else noise.gauss_hermite(K, 7)
         return backend.asarray(eta), backend.asarray(weights)
 
-    def _objective(self, model, recognition, cases, nodes, backend, noise_rng):
-        """objective(params, rows) → mean Q of the data cases(rows), and its gradient."""
+    def _objective(self, model, recognition, batch, nodes, backend, noise_rng):
+        """objective(params, rows) → mean Q of the data batch(rows), and its gradient."""
 
         def objective(params, rows):
-            x_rows = cases(rows)
+            x_rows = batch(rows)
             if nodes is not None:
                 eta, weights = nodes
                 return amortised(
@@ -304,12 +312,16 @@ class VAE(LatentVariableModel):
 
         return objective
 
-    def _phi(self, x):
-        return self.recognition_.forward(self.recognition_params_, x)[0]
+    def _phi(self, theta, cases):
+        v, rest = self.recognition_params_, self._encoder_rest
+        params = centred_encoder(self.recognition_, v, rest, cases.origin)
+        return collect(
+            cases.shape[0], lambda rows: self.recognition_.forward(params, cases[rows, ...])[0]
+        )
 
     def encode(self, X):
         """φ (N, n_phi) = g_v(x_n), [m | log s]: what the recognition network says, in one pass."""
-        return to_numpy(self._phi(self._input(X)))
+        return self._phi(*self._centred(X))
 
     def refine(self, X, n_steps=10):
         """φ (N, n_phi) after n_steps E-steps from `encode`: semi-amortised inference (Kim et al. 2018).
@@ -320,7 +332,7 @@ class VAE(LatentVariableModel):
         n_steps < 0.
         """
         check_size("n_steps", n_steps, 0)
-        return to_numpy(self._refined(self._observed(X), n_steps))
+        return self._refined(*self._observed(X), n_steps)
 
     @property
     def n_parameters_(self):

@@ -9,11 +9,12 @@ import numbers
 import numpy as np
 
 from .backend import to_numpy
+from .blocks import as_floats, float_type, slices
 from .names import shorten
 
 
 def check_data(X, minimum_rows=1, name="X", missing=False):
-    """X as a host array (N, D) of float64 or float32, and its column names (or None).
+    """X as a host array (N, D) of real numbers, X itself where it is one, and its column names (or None).
 
     missing  whether NaN may stand for an entry that was not observed
     name     what the messages call X
@@ -46,10 +47,9 @@ def check_data(X, minimum_rows=1, name="X", missing=False):
         )
     if names is None and x.dtype.kind not in "fb":
         _refuse_what_is_no_number(x.T if x.ndim == 2 else [x.ravel()], None, f"{name} of dtype {x.dtype}")
-    if x.dtype.kind == "O" and hasattr(X, "iloc"):
-        x = X.to_numpy(dtype="float64", na_value=np.nan)           # pandas' own missing entries
-    if x.dtype != np.float32:
-        x = x.astype("float64")
+    if x.dtype.kind == "O":
+        # A data frame's own missing entries are pandas' alone.
+        x = X.to_numpy(dtype="float64", na_value=np.nan) if hasattr(X, "iloc") else x.astype("float64")
     if x.ndim != 2:
         raise ValueError(
             f"Expected 2D array, got {x.ndim}D array of shape {x.shape} instead. Reshape your data: "
@@ -66,23 +66,30 @@ def check_data(X, minimum_rows=1, name="X", missing=False):
             f"Found array with 0 feature(s) (shape={x.shape}) while a minimum of 1 is required: "
             "give at least one column"
         )
-    bad = np.isinf(x) if missing else ~np.isfinite(x)
-    if bad.any():
-        n, d = np.argwhere(bad)[0]
-        kinds = f"{int(np.isnan(x).sum())} NaN and {int(np.isinf(x).sum())} infinity"
+    n_nan, n_inf, first, largest = 0, 0, None, 0.0
+    for rows in slices(len(x)):
+        block = as_floats(x[rows])
+        nan, inf = np.isnan(block), np.isinf(block)
+        n_nan, n_inf = n_nan + int(nan.sum()), n_inf + int(inf.sum())
+        bad = inf if missing else nan | inf
+        if first is None and bad.any():
+            first = rows.start + int(bad.nonzero()[0][0]), int(bad.nonzero()[1][0])
+        largest = max(largest, float(np.max(np.abs(block), initial=0.0, where=~nan)))
+    if first is not None:
+        n, d = first
+        kinds = f"{n_nan} NaN and {n_inf} infinity"
         raise ValueError(
             f"{name} has {kinds} entries, the first in row {n}, column {names[d] if names else d}; "
             "finite numbers are expected: drop those rows or fill them in"
             + ("; a model with missing='marginalise' takes NaN" if not missing and name == "X" else "")
         )
-    largest = float(np.max(np.abs(x), initial=0.0, where=~np.isnan(x)))
-    most = float(np.finfo(x.dtype).max / x.size) ** 0.5
+    most = float(np.finfo(float_type(x.dtype)).max / x.size) ** 0.5
     if largest > most:
         raise ValueError(
             f"{name} has entries of size {largest:.1e}; above {most:.1e} sums of their squares overflow "
-            f"in {x.dtype}: give the data in larger units"
+            f"in {float_type(x.dtype)}: give the data in larger units"
         )
-    return np.ascontiguousarray(x), names
+    return x, names
 
 
 def _refuse_what_is_no_number(columns, names, name):

@@ -6,20 +6,23 @@ analysis) the E-step takes quasi-Newton steps on quadrature nodes, and the M-ste
 the decoder and has Ψ in closed form. Equations (2.x), (6.x) are in derivations/equations.md.
 """
 
+from dataclasses import replace
 import warnings
 
 import numpy as np
 
 from . import bound, infer, linear_gaussian, noise, tree
 from .backend import constant, get_backend, namespace, take_rows, to_numpy
+from .blocks import collect, slices
+from .columns import Cases
 from .estimator import LatentVariableModel
 from .fit import STARTS, ConvergenceWarning, minibatches, race, settled
 from .layers import mlp
-from .likelihoods import bare, join, split
+from .likelihoods import bare, split
 from .model import Model
 from .optimizers import Adam
 from .posteriors import POSTERIORS
-from .units import StandardUnits, fold_theta, heywood, start_theta
+from .units import StandardUnits, fold_theta, heywood, rounded_off, start_theta
 from .validate import check_hidden, check_positive, check_size, generator
 
 
@@ -109,7 +112,7 @@ class VariationalEM(LatentVariableModel):
         progress(round, rounds, mean_Q) is called after each round where given. Raises ValueError for
         data or parameters that cannot be fitted, `fit.TrainingError` where training diverges.
         """
-        x, names, columns, likelihood = self._open(X, self.likelihood, self.noise)
+        table, names, likelihood = self._open(X, self.likelihood, self.noise)
         self._check_parameters()
         D = likelihood.n_visible
         decoder = mlp(self.n_components, check_hidden(self.hidden), likelihood.n_f, self.activation)
@@ -118,32 +121,32 @@ class VariationalEM(LatentVariableModel):
         closed = linear_gaussian.applies(model)
         if closed:
             check_size("n_components", self.n_components, 1, D, f" where hidden=() (X has {D} columns)")
-        backend = self._backend_for(x.dtype)
-
+        backend, double = self._backend_for(table.x.dtype), get_backend(self.backend, "float64")
+        columns, cases = table.columns, Cases(table, double, self.missing == "marginalise")
+        units = StandardUnits(likelihood, cases)
+        columns.fill = to_numpy(units.shift)
         # Closed forms run in float64, as EM does: their last decreases are lost in float32.
-        x = join(*columns.complete(x)) if self.missing == "marginalise" else x
-        x = (get_backend(self.backend, "float64") if closed else backend).asarray(x)
-        units = StandardUnits(likelihood, x)
+        own = double if closed else backend
+        x = replace(cases, backend=own, origin=columns.fill, scale=to_numpy(units.scale))
         standard = Model(decoder, likelihood.rescaled(units.scale), self.n_components, posterior)
         lower = None
         if likelihood.learns_noise:
             lower = standard.likelihood.lower_bounds(units.variance, self.min_noise)
+            lower = tree.map(own.asarray, lower)
         route = self._fit_closed_form if closed else self._fit_by_steps
-        theta, phi, path, converged = route(
-            standard, backend, units, units.to_standard(x), lower, progress
-        )
-        theta = tree.map(backend.asarray, fold_theta(model, theta, units))
+        theta, phi, path, converged = route(standard, backend, units, x, lower, progress)
+        exact = fold_theta(model, theta, units)
+        theta = tree.map(backend.asarray, exact)
 
         self.heywood_ = heywood(
             likelihood, theta["likelihood"], units.column_variance, self.min_noise, columns.names
         )
-        columns.fill = to_numpy(units.shift)
         self.columns_ = columns
         self.q_path_ = np.array(path) + units.log_volume
         self.n_iter_ = len(path) - 1
         self.converged_ = converged
-        self.model_, self.theta_ = model, theta
-        self.phi_ = to_numpy(backend.asarray(phi))
+        self.model_, self.theta_, self._rest = model, theta, rounded_off(exact, theta)
+        self.phi_ = np.asarray(to_numpy(phi), dtype=backend.dtype)
         self._keep(backend, names, len(columns.given))
         return self
 
@@ -161,40 +164,56 @@ class VariationalEM(LatentVariableModel):
 
     def _fit_closed_form(self, model, backend, units, x, lower, progress):
         """Coordinate descent on Q, both halves exact: Q never rises."""
-        xp = namespace(x)
-        x, mask = split(model.likelihood, x)
+        xp, N = namespace(units.mean), x.shape[0]
         rng = generator(self.random_state)
-        centred = x - units.mean if mask is None else (x - units.mean) * mask
-        S = centred.T @ centred / x.shape[0]
+        likelihood, masked = bare(model.likelihood), x.masked
+
+        def parts():
+            """Each block's places in the table, its x and its mask."""
+            for rows in slices(N):
+                yield rows, *split(model.likelihood, x[rows, ...])
+
+        def scatter(x, mask):
+            centred = x - units.mean if mask is None else (x - units.mean) * mask
+            return centred.T @ centred
+
+        S = sum(scatter(*seen) for _, *seen in parts()) / N
         start_noises = (
-            constant(rng.standard_normal((x.shape[1], self.n_components)), like=x)
+            constant(rng.standard_normal((likelihood.n_visible, self.n_components)), like=units.mean)
             for _ in range(self.n_starts or STARTS)
         )
-        likelihood = bare(model.likelihood)
         most = 20000 if self.epochs is None else self.epochs
 
-        def table(W, b, psi):
-            """The table φ (N, n_phi) of the best q                                (2.3), (2.10)."""
+        def table(W, b, psi, x, mask):
+            """The rows of φ (n, n_phi) of the best q                              (2.3), (2.10)."""
             return model.posterior.closest(*linear_gaussian.posterior(W, b, psi, x, mask))
+
+        def observed_e_step(W, b, psi):
+            """`ObservedStatistics` under the best q, and the mean of Q, without the table."""
+            sums, total = None, 0.0
+            for _, *seen in parts():
+                phi = table(W, b, psi, *seen)
+                total = total + xp.sum(linear_gaussian.bound(W, b, psi, phi, model.posterior, *seen))
+                moments = model.posterior.mean(phi), model.posterior.covariance(phi)
+                part = linear_gaussian.observed_statistics(*moments, *seen)
+                sums = part if sums is None else type(part)(*(a + c for a, c in zip(sums, part)))
+            return sums, total / N
 
         def rounds(W, b, psi):
             """E- and M-steps in turn: after every E-step the parameters, the path, whether it converged."""
             path, converged = [], False
             while not converged:
-                if mask is None:                                   # the table's moments, without the table
+                if masked:
+                    stats, Q = observed_e_step(W, b, psi)
+                else:                                              # the table's moments, without the table
                     stats, Q = linear_gaussian.e_step_moments(W, psi, S, model.posterior)  # (2.25)
-                else:
-                    phi = table(W, b, psi)
-                    Q = xp.mean(linear_gaussian.bound(W, b, psi, phi, model.posterior, x, mask))
                 path.append(float(Q))
                 converged = settled(path, self.tol)
                 yield (W, b, psi), path, converged
-                if mask is None:
-                    W, _, mean_square = linear_gaussian.m_step(stats)  # M-step   (2.11), (2.12)
+                if masked:
+                    W, b, mean_square = linear_gaussian.observed_m_step(stats)  # M-step (2.22), (2.23)
                 else:
-                    moments = model.posterior.mean(phi), model.posterior.covariance(phi)
-                    stats = linear_gaussian.observed_statistics(*moments, x, mask)
-                    W, b, mean_square = linear_gaussian.observed_m_step(stats)  # (2.22), (2.23)
+                    W, _, mean_square = linear_gaussian.m_step(stats)  #          (2.11), (2.12)
                 psi = likelihood.psi(likelihood.m_step(mean_square, lower, units.share), like=W)
 
         def told(iteration, most, Q):
@@ -216,14 +235,16 @@ class VariationalEM(LatentVariableModel):
                 stacklevel=3,
             )
         params = {"decoder": [{"W": W, "b": b}], "likelihood": likelihood.m_step(psi, None)}
-        return params, table(W, b, psi), path, converged       # the table belongs to the last θ
+        # the path's last Q is that of this θ and its table
+        phi = collect(N, lambda rows: table(W, b, psi, *split(model.likelihood, x[rows, ...])))
+        return params, phi, path, converged
 
     def _fit_by_steps(self, model, backend, units, x, lower, progress):
         """E-steps by quasi-Newton steps on the table, M-steps by Adam on the decoder."""
-        xp = namespace(x)
         init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
         theta = start_theta(model, init_rng, backend, units)
-        phi = infer.prior_phi(model, x)
+        phi = infer.prior_phi(model, backend.zeros((x.shape[0], 1)))
+        xp = namespace(phi)
         coarse = self._round_nodes(model, backend)
         rounds = 100 if self.epochs is None else self.epochs
         optimizer, state = Adam(self.learning_rate), None
@@ -233,7 +254,7 @@ class VariationalEM(LatentVariableModel):
             """Mean Q of the cases `rows` and its gradient in the decoder, φ and Ψ fixed."""
             th = {"decoder": decoder, "likelihood": theta["likelihood"]}
             eta = backend.normal(noise_rng, (1, len(rows), self.n_components))
-            Q, cache = bound.forward(model, th, take_rows(phi, rows), take_rows(x, rows), eta)
+            Q, cache = bound.forward(model, th, take_rows(phi, rows), x[rows, ...], eta)
             dQ = xp.ones_like(Q) / len(rows)
             _, dtheta = bound.backward(model, th, cache, dQ, need_dphi=False)
             return xp.mean(Q), dtheta["decoder"]
@@ -281,10 +302,10 @@ class VariationalEM(LatentVariableModel):
         nodes = None if self.n_samples is None else (self._round_nodes(model, backend),) * 2
         return self._e_steps(model, theta, x, backend, starts, nodes)
 
-    def _phi(self, x):
+    def _phi(self, theta, cases):
         if linear_gaussian.applies(self.model_):
-            return infer.closed_form(self.model_, self.theta_, x)
-        return self._infer(self.model_, self.theta_, x, self.backend_).phi
+            return self._closed_form(self.model_, theta, cases)
+        return to_numpy(self._infer(self.model_, theta, cases, self.backend_).phi)
 
     def infer(self, X):
         """φ (N, n_phi) of new data: E-steps with θ fixed, until ‖∂Q_n/∂φ_n‖∞ < 1e-6 for every case
@@ -293,7 +314,7 @@ class VariationalEM(LatentVariableModel):
 
         Warns, naming rows, where some did not get there. The closed form where there is one.
         """
-        return to_numpy(self._phi(self._input(X)))
+        return self._phi(*self._centred(X))
 
 
 SEARCH_EVERY = 10

@@ -19,9 +19,9 @@ from teachvae import (
     VAE, Autoencoder, FactorAnalysis, VariationalEM, bound, datasets, infer, linear_gaussian, noise, tree,
 )
 from teachvae.estimator import NotFittedError
-from teachvae.fit import ConvergenceWarning
+from teachvae.fit import ConvergenceWarning, TrainingError
+from teachvae.likelihoods import bare
 from teachvae.units import HeywoodWarning
-from teachvae.fit import TrainingError
 
 K, D, N = 2, 6, 60
 LINEAR = datasets.linear_gaussian(n_cases=N, n_visible=D, n_latent=K, seed=7).x
@@ -931,3 +931,162 @@ def test_a_noise_variance_on_its_way_to_the_floor_is_named():
     assert np.argmin(fa.noise_variance_ / X.var(axis=0)) == 1
     with pytest.warns(ConvergenceWarning, match="raise max_iter or tol$"):
         FactorAnalysis(2, max_iter=3).fit(X)
+
+
+# ---- data far from the origin, and in other units --------------------------------------------------
+
+FAR = {
+    "FactorAnalysis": lambda **o: FactorAnalysis(1, **o),
+    "FactorAnalysis, gaps": lambda **o: FactorAnalysis(1, missing="marginalise", **o),
+    "VariationalEM, linear": lambda **o: VariationalEM(1, hidden=(), tol=1e-4, **o),
+    "VariationalEM": lambda **o: VariationalEM(1, hidden=(4,), epochs=10, **o),
+    "VariationalEM, full": lambda **o: VariationalEM(2, hidden=(4,), epochs=5, posterior="full", **o),
+    "VariationalEM, gaps": lambda **o: VariationalEM(1, hidden=(4,), epochs=10, missing="marginalise", **o),
+    "VariationalEM, Student-t": lambda **o: VariationalEM(
+        1, hidden=(4,), epochs=10, likelihood="student-t", **o
+    ),
+    "VariationalEM, predicted": lambda **o: VariationalEM(
+        1, hidden=(4,), epochs=10, likelihood="gaussian-predicted", noise=1e-2, **o
+    ),
+    "VariationalEM, mixed": lambda **o: VariationalEM(
+        1, hidden=(4,), epochs=10, likelihood=[("gaussian", [0, 1]), ("bernoulli", [2]), ("poisson", [3])], **o
+    ),
+    "VAE": lambda **o: VAE(1, hidden=(4,), epochs=20, **o),
+    "VAE, K = 3": lambda **o: VAE(3, hidden=(4,), epochs=20, separate=True, **o),
+    "VAE, gaps": lambda **o: VAE(1, hidden=(4,), epochs=20, missing="marginalise", **o),
+}
+
+
+def near_data(name):
+    """(12, 4) data about 0, and which of their columns can be far away."""
+    rng = np.random.default_rng(5)
+    t = rng.uniform(-1, 1, (12, 1))
+    x = np.sin(2 * t * np.arange(1, 5) + np.arange(4)) + 0.2 * rng.standard_normal((12, 4))
+    moves = np.ones(4)
+    if name.endswith("mixed"):
+        x[:, 2], x[:, 3], moves[2:] = x[:, 2] > 0, rng.poisson(np.exp(1 + t[:, 0])), 0
+    if name.endswith("gaps"):
+        x[::5, 1] = np.nan
+    return x, moves
+
+
+def moved(estimator, offset):
+    """The same fitted model, told of x + offset (V,), but for what its biases are rounded to there."""
+    estimator = copy.deepcopy(estimator)
+    estimator._rest = tree.map(np.zeros_like, estimator._rest)
+    last, dtype = estimator.theta_["decoder"][-1], estimator.theta_["decoder"][-1]["b"].dtype
+    last["b"] = (last["b"] + estimator.model_.likelihood.units_of_f(offset, np.ones(4))[0]).astype(dtype)
+    if estimator.columns_.fill is not None:
+        estimator.columns_.fill = estimator.columns_.fill + offset
+    if isinstance(estimator, VAE):
+        pairs = zip(estimator.recognition_params_, estimator._encoder_rest)
+        first_layers = [(v[0], rest[0]) for v, rest in pairs] if estimator.separate else [next(pairs)]
+        for first, rest in first_layers:
+            exact = first["b"] + rest["b"] - offset @ (first["W"] + rest["W"])[:4]
+            first["b"] = exact.astype(dtype)
+            rest["b"] = exact - first["b"]
+    return estimator
+
+
+def all_answers(estimator, x, offset, work, slow):
+    """{question: (answer, how often the bound was evaluated)}; where it lies in x's space, minus offset."""
+    holes = np.where(np.eye(*x.shape) == 1, np.nan, x)
+    ask = {
+        "phi": lambda: phi_of(estimator, x),
+        "bound": lambda: estimator.bound(x),
+        "nlml": lambda: estimator.nlml(x).values,
+        "reconstruct": lambda: estimator.reconstruct(x) - offset,
+        "impute": lambda: estimator.impute(holes) - offset,
+    }
+    if slow and estimator.model_.n_latent == 1:
+        ask |= {
+            "gaps": lambda: np.stack(estimator.gaps(x)[:8]),
+            "kl": lambda: estimator.kl_to_posterior(x),
+            "grid": lambda: estimator.nlml(x, method="grid").values,
+        }
+    if hasattr(bare(estimator.model_.likelihood), "noisier"):
+        ask["denoise"] = lambda: estimator.denoise(x, 0.1) - offset
+    if isinstance(estimator, VAE):
+        ask["refine"] = lambda: estimator.refine(x)
+    said = {}
+    for question, answer in ask.items():
+        work.clear()
+        said[question] = answer(), len(work)
+    return said
+
+
+@pytest.fixture
+def work(monkeypatch):
+    """A list that grows by one with every evaluation of the bound."""
+    calls, forward = [], bound.forward
+    monkeypatch.setattr(bound, "forward", lambda *a, **k: calls.append(1) or forward(*a, **k))
+    return calls
+
+
+@pytest.mark.parametrize("dtype, offsets", [("float64", (1e3, 1e6, 1e9)), ("float32", (1e3, 1e5))])
+@pytest.mark.parametrize("name", FAR)
+def test_nothing_depends_on_where_the_origin_is(name, dtype, offsets, work):
+    """The same model of the same data far away: the same φ and Q, as much work, and no warning."""
+    x, moves = near_data(name)
+    near = FAR[name](dtype=dtype).fit(x)
+    for offset in np.outer(offsets, moves):
+        slow = offset.max() == max(offsets)
+        far = moved(near, offset)
+        back = moved(far, -offset)                                 # with what far's parameters were rounded to
+        here, there = (x + offset) - offset, x + offset            # and the data
+        expected = all_answers(back, here, 0 * offset, work, slow)
+        for question, (answer, calls) in all_answers(far, there, offset, work, slow).items():
+            wanted, wanted_calls = expected[question]
+            # What lies in x's space is rounded there, and so is the bias of a recognition network that takes x.
+            in_x = question in ("reconstruct", "impute", "denoise")
+            eps = np.finfo(dtype).eps if in_x else np.finfo("float64").eps if isinstance(near, VAE) else 0
+            assert abs(calls - wanted_calls) <= (2 if isinstance(near, VAE) else 0), (question, offset)
+            atol = 1e-9 + 8 * eps * np.abs(offset).max()
+            np.testing.assert_allclose(answer, wanted, rtol=1e-9, atol=atol, err_msg=question)
+
+
+@pytest.mark.parametrize("dtype, offset, atol", [
+    ("float64", 1e6, 1e-6), ("float64", 1e9, 1e-4), ("float32", 1e3, 2e-4), ("float32", 1e6, 2e-4),
+])
+@pytest.mark.parametrize("name", ["VariationalEM", "VAE", "VAE, gaps"])
+def test_a_fit_far_from_the_origin_is_the_fit_there(name, dtype, offset, atol):
+    """Of float64 data, in float32 too: no bias, rounded far from 0, may cost the model what it was taught."""
+    x, _ = near_data(name)
+    there = x + offset
+    here = there - offset
+    near, far = (FAR[name](dtype=dtype).fit(data) for data in (here, there))
+    for question in (phi_of, lambda e, data: e.bound(data), lambda e, data: e.nlml(data).values):
+        np.testing.assert_allclose(question(far, there), question(near, here), rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("dtype, offset, atol", [
+    ("float64", 1e9, 1e-5), ("float32", 1e3, 1e-5), ("float32", 1e6, 1e-5),
+])
+def test_the_codes_of_an_autoencoder_far_from_the_origin(dtype, offset, atol):
+    there = near_data("")[0] + offset
+    here = there - offset
+    near, far = (Autoencoder(1, hidden=(4,), epochs=20, dtype=dtype).fit(data) for data in (here, there))
+    np.testing.assert_allclose(far.transform(there), near.transform(here), rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("unit", [2.0**-20, 2.0**20])
+@pytest.mark.parametrize("name", ["VariationalEM", "VariationalEM, Student-t", "VAE"])
+def test_e_steps_do_not_see_the_unit_of_the_data(name, unit, work):
+    x, _ = near_data(name)
+    near = FAR[name]().fit(x)
+    far = copy.deepcopy(near)
+    last = far.theta_["decoder"][-1]
+    last["W"], last["b"] = last["W"] * unit, last["b"] * unit
+    far.theta_["likelihood"]["log_psi"] = far.theta_["likelihood"]["log_psi"] + 2 * np.log(unit)
+    if isinstance(far, VAE):
+        far.recognition_params_[0]["W"] = far.recognition_params_[0]["W"] / unit
+    said = []
+    for estimator, data in ((near, x), (far, x * unit)):
+        work.clear()
+        g = estimator.gaps(data)
+        said.append((g.phi_optimal, g.approximation, estimator.bound(data), len(work)))
+    (phi, approximation, Q, calls), (phi_u, approximation_u, Q_u, calls_u) = said
+    np.testing.assert_allclose(phi_u, phi, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(approximation_u, approximation, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(Q_u, Q + 4 * np.log(unit), rtol=0, atol=1e-9)
+    assert calls_u <= 1.2 * calls

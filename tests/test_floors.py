@@ -8,7 +8,7 @@ import pytest
 import teachvae
 
 FLOORS = [
-    ["backend", "tree", "names"],
+    ["backend", "tree", "names", "blocks"],
     ["layers", "posteriors", "likelihoods", "noise", "optimizers", "gradcheck", "validate", "readers",
      "datasets", "jensen", "columns", "moments"],
     ["model", "units", "linear_gaussian"],

@@ -414,9 +414,10 @@ def small_vae(x, **options):
 def test_a_float32_model_is_audited_in_float64(data):
     vae = small_vae(data, dtype="float32")
     g = vae.gaps(data[:8])
-    theta = tree.map(lambda leaf: leaf.astype(float), vae.theta_)
-    phi, x = vae.encode(data[:8]), data[:8].astype("float32").astype(float)
-    assert phi.dtype == np.float32
+    theta, cases = vae._centred(data[:8])                          # of x − origin, as float32 has it
+    theta, phi, x = tree.map(lambda leaf: leaf.astype(float), theta), vae.encode(data[:8]), cases[:, ...]
+    assert phi.dtype == x.dtype == np.float32
+    x = x.astype(float)
     written = gaps.gaps(vae.model_, theta, phi.astype(float), x, np.random.default_rng(0))
     for name in set(g._fields) - {"method"}:
         assert getattr(g, name).dtype == np.float64

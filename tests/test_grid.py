@@ -462,7 +462,7 @@ def test_Q_of_a_small_neural_model_is_nlml_and_the_kl(name):
     assert result.method == "grid" and (result.certificate < 1e-6).all()
     np.testing.assert_allclose(result.values, dense(model, theta, X), rtol=0, atol=1e-8)
 
-    K, phi = model.n_latent, estimator._phi(X)
+    K, phi = model.n_latent, estimator._phi(*estimator._centred(X))
     eta, weights = noise.gauss_hermite(K, {1: 80, 2: 30}[K])
     best = infer.e_step(model, theta, phi, X, eta, weights, tol=1e-7)
     assert (best.gradient_norm < 1e-5).all()

@@ -13,8 +13,9 @@ import pytest
 from scipy import optimize, special, stats
 
 from teachvae import VAE, Autoencoder, FactorAnalysis, GaussianMixture, VariationalEM, datasets
-from teachvae import factor_analysis, infer, linear_gaussian
+from teachvae import blocks, factor_analysis, infer, linear_gaussian
 from teachvae.fit import ConvergenceWarning
+from teachvae.likelihoods import join
 
 N, D, K = 80, 6, 2
 
@@ -213,7 +214,7 @@ def test_complete_data_make_the_complete_fit(noise):
     # and EM for incomplete data, run on complete ones, comes to the same end
     x = WHOLE - WHOLE.mean(axis=0)
     W, b, psi, path, converged = factor_analysis.em_observed(
-        x, np.ones_like(x), x.var(axis=0), K, plain.model_.likelihood, min_noise=1e-6, tol=1e-12,
+        join(x, np.ones_like(x)), x.var(axis=0), K, fa.model_.likelihood, min_noise=1e-6, tol=1e-12,
         start_noises=[np.random.default_rng(0).standard_normal((D, K))], every=False, max_iter=20000,
     )
     assert converged
@@ -231,10 +232,10 @@ def test_rows_without_entries_change_nothing():
 
 def test_blocks_of_rows_add_up(monkeypatch):
     whole = FactorAnalysis(K, missing="marginalise", tol=1e-6).fit(GAPS)
-    monkeypatch.setattr(factor_analysis, "CASES", 7)
-    blocks = FactorAnalysis(K, missing="marginalise", tol=1e-6).fit(GAPS)
-    close(blocks.nlml_path_, whole.nlml_path_, 1e-12)
-    close(blocks.components_, whole.components_, 1e-10)
+    monkeypatch.setattr(blocks, "CASES", 7)
+    parts = FactorAnalysis(K, missing="marginalise", tol=1e-6).fit(GAPS)
+    close(parts.nlml_path_, whole.nlml_path_, 1e-12)
+    close(parts.components_, whole.components_, 1e-10)
 
 
 def test_the_floor_of_the_noise_is_a_share_of_what_was_observed():

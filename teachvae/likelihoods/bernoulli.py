@@ -6,6 +6,7 @@ Equations (5.x) are in derivations/equations.md.
 from dataclasses import dataclass
 
 from ..backend import namespace, sum_last
+from ..blocks import misfits
 from ..layers import sigmoid, softplus
 
 
@@ -99,14 +100,18 @@ class Bernoulli:
 
     def check_values(self, x, names):
         """Raise ValueError where host data x (N, D) is not binary; `names` (D,) for the message."""
-        bad = ((x < 0) | (x > 1)) if self.relaxed else ((x != 0) & (x != 1) & (x == x))  # NaN: not observed
-        if bad.any():
-            n, d = [int(i[0]) for i in bad.nonzero()]
+
+        def bad(x):
+            return ((x < 0) | (x > 1)) if self.relaxed else ((x != 0) & (x != 1) & (x == x))  # NaN: not observed
+
+        count, place = misfits(x, bad)
+        if count:
+            n, d = place
             needed = "grey values from 0 to 1: scale the data" if self.relaxed else (
                 "0 and 1: binarise the data (x > threshold)"
             )
             raise ValueError(
-                f"the Bernoulli likelihood got {int(bad.sum())} other values, the first {x[n, d]:g} in row "
+                f"the Bernoulli likelihood got {count} other values, the first {x[n : n + 1][0, d]:g} in row "
                 f"{n}, column {names[d]}; it needs {needed}, or use likelihood='gaussian'"
             )
 

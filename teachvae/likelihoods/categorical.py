@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from ..backend import constant, namespace, sum_last
+from ..blocks import misfits
 from ..names import shorten
 
 
@@ -129,14 +130,21 @@ class Categorical:
 
     def check_values(self, x, names):
         """Raise ValueError where host data x (N, D) are not one-hot; `names` (D,) for the message."""
-        for block in self.blocks():
-            b = x[:, block]
-            seen = (b == b).any(axis=1)                            # NaN: not observed
-            wrong = seen & ((((b != 0) & (b != 1)).any(axis=1)) | (b.sum(axis=1) != 1))
-            if wrong.any():
-                n = int(wrong.nonzero()[0][0])
-                raise ValueError(
-                    f"the categorical likelihood needs one-hot columns, exactly one 1 among 0s in "
-                    f"{shorten(list(names[block]))}; row {n} has {b[n].tolist()}: give the categories as one "
-                    "column of numbers with likelihood='categorical', or encode them"
-                )
+
+        def wrong(x):
+            variables = []
+            for block in self.blocks():
+                b = x[:, block]
+                seen = (b == b).any(axis=1)                        # NaN: not observed
+                variables.append(seen & ((((b != 0) & (b != 1)).any(axis=1)) | (b.sum(axis=1) != 1)))
+            return namespace(x).stack(variables, axis=1)
+
+        count, place = misfits(x, wrong)
+        if count:
+            n, d = place
+            block = self.blocks()[d]
+            raise ValueError(
+                f"the categorical likelihood needs one-hot columns, exactly one 1 among 0s in "
+                f"{shorten(list(names[block]))}; row {n} has {x[n : n + 1][0, block].tolist()}: give the "
+                "categories as one column of numbers with likelihood='categorical', or encode them"
+            )

@@ -8,6 +8,7 @@ import math
 from numbers import Real
 
 from ..backend import constant, namespace, sum_last
+from ..blocks import extremes, mean_and_variance
 from ..layers import sigmoid, softplus
 from ..posteriors import LOG_2PI
 from ..names import shorten
@@ -304,7 +305,7 @@ class PredictedGaussian:
 
     def check(self, x, names):
         """Raise ValueError where host data x (N, D) cannot be fitted; `names` (D,) for the message."""
-        if not (namespace(x).nanvar(x, axis=0) > self.floor).any():
+        if not (mean_and_variance(x)[1] > self.floor).any():
             raise ValueError(
                 f"no column has a variance above the floor of {self.floor:g} under predicted variances "
                 f"({shorten(list(names))}): give the data in smaller units, or a lower floor as noise"
@@ -323,9 +324,8 @@ class PredictedGaussian:
 
 def still(x):
     """Which columns of host data x (N, D), NaN where missing, are constant but for rounding: (D,) bool."""
-    xp = namespace(x)
-    high, low = xp.nanmax(x, axis=0), xp.nanmin(x, axis=0)
-    return negligible(high - low, xp.maximum(xp.abs(high), xp.abs(low)))
+    low, high = extremes(x)
+    return negligible(high - low, namespace(low).maximum(abs(high), abs(low)))
 
 
 def negligible(spread, size, units=4):

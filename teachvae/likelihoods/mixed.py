@@ -6,6 +6,7 @@ Equations (5.x) are in derivations/equations.md.
 from dataclasses import dataclass
 
 from ..backend import index, namespace
+from ..blocks import Share
 
 
 @dataclass(frozen=True)
@@ -162,12 +163,12 @@ class Mixed:
     def check(self, x, names):
         """Raise ValueError where host data x (N, D) cannot be fitted; `names` (D,) for the message."""
         for p, columns in self.parts:
-            p.check(x[:, list(columns)], [names[c] for c in columns])
+            p.check(Share(x, list(columns)), [names[c] for c in columns])
 
     def check_values(self, x, names):
         """Raise ValueError where a part has no density for host data x (N, D)."""
         for p, columns in self.parts:
-            p.check_values(x[:, list(columns)], [names[c] for c in columns])
+            p.check_values(Share(x, list(columns)), [names[c] for c in columns])
 
 
 def take(array, columns):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import math
 
 from ..backend import log_factorial, log_poisson_peak, namespace, poisson_quantile, sum_last
+from ..blocks import misfits
 
 
 MOST_LOG_RATE = 30.0                   # of a rate that is exp f; e³⁰ is about 1e13
@@ -118,11 +119,15 @@ class Poisson:
 
     def check_values(self, x, names):
         """Raise ValueError where host data x (N, D) are no counts; `names` (D,) for the message."""
-        bad = ((x < 0) | (x != namespace(x).floor(x)) | (x > MOST_COUNT)) & (x == x)  # NaN: not observed
-        if bad.any():
-            n, d = [int(i[0]) for i in bad.nonzero()]
+
+        def bad(x):
+            return ((x < 0) | (x != namespace(x).floor(x)) | (x > MOST_COUNT)) & (x == x)  # NaN: not observed
+
+        count, place = misfits(x, bad)
+        if count:
+            n, d = place
             raise ValueError(
                 f"the Poisson likelihood needs counts, whole numbers from 0 to {MOST_COUNT:.0e}, got "
-                f"{int(bad.sum())} other values, the first {x[n, d]:g} in row {n}, column {names[d]}: "
+                f"{count} other values, the first {x[n : n + 1][0, d]:g} in row {n}, column {names[d]}: "
                 "give the counts themselves, neither scaled nor centred, or use likelihood='gaussian'"
             )

@@ -1,0 +1,108 @@
+"""Through all the data, block by block: no more than a block is ever held beside them.
+
+What is asked of a data case does not depend on the block that it came in.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .backend import to_numpy
+
+CASES = 1024                           # of a block: 6 MB of float64 for 784 columns
+
+
+def slices(n_cases, size=None):
+    """Slices of at most `size` data cases, `CASES` where None, that together are all of them."""
+    size = CASES if size is None else size
+    return [slice(start, min(start + size, n_cases)) for start in range(0, n_cases, size)]
+
+
+def float_type(dtype):
+    """The name of the float type in which host data of `dtype` are computed: float64 but for float32."""
+    return "float32" if dtype == np.float32 else "float64"
+
+
+def as_floats(x):
+    """A block x (n, D) of host data as contiguous floats, of its `float_type`."""
+    return np.ascontiguousarray(x, dtype=float_type(x.dtype))
+
+
+def collect(n_cases, answer):
+    """answer(rows) of every block, one after the other in one host array (N, …).
+
+    An answer that is a named tuple is collected field by field; a field that is no array, such as the name
+    of a method, is the same in every block.
+    """
+    whole = None
+    for rows in slices(n_cases):
+        part = answer(rows)
+        if whole is None:
+            whole = _like(part, n_cases)
+        _put(part, whole, rows)
+    return whole
+
+
+def _like(part, n_cases):
+    """Room on the host for n_cases rows such as those of `part`."""
+    if isinstance(part, tuple):
+        return type(part)(*(_like(field, n_cases) for field in part))
+    if part is None or isinstance(part, str):
+        return part
+    part = to_numpy(part)
+    return np.empty((n_cases, *part.shape[1:]), part.dtype)
+
+
+def _put(part, whole, rows):
+    if isinstance(part, tuple):
+        for field, into in zip(part, whole):
+            _put(field, into, rows)
+    elif not (part is None or isinstance(part, str)):
+        whole[rows] = to_numpy(part)
+
+
+def misfits(x, test):
+    """How many entries of host data x (N, D) `test`, a function of a block, is True of, and the place (n, d)
+    of the first, or None.
+    """
+    count, first = 0, None
+    for rows in slices(x.shape[0]):
+        bad = test(x[rows])
+        count += int(bad.sum())
+        if first is None and bad.any():
+            n, d = [int(i[0]) for i in bad.nonzero()]
+            first = rows.start + n, d
+    return count, first
+
+
+def extremes(x):
+    """The least and the largest number in each column of host data x (N, D), (D,) each; NaN are left out."""
+    low = np.fmin.reduce([np.fmin.reduce(as_floats(x[rows])) for rows in slices(x.shape[0])])
+    high = np.fmax.reduce([np.fmax.reduce(as_floats(x[rows])) for rows in slices(x.shape[0])])
+    return low, high
+
+
+def mean_and_variance(x):
+    """Those of each column of host data x (N, D), (D,) each in float64; NaN are left out."""
+    def sums(function):
+        parts = (function(as_floats(x[rows])) for rows in slices(x.shape[0]))
+        return sum(np.nansum(part, axis=0, dtype="float64") for part in parts)
+
+    count = sums(lambda b: b == b)
+    mean = sums(lambda b: b) / count
+    return mean, sums(lambda b: (b - mean) ** 2) / count
+
+
+@dataclass(frozen=True)
+class Share:
+    """The columns `places` of host data x (N, D), picked out where a block is read: share[rows]."""
+
+    x: object
+    places: list
+
+    @property
+    def shape(self):
+        return self.x.shape[0], len(self.places)
+
+    def __getitem__(self, rows):
+        return self.x[rows][:, self.places]
