@@ -61,6 +61,26 @@ def _parser():
         help="digits, mnist, linear, spiral, bent_sheet, a .csv, .npy or .npz file, or a folder of IDX files "
         "(default: digits)",
     )
+    compare.add_argument(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="whether the first line of a .csv file holds the columns' names (default: where it is plain)",
+    )
+    compare.add_argument(
+        "--separator",
+        choices=[",", ";", "tab"],
+        help="what stands between the cells of a .csv file (default: what the file leaves no doubt of)",
+    )
+    compare.add_argument("--decimal", choices=[".", ","], help="the decimal mark of a .csv file, likewise")
+    compare.add_argument(
+        "--missing",
+        nargs="*",
+        action="extend",
+        metavar="CODE",
+        help="data with missing entries: an empty cell, NA, N/A, NaN, null, None, ?, . and -, and these "
+        "codes, e.g. --missing -999. They are integrated out; a model that cannot is said to have no numbers",
+    )
     compare.add_argument("--latent", type=_size, default=2, metavar="K", help="latent size (default: 2)")
     compare.add_argument(
         "--hidden",
@@ -129,8 +149,13 @@ def _parser():
 
 def _compare(arguments):
     from . import compare, report, tables
+    from .readers import ReadingWarning
 
-    dataset, likelihood, binarise = _data(arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ReadingWarning)  # its words stand in the note
+        dataset, likelihood, binarise = _data(arguments)
+    if not arguments.quiet and Path(arguments.data).is_file():
+        print(f"note: {dataset.source}: {dataset.note}", file=sys.stderr)
     options = compare.Options(
         n_components=arguments.latent,
         hidden=arguments.hidden,
@@ -155,6 +180,7 @@ def _compare(arguments):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what there is to warn of stands among the remarks already
         path = report.write(comparison, arguments.output / "report.html", seconds)
+    written = time.perf_counter() - start
 
     if arguments.json:
         print(json.dumps(tables.as_json(comparison), indent=2))
@@ -165,7 +191,7 @@ def _compare(arguments):
             for fitted in run.fitted:
                 for remark in fitted.remarks:
                     print(f"note: {fitted.row.model}: {remark}", file=sys.stderr)
-        print(f"{seconds:.1f} s; pictures in {path}", file=sys.stderr)
+        print(f"{written:.1f} s, of them {written - seconds:.1f} s for the report: {path}", file=sys.stderr)
     for failure in comparison.failures:
         print(f"check failed: {failure}", file=sys.stderr)
     return 1 if comparison.failures else 0
@@ -189,6 +215,10 @@ def _data(arguments):
         choices["dequantise"] = False                              # grey values themselves
     if arguments.cases is not None and images and arguments.data != "digits":
         choices["n_cases"] = arguments.cases
+    separator = "\t" if arguments.separator == "tab" else arguments.separator
+    of_file = {"header": arguments.header, "separator": separator, "decimal": arguments.decimal,
+               "missing_values": arguments.missing}
+    choices |= {name: value for name, value in of_file.items() if value is not None}
     dataset = datasets.load(arguments.data, **choices)
     if arguments.cases is not None:
         dataset = datasets.first(dataset, arguments.cases)

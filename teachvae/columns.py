@@ -11,9 +11,11 @@ import warnings
 import numpy as np
 
 from .blocks import as_floats
-from .likelihoods import LIKELIHOODS, Categorical, Gaussian, Mixed, Observed, PredictedGaussian, StudentT, join
+from .likelihoods import (
+    LIKELIHOODS, Categorical, Categories, Gaussian, Mixed, Observed, PredictedGaussian, StudentT, join
+)
 from .likelihoods.gaussian import negligible, still
-from .names import shorten
+from .names import about_rows, shorten
 
 MOST_LEVELS = 256                      # of a column of categories; more is taken for a mistake
 EXPECTED = (
@@ -81,10 +83,13 @@ class Columns:
                 new = ~hot.any(axis=1) & ~unseen[:, 0]
                 if new.any():
                     n = int(new.nonzero()[0][0])
-                    raise ValueError(
-                        f"column {self.given[d]} has the category {_text(column[n, 0])} in row {first + n}, "
-                        f"which is none of the training data's: {shorten([_text(level) for level in levels])}; "
-                        "drop such rows, or give training data that have it"
+                    raise about_rows(
+                        ValueError,
+                        f"column {self.given[d]} has the category {_text(column[n, 0])} in row {{rows}}, "
+                        f"which is none of those that are known: {shorten([_text(v) for v in levels])}; drop "
+                        "such rows, give training data that have it, or name all that there are with "
+                        "likelihood=likelihoods.Categories(…)",
+                        [first + n],
                     )
                 column = np.where(unseen, np.nan, hot)
             elif d in self.dropped:
@@ -94,10 +99,11 @@ class Columns:
 
     def warn_of_moved(self, x):
         """Warn where columns of X (N, D) that were set aside have other values than their constant."""
+        def differs(column, value):
+            return ~negligible(np.abs(column - value), np.abs(column) + abs(value)) & ~np.isnan(column)
+
         moved = [
-            self.given[d]
-            for d, value in self.dropped.items()
-            if not negligible(np.abs(x[:, d] - value), np.abs(x[:, d]) + abs(value))[~np.isnan(x[:, d])].all()
+            self.given[d] for d, value in self.dropped.items() if differs(as_floats(x[:, d]), value).any()
         ]
         if moved:
             warnings.warn(
@@ -188,8 +194,8 @@ class Cases:
 def columns_for(spec, x, names, noise="diagonal", constant="error"):
     """(Columns, likelihood) for training data x (N, D), NaN where nothing was observed; names (D,).
 
-    spec      a name of `LIKELIHOODS`, a likelihood with D columns, or a list of (name or likelihood,
-              columns), columns by name or number, which makes a Mixed
+    spec      a name of `LIKELIHOODS`, a likelihood with D columns, `Categories` of D columns, or a list of
+              (one of these, columns), columns by name or number, which makes a Mixed
     noise     Ψ of Gaussians called by name; of "gaussian-predicted" the floor, where it is a number
     constant  "error", or "drop": constant columns under a learnt diagonal Ψ are set aside
 
@@ -198,7 +204,7 @@ def columns_for(spec, x, names, noise="diagonal", constant="error"):
     columns, D = Columns(list(names)), x.shape[1]
     if constant not in ("error", "drop"):
         raise ValueError(f"constant must be 'error' or 'drop', got {constant!r}")
-    one = isinstance(spec, (str, type)) or hasattr(spec, "n_f")
+    one = isinstance(spec, (str, type, Categories)) or hasattr(spec, "n_f")
     shares = [(spec, list(range(D)))] if one else _shares(spec, names)
     kinds = [name for name, _ in shares]
     for name in kinds:
@@ -207,7 +213,9 @@ def columns_for(spec, x, names, noise="diagonal", constant="error"):
                 "likelihood is that of complete data; missing entries are taken by missing='marginalise': "
                 f"give {name.likelihood!r}"
             )
-        known = name in LIKELIHOODS if isinstance(name, str) else hasattr(name, "n_f")
+        known = name in LIKELIHOODS if isinstance(name, str) else (
+            hasattr(name, "n_f") or isinstance(name, Categories)
+        )
         if not known or isinstance(name, type):
             raise ValueError(f"{EXPECTED}, got {name!r}")
     named = {kind for kind in kinds if isinstance(kind, str)}
@@ -216,6 +224,12 @@ def columns_for(spec, x, names, noise="diagonal", constant="error"):
     for name, places in shares:
         if name == "categorical":
             columns.levels |= {d: _levels(x[:, d], names[d]) for d in places}
+        elif isinstance(name, Categories):
+            if len(name.levels) != len(places):
+                raise ValueError(
+                    f"Categories has the levels of {len(name.levels)} columns, it was given {len(places)}"
+                )
+            columns.levels |= {d: np.array(levels) for d, levels in zip(places, name.levels)}
         elif constant == "drop" and _learns_diagonal(name, noise):
             columns.dropped |= {d: x[np.isfinite(x[:, d]), d][0] for d in places if still(x[:, [d]])[0]}
     if len(columns.dropped) == D:
@@ -243,6 +257,8 @@ def _make(name, n_visible, sizes, noise, given):
     """The likelihood called `name` for so many columns; a likelihood itself must have as many as are `given`,
     of which some may be set aside.
     """
+    if name == "categorical" or isinstance(name, Categories):
+        return Categorical(tuple(sizes))
     if not isinstance(name, str):
         if name.n_visible not in (n_visible, given):
             raise ValueError(
@@ -253,7 +269,7 @@ def _make(name, n_visible, sizes, noise, given):
         return Gaussian(n_visible, noise)
     if name == "gaussian-predicted":
         return PredictedGaussian(n_visible) if noise == "diagonal" else PredictedGaussian(n_visible, noise)
-    return Categorical(tuple(sizes)) if name == "categorical" else LIKELIHOODS[name](n_visible)
+    return LIKELIHOODS[name](n_visible)
 
 
 def _shares(spec, names):

@@ -2,11 +2,14 @@
 
 `run` trains the models and measures them, the ledger case by case and the tasks of `tasks`; `tables`
 shows the result.
-Nothing here prints. A number that a model does not have, or that cannot be had exactly, is None.
+Nothing here prints. A number that a model does not have, or that cannot be had exactly, is None; a model
+that the data refuse has a row without numbers and its reason. NaN in the data, where the data set lets it
+stand for missing entries, is integrated out by the models that can.
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 import time
 import warnings
 
@@ -15,11 +18,14 @@ import numpy as np
 from . import datasets, grid, linear_gaussian, tasks
 from .autoencoder import Autoencoder
 from .backend import to_numpy
-from .columns import MovedWarning
+from .columns import MovedWarning, columns_for
 from .estimator import NotALikelihoodWarning
 from .factor_analysis import FactorAnalysis
-from .names import shorten
-from .probe import PrincipalComponents
+from .fit import TrainingError
+from .likelihoods import Categories
+from .names import column_names, named, shorten
+from .probe import PrincipalComponents, check_classes, check_labels
+from .validate import check_size
 from .vae import VAE
 from .variational_em import VariationalEM
 
@@ -28,6 +34,7 @@ AGREEMENT = 0.01  # nats per data case within which the linear models must agree
 PARTS = ("training", "held out")
 SHARES = ("not_gaussian", "diagonal", "amortisation")  # from NLML up to Q
 CASES, FEW_CASES = 1500, 100  # in the ledger, of each part, at the most; FEW where K > 2
+REFUSALS = (ValueError, TrainingError)  # of one model: the others go on
 ROADS = 20  # held-out cases for which Q − NLML is held against KL(q ‖ posterior)
 
 
@@ -92,6 +99,7 @@ class Row:
 class Fitted:
     """A trained model, its row, where it puts held-out data (N, K), and what was warned of meanwhile.
 
+    estimator  None where the model cannot be had: the last of the remarks is the reason
     phi        of held-out data (N, n_phi), or None
     ledger     {part: `gaps.Gaps` of the first cases of that part}, empty for a model without a bound
     divergence KL(q ‖ posterior) of the first ROADS held-out cases, by a road of its own, or None
@@ -118,6 +126,11 @@ class Run:
     fitted: tuple
     no_model: Row
 
+    @property
+    def incomplete(self):
+        """Whether entries are missing."""
+        return any(np.isnan(part.x).any() for part in (self.train, self.held_out))
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -132,11 +145,15 @@ class Comparison:
 DENSITIES = ("gaussian", "gaussian-predicted", "student-t")  # what a Gaussian's NLML can be compared with
 
 
-def models(options, seed, noise_variance):
-    """(key, title, estimator) of the models, linear ones first; noise_variance is the denoising task's."""
+def models(options, seed, noise_variance, likelihood=None, missing="error"):
+    """(key, title, estimator) of the models, linear ones first; noise_variance is the denoising task's.
+
+    likelihood is that of the options, or one that names all categories; missing is the models'.
+    """
     K, epochs = options.n_components, options.epochs
     common = {"backend": options.backend, "dtype": options.dtype, "random_state": seed}
-    density = {**common, "likelihood": options.likelihood, "constant": "drop"}
+    holes = {**common, "constant": "drop", "missing": missing}
+    density = {**holes, "likelihood": likelihood or options.likelihood}
     linear, neural = {**density, "hidden": ()}, {**density, "hidden": options.hidden}
     rounds = max(1, epochs // 5)
     fresh = "fresh" if options.binarise == "fresh" else None
@@ -149,7 +166,7 @@ def models(options, seed, noise_variance):
     plain = {**common, "hidden": options.hidden, "epochs": epochs}
     mark = " (not a likelihood)" if options.likelihood == "bernoulli-relaxed" else ""
     return [
-        ("fa", "factor analysis, EM", FactorAnalysis(K, constant="drop", **common)),
+        ("fa", "factor analysis, EM", FactorAnalysis(K, **holes)),
         ("vem-linear", f"variational EM, linear{mark}", linear_em),
         ("vem", f"variational EM, neural{mark}", VariationalEM(K, epochs=rounds, **neural)),
         ("vae-linear", f"VAE, linear{mark}", linear_vae),
@@ -166,17 +183,51 @@ def run(dataset, options=None, progress=None, workers=1):
     progress(title, step, steps, value) is called while a model trains, value being mean Q, the mean
     nlml or the autoencoder's loss, and for each part of the ledger, value being its mean Q. workers:
     threads that measure the ledger, best as many as cores where BLAS itself uses one thread. Raises
-    ValueError for data that a model cannot be fitted to.
+    ValueError for data that the likelihood, or every model with a likelihood, refuses.
     """
     options = Options() if options is None else options
+    check_size("n_components", options.n_components, 1, dataset.x.shape[1], " (the columns of the data)")
+    likelihood = _likelihood(dataset, options)
+    dataset = _with_classes(dataset)
     runs = tuple(
-        _one_seed(dataset, options, options.seed + i, progress, workers) for i in range(options.seeds)
+        _one_seed(dataset, options, likelihood, options.seed + i, progress, workers)
+        for i in range(options.seeds)
     )
     failures = tuple(f"seed {r.seed}: {text}" for r in runs for text in check(r))
     return Comparison(options, dataset, runs, failures)
 
 
-def _one_seed(dataset, options, seed, progress, workers):
+def _likelihood(dataset, options):
+    """The likelihood that the models are given: categories are those of the whole table, not of a part.
+
+    Raises ValueError for a table that it refuses, naming columns and rows as the data set does.
+    """
+    x, spec = dataset.x, options.likelihood
+    names = column_names(dataset.columns, x.shape[1])
+    if options.binarise is not None:
+        return spec                                                # the data become what it asks for
+    try:
+        columns, likelihood = columns_for(spec, x, names, constant="drop")
+        likelihood.check_values(columns.encode(x), columns.names)
+    except ValueError as error:
+        raise ValueError(named(error, dataset.row_names)) from error
+    if spec != "categorical":
+        return spec
+    return Categories(tuple(columns.levels[d] for d in range(x.shape[1])))
+
+
+def _with_classes(dataset):
+    """The data set without its labels where they are no classes: its note says why."""
+    if dataset.labels is None:
+        return dataset
+    try:
+        check_classes(check_labels(dataset.labels, len(dataset.x)))
+    except (TypeError, ValueError) as error:
+        return replace(dataset, labels=None, note=f"{dataset.note} The labels are left out: {error}.")
+    return dataset
+
+
+def _one_seed(dataset, options, likelihood, seed, progress, workers):
     train, held_out = datasets.split(dataset, options.held_out, seed=seed)
     grey = train.x
     if options.binarise is not None:
@@ -186,56 +237,93 @@ def _one_seed(dataset, options, seed, progress, workers):
             for i, part in enumerate((train, held_out))
         )
     job = tasks.make(train, held_out, seed, noise=options.likelihood in DENSITIES)
+    n_missing = int(np.isnan(dataset.x).sum())
+    missing = "marginalise" if n_missing else "error"
     trained = []                                                  # key, title, estimator, seconds, φ, remarks
-    for key, title, estimator in models(options, seed, job.noise_variance):
+    errors = []
+    for key, title, estimator in models(options, seed, job.noise_variance, likelihood, missing):
         if key == "dae" and job.noisy is None:
             continue
+        reason = None
         if key == "fa" and options.likelihood not in DENSITIES:
-            remark = (
+            reason = (
                 "factor analysis has a Gaussian likelihood: its numbers are not those of "
                 f"{options.likelihood}"
             )
-            trained.append((key, title, None, None, None, (remark,)))
+        elif n_missing and not hasattr(estimator, "missing"):
+            reason = (
+                f"it takes complete data only, here {n_missing} of {dataset.x.size} entries are missing"
+            )
+        if reason is not None:
+            trained.append((key, title, None, None, None, (reason,)))
             continue
         report = None if progress is None else (lambda *a, title=title: progress(title, *a))
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            start = time.perf_counter()
-            if key == "pca":
-                estimator.fit(train.x)
-            else:
-                fresh = getattr(estimator, "binarise", None) == "fresh"
-                estimator.fit(grey if fresh else train.x, progress=report)
-            seconds = time.perf_counter() - start
-            phi = fill(estimator, train.x, held_out.x) if hasattr(estimator, "bound") else None
-        remarks = tuple(dict.fromkeys(str(w.message) for w in caught))
-        trained.append((key, title, estimator, seconds, phi, remarks))
+        remarks, phi, seconds = [], None, None
+        start = time.perf_counter()
+        try:
+            with _remarked(remarks, train):
+                if key == "pca":
+                    estimator.fit(train.x)
+                else:
+                    fresh = getattr(estimator, "binarise", None) == "fresh"
+                    estimator.fit(grey if fresh else train.x, progress=report)
+                seconds = time.perf_counter() - start
+                if hasattr(estimator, "bound"):
+                    phi = [_phi_of_training(estimator, train.x)]
+            if phi is not None:
+                with _remarked(remarks, held_out):
+                    phi.append(_phi_of_new(estimator, held_out.x))
+        except REFUSALS as error:
+            errors.append(error)
+            remarks.append(named(error, train.row_names))
+            estimator = phi = None
+        trained.append((key, title, estimator, seconds, phi, tuple(dict.fromkeys(remarks))))
+    if not any(hasattr(estimator, "bound") for _, _, estimator, *_ in trained):
+        why = named(errors[0], train.row_names)
+        raise ValueError(f"no model with a likelihood can be had: {why}") from errors[0]
 
-    ledgers = _ledgers(trained, (train.x, held_out.x), options, seed, progress, workers)
+    parts = (train, held_out)
+    ledgers = _ledgers(trained, parts, options, seed, progress, workers)
     fitted = []
     for key, title, estimator, seconds, phi, remarks in trained:
         if estimator is None:
             fitted.append(Fitted(key, None, Row(title), remarks=remarks))
             continue
         ledger, divergence, more = ledgers.get(key, ({}, None, ()))
-        row, latent, late = measure(title, estimator, job, seconds, seed, phi, ledger)
+        try:
+            row, latent, late = measure(title, estimator, job, seconds, seed, phi, ledger, parts)
+        except REFUSALS as error:
+            remarks = (*remarks, *more, named(error, held_out.row_names))
+            fitted.append(Fitted(key, None, Row(title), remarks=remarks))
+            continue
         phi = None if phi is None else phi[1]
         fitted.append(Fitted(key, estimator, row, latent, (*remarks, *more, *late), ledger, divergence, phi))
     return Run(seed, train, held_out, job, tuple(fitted), Row("no model", **job.without_a_model()))
 
 
-def fill(estimator, train, held_out):
-    """φ of training and of held-out data, by whichever route the estimator has, each once.
+@contextmanager
+def _remarked(remarks, part):
+    """Append what is warned of to the list `remarks`, rows named as in the data set `part` is of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        finally:
+            remarks += [named(warning.message, part.row_names) for warning in caught]
 
-    Variational EM knows the training data in its table; for held-out data it searches.
-    """
-    if hasattr(estimator, "encode"):
-        return estimator.encode(train), estimator.encode(held_out)
+
+def _phi_of_training(estimator, x):
+    """φ of training data: variational EM knows them in its table."""
     table = getattr(estimator, "phi_", None)
-    return estimator.infer(train) if table is None else table, estimator.infer(held_out)
+    return _phi_of_new(estimator, x) if table is None else table
 
 
-def _ledgers(trained, data, options, seed, progress, workers):
+def _phi_of_new(estimator, x):
+    """φ of other data, by whichever route the estimator has: for these variational EM searches."""
+    return estimator.encode(x) if hasattr(estimator, "encode") else estimator.infer(x)
+
+
+def _ledgers(trained, parts, options, seed, progress, workers):
     """{key: (ledger, divergence, remarks)} of every model that has a bound."""
     cap = (CASES if options.n_components <= 2 else FEW_CASES) if options.ledger is None else options.ledger
     jobs = []
@@ -243,19 +331,23 @@ def _ledgers(trained, data, options, seed, progress, workers):
         if phi is None:
             continue
         linear = linear_gaussian.applies(estimator.model_)
-        for part, x, p in zip(PARTS, data, phi):
-            cases = len(x) if linear else min(cap, len(x))
+        for name, part, p in zip(PARTS, parts, phi):
+            cases = len(part.x) if linear else min(cap, len(part.x))
             if cases:
-                jobs.append((key, part, estimator, x[:cases], p[:cases]))
+                jobs.append((key, name, part, estimator, part.x[:cases], p[:cases]))
 
     def work(job):
-        key, part, estimator, x, phi = job
-        ledger = estimator.gaps(x, phi=phi, random_state=seed)
+        key, name, part, estimator, x, phi = job
         few = slice(0, ROADS)
-        divergence = None
-        if part == PARTS[1] and estimator.model_.n_latent <= 2:
-            divergence = estimator.kl_to_posterior(x[few], phi=phi[few])
-        return key, part, ledger, divergence
+        ledger = divergence = None
+        try:
+            ledger = estimator.gaps(x, phi=phi, random_state=seed)
+            if name == PARTS[1] and estimator.model_.n_latent <= 2:
+                divergence = estimator.kl_to_posterior(x[few], phi=phi[few])
+            doubts = tuple(_doubts(name, ledger, part.row_names))
+        except REFUSALS as error:
+            doubts = (f"the ledger of {name} cases was left: {named(error, part.row_names)}",)
+        return key, name, ledger, divergence, doubts
 
     # What the grid warns of stands in the result: NaN where it refused a case.
     found = {key: ({}, None, ()) for key, *_ in jobs}
@@ -264,22 +356,23 @@ def _ledgers(trained, data, options, seed, progress, workers):
         warnings.simplefilter("ignore", NotALikelihoodWarning)    # the models' titles say so
         warnings.simplefilter("ignore", MovedWarning)             # it stands among the model's remarks
         results = map(work, jobs) if workers == 1 else pool.map(work, jobs)
-        for done, (key, part, ledger, divergence) in enumerate(results, 1):
-            parts, before, remarks = found[key]
-            parts[part] = ledger
+        for done, (key, name, ledger, divergence, doubts) in enumerate(results, 1):
+            own, before, remarks = found[key]
+            if ledger is not None:
+                own[name] = ledger
             divergence = before if divergence is None else divergence
-            found[key] = parts, divergence, (*remarks, *_doubts(part, ledger))
-            if progress is not None:
+            found[key] = own, divergence, (*remarks, *doubts)
+            if progress is not None and ledger is not None:
                 progress("the ledger", done, len(jobs), float(ledger.q_used.mean()))
     return found
 
 
-def _doubts(part, ledger):
-    """What in a ledger is not as it should be, in words."""
+def _doubts(part, ledger, rows):
+    """What in a ledger is not as it should be, in words; rows (N,) are the names of the part's cases."""
     refused = np.flatnonzero(~settled(ledger))
     if len(refused):
         yield (
-            f"the grid refused {len(refused)} {part} cases (rows {shorten(refused.tolist())} of the part, "
+            f"the grid refused {len(refused)} {part} cases (rows {shorten(rows[refused].tolist())}, "
             f"mean Q {ledger.q_used[refused].mean():.3f}): they are left out of all means of NLML and Q"
         )
     far = ledger.gradient_norm[~(ledger.gradient_norm < 1e-3)]
@@ -295,15 +388,14 @@ def settled(ledger):
     return np.isfinite(ledger.nlml)
 
 
-def measure(title, estimator, job, seconds, seed, phi, ledger):
+def measure(title, estimator, job, seconds, seed, phi, ledger, parts):
     """The `Row` of a trained model, its means of z for held-out data, and what was warned of meanwhile.
 
-    job the `tasks.Tasks`; phi and ledger are those of the two parts. NLML stands in the row where the
-    ledger measured all cases.
+    job the `tasks.Tasks`; phi, ledger and parts are those of the two parts. NLML stands in the row where
+    the ledger measured all cases.
     """
-    data, numbers = (job.train, job.held_out), {}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    data, numbers, remarks = (job.train, job.held_out), {}, []
+    with _remarked(remarks, parts[1]):
         warnings.simplefilter("ignore", NotALikelihoodWarning)
         if phi is None:
             codes = [estimator.transform(x) for x in data]
@@ -320,7 +412,7 @@ def measure(title, estimator, job, seconds, seed, phi, ledger):
                 numbers[f"q_{name}"] = float(Q.mean())
         numbers |= job.measure(estimator, *codes)
     row = Row(title, parameters=estimator.n_parameters_, seconds=seconds, **numbers)
-    return row, codes[1], tuple(dict.fromkeys(str(w.message) for w in caught))
+    return row, codes[1], tuple(dict.fromkeys(remarks))
 
 
 def check(run):
@@ -353,8 +445,7 @@ def check(run):
                     f"differ by up to {apart[wrong].max():.2e} nats"
                 )
     spread = linear_spread(run)
-    finished = all(f.estimator.converged_ for f in run.fitted if f.key in LINEAR and f.estimator)
-    if spread is not None and finished and spread[0] > AGREEMENT:
+    if spread is not None and not unfinished(run) and spread[0] > AGREEMENT:
         failures.append(
             f"the linear models' mean Q on training data differ by {spread[0]:.4f} nats, "
             f"more than {AGREEMENT}"
@@ -369,11 +460,21 @@ def two_roads(fitted):
     return apart, ledger.approximation_error[few] + ledger.amortisation_error[few]
 
 
+def unfinished(run):
+    """The linear models, by name, that stopped before they converged: their agreement is not checked."""
+    linear = (f for f in run.fitted if f.key in LINEAR and f.estimator)
+    return [f.row.model for f in linear if not f.estimator.converged_]
+
+
 def linear_spread(run):
-    """The largest difference in mean Q among the linear models: (training, held-out), or None."""
+    """The largest difference in mean Q among the linear models: (training, held-out), or None.
+
+    None too where entries are missing: the posterior's covariance is then another for every case, and
+    no one rotation of z makes all of them diagonal.
+    """
     linear = [f for f in run.fitted if f.key in LINEAR and f.estimator]
     rows = [f.row for f in linear if linear_gaussian.applies(f.estimator.model_)]
-    if len(rows) < len(LINEAR) or rows[0].nlml_train is None:
+    if len(rows) < len(LINEAR) or rows[0].nlml_train is None or run.incomplete:
         return None
     return tuple(
         max(getattr(r, name) for r in rows) - min(getattr(r, name) for r in rows)

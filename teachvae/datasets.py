@@ -57,7 +57,7 @@ class Truth:
 class Dataset:
     """Data x and what is known about it.
 
-    x            (N, D), float64, finite: a data case is a row
+    x            (N, D), float64: a data case is a row. Finite, but for NaN where `missing` lets it stand
     name         a short name, for a title or a table
     note         one or two sentences: what was done to the data
     source       where it comes from: a citation, a path, or the call that generated it
@@ -68,6 +68,9 @@ class Dataset:
                  a density of x is then worth `bits_per_dimension`. Or None
     range        (low, high), the interval to which x is meant to be scaled, or None
     truth        the `Truth` where the data was generated, or None
+    missing      whether NaN stands for entries that were not observed; else it is refused
+    rows         what messages call the rows, (N,): lines of a file, counted from 1. Or None: 0 … N − 1
+    ink          of images, whether the greatest value is black, ink on paper, and not white
 
     Raises ValueError where these do not fit together or x is not finite.
     """
@@ -82,6 +85,9 @@ class Dataset:
     levels: int | None = None
     range: tuple | None = None
     truth: Truth | None = None
+    missing: bool = False
+    rows: np.ndarray | None = None
+    ink: bool = False
 
     def __post_init__(self):
         x = self.x
@@ -90,14 +96,17 @@ class Dataset:
                 f"{self.source}: x must be a float64 array (N, D) with N, D >= 1, got "
                 f"{getattr(x, 'dtype', type(x).__name__)} {getattr(x, 'shape', '')}"
             )
-        if not np.isfinite(x).all():
-            n, d = np.argwhere(~np.isfinite(x))[0]
+        bad = np.isinf(x) if self.missing else ~np.isfinite(x)
+        if bad.any():
+            n, d = np.argwhere(bad)[0]
             raise ValueError(
                 f"{self.source}: x holds {x[n, d]} in row {n}, column {d} (counted from 0); expected "
-                "finite numbers only: drop such rows, or fill them in, before making a data set"
+                "finite numbers only: drop such rows, or fill them in, before making a data set; or say that "
+                "NaN stands for missing entries, Dataset(…, missing=True), load(…, missing_values=[]), or "
+                "--missing to teachvae"
             )
         N, D = x.shape
-        sizes = [("labels", self.labels, N), ("columns", self.columns, D)]
+        sizes = [("labels", self.labels, N), ("columns", self.columns, D), ("rows", self.rows, N)]
         if self.truth is not None:
             sizes += [("truth.z", self.truth.z, N), ("truth.psi", self.truth.psi, D)]
         for what, values, expected in sizes:
@@ -108,6 +117,11 @@ class Dataset:
                 )
         if self.image_shape is not None and math.prod(self.image_shape) != D:
             raise ValueError(f"{self.source}: image_shape {self.image_shape} does not give {D} pixels")
+
+    @property
+    def row_names(self):
+        """What messages call the rows, (N,)."""
+        return np.arange(len(self.x)) if self.rows is None else self.rows
 
 
 # ---- the digits ------------------------------------------------------------------------------
@@ -156,6 +170,7 @@ def digits(*, dequantise=True, threshold=None, seed=0):
         image_shape=(8, 8),
         levels=levels,
         range=(0.0, 1.0),
+        ink=True,
     )
 
 
@@ -244,6 +259,7 @@ def mnist(folder=None, part="train", n_cases=None, *, dequantise=True, seed=0):
     return replace(
         images(folder, part, n_cases, dequantise=dequantise, seed=seed),
         name="mnist",
+        ink=True,
         source=f"MNIST, Y. LeCun, C. Cortes and C. J. C. Burges, read from {folder}",
     )
 
@@ -469,8 +485,8 @@ def _generate(decoder, params, psi, n_cases, rng, *, name, call):
 def split(dataset, held_out=0.2, *, seed=0):
     """(train, test): the rows shuffled once by `seed`, the first round(held_out · N) of them held out.
 
-    held_out is a fraction of the data cases. labels and truth.z go along. Raises ValueError where
-    fewer than 2 rows would be left to train on or none would be held out.
+    held_out is a fraction of the data cases. labels, truth.z and the rows' names go along. Raises
+    ValueError where fewer than 2 rows would be left to train on or none would be held out.
     """
     N = dataset.x.shape[0]
     n_test = round(held_out * N) if 0 < held_out < 1 else 0
@@ -501,6 +517,7 @@ def _rows(dataset, rows, remark):
         dataset,
         x=dataset.x[rows],
         labels=None if dataset.labels is None else dataset.labels[rows],
+        rows=dataset.row_names[rows],
         truth=None if truth is None else replace(truth, z=truth.z[rows]),
         note=f"{dataset.note} {remark}",
     )
@@ -519,7 +536,7 @@ def to_unit_interval(dataset, *, limits=None):
     """
     if limits is None and dataset.range == (0.0, 1.0):
         return dataset
-    low, high = (dataset.x.min(), dataset.x.max()) if limits is None else limits
+    low, high = (np.nanmin(dataset.x), np.nanmax(dataset.x)) if limits is None else limits
     low, high = float(low), float(high)
     span = high - low
     if limits is None and span == 0:
@@ -564,17 +581,33 @@ def load(name_or_path, **options):
     """The `Dataset` of this name, made with `options`, or read from this file or folder.
 
     names   those of DATASETS: "digits", "mnist", "linear", "spiral", "bent_sheet"; options go to its function
-    .csv    numbers separated by commas, a data case per line. A first line of different words, none a
-            number, is taken for the columns' names
+    .csv    numbers separated by commas, semicolons or tabs, a data case per line, with decimal points or
+            commas. A first line of different words, none a number, is taken for the columns' names; one
+            that counts 0, 1, 2, … too, where a column below is written otherwise; and a first column of
+            different whole numbers without a name, beside others that have one, for numbers of the rows,
+            which are set aside. Options:
+              header     True or False: whether the first line holds names
+              separator  "," or ";" or "\\t";  decimal  "." or ","
     .npy    an array of numbers (N, D), or images (N, h, w), which become rows of h·w pixels
     .npz    one such array of any name; or x, such an array, and y, labels (N,)
     folder  IDX files laid out like MNIST's; options go to `images`. "./mnist" is a folder, "mnist" a name
 
+    Files have one option more, missing_values: codes, numbers or words, that stand for missing entries and
+    become NaN, as do an empty cell, NA, N/A, NaN, null, None, ?, . and - where it is given, also as []. A
+    number that looks like such a code and is not named is warned of.
+
     The numbers of a file are taken as they are, unscaled; those of a folder are dequantised, as `images`
-    says. Raises FileNotFoundError where there is no such file, and ValueError for an unknown name or suffix,
-    a file above 1 GiB, and whatever in it is not a finite number (the message names row and column) or has
+    says. `note` says what in a file was taken for what; where it may mean two things, it is refused.
+    Raises FileNotFoundError where there is no such file, and ValueError for an unknown name or suffix, a
+    file above 1 GiB, and whatever in it is not a finite number (the message names row and column) or has
     another shape. Pickled objects are refused.
     """
+    of_files = sorted(FILE_OPTIONS[".csv"] & set(options))
+    if of_files and (name_or_path in DATASETS or Path(name_or_path).is_dir()):
+        raise ValueError(
+            f"options {of_files} were given with {str(name_or_path)!r}; expected them with a file, ending in "
+            f"{_either(readers.READERS)}: leave them out"
+        )
     if name_or_path in DATASETS:
         return DATASETS[name_or_path](**options)
     path = Path(name_or_path)
@@ -597,12 +630,21 @@ def load(name_or_path, **options):
             f"{path}: no such file (looked from {Path.cwd()}); check the path, or give one of the names "
             f"{sorted(DATASETS)}"
         )
-    if options:
+    suffix = path.suffix.lower()
+    unknown = sorted(set(options) - FILE_OPTIONS[suffix])
+    if unknown:
         raise ValueError(
-            f"{path}: options {sorted(options)} were given, but a file takes none; expected them with "
-            f"one of the names {sorted(DATASETS)} or a folder only: leave them out"
+            f"{path}: options {unknown} were given, but a {suffix} file takes only "
+            f"{sorted(FILE_OPTIONS[suffix])}: leave them out"
         )
-    return Dataset(**readers.READERS[path.suffix.lower()](path))
+    return Dataset(**readers.READERS[suffix](path, **options))
+
+
+FILE_OPTIONS = {
+    ".csv": {"header", "separator", "decimal", "missing_values"},
+    ".npy": {"missing_values"},
+    ".npz": {"missing_values"},
+}
 
 
 def _either(words):

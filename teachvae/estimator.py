@@ -17,7 +17,7 @@ from .columns import Cases, Columns, Table, columns_for
 from .fit import ConvergenceWarning
 from .likelihoods import Gaussian, Observed, bare, join, split
 from .model import Model
-from .names import column_names, shorten
+from .names import about_rows, column_names, shorten
 from .units import centred
 from .validate import check_data, check_positive, check_size, generator
 
@@ -477,10 +477,13 @@ class LatentVariableModel(LatentCode):
         late = np.flatnonzero(to_numpy(e.gradient_norm) >= tol)
         if len(late):
             warnings.warn(
-                f"the E-step of {len(late)} of {x.shape[0]} data cases did not reach a gradient below "
-                f"{tol:g} (rows {shorten(late.tolist())}; the largest is "
-                f"{float(to_numpy(e.gradient_norm).max()):.1e}): their Q is not quite at its minimum",
-                ConvergenceWarning,
+                about_rows(
+                    ConvergenceWarning,
+                    f"the E-step of {len(late)} of {x.shape[0]} data cases did not reach a gradient below "
+                    f"{tol:g} (rows {{rows}}; the largest is "
+                    f"{float(to_numpy(e.gradient_norm).max()):.1e}): their Q is not quite at its minimum",
+                    late.tolist(),
+                ),
                 stacklevel=5,
             )
         return e

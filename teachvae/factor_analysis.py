@@ -13,7 +13,7 @@ import numpy as np
 
 from . import infer, linear_gaussian, tree
 from .backend import get_backend, namespace, to_numpy
-from .blocks import mean_and_variance, slices
+from .blocks import float_type, mean_and_variance, slices
 from .columns import Cases, Columns, Table
 from .estimator import LatentVariableModel
 from .fit import ROUNDING, STARTS, ConvergenceWarning, race, settled
@@ -39,7 +39,7 @@ class FactorAnalysis(LatentVariableModel):
     tol           EM ends when the nlml still to be gained, as extrapolated from the last steps, and what the
                   last fifth of the steps has gained are below tol nats per data case (6.6)
     max_iter      the most EM iterations, those not counted that are taken back (2.26); ending there warns
-    n_starts      from how many starts EM goes a hundred steps, to go on from the best (2.27). None: 4, or the
+    n_starts      from how many starts EM goes a hundred steps, to go on from the best. None: 4, or the
                   first alone where it arrives from there within them. The likelihood of a diagonal Ψ can have
                   several maxima, and EM ends in one near its start: the highest where the data say much
                   about few factors, not always where cases are few, K is large, or Ψ runs to its floor.
@@ -127,7 +127,7 @@ class FactorAnalysis(LatentVariableModel):
         whole = new if seen is None else seen + new
         if whole.n_cases < 2:
             raise ValueError("the first partial_fit needs 2 data cases or more, got 1")
-        spread = np.sqrt(np.maximum(np.diag(whole.covariance), 0)).astype(x.dtype)
+        spread = np.sqrt(np.maximum(np.diag(whole.covariance), 0)).astype(float_type(x.dtype))
         none = negligible(spread, np.abs(whole.mean), SUMMED)
         flat = [label for label, constant in zip(labels, none) if constant]
         if (flat and self.noise == "diagonal") or (len(flat) == len(labels) and self.noise == "isotropic"):

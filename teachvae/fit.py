@@ -67,11 +67,14 @@ def minibatches(
     return params, path, state
 
 
-def full_batch(objective, params, n_cases, *, max_iter, tol, n_samples=1, lower=None, progress=None):
+def full_batch(
+    objective, params, n_cases, *, max_iter, tol, n_samples=1, lower=None, memory=30, progress=None
+):
     """Train a deterministic objective to its minimum with L-BFGS. Returns (params, path, converged).
 
     The data cases are walked through in blocks that suit n_samples samples per case, so memory is
-    bounded. `lower`, `progress` and `path` are as in `minibatches`, with iterations for epochs.
+    bounded. `lower`, `progress` and `path` are as in `minibatches`, with iterations for epochs; tol and
+    memory are those of `lbfgs`.
     """
     flat, params = tree.pack(params)
     flat_lower = None if lower is None else tree.flatten(lower, params)
@@ -94,7 +97,7 @@ def full_batch(objective, params, n_cases, *, max_iter, tol, n_samples=1, lower=
             progress(min(evaluations, max_iter), max_iter, float(value))
         return value, grad
 
-    path, converged, _ = lbfgs(whole, flat, lower=flat_lower, max_iter=max_iter, tol=tol)
+    path, converged, _ = lbfgs(whole, flat, lower=flat_lower, max_iter=max_iter, tol=tol, memory=memory)
     return params, path, converged
 
 

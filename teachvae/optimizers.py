@@ -67,13 +67,18 @@ class Adam:
 OPTIMIZERS = {"sgd": SGD, "adam": Adam}
 
 
-def lbfgs(objective, flat, *, lower=None, max_iter=1000, tol=1e-9):
+PATIENCE = 10  # iterations of L-BFGS: in a long valley one alone can gain next to nothing
+
+
+def lbfgs(objective, flat, *, lower=None, max_iter=1000, tol=1e-9, memory=30):
     """Minimise a deterministic objective from `flat` (P,) with SciPy's L-BFGS-B.
 
     objective(flat) → (value, grad): a float and the gradient (P,), on the backend of flat
     lower           (P,) bounds from below, or None
-    tol             stop where a step lowers the value by less than tol · max(|value|, 1), or where
-                    the largest entry of the projected gradient is below tol
+    tol             stop where PATIENCE iterations together lower the value by less than
+                    tol · max(|value|, 1), where one of them does and rounding hides what is lower still,
+                    or where the largest entry of the projected gradient is below tol
+    memory          how many of the last steps the curvature is read from
 
     `flat` holds the minimiser afterwards. Returns (path, converged, message); path lists the value
     after each iteration. The search runs in float64 on the host, whatever the dtype of flat.
@@ -91,16 +96,30 @@ def lbfgs(objective, flat, *, lower=None, max_iter=1000, tol=1e-9):
         return float(value), to_numpy(grad).astype("float64")
 
     def run(start):
-        left = max(max_iter - len(path), 1)
-        return minimize(
+        left, first = max(max_iter - len(path), 1), len(path)
+
+        def gains():
+            """What the last iterations of this run gained, in units of the tolerance."""
+            last = path[max(first, len(path) - PATIENCE - 1) :]
+            return [(a - b) / (tol * max(abs(b), 1)) for a, b in zip(last, last[1:])]
+
+        def note(intermediate_result):
+            path.append(float(intermediate_result.fun))
+            if len(gains()) == PATIENCE and sum(gains()) < 1:
+                raise StopIteration                                # SciPy's way to end a search
+
+        result = minimize(
             host_objective,
             start,
             jac=True,
             method="L-BFGS-B",
             bounds=None if low is None else [(bound, None) for bound in low],
-            callback=lambda intermediate_result: path.append(float(intermediate_result.fun)),
-            options={"maxiter": left, "maxfun": 2 * left + 20, "maxcor": 30, "ftol": tol, "gtol": tol},
+            callback=note,
+            options={"maxiter": left, "maxfun": 2 * left + 20, "maxcor": memory, "ftol": 0, "gtol": tol},
         )
+        # Not at its limit (status 1): stopped above, or nothing lower is found, not even along the gradient.
+        result.success = result.success or result.status != 1 and min(gains(), default=1) < 1
+        return result
 
     result = run(to_numpy(flat).astype("float64"))
     # Once it has met a bound, L-BFGS-B can stop after a step of next to nothing, far from the

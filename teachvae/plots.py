@@ -5,6 +5,7 @@ Figures are made without pyplot: nothing global is touched, and nothing is shown
 
 import io
 
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 import numpy as np
@@ -17,6 +18,7 @@ from .nlml import log_joint
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#B8A800")
 MARKERS = ("o", "^", "s", "v")
 GREY = "#666666"
+HOLE = "#A8D5F2"                                                   # a pixel that was not seen
 
 
 def png(figure, dpi=110):
@@ -27,15 +29,19 @@ def png(figure, dpi=110):
 
 
 def learning_curves(curves, ylabel):
-    """One line per model: curves is a list of (title, values); the horizontal axis is logarithmic."""
+    """One line per model: curves is a list of (title, values); the horizontal axis is logarithmic.
+
+    The window holds the last twentieth of every curve, and all that lies lower.
+    """
     figure = Figure(figsize=(7.5, 3.8))
     ax = figure.add_subplot()
     for i, (title, values) in enumerate(curves):
         ax.plot(np.arange(1, len(values) + 1), values, color=COLOURS[i % 8], label=title,
-                lw=3.2 if i == 0 else 1.6, alpha=0.6 if i == 0 else 1.0)  # the first may lie under others
+                lw=3.2 if i == 0 else 1.6, alpha=0.6 if i == 0 else 1.0,  # the first may lie under others
+                marker="o" if len(values) == 1 else None)
     ax.set_xscale("log")
-    last = [v for _, values in curves for v in np.asarray(values)[max(0, len(values) // 20) :]]
-    low, high = min(last), float(np.quantile(last, 0.98))
+    low = min(min(values) for _, values in curves)
+    high = max(max(values[-max(1, len(values) // 20) :]) for _, values in curves)
     pad = 0.08 * (high - low) + 1e-6
     ax.set_ylim(low - pad, high + 4 * pad)
     ax.set_xlabel("iteration, round or epoch")
@@ -81,8 +87,12 @@ def latent_scatter(panels, labels):
     return figure
 
 
-def image_rows(rows, shape, limits):
-    """Rows of small images: rows is a list of (title, images (n, D) or a sentence why there are none)."""
+def image_rows(rows, shape, limits, ink=False):
+    """Rows of small images: rows is a list of (title, images (n, D) or a sentence why there are none).
+
+    limits  (low, high): black and white, or with ink white and black, as of ink on paper. NaN is blue
+    """
+    shades = colormaps["gray_r" if ink else "gray"].with_extremes(bad=HOLE)
     n = max(len(images) for _, images in rows if not isinstance(images, str))
     figure = Figure(figsize=(1.9 + 0.62 * n, 0.68 * len(rows) + 0.1))
     axes = figure.subplots(len(rows), n, squeeze=False)
@@ -93,7 +103,7 @@ def image_rows(rows, shape, limits):
             line[0].text(0, 0.5, images, va="center", fontsize=9, color=GREY, transform=line[0].transAxes)
         else:
             for ax, image in zip(line, images):
-                ax.imshow(image.reshape(shape), cmap="gray_r", vmin=limits[0], vmax=limits[1])
+                ax.imshow(image.reshape(shape), cmap=shades, vmin=limits[0], vmax=limits[1])
         line[0].text(-0.25, 0.5, title, va="center", ha="right", fontsize=9, transform=line[0].transAxes)
     figure.subplots_adjust(left=0.02 + 1.6 / figure.get_figwidth(), right=0.99, top=0.99, bottom=0.01,
                            wspace=0.06, hspace=0.08)

@@ -74,6 +74,17 @@ def check_labels(y, n_cases):
     return labels
 
 
+def check_classes(labels):
+    """Raise ValueError where labels (N,) are measurements, most of them different, and not classes."""
+    classes = np.unique(labels)
+    if classes.dtype.kind == "f" and (classes != np.rint(classes)).any() and 2 * len(classes) > len(labels):
+        between = classes[classes != np.rint(classes)][0].item()
+        raise ValueError(
+            f"Unknown label type: continuous. y holds numbers such as {between:g}, the label of a class "
+            "is expected: cut y into classes, e.g. y > np.median(y)"
+        )
+
+
 class LinearProbe(Estimator):
     """p(y|z) = softmax(z̃ W + b): what a linear map can read of a label y off codes z.
 
@@ -112,12 +123,7 @@ class LinearProbe(Estimator):
                 f"all {N} labels are {classes.tolist()[0]!r}; at least two classes are expected: there is "
                 "nothing to tell apart"
             )
-        if classes.dtype.kind == "f" and (classes != np.rint(classes)).any() and 2 * len(classes) > N:
-            between = classes[classes != np.rint(classes)][0].item()
-            raise ValueError(
-                f"Unknown label type: continuous. y holds numbers such as {between:g}, the label of a class "
-                "is expected: cut y into classes, e.g. y > np.median(y)"
-            )
+        check_classes(labels)
         backend = get_backend("numpy", "float64")
         mean, variance = mean_and_variance(z)
         largest = np.max(np.abs(extremes(z)), axis=0)

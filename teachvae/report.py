@@ -12,7 +12,7 @@ import numpy as np
 
 from . import compare, plots, tables, tasks
 from .columns import MovedWarning
-from .likelihoods import Gaussian
+from .likelihoods import Gaussian, bare
 from .posteriors import FullGaussian
 
 SHOWN = 10  # images per row
@@ -118,7 +118,7 @@ def _setting(comparison, seconds):
     )
     if o.seeds > 1:
         text += f" and the {o.seeds - 1} after it (pictures: seed {o.seed})"
-    return text + ("." if seconds is None else f". {seconds:.0f} seconds in all.")
+    return text + ("." if seconds is None else f". Trained and measured in {seconds:.0f} seconds.")
 
 
 def _table(comparison):
@@ -238,12 +238,12 @@ def _noise(run, fitted):
             f"<p>{constant} of {counts.shape[1]} pixels are constant in the training part. Spread out over "
             f"their grey level they have the variance of the dequantisation, 1/(12·{levels}²) = {own:.2e}, "
             "and so no density runs to infinity; but a large share of each density is that of this known "
-            "noise, and Q and NLML say as much about it as about the digits.</p>"
+            "noise, and Q and NLML say as much about it as about the images.</p>"
         )
     rows = []
     for f in fitted:
-        likelihood = getattr(getattr(f.estimator, "model_", None), "likelihood", None)
-        if not isinstance(likelihood, Gaussian):
+        model = getattr(f.estimator, "model_", None)
+        if model is None or not isinstance(bare(model.likelihood), Gaussian):
             continue
         psi = f.estimator.noise_variance_
         cells = [f.row.model, f"{psi.min():.2e}", f"{np.median(psi):.2e}", f"{psi.max():.2e}"]
@@ -272,7 +272,7 @@ def _curves(comparison, fitted):
 
 
 def _limits(run):
-    return run.train.range or (float(run.train.x.min()), float(run.train.x.max()))
+    return run.train.range or (float(np.nanmin(run.train.x)), float(np.nanmax(run.train.x)))
 
 
 def _first_of_each_class(held_out):
@@ -287,7 +287,7 @@ def _first_of_each_class(held_out):
 def _show(run, rows):
     """Rows of images where a case is an image, else clouds of points."""
     if run.train.image_shape is not None:
-        return plots.image_rows(rows, run.train.image_shape, _limits(run))
+        return plots.image_rows(rows, run.train.image_shape, _limits(run), run.train.ink)
     return plots.point_clouds(rows, run.train.x[:POINTS], run.train.columns)
 
 
@@ -351,10 +351,12 @@ def _imputation(run, fitted):
     if run.train.image_shape is not None:
         rows = [("data", run.held_out.x[places]), ("observed", incomplete)]
     rows += [(f.row.model, f.estimator.impute(incomplete)) for f in fitted]
+    words = "" if run.incomplete else " The models were trained on complete data."
+    words += " Blue: not seen." if run.train.image_shape is not None else ""
     return [
         _image(_show(run, rows), "held-out data with hidden cells, and the cells filled in"),
         f"<p class=note>{tasks.HIDDEN:.0%} of the cells of held-out data are hidden and filled in from the "
-        "others: their conditional mean. The models were trained on complete data.</p>",
+        f"others: their conditional mean.{words}</p>",
     ]
 
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from . import datasets, tasks
-from .compare import PARTS, SHARES, linear_spread, settled, two_roads
+from .compare import PARTS, SHARES, linear_spread, settled, two_roads, unfinished
 
 COLUMNS = (
     # heading, line below it, attribute of Row, digits
@@ -179,6 +179,17 @@ def remarks(comparison, bits=True):
         f"K = {options.n_components}; NLML, Q and gap = Q − NLML are means in {unit}{seeds}.",
         "–: the model has no such number, or it is not had exactly for every case.",
     ]
+    n_missing, n_cells = int(np.isnan(comparison.dataset.x).sum()), comparison.dataset.x.size
+    if n_missing:
+        text.append(
+            f"{n_missing} of {n_cells} entries are missing: integrated out. Errors are those of the others."
+        )
+    for run in comparison.runs:
+        seed = "" if options.seeds == 1 else f", seed {run.seed}"
+        text += [
+            f"{f.row.model}{seed}: no numbers, for {f.remarks[-1]}."
+            for f in run.fitted if f.estimator is None
+        ]
     if options.likelihood == "bernoulli-relaxed":
         text.append(
             "Not a likelihood: the Bernoulli formula on grey values does not integrate to one; its NLML and "
@@ -198,6 +209,9 @@ def remarks(comparison, bits=True):
             f"The three linear models' Q differ by {train:.1e} nats on training data and by "
             f"{held_out:.1e} on held-out data."
         )
+        early = sorted({model for r in comparison.runs for model in unfinished(r)})
+        if early:
+            text.append(f"That they agree was not checked: not converged are {', '.join(early)}.")
     if bits and comparison.dataset.levels is not None:
         values = [(f.row.model, bits_per_pixel(comparison, f.row)) for f in first.fitted]
         listed = ", ".join(f"{model} {value:.3f}" for model, value in values if value is not None)
@@ -230,6 +244,8 @@ def as_json(comparison):
         "runs": [
             {
                 "seed": run.seed,
+                "rows": {part: [int(n) for n in data.row_names] for part, data in
+                         zip(PARTS, (run.train, run.held_out))},
                 "linear_models_differ_by": linear_spread(run),
                 "tasks_without_a_model": {
                     name: getattr(run.no_model, name) for _, _, name, _ in TASK_COLUMNS

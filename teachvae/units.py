@@ -3,6 +3,8 @@
 Equations (6.x) are in derivations/equations.md.
 """
 
+from functools import reduce
+from operator import add
 import warnings
 
 import numpy as np
@@ -12,6 +14,7 @@ from .backend import constant, double, namespace, to_numpy
 from .blocks import slices
 from .layers import Linear, Parallel, Sequential
 from .likelihoods import Mixed, bare, join, split
+from .moments import moments
 from .names import shorten
 
 
@@ -68,6 +71,55 @@ class StandardUnits:
         return fold_encoder(network, params, self.shift, self.scale)
 
 
+class PrincipalAxes:
+    """The input of a linear encoder along the axes of its covariance, and the encoder folded back  (6.7).
+
+    Columns that go together make the search for a linear encoder badly conditioned. The search is for
+    weights of y = (x − mean) A, (N, r), whose entries are uncorrelated and of one variance, 1/λ₁ with λ₁
+    the largest eigenvalue of x's covariance: then Q is as curved in the encoder's weights as it is in the
+    decoder's. Directions in which the data do not vary, beyond rounding, are left out, so that weights
+    along them are 0.
+    """
+
+    def __init__(self, x):
+        blocks = (to_numpy(x[rows, ...]) for rows in slices(x.shape[0]))
+        stats = reduce(add, (moments(block) for block in blocks))
+        values, U = np.linalg.eigh(stats.covariance)               # ascending
+        seen = values > len(values) * np.finfo("float64").eps * values[-1]
+        spread = np.sqrt(values[seen] * values[-1])
+        one = x[:1, ...]
+        self.mean = constant(stats.mean, like=one)                 # (n,)
+        self.A = constant(U[:, seen] / spread, like=one)           # (n, r)
+        self.A_inverse = constant((U[:, seen] * spread).T, like=one)  # (r, n)
+
+    def unfold_encoder(self, network, params):
+        """Make the first Linear take y: W ← A⁺ W, b ← b + mean W."""
+        return _with_first_layer(
+            network, params, lambda p: {"W": self.A_inverse @ p["W"], "b": p["b"] + self.mean @ p["W"]}
+        )
+
+    def fold_encoder(self, network, params):
+        """Make the first Linear take x again: W ← A W, b ← b − mean A W."""
+
+        def fold(p):
+            W = self.A @ p["W"]
+            return {"W": W, "b": p["b"] - self.mean @ W}
+
+        return _with_first_layer(network, params, fold)
+
+    def turned(self, objective, network):
+        """The objective of params = {"theta": …, "recognition": …} as one of an encoder that takes y."""
+        def of_y(params, rows):
+            v = self.fold_encoder(network, params["recognition"])
+            value, grads = objective({**params, "recognition": v}, rows)
+            return value, {**grads, "recognition": _with_first_layer(network, grads["recognition"], turn)}
+
+        def turn(d):
+            return {"W": self.A.T @ (d["W"] - self.mean[:, None] * d["b"]), "b": d["b"]}  # (6.7)
+
+        return of_y
+
+
 def _parts(likelihood, x):
     """x and its mask, 1 where there is none, of each block of data x (N, V), in float64."""
     for rows in slices(x.shape[0]):
@@ -78,15 +130,24 @@ def _parts(likelihood, x):
 
 def fold_encoder(network, params, shift, scale):
     """A network of (x − shift)/scale as one of x: in the first Linear W ← W/scale, b ← b − (shift/scale) W."""
+    D = scale.shape[0]
+
+    def fold(p):
+        W = p["W"][:D, :] / scale[:, None]
+        return {"W": namespace(W).concat([W, p["W"][D:, :]], axis=0), "b": p["b"] - shift @ W}
+
+    return _with_first_layer(network, params, fold)
+
+
+def _with_first_layer(network, params, change):
+    """params with those of the first Linear, of every branch, put through `change`."""
     if isinstance(network, Parallel):
-        return [fold_encoder(n, p, shift, scale) for n, p in zip(network.branches, params)]
+        return [_with_first_layer(n, p, change) for n, p in zip(network.branches, params)]
     if isinstance(network, Sequential):
-        return [fold_encoder(network.layers[0], params[0], shift, scale), *params[1:]]
+        return [_with_first_layer(network.layers[0], params[0], change), *params[1:]]
     if not isinstance(network, Linear):
         raise TypeError(f"the first layer must be Linear, got {type(network).__name__}")
-    D, xp = scale.shape[0], namespace(params["W"])
-    W = params["W"][:D, :] / scale[:, None]
-    return {"W": xp.concat([W, params["W"][D:, :]], axis=0), "b": params["b"] - shift @ W}
+    return change(params)
 
 
 def start_theta(model, rng, backend, units, start_noise=1.0):

@@ -21,7 +21,7 @@ from .likelihoods import Bernoulli
 from .model import Model
 from .optimizers import OPTIMIZERS
 from .posteriors import POSTERIORS
-from .units import StandardUnits, centred_encoder, fold_theta, heywood, rounded_off, start_theta
+from .units import PrincipalAxes, StandardUnits, centred_encoder, fold_theta, heywood, rounded_off, start_theta
 from .validate import check_hidden, check_positive, check_size, generator
 
 
@@ -67,8 +67,9 @@ class VAE(LatentVariableModel):
     likelihood    "gaussian", "student-t" (outliers), "bernoulli" (0 and 1), "categorical" (columns of
                   categories, any numbers), "poisson" (counts), "gaussian-predicted" (variances from the
                   decoder, above a floor: noise, 1e-4 where "diagonal"), "bernoulli-relaxed" (grey values;
-                  not a likelihood), an object of `likelihoods`, or, for columns that differ in kind, a list
-                  of (likelihood, columns), columns by name or number
+                  not a likelihood), an object of `likelihoods` (`Categories` names all categories, seen in
+                  training or not), or, for columns that differ in kind, a list of (likelihood, columns),
+                  columns by name or number
     noise         Ψ of a Gaussian likelihood: "diagonal", "isotropic", or a fixed variance
     missing       "error", or "marginalise": NaN stands for an entry that was not observed; the
                   recognition network sees the mask beside the data
@@ -85,7 +86,8 @@ class VAE(LatentVariableModel):
     optimizer     "adam" or "sgd" on minibatches; "lbfgs": full batch, for nodes that are deterministic
     epochs        passes over the data; with "lbfgs" the most iterations. None: 300, or 5000 for "lbfgs"
     batch_size, learning_rate   for minibatches
-    tol           for "lbfgs", see optimizers.lbfgs
+    tol           for "lbfgs", see optimizers.lbfgs. With hidden=() that search runs in float64, along the
+                  principal axes of what the recognition network sees                           (6.7)
     start_noise   where a learnt Ψ starts, as a share of each column's variance. Started at the whole
                   variance, noise explains all there is, and the decoder may never be asked for more
     min_noise     the floor of Ψ, as such a share
@@ -175,7 +177,10 @@ class VAE(LatentVariableModel):
                 "nodes='sigma' is exact for a linear-Gaussian model only (hidden=(), likelihood='gaussian'); "
                 "elsewhere its Q is no bound: use nodes='random', or 'quadrature' for K <= 2"
             )
-        backend = self._backend_for(table.x.dtype)
+        kept = self._backend_for(table.x.dtype)
+        # The last decreases of a search that goes to the end are lost in float32.
+        linear = self.optimizer == "lbfgs" and not hidden
+        backend = get_backend(self.backend, "float64") if linear else kept
         init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
 
         units = StandardUnits(likelihood, cases)
@@ -186,6 +191,9 @@ class VAE(LatentVariableModel):
             "theta": start_theta(standard, init_rng, backend, units, self.start_noise),
             "recognition": recognition.init(init_rng, backend),
         }
+        if linear:
+            axes = PrincipalAxes(seen)
+            params["recognition"] = axes.unfold_encoder(recognition, params["recognition"])
         lower = no_lower_bound(params)
         if likelihood.learns_noise:
             floor = standard.likelihood.lower_bounds(units.variance, self.min_noise)
@@ -204,6 +212,8 @@ class VAE(LatentVariableModel):
             return seen[rows, ...]
 
         objective = self._objective(standard, recognition, batch, nodes, backend, noise_rng)
+        if linear:
+            objective = axes.turned(objective, recognition)
         common = {"lower": lower, "progress": report}
         converged = None
         if self.optimizer == "lbfgs":
@@ -214,6 +224,7 @@ class VAE(LatentVariableModel):
                 max_iter=self.epochs or 5000,
                 tol=self.tol,
                 n_samples=len(nodes[1]),
+                memory=100 if linear else 30,                      # a long valley, and cheap to remember
                 **common,
             )
         else:
@@ -234,9 +245,9 @@ class VAE(LatentVariableModel):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        exact = fold_theta(model, params["theta"], units)
-        exact_encoder = units.fold_encoder(recognition, params["recognition"])
-        theta, encoder = (tree.map(backend.asarray, params) for params in (exact, exact_encoder))
+        exact, v = fold_theta(model, params["theta"], units), params["recognition"]
+        exact_encoder = units.fold_encoder(recognition, axes.fold_encoder(recognition, v) if linear else v)
+        theta, encoder = (tree.map(kept.asarray, params) for params in (exact, exact_encoder))
 
         self.heywood_ = heywood(
             likelihood, theta["likelihood"], units.column_variance, self.min_noise, columns.names
@@ -248,7 +259,7 @@ class VAE(LatentVariableModel):
         self.model_, self.theta_, self._rest = model, theta, rounded_off(exact, theta)
         self.recognition_ = recognition
         self.recognition_params_, self._encoder_rest = encoder, rounded_off(exact_encoder, encoder)
-        self._keep(backend, names, len(columns.given))
+        self._keep(kept, names, len(columns.given))
         return self
 
     def _check_parameters(self):

@@ -35,8 +35,9 @@ class VariationalEM(LatentVariableModel):
     likelihood    "gaussian", "student-t" (outliers), "bernoulli" (0 and 1), "categorical" (columns of
                   categories, any numbers), "poisson" (counts), "gaussian-predicted" (variances from the
                   decoder, above a floor: noise, 1e-4 where "diagonal"), "bernoulli-relaxed" (grey values;
-                  not a likelihood), an object of `likelihoods`, or, for columns that differ in kind, a list
-                  of (likelihood, columns), columns by name or number
+                  not a likelihood), an object of `likelihoods` (`Categories` names all categories, seen in
+                  training or not), or, for columns that differ in kind, a list of (likelihood, columns),
+                  columns by name or number
     noise         Ψ of a Gaussian likelihood: "diagonal", "isotropic", or a fixed variance
     missing       "error", or "marginalise": NaN stands for an entry that was not observed
     constant      "error", or "drop": what becomes of constant columns under a learnt diagonal Ψ
@@ -45,8 +46,8 @@ class VariationalEM(LatentVariableModel):
                   asks for, at most 20000
     tol           with closed forms: end when less than tol nats per data case are to be gained, and were
                   gained in the last fifth of the rounds (6.6)
-    n_starts      with closed forms: from how many starts a hundred rounds are gone, to go on from the best
-                  (2.27). None: 4, or the first alone where it arrives within them. There can be several
+    n_starts      with closed forms: from how many starts a hundred rounds are gone, to go on from the best.
+                  None: 4, or the first alone where it arrives within them. There can be several
                   minima of Q, as in `FactorAnalysis`
     e_steps       quasi-Newton steps of an E-step;  m_steps  passes over the data of an M-step
     n_samples     nodes of an E-step's expectation; None: Gauss–Hermite with 3 per dimension for K ≤ 2,

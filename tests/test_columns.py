@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from teachvae import VAE, FactorAnalysis, VariationalEM
+from teachvae import VAE, FactorAnalysis, VariationalEM, likelihoods
 from teachvae.columns import MOST_LEVELS, Columns, columns_for
 from teachvae.estimator import NotALikelihoodWarning
 from teachvae.likelihoods import (
@@ -202,7 +202,7 @@ def test_an_unknown_category_is_refused_with_its_cell():
     columns = Columns(["x", "kind"], {}, {1: np.array([1.0, 2.5])})
     x = np.array([[9.0, 1], [9, 2.5], [9, np.nan], [9, 3], [9, 4]])
     columns.encode(x[:3])
-    message = r"column kind has the category 3 in row 3, which is none of the training data's: 1, 2.5;"
+    message = r"column kind has the category 3 in row 3, which is none of those that are known: 1, 2.5;"
     with pytest.raises(ValueError, match=message):
         columns.encode(x)
 
@@ -519,3 +519,41 @@ def test_what_is_no_likelihood_says_so_wherever_it_is_asked_for_one(spec, missin
     for value in (-0.1, 1.1):
         with pytest.raises(ValueError, match="grey values from 0 to 1"):
             vae.bound(np.where(np.arange(3) == 1, value, x))
+
+
+# ---- categories that are named -------------------------------------------------------------------
+
+
+def test_named_categories_need_not_be_seen_in_training():
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.integers(0, 3, 60), rng.integers(0, 2, 60)]) * 1.0
+    levels = likelihoods.Categories([[2, 1, 0, 5], (1, 0)])
+    assert levels.levels == ((0, 1, 2, 5), (0, 1))
+    for model in (VAE(1, hidden=(4,), epochs=3, likelihood=levels),
+                  VariationalEM(1, hidden=(4,), epochs=3, likelihood=levels),
+                  VAE(1, hidden=(4,), epochs=3, likelihood=[(likelihoods.Categories([levels.levels[0]]), [0]),
+                                                           ("categorical", [1])])):
+        model.fit(x)
+        assert model.theta_["decoder"][-1]["b"].shape == (6,)
+        new = np.array([[5.0, 1.0], [2.0, 0.0]])
+        nats = model.nlml(new, method="grid").values
+        assert nats[0] > nats[1] and np.isfinite(nats).all()
+        # p(x) of all 4 · 2 tables of one row sums to one
+        all_rows = np.array([[a, b] for a in (0, 1, 2, 5) for b in (0, 1)], float)
+        assert np.exp(-model.nlml(all_rows, method="grid").values).sum() == pytest.approx(1, abs=1e-6)
+        with pytest.raises(ValueError, match="category 3 in row 1, which is none of those .*: 0, 1, 2, 5;"):
+            model.bound(np.array([[0.0, 0.0], [3.0, 0.0]]))
+    seen = VAE(1, hidden=(4,), epochs=3, likelihood="categorical").fit(x)
+    named = VAE(1, hidden=(4,), epochs=3, likelihood=likelihoods.Categories([(0, 1, 2), (0, 1)])).fit(x)
+    np.testing.assert_array_equal(seen.bound(x), named.bound(x))
+
+
+@pytest.mark.parametrize("levels", [(), ((),), (1, 2), [["a"]], [[1, 1]], [[np.nan, 1]], None])
+def test_categories_refuse(levels):
+    with pytest.raises(ValueError, match="levels must hold every column's categories"):
+        likelihoods.Categories(levels)
+
+
+def test_categories_of_other_columns_are_refused():
+    with pytest.raises(ValueError, match="Categories has the levels of 1 columns, it was given 2"):
+        VAE(1, likelihood=likelihoods.Categories([(0, 1)])).fit(np.zeros((4, 2)))

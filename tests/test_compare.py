@@ -2,21 +2,27 @@
 
 import base64
 from dataclasses import replace
+import io
 import json
 import re
 import subprocess
 import sys
 
+from matplotlib import image
 import numpy as np
 import pytest
+from scipy import stats
 
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from teachvae import cli, compare, datasets, report, tables
+from teachvae import cli, compare, datasets, estimator, plots, report, tables
 from teachvae.compare import Fitted, Options
+from teachvae.fit import ConvergenceWarning, TrainingError
+from teachvae.probe import PrincipalComponents
 
 SMALL = Options(hidden=(6,), epochs=10)
+BRIEF = Options(1, hidden=(4,), likelihood="student-t", epochs=1, ledger=0)  # nothing runs to its end
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +132,16 @@ def test_refused_cases_are_left_out_and_said(result):
     nlml = gaps.nlml.copy()
     nlml[[3, 5]] = np.nan
     refused = gaps._replace(nlml=nlml)
-    (doubt,) = compare._doubts("training", refused)
+    rows = result.runs[0].train.row_names
+    assert rows[3] != 3, "the split has shuffled them"
+    (doubt,) = compare._doubts("training", refused, rows)
     Q = gaps.q_used[[3, 5]].mean()
-    words = f"the grid refused 2 training cases (rows 3, 5 of the part, mean Q {Q:.3f}): they are left"
+    words = f"the grid refused 2 training cases (rows {rows[3]}, {rows[5]}, mean Q {Q:.3f}): they are left"
     assert words in doubt
-    assert list(compare._doubts("training", gaps)) == []
+    assert list(compare._doubts("training", gaps, rows)) == []
     late = gaps._replace(gradient_norm=np.where(np.arange(len(nlml)) < 3, 0.5, gaps.gradient_norm))
-    assert "3 training cases ended at a gradient of up to 5.0e-01" in next(compare._doubts("training", late))
+    doubt = next(compare._doubts("training", late, rows))
+    assert "3 training cases ended at a gradient of up to 5.0e-01" in doubt
     fitted = replace(f, ledger={**f.ledger, "training": refused})
     run = replace(result.runs[0], fitted=(fitted,))
     line = tables.ledger_cells(replace(result, runs=(run,)))[0]
@@ -186,12 +195,15 @@ def test_linear_models_that_disagree_are_a_failure(result):
     ]
     failures = compare.check(replace(run, fitted=tuple(fitted)))
     assert len(failures) == 1 and "differ by 5.0000 nats" in failures[0]
+    assert "not checked" not in " ".join(tables.remarks(result))
     stopped = [f for f in fitted if f.key == "vae-linear"][0].estimator
     was = stopped.converged_
     stopped.converged_ = False
     try:
         early = replace(run, fitted=tuple(fitted))
         assert compare.check(early) == [], "one that was stopped early may differ"
+        said = tables.remarks(replace(result, runs=(early,)))
+        assert "That they agree was not checked: not converged are VAE, linear." in said
     finally:
         stopped.converged_ = was
 
@@ -280,6 +292,139 @@ def test_other_likelihoods(likelihood):
     assert compare.linear_spread(result.runs[0]) is None, "three different models"
 
 
+def table_of(x, **fields):
+    return datasets.Dataset(np.asarray(x, float), "a table", "Made up.", "a test", **fields)
+
+
+def test_categories_are_those_of_the_whole_table(rng):
+    """Whichever part the only case of a category falls into."""
+    x = rng.integers(0, 3, size=(30, 2))
+    x[11, 1] = 7
+    options = replace(SMALL, n_components=1, likelihood="categorical", epochs=2, ledger=0)
+    parts = set()
+    for seed in range(20):
+        train, held_out = datasets.split(table_of(x), seed=seed)
+        part = "held out" if 7 in held_out.x else "train"
+        if part not in parts:
+            parts.add(part)
+            result = compare.run(table_of(x), replace(options, seed=seed))
+            for f in result.runs[0].fitted:
+                if hasattr(f.estimator, "bound"):
+                    assert list(f.estimator.columns_.levels[1]) == [0, 1, 2, 7]
+                    assert np.isfinite(f.row.q_held_out) and np.isfinite(f.row.q_train)
+    assert parts == {"train", "held out"}
+
+
+@pytest.mark.parametrize("likelihood, needs", [("poisson", "needs counts"), ("bernoulli", "needs 0 and 1")])
+def test_a_refused_row_is_named_as_in_the_table(likelihood, needs, rng):
+    x = rng.integers(0, 2, size=(30, 2)) * 1.0
+    x[11, 1] = 0.5
+    for rows, name in ((None, "row 11"), (np.arange(30) + 2, "row 13")):
+        for seed in (0, 1):
+            with pytest.raises(ValueError, match=f"{needs}.*{name}, column b|{name}, column b.*{needs}"):
+                data = table_of(x, rows=rows, columns=("a", "b"))
+                compare.run(data, replace(SMALL, n_components=1, likelihood=likelihood, seed=seed, epochs=1))
+
+
+def test_warnings_name_rows_as_in_the_table(digits, monkeypatch):
+    monkeypatch.setattr(estimator, "E_STEP_TOLERANCE", {"float64": 1e-300, "float32": 1e-300})
+    small = replace(digits, x=digits.x[:20, 18:21].copy(), labels=digits.labels[:20], image_shape=None,
+                    rows=1000 + np.arange(20))
+    result = compare.run(small, replace(BRIEF, seed=1))
+    f, held_out = of(result, "vem"), result.runs[0].held_out
+    with pytest.warns(ConvergenceWarning, match="the E-step of . of 4 data cases") as caught:
+        f.estimator.infer(held_out.x)                              # names the places in what it is given
+    places = [int(n) for n in re.search(r"rows ([\d, ]+)", str(caught[0].message))[1].split(",")]
+    rows = ", ".join(str(held_out.rows[n]) for n in places)
+    assert any(f"of 4 data cases did not reach a gradient below 1e-300 (rows {rows};" in r for r in f.remarks)
+    data = tables.as_json(result)["runs"][0]["rows"]
+    assert sorted(data["training"] + data["held out"]) == list(range(1000, 1020))
+
+
+def test_a_model_that_cannot_be_had_is_a_row_with_its_reason(rng, tmp_path, capsys):
+    x = rng.normal(size=(60, 1)) @ rng.normal(size=(1, 4))         # of rank 1
+    np.save(tmp_path / "a.npy", x)
+    with pytest.raises(ValueError, match="X varies in 1 only") as refusal:
+        PrincipalComponents(2).fit(x)
+    arguments = ["compare", "--epochs", "2", "--hidden", "4", "--ledger", "0", "--likelihood", "student-t",
+                 "--output", str(tmp_path)]
+    assert cli.main([*arguments, "--data", str(tmp_path / "a.npy")]) == 0
+    out, err = capsys.readouterr()
+    assert f"principal components: no numbers, for {refusal.value}" in out
+    lines = {line[:24].strip(): line[24:].split() for line in out.splitlines()}
+    assert set(lines["principal components"]) == {"–"} and lines["VAE"].count("–") < 5
+    assert str(refusal.value) in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("error", [ValueError, TrainingError])
+@pytest.mark.parametrize("method", ["fit", "denoise", "gaps"])
+def test_one_model_that_fails_does_not_end_the_others(method, error, monkeypatch):
+    def refuse(*arguments, **options):
+        raise error("planted")
+
+    monkeypatch.setattr(compare.VAE, method, refuse)
+    dataset = datasets.linear_gaussian(n_cases=40, n_visible=4, n_latent=1)
+    result = compare.run(dataset, replace(BRIEF, likelihood="gaussian-predicted", ledger=2))
+    for key in ("vae-linear", "vae"):
+        assert any("planted" in remark for remark in of(result, key).remarks)
+        assert (of(result, key).estimator is None) == (method != "gaps")
+    assert row(result, "fa").q_held_out is not None and row(result, "vem").imputation is not None
+    assert "planted" in tables.text(result) or method == "gaps"
+
+
+def test_where_all_are_refused_the_data_are_bad_input(tmp_path, capsys):
+    np.save(tmp_path / "a.npy", np.arange(2.0)[:, None] * np.ones((1, 3)) + [[0], [1]])
+    assert cli.main(["compare", "--data", str(tmp_path / "a.npy"), "--output", str(tmp_path)]) == 2
+    assert "held_out must be a fraction" in capsys.readouterr().err
+    x = np.ones((40, 3))
+    with pytest.raises(ValueError, match="all 3 columns are constant"):
+        compare.run(table_of(x), replace(SMALL, n_components=1, epochs=1))
+
+
+def test_labels_that_are_no_classes_are_left_out(rng):
+    x = rng.normal(size=(40, 3))
+    for labels, why in ((x[:, 0], "continuous"), (np.where(x[:, 0] > 0, 1.0, np.nan), "NaN entries")):
+        result = compare.run(table_of(x, labels=labels), BRIEF)
+        assert row(result, "fa").probe is None and result.runs[0].no_model.probe is None
+        assert "The labels are left out: " in result.dataset.note and why in result.dataset.note
+        assert result.runs[0].held_out.labels is None
+
+
+@pytest.fixture(scope="module")
+def holes():
+    """A table with entries missing at random, and what they were."""
+    data = datasets.linear_gaussian(n_cases=100, n_visible=5, n_latent=1, seed=1)
+    hole = np.random.default_rng(2).random(data.x.shape) < 0.03
+    return table_of(np.where(hole, np.nan, data.x), missing=True, labels=data.labels)
+
+
+def test_missing_entries_are_integrated_out(holes):
+    result = compare.run(holes, replace(SMALL, n_components=1, epochs=5, ledger=6))
+    run = result.runs[0]
+    for f in run.fitted:
+        if f.key in ("ae", "dae", "pca"):
+            assert f.estimator is None and f"{np.isnan(holes.x).sum()} of 500 entries" in f.remarks[-1]
+            continue
+        assert f.estimator.missing == "marginalise" and np.isfinite(f.row.imputation)
+        off = f.estimator.decode(f.latent) - run.held_out.x
+        assert f.row.reconstruction == pytest.approx(np.sqrt(np.nanmean(off**2)) / run.tasks.span)
+        wrong = (f.estimator.impute(run.tasks.incomplete) - run.held_out.x)[run.tasks.hidden]
+        assert f.row.imputation == pytest.approx(np.sqrt(np.mean(wrong**2)) / run.tasks.span)
+    # NLML of observed entries by a dense Gaussian per case
+    fa = of(result, "fa").estimator
+    S = fa.get_covariance()
+    for part, name in ((run.train, "nlml_train"), (run.held_out, "nlml_held_out")):
+        seen = [(x[~np.isnan(x)], ~np.isnan(x)) for x in part.x]
+        normal = stats.multivariate_normal
+        dense = [-normal.logpdf(x, fa.mean_[o], S[np.ix_(o, o)]) for x, o in seen if len(x)]
+        assert getattr(row(result, "fa"), name) == pytest.approx(np.sum(dense) / len(part.x), abs=1e-8)
+    assert compare.linear_spread(run) is None and result.failures == ()
+    text, page = tables.text(result), report.html(result)
+    assert f"{np.isnan(holes.x).sum()} of 500 entries are missing: integrated out." in text
+    assert "trained on complete data" not in page and "Ψ of" in page
+    json.dumps(tables.as_json(result), allow_nan=False)
+
+
 def test_json_is_the_table(result):
     data = json.loads(json.dumps(tables.as_json(result)))
     models = {m["key"]: m for m in data["runs"][0]["models"]}
@@ -334,6 +479,58 @@ def test_a_constant_column_is_set_aside_in_the_whole_report(rng):
             assert {r.split()[0] for r in f.remarks} >= {"constant", "columns"}, f.remarks
 
 
+def folder_of_images(path, n_cases=30):
+    """Bright squares on dark ground, as IDX files without labels."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(10, 50, size=(n_cases, 5, 5)).astype(np.uint8)
+    x[np.arange(n_cases), 1 + np.arange(n_cases) % 3] += 180
+    sizes = b"".join(size.to_bytes(4, "big") for size in x.shape)
+    (path / "train-images-idx3-ubyte").write_bytes(bytes([0, 0, 8, 3]) + sizes + x.tobytes())
+    return x
+
+
+def test_images_of_a_folder_are_images_and_no_digits(tmp_path):
+    folder_of_images(tmp_path)
+    page = report.html(compare.run(datasets.load(tmp_path), BRIEF))
+    assert "digits" not in page and "as much about it as about the images" in page
+    assert "Blue: not seen." in page
+
+
+def drawn(figure):
+    """The picture as (h, w, 3) numbers from 0, black, to 1."""
+    return image.imread(io.BytesIO(plots.png(figure)))[..., :3]
+
+
+def test_grey_images_are_positives_and_ink_is_black(tmp_path, digits):
+    bright = np.array([[0.0, 0.0, 1.0, 1.0]])
+    for ink in (False, True):
+        page = drawn(plots.image_rows([("", bright)], (2, 2), (0, 1), ink))
+        dark = (page < 0.05).all(axis=2)
+        middle = [rows.mean() for rows in np.array_split(np.flatnonzero(dark.any(axis=1)), 1)][0] / len(page)
+        assert (middle > 0.5) == ink, "the lower half is 1"
+    hole = drawn(plots.image_rows([("", np.array([[np.nan, 0.0, 0.0, 1.0]]))], (2, 2), (0, 1)))
+    assert ((hole[..., 2] - hole[..., 0]) > 0.2).any(), "a pixel that was not seen has a colour"
+    folder_of_images(tmp_path)
+    assert not datasets.load(tmp_path).ink and digits.ink
+    assert all(part.ink for part in datasets.split(digits))
+
+
+def test_every_learning_curve_ends_in_its_window():
+    rng = np.random.default_rng(0)
+    curves = [
+        ("long", 5 + np.exp(-np.arange(5000) / 50)),
+        ("short and poor", np.linspace(90, 30, 20)),
+        ("one point", [12.0]),
+        ("rises at the end", np.append(np.linspace(8, 2, 60), np.linspace(2, 7, 40))),
+        ("noisy", 6 + 0.1 * rng.random(200)),
+    ]
+    (ax,) = plots.learning_curves(curves, "Q").axes
+    low, high = ax.get_ylim()
+    for line, (title, values) in zip(ax.lines, curves):
+        assert low < min(values) and max(values[-max(1, len(values) // 20):]) < high, title
+        assert len(values) > 1 or line.get_marker() == "o", "a line through one point cannot be seen"
+
+
 def test_names_are_escaped():
     dataset = replace(datasets.linear_gaussian(n_cases=40, n_visible=3, n_latent=1), name="<b>&", labels=None)
     page = report.html(compare.run(dataset, replace(SMALL, n_components=1, epochs=2)))
@@ -359,6 +556,81 @@ def test_stdout_is_the_result_and_stderr_all_else(table, tmp_path, capsys):
     assert out.splitlines()[1].split()[:3] == ["model", "NLML", "Q"]
     assert "report.html" in err and "report.html" not in out and "VAE:" in err
     assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+
+
+@pytest.fixture
+def canned(monkeypatch):
+    """A comparison that is there already, and a report without pictures; returns the data that were given."""
+    small = datasets.linear_gaussian(n_cases=20, n_visible=3, n_latent=1)
+    comparison, given = compare.run(small, BRIEF), []
+
+    def run(dataset, *options):
+        given.append(dataset)
+        return replace(comparison, dataset=dataset)
+
+    monkeypatch.setattr(compare, "run", run)
+    monkeypatch.setattr(report, "write", lambda comparison, path, seconds: path)
+    return given
+
+
+def test_the_time_that_is_printed_has_the_report_in_it(table, tmp_path, monkeypatch, canned, capsys):
+    now, told, run = [0.0], [], compare.run
+    monkeypatch.setattr(cli.time, "perf_counter", lambda: now[0])
+
+    def slow_run(*arguments):
+        now[0] += 100
+        return run(*arguments)
+
+    def slow_write(comparison, path, seconds):
+        now[0] += 7
+        told.append(report._setting(comparison, seconds))
+        return path
+
+    monkeypatch.setattr(compare, "run", slow_run)
+    monkeypatch.setattr(report, "write", slow_write)
+    assert cli.main([*QUICK, table, "--output", str(tmp_path)]) == 0
+    assert "107.0 s, of them 7.0 s for the report: " in capsys.readouterr().err
+    assert told[0].endswith("Trained and measured in 100 seconds.")
+
+
+def test_what_a_file_was_taken_for_is_said(tmp_path, canned, capsys):
+    path = tmp_path / "data.csv"
+    x = datasets.linear_gaussian(n_cases=40, n_visible=3, n_latent=1).x
+    np.savetxt(path, x, delimiter=",", header="0,1,2", comments="")
+    arguments = [*QUICK, str(path), "--output", str(tmp_path), "--json"]
+    for option, n_cases, said in (([], 40, "Line 1 holds the columns' names: 0, 1, 2."),
+                                  (["--no-header"], 41, "No line of names"),
+                                  (["--header"], 40, "Line 1 holds the columns' names")):
+        assert cli.main([*arguments, *option]) == 0
+        out, err = capsys.readouterr()
+        assert len(canned.pop().x) == n_cases
+        assert said in err and said in json.loads(out)["data"]["note"]
+    assert cli.main([*arguments, "--quiet"]) == 0 and capsys.readouterr().err == ""
+    for separator, given in ((";", ";"), ("\t", "tab")):
+        text = "\n".join(separator.join(f"{v:.3f}".replace(".", ",") for v in line) for line in x)
+        path.write_text(text + "\n")
+        assert cli.main([*arguments, "--separator", given, "--decimal", ","]) == 0
+        assert "between cells and a decimal comma" in capsys.readouterr().err
+        np.testing.assert_allclose(canned.pop().x, x, atol=1e-3)
+    assert cli.main(["compare", "--header", "--data", "spiral", "--output", str(tmp_path)]) == 2
+    assert "['header'] were given with 'spiral'; expected them with a file" in capsys.readouterr().err
+
+
+def test_codes_are_said_and_named(tmp_path, canned, capsys):
+    path = tmp_path / "data.csv"
+    x = datasets.linear_gaussian(n_cases=40, n_visible=3, n_latent=1).x
+    x[[3, 8], 1] = -999
+    np.savetxt(path, x, delimiter=",", header="a,b,c", comments="")
+    arguments = [*QUICK, str(path), "--json", "--output", str(tmp_path)]
+    assert cli.main(arguments) == 0
+    said = "-999 in 2 rows of column b"
+    out, err = capsys.readouterr()
+    assert err.count(said) == 1 and "--missing -999" in err and said in json.loads(out)["data"]["note"]
+    assert canned.pop().x[3, 1] == -999, "said, and not replaced"
+    for given in (["--missing", "-999"], ["--missing", "x", "-999", "--seed", "0"], ["--missing=-999"]):
+        assert cli.main([*arguments, *given]) == 0
+        assert "2 of 120 entries are missing." in capsys.readouterr().err
+        np.testing.assert_array_equal(canned.pop().x, np.where(x == -999, np.nan, x))
 
 
 def test_quiet_json(table, tmp_path, capsys):

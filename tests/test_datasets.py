@@ -327,6 +327,28 @@ def test_dataset_refuses(x, fields, fragments):
         assert fragment in str(caught.value)
 
 
+def test_nan_stands_in_a_data_set_that_says_so():
+    x = [[1.0, math.nan], [2.0, 3.0]]
+    data = small(x, missing=True)
+    np.testing.assert_array_equal(datasets.to_unit_interval(data).x, [[0, math.nan], [0.5, 1]])
+    with pytest.raises(ValueError, match="inf in row 0, column 1"):
+        small([[1.0, math.inf], [2.0, 3.0]], missing=True)
+
+
+def test_rows_keep_their_names():
+    x = np.arange(20.0)[:, None]
+    lines = np.arange(20) * 2 + 5
+    for rows in (None, lines):
+        data = small(x, rows=rows)
+        for part in datasets.split(data, 0.3, seed=1):
+            expected = (np.arange(20) if rows is None else lines)[part.x[:, 0].astype(int)]
+            np.testing.assert_array_equal(part.rows, expected)
+        part = datasets.first(datasets.split(data, 0.3, seed=1)[1], 2)
+        np.testing.assert_array_equal(part.row_names, data.row_names[part.x[:, 0].astype(int)])
+    with pytest.raises(ValueError, match="rows must have 20 entries, got 3"):
+        small(x, rows=np.arange(3))
+
+
 def test_split_is_disjoint_and_complete():
     data = datasets.bent_sheet(n_cases=101)
     train, test = datasets.split(data, held_out=0.25, seed=2)
@@ -444,8 +466,13 @@ def test_load_refuses(tmp_path):
     for fragment in (str(tmp_path / "a.csv"), "no such file", "check the path", "'spiral'"):
         assert fragment in str(caught.value)
     (tmp_path / "a.csv").write_text("1,2\n")
-    with pytest.raises(ValueError, match=r"options \['seed'\] were given, but a file takes none.*leave"):
+    with pytest.raises(ValueError, match=r"options \['seed'\] were given, but a .csv file takes only.*leave"):
         datasets.load(tmp_path / "a.csv", seed=1)
+    with pytest.raises(ValueError, match=r"options \['header'\] .*'digits'; expected them with a file"):
+        datasets.load("digits", header=False)
+    np.save(tmp_path / "a.npy", np.ones((2, 2)))
+    with pytest.raises(ValueError, match=r"\['header'\].* a .npy file takes only \['missing_values'\]"):
+        datasets.load(tmp_path / "a.npy", header=False)
 
 
 def test_decoders_of_truths_are_layers():

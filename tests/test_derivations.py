@@ -42,7 +42,7 @@ from teachvae.jensen import (
     nlml_as_jensen_continuous,
     nlml_as_jensen_discrete,
 )
-from teachvae.layers import Linear, Sequential, Sigmoid, Softplus, mlp
+from teachvae.layers import Linear, Parallel, Sequential, Sigmoid, Softplus, mlp
 from teachvae.likelihoods import (
     Bernoulli,
     Categorical,
@@ -58,7 +58,7 @@ from teachvae.likelihoods.bernoulli import log_2cosh
 from teachvae.model import Model
 from teachvae.optimizers import SGD, Adam
 from teachvae.posteriors import POSTERIORS, DiagonalGaussian, FullGaussian
-from teachvae.units import HeywoodWarning, StandardUnits, fold_theta
+from teachvae.units import HeywoodWarning, PrincipalAxes, StandardUnits, fold_theta
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = {
@@ -1626,6 +1626,44 @@ def test_6_5_with_missing_entries_only_what_was_observed_has_a_volume():
     Q_x, _ = bound.forward(model, fold_theta(model, theta, units), phi, x, eta)
     np.testing.assert_allclose(Q_x, Q + seen @ np.log(units.scale), rtol=1e-9)
     assert units.log_volume == pytest.approx(np.mean(seen @ np.log(units.scale)), rel=1e-12)
+
+
+@pytest.mark.parametrize("encoder", [
+    mlp(6, (), 4), Parallel((mlp(6, (), 2), mlp(6, (), 2))),
+], ids=["one network", "two networks"])
+def test_6_7_principal_axes_change_the_weights_and_not_phi(encoder):
+    rng = np.random.default_rng(67)
+    x = rng.standard_normal((20, 4)) @ (rng.standard_normal((4, 6)) * [1e-3, 1, 1, 50, 1, 1]) + 3  # of rank 4
+    axes = PrincipalAxes(x)
+    y = (x - axes.mean) @ axes.A
+    largest = np.linalg.eigvalsh(np.cov(x.T, bias=True))[-1]
+    np.testing.assert_allclose(np.cov(y.T, bias=True), np.eye(4) / largest, rtol=0, atol=1e-9 / largest)
+    v = tree.map(lambda leaf: leaf + rng.normal(0, 0.3, leaf.shape), encoder.init(rng, get_backend()))
+    v_y = axes.unfold_encoder(encoder, v)
+    phi, _ = encoder.forward(v, x)
+    np.testing.assert_allclose(encoder.forward(v_y, y)[0], phi, rtol=0, atol=1e-8)
+    back = axes.fold_encoder(encoder, v_y)
+    np.testing.assert_allclose(encoder.forward(back, x)[0], phi, rtol=0, atol=1e-8)
+
+    def objective(params, rows):                                   # any function of φ; its gradient in v
+        phi, cache = encoder.forward(params["recognition"], x[rows])
+        return np.sum(phi**3), {"recognition": encoder.backward(params["recognition"], cache, 3 * phi**2)[1]}
+
+    turned = axes.turned(objective, encoder)
+    _, grads = turned({"recognition": v_y}, slice(None))
+    assert gradcheck.check(lambda p: turned(p, slice(None))[0], {"recognition": v_y}, grads).ok
+    null = np.linalg.svd(x - x.mean(axis=0))[2][4:]                # no case has anything along these
+    for branch in back if isinstance(encoder, Parallel) else [back]:
+        np.testing.assert_allclose(null @ branch[0]["W"], 0, atol=1e-8)
+
+
+def test_6_7_data_without_any_spread_have_no_axes():
+    axes = PrincipalAxes(np.ones((5, 3)))
+    assert axes.A.shape == (3, 0)
+    encoder = mlp(3, (), 2)
+    start = encoder.init(np.random.default_rng(0), get_backend())
+    v = axes.fold_encoder(encoder, axes.unfold_encoder(encoder, start))
+    np.testing.assert_array_equal(v[0]["W"], 0)
 
 
 @pytest.mark.parametrize("r", [0.1, 0.9, 0.999])

@@ -306,12 +306,34 @@ def linear_vae(K):
 
 
 def test_linear_vae_reaches_ppca_of_digits():
-    """No eigenvectors here, only gradients of the bound: a second road to the published figure."""
+    """Only gradients of the bound lead here: a second road to the published figure."""
     x = datasets.digits(dequantise=False).x
-    vae = linear_vae(1).set_params(tol=1e-10).fit(x)
-    assert abs(vae.score(x) - DIGITS[1]) < 1e-6
-    assert abs(-np.mean(vae.bound(x)) - DIGITS[1]) < 1e-5
-    np.testing.assert_allclose(vae.noise_variance_, ppca(x, 1)[0], rtol=1e-4)
+    vae, (sigma2, log_p) = linear_vae(1).set_params(tol=1e-10).fit(x), ppca(x, 1)
+    assert vae.converged_ and abs(log_p - DIGITS[1]) < 1e-6
+    assert abs(vae.score(x) - log_p) < 1e-9
+    assert abs(-np.mean(vae.bound(x)) - log_p) < 1e-9
+    np.testing.assert_allclose(vae.noise_variance_, sigma2, rtol=1e-6)
+
+
+def wide(n_cases, n_visible):
+    """Fewer cases than columns, and a covariance whose eigenvalues span three decades before they are 0."""
+    rng = np.random.default_rng(0)
+    sources = rng.standard_normal((n_cases, n_cases)) / np.arange(1, n_cases + 1)
+    return sources @ rng.standard_normal((n_cases, n_visible))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_linear_vae_reaches_ppca_of_wide_data(dtype):
+    x = wide(40, 90)
+    vae, (sigma2, log_p) = linear_vae(2).set_params(dtype=dtype).fit(x), ppca(x, 2)
+    assert vae.converged_
+    np.testing.assert_allclose(-vae.q_path_[-1], log_p, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(vae.noise_variance_, sigma2, rtol=1e-6)
+    assert vae.noise_variance_.dtype == dtype
+    # what the training data cannot speak of is not listened to
+    unseen = np.linalg.svd(x - x.mean(axis=0))[2][39:]
+    codes = vae.encode(x.mean(axis=0) + unseen)
+    np.testing.assert_allclose(codes, np.broadcast_to(codes[0], codes.shape), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("K", [1, 2])

@@ -14,6 +14,7 @@ import warnings
 import zipfile
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from teachvae import datasets, readers
@@ -56,9 +57,11 @@ def test_csv_of_one_column_and_capital_suffix(tmp_path):
         ("a,2\n1,2\n", ["row 1, column 1 holds 'a'", "only row 1 may hold names"]),
         ("NA,NA\n1,2\n", ["row 1, column 1 holds 'NA'", "no two alike"]),
         (",\n1,2\n", ["row 1, column 1 holds ''"]),
-        (",a\n0,1.5\n", ["row 1, column 1 holds ''", "none of them empty"]),  # row numbers written along
-        # The first line is one word that is no number: a name.
-        ("1;2\n3;4\n", ["row 2, column 1 (1;2) holds '3;4'"]),
+        (",a\n0.5,1.5\n", ["row 1, column 1 holds ''", "none of them empty"]),
+        ("1;2\n3;four\n", ["row 2, column 2 holds 'four'", "read with semicolons between cells"]),
+        ("1\t2,5\n3\tx\n", ["row 2, column 2 holds 'x'", "tabs between cells and a decimal comma"]),
+        ("1 2\n3 4\n", ["row 2, column 1 (1 2) holds '3 4'", "read with one cell a line"]),
+        ("a;b\n1;2\n3\n", ["row 3 has 1 columns ('3')", "read with semicolons between cells"]),
         ("1,2\n3\n", ["row 2 has 1 columns ('3')", "expected 2, as in the first row", "add or take out"]),
         ("a,b\n1,2,3\n", ["row 2 has 3 columns ('1,2,3')", "expected 2"]),
         ("", ["holds no row of numbers", "expected numbers separated by commas", "check that"]),
@@ -73,6 +76,210 @@ def test_csv_refuses(tmp_path, text, fragments):
         datasets.load(path)
     for fragment in [f"{path}: ", *fragments]:
         assert fragment in str(caught.value)
+
+
+FLOATS = "0.5,-1.25,3.0\n1.5,2.0,0.25\n"
+
+
+@pytest.mark.parametrize("text, columns, x, said", [
+    # as pandas writes a frame without names, alone and with its index
+    ("0,1,2\n" + FLOATS, "012", [[0.5, -1.25, 3], [1.5, 2, 0.25]], "Line 1 holds the columns' names: 0"),
+    (",0,1\n0,0.5,2.0\n1,1.5,3.0\n", "01", [[0.5, 2], [1.5, 3]], "numbers the rows and is set aside"),
+    (",0,1\n0,5,2\n1,6,3\n", "01", [[5, 2], [6, 3]], "names: 0, 1. The first column"),
+    (",a,b\n17,5,2\n4,6,3\n", "ab", [[5, 2], [6, 3]], "names: a, b. The first column"),
+    ('"","a","b"\n"1",0.5,2\n"2",6,3\n', "ab", [[0.5, 2], [6, 3]], "numbers the rows"),
+    ("0\n0.5\n1.5\n", "0", [[0.5], [1.5]], "Line 1 holds the columns' names: 0."),
+    ("0,1,2\n0.5,7,3.5\n1.5,8,4.5\n", "012", [[0.5, 7, 3.5], [1.5, 8, 4.5]], "names: 0, 1, 2."),
+    # data cases
+    (FLOATS, None, [[0.5, -1.25, 3], [1.5, 2, 0.25]], "No line of names."),
+    ("3,1,2\n1,2,3\n", None, [[3, 1, 2], [1, 2, 3]], "No line of names."),
+    ("1,2.5,4\n0,3,2\n", None, [[1, 2.5, 4], [0, 3, 2]], "No line of names."),
+])
+def test_what_the_first_line_is_taken_for(tmp_path, text, columns, x, said):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    data = datasets.load(path)
+    np.testing.assert_array_equal(data.x, x)
+    assert data.columns == (None if columns is None else tuple(columns))
+    assert said in data.note
+    first = 1 if columns is None else 2
+    np.testing.assert_array_equal(data.rows, np.arange(first, first + len(x)))
+
+
+@pytest.mark.parametrize("names", [None, ["a", "b", "c"]])
+@pytest.mark.parametrize("index", [False, True])
+def test_a_frame_that_pandas_wrote(tmp_path, names, index):
+    x = np.random.default_rng(0).standard_normal((20, 3)).round(3)
+    pd.DataFrame(x, columns=names).to_csv(tmp_path / "a.csv", index=index)
+    data = datasets.load(tmp_path / "a.csv")
+    np.testing.assert_array_equal(data.x, x)
+    assert data.columns == (("0", "1", "2") if names is None else tuple(names))
+    pd.DataFrame(x, columns=names).to_csv(tmp_path / "b.csv", index=index, sep=";", decimal=",")
+    np.testing.assert_array_equal(datasets.load(tmp_path / "b.csv").x, x)
+    pd.DataFrame(np.where(x > 0, x, np.nan), columns=names).to_csv(tmp_path / "c.csv", index=index)
+    holes = datasets.load(tmp_path / "c.csv", missing_values=())
+    np.testing.assert_array_equal(holes.x, np.where(x > 0, x, np.nan))
+    if names is None:
+        counts = np.random.default_rng(0).integers(0, 17, (20, 3))
+        pd.DataFrame(counts).to_csv(tmp_path / "d.csv", index=index)
+        data = datasets.load(tmp_path / "d.csv", **({} if index else {"header": True}))
+        np.testing.assert_array_equal(data.x, counts)
+
+
+@pytest.mark.parametrize("text, why", [
+    ("0,1,2\n5,6,7\n8,9,1\n", "count from 0, as the names of a frame without names do"),
+    ("0\n3\n2\n", "count from 0"),
+    ("2019,2020,2021\n0.5,1.5,2.5\n3.5,4.5,1.25\n", "are whole numbers, and none below is"),
+    ("400.0,402.5,405.0\n0.5,1.5,2.5\n3.5,4.5,1.25\n", "rise, and lie outside of all numbers below"),
+])
+def test_a_first_line_that_may_be_either_is_refused(tmp_path, text, why):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError) as caught:
+        datasets.load(path)
+    for fragment in (str(path), why, "header=True or header=False", "--header or --no-header"):
+        assert fragment in str(caught.value)
+    named, plain = (datasets.load(path, header=header) for header in (True, False))
+    assert named.columns == tuple(text.splitlines()[0].split(",")) and plain.columns is None
+    np.testing.assert_array_equal(plain.x[0], [float(name) for name in named.columns])
+    np.testing.assert_array_equal(plain.x[1:], named.x)
+
+
+def test_the_header_is_as_was_said(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n1.5,2\n")
+    assert datasets.load(path, header=True).columns == ("a", "b")
+    with pytest.raises(ValueError, match="row 1, column 1 holds 'a'"):
+        datasets.load(path, header=False)
+    path.write_text("a,a\n1.5,2\n")
+    with pytest.raises(ValueError, match="header=True, but line 1 holds 'a,a'.*no two alike.*--no-header"):
+        datasets.load(path, header=True)
+    with pytest.raises(ValueError, match="header must be True, False or None, got 'yes'"):
+        datasets.load(path, header="yes")
+
+
+X_MARKS = [[0.13, -2.5], [1, 4]]
+
+
+@pytest.mark.parametrize("text, x, read_with", [
+    ("0.13;-2.5\n1;4\n", X_MARKS, "semicolons between cells and a decimal point"),
+    ("0.13\t-2.5\n1\t4\n", X_MARKS, "tabs between cells and a decimal point"),
+    ("0,13;-2,5\n1;4\n", X_MARKS, "semicolons between cells and a decimal comma"),
+    ("a, in m;b\n0,13;-2,5\n1;4\n", X_MARKS, "semicolons between cells and a decimal comma"),
+    ("0,13\t-2,5\n1\t4,0\n", X_MARKS, "tabs between cells and a decimal comma"),
+    ('"0,13","-2,5"\n1,4\n', X_MARKS, "commas between cells and a decimal comma"),
+    ("1,3e-1;-2,5\n1;4\n", X_MARKS, "a decimal comma"),
+    ("0,05\n3,14\n", [[0.05], [3.14]], "one cell a line and a decimal comma"),
+    ("-0,5\n3,14\n", [[-0.5], [3.14]], "one cell a line and a decimal comma"),
+    ("length\n3,14\n2,71\n", [[3.14], [2.71]], "one cell a line and a decimal comma"),
+    ('"3,14"\n"2,7"\n', [[3.14], [2.7]], "one cell a line and a decimal comma"),
+    ("a,b\n3,14\n2,71\n", [[3, 14], [2, 71]], "commas between cells and a decimal point"),
+    ("3, 14\n2, 71\n", [[3, 14], [2, 71]], "commas between cells and a decimal point"),
+    ("3,14\n2,-71\n", [[3, 14], [2, -71]], "commas between cells and a decimal point"),
+])
+def test_separators_and_decimal_marks(tmp_path, text, x, read_with):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    data = datasets.load(path)
+    np.testing.assert_array_equal(data.x, x)
+    assert read_with in data.note
+
+
+@pytest.mark.parametrize("text, fragments, options, x", [
+    ("3,14\n0,13\n", ["two whole numbers with a comma between them, the first '3,14'", "separator=','",
+                      "--decimal ,"], {"decimal": ","}, [[3.14], [0.13]]),
+    ("3,14\n0,13\n", ["two columns, or one"], {"separator": ","}, [[3, 14], [0, 13]]),
+    ("1,234;2\n3;5,678\n", ["semicolons between cells, row 1 holds '1,234'", "thousands", "--decimal ,"],
+     {"decimal": ","}, [[1.234, 2], [3, 5.678]]),
+    ('"1,234",2\n3,"5,678"\n', ["commas between cells, row 1 holds '1,234'"], {"decimal": ","},
+     [[1.234, 2], [3, 5.678]]),
+])
+def test_marks_that_may_mean_two_things_are_refused(tmp_path, text, fragments, options, x):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError) as caught:
+        datasets.load(path)
+    for fragment in (f"{path}: ", *fragments):
+        assert fragment in str(caught.value)
+    if "decimal" in options and '"' in text:
+        options = {**options, "separator": ","}
+    np.testing.assert_array_equal(datasets.load(path, **options).x, x)
+
+
+def test_marks_that_differ_are_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("1,5;2\n3;4.5\n")
+    with pytest.raises(ValueError, match="semicolons .*, row 1 holds '1,5' and row 2 '4.5'; .* one"):
+        datasets.load(path)
+    with pytest.raises(ValueError, match="row 1, column 1 holds '1,5'.*semicolons.*a decimal point"):
+        datasets.load(path, decimal=".")
+    for options in ({"separator": "|"}, {"decimal": "'"}):
+        with pytest.raises(ValueError, match=r"separator must be one of \[',', ';', .* and decimal one of"):
+            datasets.load(path, **options)
+
+
+# ---- missing entries -------------------------------------------------------------------------
+
+HOLES = "a,b\n1.5,-999\n?,2\n NA ,3\n,4\n2.5,-999.0\n"
+
+
+def test_codes_for_missing_entries(tmp_path):
+    path, nan = tmp_path / "a.csv", math.nan
+    path.write_text(HOLES)
+    with pytest.raises(ValueError, match=r"row 3, column 1 \(a\) holds '\?'.*missing_values=.*--missing"):
+        datasets.load(path)
+    data = datasets.load(path, missing_values=[-999])
+    np.testing.assert_array_equal(data.x, [[1.5, nan], [nan, 2], [nan, 3], [nan, 4], [2.5, nan]])
+    assert data.missing and "5 of 10 entries are missing." in data.note
+    np.testing.assert_array_equal(datasets.load(path, missing_values=["-999", "x"]).x, data.x)
+    with pytest.warns(readers.ReadingWarning, match="-999 in 2 rows of column b .all else from 2 to 4.*-999"):
+        taken = datasets.load(path, missing_values=())
+    assert np.isnan(taken.x).sum() == 3 and taken.x[0, 1] == -999, "said, not replaced"
+    path.write_text("1;x\n2,5;n.d.\n")
+    np.testing.assert_array_equal(
+        datasets.load(path, header=False, missing_values=["x", "N.D."]).x, [[1, nan], [2.5, nan]]
+    )
+    for wrong in (-999, "NA"):
+        with pytest.raises(ValueError, match="missing_values must be a list of codes"):
+            datasets.load(path, missing_values=wrong)
+    with pytest.raises(ValueError, match="holds 'inf'"):
+        path.write_text("1.5\ninf\n")
+        datasets.load(path, missing_values=())
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int32", "int16"])
+def test_codes_in_an_array(tmp_path, dtype):
+    x = np.array([[1, 5], [-999, 6], [3, 7]]).astype(dtype)
+    np.save(tmp_path / "a.npy", x)
+    with pytest.warns(readers.ReadingWarning, match="-999 in 1 rows of column 0 .all else from 1 to 3"):
+        assert datasets.load(tmp_path / "a.npy").x[1, 0] == -999
+    data = datasets.load(tmp_path / "a.npy", missing_values=[-999])
+    np.testing.assert_array_equal(data.x, [[1, 5], [math.nan, 6], [3, 7]])
+    np.savez(tmp_path / "a.npz", x=x, y=np.arange(3))
+    np.testing.assert_array_equal(datasets.load(tmp_path / "a.npz", missing_values=[-999]).x, data.x)
+    with pytest.raises(ValueError, match="codes of an array must be numbers, got .'x'"):
+        datasets.load(tmp_path / "a.npy", missing_values=["x"])
+
+
+def test_nan_in_an_array_is_missing_where_that_is_said(tmp_path):
+    np.save(tmp_path / "a.npy", [[1.0, math.nan], [2.0, 3.0]])
+    with pytest.raises(ValueError, match=r"nan in row 0, column 1.*load\(…, missing_values=\[\]\)"):
+        datasets.load(tmp_path / "a.npy")
+    assert np.isnan(datasets.load(tmp_path / "a.npy", missing_values=[]).x[0, 1])
+
+
+@pytest.mark.parametrize("code", [-999, 9999, 99, -99.9, 999.25, -32768, 1e20, float(np.float32(1e20))])
+def test_numbers_far_from_all_others_that_look_like_codes_are_warned_of(code):
+    column = np.append(np.linspace(0, 8, 9), code)[:, None]
+    (found,) = readers._look_like_codes(column)
+    assert found == (0, code, 1, 0, 8)
+    both = np.append(column, [[-9999]], axis=0)
+    assert {f[1] for f in readers._look_like_codes(both)} == {code, -9999}
+
+
+def test_numbers_among_others_are_no_codes():
+    for column in (np.arange(100), [0, 9, 1], [5, 99, 98, 40], [-999, -500, 0, 300], [7, 7], [99, 99]):
+        assert not list(readers._look_like_codes(np.array(column, float)[:, None]))
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "int16", "uint8", "bool", ">f8"])

@@ -11,7 +11,7 @@ likelihood. Each family has a file of its own; a new one needs a line in the tab
 """
 
 from .bernoulli import Bernoulli, relaxed_bernoulli
-from .categorical import Categorical
+from .categorical import Categorical, Categories
 from .gaussian import Gaussian, PredictedGaussian
 from .mixed import Mixed
 from .observed import Observed, bare, join, split
@@ -29,6 +29,6 @@ LIKELIHOODS = {
 }
 
 __all__ = [
-    "LIKELIHOODS", "Bernoulli", "Categorical", "Gaussian", "Mixed", "Observed", "Poisson",
+    "LIKELIHOODS", "Bernoulli", "Categorical", "Categories", "Gaussian", "Mixed", "Observed", "Poisson",
     "PredictedGaussian", "StudentT", "bare", "join", "relaxed_bernoulli", "split",
 ]

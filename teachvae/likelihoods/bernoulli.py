@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..backend import namespace, sum_last
 from ..blocks import misfits
 from ..layers import sigmoid, softplus
+from ..names import about_rows
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,11 @@ class Bernoulli:
             needed = "grey values from 0 to 1: scale the data" if self.relaxed else (
                 "0 and 1: binarise the data (x > threshold)"
             )
-            raise ValueError(
+            raise about_rows(
+                ValueError,
                 f"the Bernoulli likelihood got {count} other values, the first {x[n : n + 1][0, d]:g} in row "
-                f"{n}, column {names[d]}; it needs {needed}, or use likelihood='gaussian'"
+                f"{{rows}}, column {names[d]}; it needs {needed}, or use likelihood='gaussian'",
+                [n],
             )
 
 

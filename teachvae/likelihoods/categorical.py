@@ -5,10 +5,38 @@ Equations (5.x) are in derivations/equations.md.
 
 from dataclasses import dataclass
 from itertools import accumulate
+from math import isfinite
 
 from ..backend import constant, namespace, sum_last
 from ..blocks import misfits
-from ..names import shorten
+from ..names import about_rows, shorten
+
+
+@dataclass(frozen=True)
+class Categories:
+    """likelihood="categorical" with the categories that each column can have, seen in training or not.
+
+    A name alone takes them from the training data, and a part that is held out may then have others.
+
+    levels  for every column its categories, any numbers that differ, at least one: ((0, 1, 2), (1, 5))
+
+    Raises ValueError for anything else.
+    """
+
+    levels: tuple
+
+    def __post_init__(self):
+        try:
+            levels = tuple(tuple(sorted(map(float, column))) for column in self.levels)
+        except (TypeError, ValueError):
+            levels = ()
+        known = all(column and len(set(column)) == len(column) for column in levels)
+        if not levels or not known or not all(isfinite(level) for column in levels for level in column):
+            raise ValueError(
+                "levels must hold every column's categories, numbers that differ, such as ((0, 1, 2), (1, "
+                f"5)) for two columns, got {self.levels!r}"
+            )
+        object.__setattr__(self, "levels", levels)
 
 
 @dataclass(frozen=True)
@@ -143,8 +171,10 @@ class Categorical:
         if count:
             n, d = place
             block = self.blocks()[d]
-            raise ValueError(
+            raise about_rows(
+                ValueError,
                 f"the categorical likelihood needs one-hot columns, exactly one 1 among 0s in "
-                f"{shorten(list(names[block]))}; row {n} has {x[n : n + 1][0, block].tolist()}: give the "
-                "categories as one column of numbers with likelihood='categorical', or encode them"
+                f"{shorten(list(names[block]))}; row {{rows}} has {x[n : n + 1][0, block].tolist()}: give the "
+                "categories as one column of numbers with likelihood='categorical', or encode them",
+                [n],
             )

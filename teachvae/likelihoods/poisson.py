@@ -8,6 +8,7 @@ import math
 
 from ..backend import log_factorial, log_poisson_peak, namespace, poisson_quantile, sum_last
 from ..blocks import misfits
+from ..names import about_rows
 
 
 MOST_LOG_RATE = 30.0                   # of a rate that is exp f; e³⁰ is about 1e13
@@ -126,8 +127,10 @@ class Poisson:
         count, place = misfits(x, bad)
         if count:
             n, d = place
-            raise ValueError(
+            raise about_rows(
+                ValueError,
                 f"the Poisson likelihood needs counts, whole numbers from 0 to {MOST_COUNT:.0e}, got "
-                f"{count} other values, the first {x[n : n + 1][0, d]:g} in row {n}, column {names[d]}: "
-                "give the counts themselves, neither scaled nor centred, or use likelihood='gaussian'"
+                f"{count} other values, the first {x[n : n + 1][0, d]:g} in row {{rows}}, column {names[d]}: "
+                "give the counts themselves, neither scaled nor centred, or use likelihood='gaussian'",
+                [n],
             )
