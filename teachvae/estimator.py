@@ -284,8 +284,7 @@ class LatentVariableModel(LatentCode):
 
         method  "exact"       linear decoder and Gaussian likelihood: the closed form
                 "grid"        K ≤ 3: quadrature, with a certificate per case
-                "importance"  n_samples draws (1000) from q(z|φ_n), with a standard error, which is far too
-                              small where φ_n is not near the best: see effective_sample_size
+                "importance"  n_samples draws (1000) from q(z|φ_n), with a standard error
                 "prior"       n_samples draws (10 000) of the prior: plain Monte Carlo
                 "laplace"     a normal distribution around the posterior's mode
                 "ais"         n_samples annealed chains (16) from the prior, with a standard error
@@ -293,7 +292,8 @@ class LatentVariableModel(LatentCode):
                               refined by 20 E-steps
         phi     (N, n_phi) of the q that importance sampling draws from, instead of the model's own
 
-        Raises ValueError for a method that this model does not have.
+        A sampled value that hangs on a few of its draws has the standard error inf, and a
+        `nlml.FewDrawsWarning` names its row. Raises ValueError for a method that this model does not have.
         """
         if n_samples is not None:
             check_size("n_samples", n_samples, 2)
@@ -320,7 +320,9 @@ class LatentVariableModel(LatentCode):
                 "method must be 'exact', 'grid', 'importance', 'prior', 'laplace', 'ais' or None, got "
                 f"{method!r}"
             )
-        return _on_host(result)
+        result = _on_host(result)
+        _warn_of_few(result.standard_error)
+        return result
 
     def gaps(self, X, *, phi=None, tol=1e-4, random_state=0):
         """What each approximation costs, per data case: a `gaps.Gaps` of arrays (N,), in nats.
@@ -333,7 +335,9 @@ class LatentVariableModel(LatentCode):
         x = self._observed(X)
         phi = self._given_phi(phi, x)
         rng = np.random.default_rng(random_state)
-        return _on_host(gaps.gaps(self.model_, self.theta_, phi, x, rng, tol=tol))
+        result = _on_host(gaps.gaps(self.model_, self.theta_, phi, x, rng, tol=tol))
+        _warn_of_few(result.approximation_error)
+        return result
 
     def kl_to_posterior(self, X, *, phi=None):
         """KL(q_n ‖ p(z|x_n)) (N,), in nats, by a road of its own: what Q − nlml must be.
@@ -463,7 +467,7 @@ class LatentVariableModel(LatentCode):
         """log p(x_n) per data case, (N,): scikit-learn's sign, −nlml.
 
         Exact where the model is linear-Gaussian; otherwise an importance-sampling estimate with a
-        fixed seed, which in expectation lies below the truth.
+        fixed seed, which in expectation lies below the truth; `nlml.FewDrawsWarning` as `nlml` has it.
         """
         return -self.nlml(X, random_state=0).values
 
@@ -486,6 +490,19 @@ class LatentVariableModel(LatentCode):
         """How many numbers were learned that are used for new data (φ tables are not)."""
         self._require_fit()
         return tree.size(self.theta_)
+
+
+def _warn_of_few(error):
+    """Warn of the cases whose standard error (N,) is inf; None where there is none."""
+    rows = [] if error is None else np.flatnonzero(np.isinf(error)).tolist()
+    if rows:
+        warnings.warn(
+            f"the sampled −log p(x) of {len(rows)} of {len(error)} data cases hangs on a few of its "
+            f"draws (rows {shorten(rows)}): its error is unknown (inf), and the value probably too high; "
+            "take more draws, or method='grid' for K <= 3",
+            nlml.FewDrawsWarning,
+            stacklevel=3,
+        )
 
 
 E_STEP_TOLERANCE = {"float64": 1e-6, "float32": 1e-3}  # float32's rounding of Q hides what is below
