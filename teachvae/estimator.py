@@ -428,10 +428,12 @@ class LatentVariableModel(LatentCode):
         nodes: coarse and fine ones, see `infer.optimal`. Warns of cases that did not get there.
         """
         K, tol = model.n_latent, E_STEP_TOLERANCE[backend.dtype]
-        z = backend.normal(np.random.default_rng(0), (infer.SEARCH_POINTS, K))
-        starts = [*starts, infer.search(model, theta, x, z)]
+        z = np.random.default_rng(0).standard_normal((infer.SEARCH_POINTS, K))
+        starts = [*starts, infer.search(model, theta, x, backend.asarray(z))]
         nodes = infer.nodes(K, 64 + 4 * K, x) if nodes is None else nodes
         e = infer.optimal(model, theta, starts, x, *nodes, tol=tol)
+        places = grid.places(model, theta, x, e.phi, z)
+        e = infer.from_places(model, theta, e, x, places, *nodes, tol=tol)
         late = np.flatnonzero(to_numpy(e.gradient_norm) >= tol)
         if len(late):
             warnings.warn(

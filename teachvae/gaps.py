@@ -11,6 +11,7 @@ more than its stated error is a mistake, and must be seen. Equations (10.x) are 
 derivations/equations.md; the two gaps have their names from Cremer et al. 2018.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +34,7 @@ class Gaps(NamedTuple):
     nlml_error           the grid's certificate, a standard error, or 0 where the value is exact; a standard
                          error is inf where a few draws carry it, and so are those below     (7.15)
     approximation_error  of `approximation`, and about that of either of its parts
-    amortisation_error   of `amortisation`
+    amortisation_error   of `amortisation`; both with what modes that were not tried may save    (10.11)
     gradient_norm        ‖∂Q_n/∂φ_n‖∞ on the nodes of the search, the larger of phi_optimal's and phi_full's
     phi_optimal          (N, n_phi), phi_full (N, K + K(K+1)/2)
     method               how nlml was had: "exact", "grid" or "importance"
@@ -82,25 +83,27 @@ def gaps(model, theta, phi, x, rng, *, tol=1e-4):
 
     The optimal φ_n is sought by E-steps from phi, from the prior, and from the best of many points of
     the prior, and finished on fine nodes until ‖∂Q_n/∂φ_n‖∞ < tol. Where no start leads below phi, phi
-    is kept; the full covariance starts from what was found. All these searches are local: of a posterior
-    with several modes a still lower Q may remain unfound. Computed in float64.
+    is kept; the full covariance starts from what was found. These searches are local, so a case whose Q
+    stays far above its nlml starts again from every mode that the grid can see; for K > 2 every case
+    starts again from the higher ones of a few peaks. Where modes may be left that nobody tried, the errors
+    hold what those could save at the most                                                 (10.11).
+    Computed in float64.
     """
     theta, phi, x = tree.map(double, theta), double(phi), double(x)
     if linear_gaussian.applies(model):
         return _closed_form(model, theta, phi, x)
     xp, K = namespace(phi, x), model.n_latent
-    nodes = infer.nodes(K, DRAWS, x)
-    z = constant(rng.standard_normal((infer.SEARCH_POINTS, K)), like=x)
-    starts = [phi, infer.prior_phi(model, x), infer.search(model, theta, x, z)]
+    nodes, z = infer.nodes(K, DRAWS, x), rng.standard_normal((infer.SEARCH_POINTS, K))
+    starts = [phi, infer.prior_phi(model, x), infer.search(model, theta, x, constant(z, like=x))]
     best = infer.optimal(model, theta, starts, x, *nodes, tol=tol)
-    if K <= 2:
-        worth = grid.grid(model, theta, x)
-        best = _sought_again(model, theta, best, worth.values, x, rng, nodes, tol)
+    worth = grid.grid(model, theta, x) if K <= 2 else None
+    best, unseen = _sought_again(model, theta, best, worth, x, z, nodes, tol)
 
     full = Model(model.decoder, model.likelihood, K, FullGaussian(K))
     if isinstance(model.posterior, DiagonalGaussian):
         starts = [full.posterior.from_diagonal(best.phi)]
         best_full = infer.optimal(full, theta, starts, x, *nodes, tol=tol)
+        best_full, unseen = _sought_again(full, theta, best_full, worth, x, z, nodes, tol)
     else:
         best_full = best
 
@@ -122,30 +125,44 @@ def gaps(model, theta, phi, x, rng, *, tol=1e-4):
         worth = nlml.importance(full, theta, best_full.phi, x, rng, n_samples=4 * FRESH)
         nlml_error = worth.standard_error
         e_approximation = xp.sqrt(e_optimal**2 + nlml_error**2)
+    missed = unseen * _what_another_mode_may_save(q_optimal - worth.values)
     return Gaps(
-        worth.values, q_full, q_optimal, q_used, nlml_error, e_approximation, e_amortisation,
+        worth.values, q_full, q_optimal, q_used, nlml_error, e_approximation + missed, e_amortisation + missed,
         xp.maximum(best.gradient_norm, best_full.gradient_norm), best.phi, best_full.phi, worth.method,
     )
 
 
-def _sought_again(model, theta, best, nlml_values, x, rng, nodes, tol):
-    """`best`, where cases more than RETRY nats above their nlml have started from more modes.
+def _sought_again(model, theta, best, worth, x, z, nodes, tol):
+    """`best`, where cases have started from more modes; and 1 for those that may have others yet, (N,).
 
-    So large a gap may be that of a second-best mode: small sets of points lead to others.
+    worth is the grid's `NLML`, or None where there is no grid. No mode elsewhere is better where Q lies
+    less than log 2 above nlml (10.11): only the other cases are looked at, but then from all their peaks.
     """
-    rows = np.flatnonzero(to_numpy(best.Q - nlml_values > RETRY))
+    xp, rows, far = namespace(x), np.arange(x.shape[0]), infer.REACH
+    if worth is not None:
+        rows, far = np.flatnonzero(to_numpy(~(best.Q - worth.values <= RETRY))), FAR
     if not len(rows):
-        return best
-    few = take_rows(x, rows)
-    starts = [take_rows(best.phi, rows)]
-    for _ in range(RETRIES):
-        z = constant(rng.standard_normal((64, model.n_latent)), like=x)
-        starts.append(infer.search(model, theta, few, z))
-    again = infer.optimal(model, theta, starts, few, *nodes, tol=tol)
-    return infer.EStep(*(_put(field, rows, better) for field, better in zip(best, again)))
+        return best, xp.zeros_like(best.Q)
+    few, found = take_rows(x, rows), infer.EStep(*(take_rows(field, rows) for field in best))
+    places = grid.places(model, theta, few, found.phi, z, far)
+    options = {"reach": far, "tried": infer.TRIED if worth is None else grid.PEAKS, "max_steps": 500, "tol": tol}
+    again = infer.from_places(model, theta, found, few, places, *nodes, **options)
+    best = infer.EStep(*(_put(field, rows, better) for field, better in zip(best, again)))
+    many = np.bincount([row for row, _ in places], minlength=len(rows)) >= grid.PEAKS
+    unseen = constant(many if worth is not None else np.ones(len(rows)), like=x)
+    return best, _put(xp.zeros_like(best.Q), rows, unseen)
 
 
-RETRY, RETRIES = 0.5, 8
+def _what_another_mode_may_save(gap):
+    """How much lower Q can be elsewhere, (N,), from Q − nlml: log(eᵍᵃᵖ − 1), and nothing up to log 2   (10.11)."""
+    xp = namespace(gap)
+    least = xp.zeros_like(gap) + math.log(2)
+    gap = xp.where(gap > least, gap, least)
+    return gap + xp.log1p(-xp.exp(-gap))
+
+
+RETRY = 0.5   # nats between Q and nlml above which a case is looked at again: a little below log 2
+FAR = 30.0    # nats that a peak may lie below another and still be tried
 
 
 def _closed_form(model, theta, phi, x):

@@ -13,15 +13,17 @@ import warnings
 
 import numpy as np
 
-from . import tree
+from . import infer, tree
 from .backend import constant, double, take_rows, to_numpy
-from .nlml import NLML, log_prior
+from .nlml import NLML, log_joint, log_prior
 
 BOX = 6.0                              # the shared lattice covers [−BOX, BOX]^K, and half as much again
 MESH = {1: 0.05, 2: 0.1, 3: 0.5}       # its first mesh, by K
 MOST_NODES = 1_000_000                 # of a lattice; a case that needs more gets its own
 MARGIN = 22                            # nats below the peak where an own lattice ends
 HALVINGS = 8                           # of an own lattice's mesh, at the most
+LOOK = {1: 0.05, 2: 0.25}              # mesh of the lattice on which an E-step looks for other modes, by K
+SETS = 2                               # … and of how many sets of draws it takes the best, for K > 2
 PEAKS = 16                             # of a look at a posterior that are climbed, at the most
 CASES = 2048                           # that share a lattice
 PAIRS = 2**20                          # pairs (node, case) held at a time: 8 MB
@@ -118,6 +120,47 @@ def _own(model, theta, x, tol):
             value, change = integral(log_joint, wide, log_p[:, n], h, tol)
             results.append((-value, change))
     return np.array(results).T
+
+
+def places(model, theta, x, phi, z, reach=infer.REACH):
+    """Points from which the φ of data cases x (N, D) are to be sought, beside phi (N, n_phi): (row, z) pairs
+    for `infer.from_places`.
+
+    K ≤ 2: the peaks that a lattice shows which may be as high as log p at phi's mean, less `reach` nats. Beyond:
+    for every case the best of each of a few sets of the host draws z (R, K), as they are and twice as far out.
+    """
+    K = model.n_latent
+    if K > 2:
+        sets = [part for far in (1, 2) for part in np.split(far * z[: len(z) // SETS * SETS], SETS)]
+        best = [to_numpy(infer.best_point(model, theta, x, constant(part, like=x))) for part in sets]
+        return [(row, point) for points in best for row, point in enumerate(points)]
+    mean = model.posterior.mean(phi)
+    own, here = to_numpy(mean), to_numpy(log_joint(model, theta, x, mean[None, :, :])[0, :])
+    look, found = lattice(1.5 * BOX, LOOK[K], K), []
+    shape, step = (round(len(look) ** (1 / K)),) * K, max(1, 2**22 // len(look))  # cases whose look is held
+    for start in range(0, x.shape[0], step):
+        rows = x[start : min(start + step, x.shape[0]), :]
+        log_p = np.concatenate([to_numpy(block) for block in pair_blocks(model, theta, rows, look)])
+        tops, cases = np.nonzero(log_p == _highest_beside(log_p.reshape(*shape, -1), K).reshape(log_p.shape))
+        # A parabola rises between the points of a lattice by a quarter of its fall to the next at the most.
+        at = np.stack(np.unravel_index(tops, shape), axis=1)[:, None, :] + _steps(K)
+        beside = np.ravel_multi_index(tuple(np.moveaxis(at, 2, 0)), shape, mode="clip")  # (peaks, 3^K)
+        hopes = log_p[tops, cases] + 0.25 * (log_p[tops, cases] - log_p[beside, cases[:, None]].min(axis=1))
+        far = np.abs(look[tops] - own[cases + start]).max(axis=1) > LOOK[K]
+        for n in np.unique(cases[far & (hopes > here[cases + start] - reach)]):
+            i = np.flatnonzero(far & (cases == n) & (hopes > here[n + start] - reach))
+            found += [(int(n) + start, look[g]) for g in tops[i[np.argsort(-hopes[i])[:PEAKS]]]]
+    return found
+
+
+def _highest_beside(log_p, K):
+    """The highest of log p (side, …, N) at each point and the 3^K − 1 next to it."""
+    for k in range(K):
+        edge = np.full_like(log_p.take([0], axis=k), -np.inf)
+        line = np.concatenate([edge, log_p, edge], axis=k)
+        before, after = (line.take(range(i, i + log_p.shape[k]), axis=k) for i in (0, 2))
+        log_p = np.maximum(log_p, np.maximum(before, after))
+    return log_p
 
 
 def log_joint_of(model, theta, x):
