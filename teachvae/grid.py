@@ -24,6 +24,7 @@ MARGIN = 22                            # nats below the peak where an own lattic
 HALVINGS = 8                           # of an own lattice's mesh, at the most
 LOOK = {1: 0.05, 2: 0.25}              # mesh of the lattice on which an E-step looks for other modes, by K
 SETS = 2                               # … and of how many sets of draws it takes the best, for K > 2
+LAYERS = 1000                          # by which an own lattice grows, at the most
 PEAKS = 16                             # of a look at a posterior that are climbed, at the most
 CASES = 2048                           # that share a lattice
 PAIRS = 2**20                          # pairs (node, case) held at a time: 8 MB
@@ -176,7 +177,7 @@ def integral(log_joint, look, log_p, h, tol, mesh=1.0):
     its first mesh is `mesh` in such units. Where that has too many points, the axes of z are tried.
     """
     K = look.shape[1]
-    falls, is_peak = _surroundings(np.rint(look / h).astype(int), log_p)
+    falls, is_peak, _ = _surroundings(np.rint(look / h).astype(int), log_p)
     # A parabola rises between the points of a lattice by a quarter of its fall to the next at the most.
     hopes = np.where(is_peak, log_p + falls / 4, -np.inf)
     best = [i for i in np.argsort(-hopes)[:PEAKS] if np.isfinite(hopes[i])]
@@ -192,7 +193,7 @@ def integral(log_joint, look, log_p, h, tol, mesh=1.0):
     value, change = -np.inf, np.inf
     for axes, mesh in ((axes, mesh), (np.identity(K), h)):
         value, change = _followed(log_joint, origin, axes, mesh, seeds, floor, tol)
-        if change <= 0.1 * tol:
+        if change <= 0.5 * tol:
             break
     return value, change + np.logaddexp(value, log_rest) - value
 
@@ -213,12 +214,13 @@ def _followed(log_joint, origin, axes, h, seeds, floor, tol):
             break
         finer = _log_sum(log_p) + K * math.log(h) + log_cell
         change, value = abs(finer - value), finer
-        if change < 0.1 * tol:
+        if change < 0.5 * tol:
             break
         kept = places[log_p + _surroundings(places, log_p)[0] > floor]
         if not len(kept):
             break
-        places, h = _distinct((2 * kept[:, None, :] + _steps(K)).reshape(-1, K)), h / 2
+        halves = _steps(K)[(_steps(K) >= 0).all(axis=1)]           # the 2^K steps of 0, 1
+        places, h = (2 * kept[:, None, :] + halves).reshape(-1, K), h / 2
     return value, change
 
 
@@ -226,25 +228,25 @@ def _grown(log_p_at, places, floor):
     """Integer places (G, K) and log p there, with the neighbours of those above the floor, and theirs, …;
     None and None where they become too many.
     """
-    K = places.shape[1]
-    if len(places) > MOST_NODES:
-        return None, None
-    log_p = log_p_at(places)
-    fresh = np.ones(len(places), dtype=bool)                       # whose neighbours were not looked at
-    while fresh.any():
-        # A peak between the points may rise above one of them by about as much as log p falls around it.
-        alive = fresh & (log_p + _surroundings(places, log_p)[0] > floor)
-        if not alive.any():
-            break
-        around = _distinct((places[alive][:, None, :] + _steps(K)).reshape(-1, K))
-        new = around[~_among(around, places)]
-        if not len(new):
-            break
-        if len(places) + len(new) > MOST_NODES:
+    K, layers, before = places.shape[1], [], np.empty((0, places.shape[1]), dtype=int)
+    new, total = places, 0
+    while len(new):
+        total += len(new)
+        if total > MOST_NODES or len(layers) > LAYERS:
             return None, None
-        fresh = np.concatenate([np.zeros(len(places), dtype=bool), np.ones(len(new), dtype=bool)])
-        places, log_p = np.concatenate([places, new]), np.concatenate([log_p, log_p_at(new)])
-    return places, log_p
+        log_p = log_p_at(new)
+        layers.append((new, log_p))
+        # A peak between the first points may rise above one by about as much as log p falls around it.
+        rises, edge = 0.0, True
+        if len(layers) == 1:
+            rises, _, edge = _surroundings(new, log_p)
+        alive = new[(log_p + rises > floor) & edge]
+        around = _distinct((alive[:, None, :] + _steps(K)).reshape(-1, K)) if len(alive) else alive
+        known = np.concatenate([before, new])                      # what is next to a layer is in the last two
+        before, new = new, around[~_among(around, known)] if len(around) else around
+    places, log_p = (np.concatenate(parts) for parts in zip(*layers))
+    once = _first_of_each(places)                                  # but a place below the floor may come again
+    return places[once], log_p[once]
 
 
 def climb(log_joint, z, h):
@@ -304,6 +306,13 @@ def _steps(K):
     return np.rint(lattice(1, 1, K)).astype(int)
 
 
+def _first_of_each(places):
+    """Indices of the distinct rows of integers (G, K)."""
+    low = places.min(axis=0)
+    span = tuple(places.max(axis=0) - low + 1)
+    return np.unique(np.ravel_multi_index(tuple((places - low).T), span), return_index=True)[1]
+
+
 def _among(places, others):
     """Which of the integer places (G, K) are among the others."""
     low = np.minimum(places.min(axis=0), others.min(axis=0))
@@ -313,8 +322,8 @@ def _among(places, others):
 
 
 def _surroundings(places, log_p):
-    """Of the integer places (G, K): how far log p (G,) falls at the most to a place next to it, and whether
-    it rises to none, (G,) and (G,).
+    """Of the integer places (G, K): how far log p (G,) falls at the most to a place next to it, whether it
+    rises to none, and whether a place next to it is missing, each (G,).
     """
     low = places.min(axis=0) - 1
     spans = places.max(axis=0) + 2 - low
@@ -322,14 +331,14 @@ def _surroundings(places, log_p):
     strides = np.cumprod([1, *spans[:0:-1]])[::-1]                 # of one step along each axis
     order = np.argsort(numbers)
     numbers, sorted_log_p = numbers[order], log_p[order]
-    lowest, highest = sorted_log_p.copy(), sorted_log_p.copy()
+    lowest, highest, missing = sorted_log_p.copy(), sorted_log_p.copy(), np.zeros(len(log_p), dtype=bool)
     for step in _steps(places.shape[1]) @ strides:
         there = np.minimum(np.searchsorted(numbers, numbers + step), len(numbers) - 1)
-        beside = np.where(numbers[there] == numbers + step, sorted_log_p[there], sorted_log_p)
-        lowest, highest = np.minimum(lowest, beside), np.maximum(highest, beside)
-    falls, is_peak = np.empty_like(log_p), np.empty(len(log_p), dtype=bool)
-    falls[order], is_peak[order] = sorted_log_p - lowest, sorted_log_p == highest
-    return falls, is_peak
+        found = numbers[there] == numbers + step
+        beside = np.where(found, sorted_log_p[there], sorted_log_p)
+        lowest, highest, missing = np.minimum(lowest, beside), np.maximum(highest, beside), missing | ~found
+    back = np.argsort(order)
+    return (sorted_log_p - lowest)[back], (sorted_log_p == highest)[back], missing[back]
 
 
 def _log_mass(model, theta, x, z):
@@ -368,8 +377,5 @@ def lattice(box, h, K):
 
 
 def _distinct(places):
-    """The distinct rows of integers (G, K), by one number for each: much faster than unique rows."""
-    low = places.min(axis=0)
-    span = places.max(axis=0) - low + 1
-    numbers = np.unique(np.ravel_multi_index(tuple((places - low).T), tuple(span)))
-    return np.stack(np.unravel_index(numbers, tuple(span)), axis=1) + low
+    """The distinct rows of integers (G, K)."""
+    return places[_first_of_each(places)]
