@@ -65,7 +65,8 @@ def ais(model, theta, x, rng, *, n_chains=16, n_temperatures=500):
 
     Step sizes are tuned for every case and temperature in a preliminary run of its own noise, then
     frozen. All cases share the noise. Rounding is enough to send a chain another way, so a case's value
-    is the same again only in the same batch of cases, and within its standard error in another.
+    is the same again only in the same batch of cases, and within its standard error in another. That error
+    is inf where a few chains have all the weight                                               (7.15).
     Raises ValueError for fewer than 2 chains or 2 temperatures.
     """
     forward, _ = _both(model, theta, x, None, rng, n_chains, n_temperatures)

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import ais, gaps, grid, infer, linear_gaussian, nlml, noise, tree
 from .backend import double, get_backend, namespace, to_numpy
-from .blocks import as_floats, collect, extremes, float_type
+from .blocks import as_floats, collect, extremes, float_type, slices
 from .columns import Cases, Columns, Table, columns_for
 from .fit import ConvergenceWarning
 from .likelihoods import Gaussian, Observed, bare, join, split
@@ -305,8 +305,7 @@ class LatentVariableModel(LatentCode):
 
         method  "exact"       linear decoder and Gaussian likelihood: the closed form
                 "grid"        K ≤ 3: quadrature, with a certificate per case
-                "importance"  n_samples draws (1000) from q(z|φ_n), with a standard error, which is far too
-                              small where φ_n is not near the best: see effective_sample_size
+                "importance"  n_samples draws (1000) from q(z|φ_n), with a standard error
                 "prior"       n_samples draws (10 000) of the prior: plain Monte Carlo
                 "laplace"     a normal distribution around the posterior's mode
                 "ais"         n_samples annealed chains (16) from the prior, with a standard error
@@ -314,7 +313,8 @@ class LatentVariableModel(LatentCode):
                               refined by 20 E-steps
         phi     (N, n_phi) of the q that importance sampling draws from, instead of the model's own
 
-        Raises ValueError for a method that this model does not have.
+        A sampled value that hangs on a few of its draws has the standard error inf, and a
+        `nlml.FewDrawsWarning` names its row. Raises ValueError for a method that this model does not have.
         """
         if n_samples is not None:
             check_size("n_samples", n_samples, 2)
@@ -346,7 +346,9 @@ class LatentVariableModel(LatentCode):
                 f"{method!r}"
             )
 
-        return collect(cases.shape[0], values)
+        result = collect(cases.shape[0], values)
+        _warn_of_few(result.standard_error)
+        return result
 
     def gaps(self, X, *, phi=None, tol=1e-4, random_state=0):
         """What each approximation costs, per data case: a `gaps.Gaps` of arrays (N,), in nats.
@@ -363,7 +365,9 @@ class LatentVariableModel(LatentCode):
             own = self.backend_.asarray(phi[rows])
             return gaps.gaps(self.model_, theta, own, cases[rows, ...], draws(), tol=tol, first=rows.start)
 
-        return collect(cases.shape[0], ledger)
+        result = collect(cases.shape[0], ledger)
+        _warn_of_few(result.approximation_error)
+        return result
 
     def kl_to_posterior(self, X, *, phi=None):
         """KL(q_n ‖ p(z|x_n)) (N,), in nats, by a road of its own: what Q − nlml must be.
@@ -470,10 +474,18 @@ class LatentVariableModel(LatentCode):
         nodes: coarse and fine ones, see `infer.optimal`. Warns of cases that did not get there.
         """
         K, tol = model.n_latent, E_STEP_TOLERANCE[backend.dtype]
-        z = backend.normal(np.random.default_rng(0), (infer.SEARCH_POINTS, K))
-        starts = [*starts, infer.search(model, theta, x, z)]
-        nodes = infer.nodes(K, 64 + 4 * K, z) if nodes is None else nodes
+        z = np.random.default_rng(0).standard_normal((infer.SEARCH_POINTS, K))
+        starts = [*starts, infer.search(model, theta, x, backend.asarray(z))]
+        nodes = infer.nodes(K, 64 + 4 * K, backend.zeros((1,))) if nodes is None else nodes
         e = infer.optimal(model, theta, starts, x, *nodes, tol=tol)
+
+        def from_other_modes(rows):
+            block, own = x[rows, ...], infer.EStep(*(field[rows, ...] for field in e))
+            places = grid.places(model, theta, block, own.phi, z)
+            return infer.from_places(model, theta, own, block, places, *nodes, tol=tol)
+
+        parts = [from_other_modes(rows) for rows in slices(x.shape[0])]
+        e = infer.EStep(*(namespace(field[0]).concat(list(field), axis=0) for field in zip(*parts)))
         late = np.flatnonzero(to_numpy(e.gradient_norm) >= tol)
         if len(late):
             warnings.warn(
@@ -518,7 +530,7 @@ class LatentVariableModel(LatentCode):
         """log p(x_n) per data case, (N,): scikit-learn's sign, −nlml.
 
         Exact where the model is linear-Gaussian; otherwise an importance-sampling estimate with a
-        fixed seed, which in expectation lies below the truth.
+        fixed seed, which in expectation lies below the truth; `nlml.FewDrawsWarning` as `nlml` has it.
         """
         return -self.nlml(X, random_state=0).values
 
@@ -541,6 +553,19 @@ class LatentVariableModel(LatentCode):
         """How many numbers were learned that are used for new data (φ tables are not)."""
         self._require_fit()
         return tree.size(self.theta_)
+
+
+def _warn_of_few(error):
+    """Warn of the cases whose standard error (N,) is inf; None where there is none."""
+    rows = [] if error is None else np.flatnonzero(np.isinf(error)).tolist()
+    if rows:
+        warnings.warn(
+            f"the sampled −log p(x) of {len(rows)} of {len(error)} data cases hangs on a few of its "
+            f"draws (rows {shorten(rows)}): its error is unknown (inf), and the value probably too high; "
+            "take more draws, or method='grid' for K <= 3",
+            nlml.FewDrawsWarning,
+            stacklevel=3,
+        )
 
 
 E_STEP_TOLERANCE = {"float64": 1e-6, "float32": 1e-3}  # float32's rounding of Q hides what is below

@@ -11,6 +11,7 @@ more than its stated error is a mistake, and must be seen. Equations (10.x) are 
 derivations/equations.md; the two gaps have their names from Cremer et al. 2018.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -30,9 +31,10 @@ class Gaps(NamedTuple):
     """The ledger of N data cases: every field (N,) in nats, but for phi_optimal, phi_full and method.
 
     nlml, q_full, q_optimal, q_used   see above; they rise from left to right, but for their errors
-    nlml_error           the grid's certificate, a standard error, or 0 where the value is exact
+    nlml_error           the grid's certificate, a standard error, or 0 where the value is exact; a standard
+                         error is inf where a few draws carry it, and so are those below     (7.15)
     approximation_error  of `approximation`, and about that of either of its parts
-    amortisation_error   of `amortisation`
+    amortisation_error   of `amortisation`; both with what modes that were not tried may save    (10.11)
     gradient_norm        ‖∂Q_n/∂φ_n‖∞ on the nodes of the search, the larger of phi_optimal's and phi_full's
     phi_optimal          (N, n_phi), phi_full (N, K + K(K+1)/2)
     method               how nlml was had: "exact", "grid" or "importance"
@@ -81,26 +83,27 @@ def gaps(model, theta, phi, x, rng, *, tol=1e-4, first=0):
 
     The optimal φ_n is sought by E-steps from phi, from the prior, and from the best of many points of
     the prior, and finished on fine nodes until ‖∂Q_n/∂φ_n‖∞ < tol. Where no start leads below phi, phi
-    is kept; the full covariance starts from what was found. All these searches are local: of a posterior
-    with several modes a still lower Q may remain unfound. Computed in float64. Warnings call the first case
-    number `first`.
+    is kept; the full covariance starts from what was found. These searches are local, so a case whose Q
+    stays far above its nlml starts again from every mode that the grid can see; for K > 2 every case
+    starts again from the higher ones of a few peaks. Where modes may be left that nobody tried, the errors
+    hold what those could save at the most                                                 (10.11).
+    Computed in float64. Warnings call the first case number `first`.
     """
     theta, phi, x = tree.map(double, theta), double(phi), double(x)
     if linear_gaussian.applies(model):
         return _closed_form(model, theta, phi, x)
     xp, K = namespace(phi, x), model.n_latent
-    nodes = infer.nodes(K, DRAWS, x)
-    z = constant(rng.standard_normal((infer.SEARCH_POINTS, K)), like=x)
-    starts = [phi, infer.prior_phi(model, x), infer.search(model, theta, x, z)]
+    nodes, z = infer.nodes(K, DRAWS, x), rng.standard_normal((infer.SEARCH_POINTS, K))
+    starts = [phi, infer.prior_phi(model, x), infer.search(model, theta, x, constant(z, like=x))]
     best = infer.optimal(model, theta, starts, x, *nodes, tol=tol)
-    if K <= 2:
-        worth = grid.grid(model, theta, x, first=first)
-        best = _sought_again(model, theta, best, worth.values, x, rng, nodes, tol)
+    worth = grid.grid(model, theta, x, first=first) if K <= 2 else None
+    best, unseen = _sought_again(model, theta, best, worth, x, z, nodes, tol)
 
     full = Model(model.decoder, model.likelihood, K, FullGaussian(K))
     if isinstance(model.posterior, DiagonalGaussian):
         starts = [full.posterior.from_diagonal(best.phi)]
         best_full = infer.optimal(full, theta, starts, x, *nodes, tol=tol)
+        best_full, unseen = _sought_again(full, theta, best_full, worth, x, z, nodes, tol)
     else:
         best_full = best
 
@@ -122,30 +125,44 @@ def gaps(model, theta, phi, x, rng, *, tol=1e-4, first=0):
         worth = nlml.importance(full, theta, best_full.phi, x, rng, n_samples=4 * FRESH)
         nlml_error = worth.standard_error
         e_approximation = xp.sqrt(e_optimal**2 + nlml_error**2)
+    missed = unseen * _what_another_mode_may_save(q_optimal - worth.values)
     return Gaps(
-        worth.values, q_full, q_optimal, q_used, nlml_error, e_approximation, e_amortisation,
+        worth.values, q_full, q_optimal, q_used, nlml_error, e_approximation + missed, e_amortisation + missed,
         xp.maximum(best.gradient_norm, best_full.gradient_norm), best.phi, best_full.phi, worth.method,
     )
 
 
-def _sought_again(model, theta, best, nlml_values, x, rng, nodes, tol):
-    """`best`, where cases more than RETRY nats above their nlml have started from more modes.
+def _sought_again(model, theta, best, worth, x, z, nodes, tol):
+    """`best`, where cases have started from more modes; and 1 for those that may have others yet, (N,).
 
-    So large a gap may be that of a second-best mode: small sets of points lead to others.
+    worth is the grid's `NLML`, or None where there is no grid. No mode elsewhere is better where Q lies
+    less than log 2 above nlml (10.11): only the other cases are looked at, but then from all their peaks.
     """
-    rows = np.flatnonzero(to_numpy(best.Q - nlml_values > RETRY))
+    xp, rows, far = namespace(x), np.arange(x.shape[0]), infer.REACH
+    if worth is not None:
+        rows, far = np.flatnonzero(to_numpy(~(best.Q - worth.values <= RETRY))), FAR
     if not len(rows):
-        return best
-    few = take_rows(x, rows)
-    starts = [take_rows(best.phi, rows)]
-    for _ in range(RETRIES):
-        z = constant(rng.standard_normal((64, model.n_latent)), like=x)
-        starts.append(infer.search(model, theta, few, z))
-    again = infer.optimal(model, theta, starts, few, *nodes, tol=tol)
-    return infer.EStep(*(_put(field, rows, better) for field, better in zip(best, again)))
+        return best, xp.zeros_like(best.Q)
+    few, found = take_rows(x, rows), infer.EStep(*(take_rows(field, rows) for field in best))
+    places = grid.places(model, theta, few, found.phi, z, far)
+    options = {"reach": far, "tried": infer.TRIED if worth is None else grid.PEAKS, "max_steps": 500, "tol": tol}
+    again = infer.from_places(model, theta, found, few, places, *nodes, **options)
+    best = infer.EStep(*(_put(field, rows, better) for field, better in zip(best, again)))
+    many = np.bincount([row for row, _ in places], minlength=len(rows)) >= grid.PEAKS
+    unseen = constant(many if worth is not None else np.ones(len(rows)), like=x)
+    return best, _put(xp.zeros_like(best.Q), rows, unseen)
 
 
-RETRY, RETRIES = 0.5, 8
+def _what_another_mode_may_save(gap):
+    """How much lower Q can be elsewhere, (N,), from Q − nlml: log(eᵍᵃᵖ − 1), and nothing up to log 2   (10.11)."""
+    xp = namespace(gap)
+    least = xp.zeros_like(gap) + math.log(2)
+    gap = xp.where(gap > least, gap, least)
+    return gap + xp.log1p(-xp.exp(-gap))
+
+
+RETRY = 0.5   # nats between Q and nlml above which a case is looked at again: a little below log 2
+FAR = 30.0    # nats that a peak may lie below another and still be tried
 
 
 def _closed_form(model, theta, phi, x):
@@ -203,7 +220,9 @@ def _put(array, rows, values):
 
 
 def _sampled(theta, x, eta, first, second=None):
-    """Q_n of (model, φ) on draws eta (S, 1, K), or the difference of two such, and its standard error."""
+    """Q_n of (model, φ) on draws eta (S, 1, K), or the difference of two such, and its standard error:
+    inf where a few draws carry it                                                         (7.15).
+    """
     xp, S = namespace(x), eta.shape[0]
     means, errors = [], []
     for rows in infer.blocks(x.shape[0], S):
@@ -211,8 +230,10 @@ def _sampled(theta, x, eta, first, second=None):
         if second is not None:
             costs = costs - _costs(theta, *second, x, eta, rows)
         mean = xp.mean(costs, axis=0)
+        squares = (costs - mean) ** 2
+        total = xp.sum(squares, axis=0)
         means.append(mean)
-        errors.append(xp.sqrt(xp.sum((costs - mean) ** 2, axis=0) / (S * (S - 1))))
+        errors.append(nlml.stated(xp.sqrt(total / (S * (S - 1))), total, xp.sum(squares * squares, axis=0)))
     return xp.concat(means, axis=0), xp.concat(errors, axis=0)
 
 
@@ -234,13 +255,15 @@ def _gradient_norm(model, theta, phi, x, eta, weights):
     return xp.concat(norms, axis=0)
 
 
-def kl_to_posterior(model, theta, phi, x):
+def kl_to_posterior(model, theta, phi, x, *, tol=1e-6):
     """KL(q_n ‖ p(z|x_n)) (N,), by a road of its own: what Q − nlml must be.
 
     Linear-Gaussian models: the closed form between two normal distributions             (10.6). K ≤ 3:
     log q − log p(z|x) summed over a lattice around q, with p(z|x) normalised by its own sum over a
-    lattice around the posterior: neither Q nor `grid` is asked                          (10.7). Raises
-    ValueError for other models with K > 3. Computed in float64.
+    lattice around the posterior, wherever that is: neither Q nor `grid` is asked        (10.7). Both are
+    refined, and widened, until the sum moves by less than tol nats or the rounding of its terms; where one
+    does not get there the value is NaN, and a `grid.GridWarning` names the case. Raises ValueError for
+    other models with K > 3. Computed in float64.
     """
     theta, phi, x = tree.map(double, theta), double(phi), double(x)
     xp, K = namespace(phi, x), model.n_latent
@@ -253,52 +276,54 @@ def kl_to_posterior(model, theta, phi, x):
         return 0.5 * (xp.sum(C * M, axis=(1, 2)) - K + quadratic - log_det)
     if K > 3:
         raise ValueError(f"the KL divergence by a lattice needs K <= 3 latent variables, the model has {K}")
-    eta = grid.lattice(8.0, {1: 0.02, 2: 0.2, 3: 0.8}[K], K)
-    weights = constant(eta, like=x)
-    weights = xp.exp(nlml.log_prior(weights))
-    weights = weights / xp.sum(weights, axis=0)                    # q's own mass at the nodes, (S,)
-    eta = constant(eta[:, None, :], like=x)
-    log_px = _log_normalisers(model, theta, x)
-    parts = []
-    for n in range(x.shape[0]):
-        one = slice(n, n + 1)
-        log_w = nlml.log_weight(model, theta, phi[one, :], x[one, :], eta)[:, 0]
-        parts.append(log_px[one] - xp.sum(weights * log_w, axis=0, keepdims=True))
-    return xp.concat(parts, axis=0)
+    mesh = LOOK_MESH[K]
+    look, values = grid.lattice(LOOK_BOX, mesh, K), np.empty(x.shape[0])
+    step = max(1, 2**22 // len(look))                              # cases whose look is held
+    for start in range(0, len(values), step):
+        rows = x[start : min(start + step, len(values)), :]
+        looks = np.concatenate([to_numpy(block) for block in grid.pair_blocks(model, theta, rows, look)])
+        for n, log_p in enumerate(looks.T, start):
+            one = slice(n, n + 1)
+            log_joint = grid.log_joint_of(model, theta, x[one, :])
+            log_px, change = grid.integral(log_joint, look, log_p, mesh, tol, mesh=0.9)
+            mean, moved, size = _mean_log_weight(model, theta, phi[one, :], x[one, :], tol)
+            values[n] = log_px - mean if change + moved <= tol + ROUNDING * size else np.nan
+    grid.warn_of_refused(values, tol)
+    return constant(values, like=x)
 
 
-def _log_normalisers(model, theta, x):
-    """log p(x_n) (N,), each by one sum over the box that holds its posterior's mass.
+LOOK_BOX, LOOK_MESH = 13.0, {1: 0.04, 2: 0.15, 3: 0.7}  # where the KL road looks for a posterior's mass, by K
+ETA_BOX, ETA_MESH = 8.0, {1: 0.02, 2: 0.2, 3: 0.8}      # its lattice in units of q, at first
+WIDENINGS = 8                                           # … and how often that is widened or refined
+ROUNDING = 1e-13                                        # of a sum, as a share of its terms' sizes
 
-    A first look, the same for all cases, gives a box. A posterior that is narrow beside the look's mesh
-    fills only a part of it, and may have its peak between the points: then the box shrinks to that part.
+
+def _mean_log_weight(model, theta, phi, x, tol):
+    """E_q[log p(x_1, z) − log q(z)] of one case, how far it may be off, and the size of its terms.
+
+    The mean of two lattices in η, one between the points of the other. Where they differ the mesh is halved;
+    where something is left at the edge of their box that is widened by half.
     """
     K = model.n_latent
-    look = grid.lattice(8.0, {1: 0.01, 2: 0.08, 3: 0.5}[K], K)
-    points = {1: 8001, 2: 241, 3: 41}[K]                           # along each axis
-    found = []
-    for n, log_p in enumerate(_log_joint_on(model, theta, x, look).T):
-        inside = look[log_p > log_p.max() - 60]
-        low, high, width = inside.min(axis=0) - 0.3, inside.max(axis=0) + 0.3, np.inf
-        while (high - low < 0.7 * width).any():
-            width, mesh = high - low, (high - low) / (points - 1)
-            sides = [np.linspace(a, b, points) for a, b in zip(low, high)]
-            z = np.stack([axis.ravel() for axis in np.meshgrid(*sides, indexing="ij")], axis=1)
-            log_p = _log_joint_on(model, theta, x[n : n + 1, :], z)[:, 0]
-            inside = z[log_p > log_p.max() - 60]
-            low, high = inside.min(axis=0) - 2 * mesh, inside.max(axis=0) + 2 * mesh
-        cell, top = np.prod(mesh), log_p.max()
-        found.append(top + np.log(np.exp(log_p - top).sum() * cell))
-    return constant(found, like=x)
+    box, mesh = ETA_BOX, ETA_MESH[K]
 
+    def terms(eta):
+        """The terms (S,) of the sum over the lattice eta (S, K)."""
+        w = np.exp(-0.5 * np.sum(eta * eta, axis=1)) * (mesh / np.sqrt(2 * np.pi)) ** K
+        step = max(1, 2**20 // x.shape[1])
+        blocks = [constant(eta[s : s + step, None, :], like=x) for s in range(0, len(eta), step)]
+        return w * np.concatenate([to_numpy(nlml.log_weight(model, theta, phi, x, b)[:, 0]) for b in blocks])
 
-def _log_joint_on(model, theta, x, z):
-    """log p(x_n, z_g) of every pair at host nodes z (G, K), in blocks: (G, N) on the host."""
-    step = max(1, 2**20 // x.shape[1])
-    parts = []
-    for start in range(0, len(z), step):
-        nodes = constant(z[start : start + step], like=x)
-        f, _ = model.decoder.forward(theta["decoder"], nodes)
-        log_px = model.likelihood.cross(theta["likelihood"], f, x)
-        parts.append(to_numpy(log_px + nlml.log_prior(nodes)[:, None]))
-    return np.concatenate(parts)
+    value, off, size = np.nan, np.inf, 0.0
+    for _ in range(WIDENINGS):
+        eta = grid.lattice(box, mesh, K)
+        if len(eta) > grid.MOST_NODES:
+            break
+        on, between = terms(eta), terms(eta + 0.5 * mesh)
+        edge = np.abs(on[np.abs(eta).max(axis=1) > box - 1.5 * mesh]).sum()
+        value, size = 0.5 * (on.sum() + between.sum()), np.abs(on).sum()
+        off = edge + abs(on.sum() - between.sum())
+        if not off > 0.1 * tol + ROUNDING * size:
+            break
+        box, mesh = (1.5 * box, mesh) if edge > 0.05 * tol else (box, 0.5 * mesh)
+    return value, off, size

@@ -11,9 +11,10 @@ gives x[rows, :] for a block of them, such as `columns.Cases`.
 from typing import NamedTuple
 
 from . import bound, linear_gaussian, noise, tree
-from .backend import constant, double, identity, index, namespace, sum_last, to_numpy
+from .backend import constant, double, identity, index, namespace, sum_last, take_rows, to_numpy
 from .blocks import slices
 from .likelihoods import split
+from .model import Model
 
 SEARCH_POINTS = 2048  # draws of the prior among which `search` is given its choice
 ROWS = 2048  # rows of decoder input held at a time, samples times data cases: they fit a core's cache
@@ -176,6 +177,12 @@ def search(model, theta, x, z):
     So it is started at the z_r with the largest log p(x_n, z_r), with s_k = 1/20: a wide q may leave
     that mode in its first step, a narrow one grows.
     """
+    means = best_point(model, theta, x, z)
+    return model.posterior.closest(means, 400 * identity(model.n_latent, like=z))
+
+
+def best_point(model, theta, x, z):
+    """For each data case the one of the latent points z (R, K) with the largest log p(x_n, z_r), (N, K)."""
     xp = namespace(z)
     f, _ = model.decoder.forward(theta["decoder"], z)
     log_prior = -0.5 * xp.sum(z * z, axis=1)[:, None]              # (R, 1), up to a constant
@@ -183,7 +190,7 @@ def search(model, theta, x, z):
     for rows in blocks(x.shape[0], 1):
         log_px = model.likelihood.cross(theta["likelihood"], f, x[rows, :])  # (R, n)
         means.append(xp.take(z, xp.argmax(log_px + log_prior, axis=0), axis=0))
-    return model.posterior.closest(xp.concat(means, axis=0), 400 * identity(model.n_latent, like=z))
+    return xp.concat(means, axis=0)
 
 
 def from_starts(model, theta, starts, x, eta, weights, *, max_steps=200, tol=1e-6):
@@ -233,6 +240,79 @@ def optimal(model, theta, starts, x, coarse, fine, *, max_steps=500, tol=1e-6):
         lower = Q < lowest
         best, lowest = xp.where(lower[:, None], found, best), xp.where(lower, Q, lowest)
     return e_step(model, theta, best, x, *fine, max_steps=max_steps, tol=tol)
+
+
+REACH = 5             # nats that a peak may lie below a case's own and still be tried
+TRIED = 3             # peaks of a case that are tried, at the most
+SAME = 0.05           # apart, in z and in nats, two climbs have ended on one peak
+
+
+def from_places(model, theta, best, x, places, coarse, fine, *, reach=REACH, tried=TRIED, **options):
+    """The `EStep` best, where a case has gone on to a better mode.
+
+    places  [(row, z)], points z (K,) on the host from which the data case `row` is to be looked at again
+
+    From each point the peak of p(x_n, z) is climbed, which takes one node only. Of a case's peaks that are
+    not its own, and not more than `reach` nats lower, the `tried` highest are where E-steps start.
+    """
+    if not places:
+        return best
+    rows, starts = _rivals(model, theta, best, x, places, reach, tried)
+    if not rows:
+        return best
+    coarsely = {**options, "tol": COARSE_TOL}
+    few = take_rows(x, rows)
+    phi = e_step(model, theta, starts, few, *coarse, **coarsely).phi
+    lowest, better = to_numpy(best.Q).tolist(), {}
+    for i, Q in enumerate(to_numpy(q(model, theta, phi, few, *fine)).tolist()):
+        if Q < lowest[rows[i]]:
+            lowest[rows[i]], better[rows[i]] = Q, i
+    if not better:
+        return best
+    found = e_step(
+        model, theta, take_rows(phi, list(better.values())), take_rows(x, list(better)), *fine, **options
+    )
+    place = list(range(x.shape[0]))
+    for i, row in enumerate(better):
+        place[row] = x.shape[0] + i
+    concat = namespace(x).concat
+    return EStep(*(take_rows(concat([old, new], axis=0), place) for old, new in zip(best, found)))
+
+
+def _rivals(model, theta, best, x, places, reach, tried):
+    """The rows of the E-steps that `from_places` tries, and where each starts, phi (len(rows), n_phi)."""
+    near = sorted({row for row, _ in places})
+    own = to_numpy(take_rows(model.posterior.mean(best.phi), near))
+    points = [*zip(near, own), *places]                            # a case's own peak comes first
+    seen = take_rows(x, [row for row, _ in points])
+    tops = peaks(model, theta, seen, constant([[float(k) for k in z] for _, z in points], like=x))
+    met = {row: [] for row in near}
+    for (row, _), top in zip(points, zip(*tops)):
+        if all(max(abs(top[0] - z).max(), abs(top[1] - h)) > SAME for z, h in met[row]):
+            met[row].append(top)
+    rows, means = [], []
+    for row, (first, *others) in met.items():
+        others = [other for other in others if other[1] > first[1] - reach]
+        for z, _ in sorted(others, key=lambda top: -top[1])[:tried]:
+            rows.append(row)
+            means.append([float(k) for k in z])
+    if not rows:
+        return rows, None
+    return rows, model.posterior.closest(constant(means, like=x), 400 * identity(model.n_latent, like=x))
+
+
+def peaks(model, theta, x, z, max_steps=100):
+    """The peaks of p(x_n, z) near z (N, K), and log p there but for a constant: host arrays (N, K), (N,).
+
+    Q at the single node η = 0 is −log p(x|m) + KL, and its minimiser over m is the peak.
+    """
+    xp, K = namespace(x), model.n_latent
+    point = Model(model.decoder, model.likelihood, K)
+    node, weight = xp.zeros_like(z[:1, :])[None, :, :], xp.ones_like(z[:1, 0])
+    start = point.posterior.closest(z, 400 * identity(K, like=x))
+    phi = e_step(point, theta, start, x, node, weight, max_steps=max_steps, tol=COARSE_TOL).phi
+    phi = point.posterior.closest(point.posterior.mean(phi), identity(K, like=x))
+    return to_numpy(phi[:, :K]), -to_numpy(q(point, theta, phi, x, node, weight))
 
 
 def q(model, theta, phi, x, eta, weights=None):

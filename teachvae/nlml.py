@@ -21,11 +21,16 @@ from .model import Model
 from .posteriors import LOG_2PI
 
 
+class FewDrawsWarning(UserWarning):
+    """A sampled number hangs on a few of its draws: no error can be stated for it."""
+
+
 class NLML(NamedTuple):
     """−log p(x_n) per data case.
 
     values                 (N,) in nats
-    standard_error         (N,), or None where the method is deterministic
+    standard_error         (N,), or None where the method is deterministic; inf where it is large and
+                           carried by a few draws, so that it would say nothing                  (7.15)
     certificate            (N,) how far the value moved when it was computed more finely, or None
     method                 the name of the method
     effective_sample_size  (N,) how many equal weights the unequal ones are worth, or None     (7.6)
@@ -57,8 +62,8 @@ def prior(model, theta, x, rng, *, n_samples=10_000):
     """Plain Monte Carlo: −log (1/S) Σ_s p(x_n|z_s), z_s ~ N(0, I), the same for every case     (7.7).
 
     Without bias in p(x_n), yet hardly any z_s lies where the posterior of x_n is, so the mean hangs on
-    one sample: the value is too high, and its standard error (7.2), computed from the same few, is too
-    small. `effective_sample_size` shows it. Computed in float64.
+    one sample: the value is too high, and its standard error (7.2), computed from the same few, would be
+    too small. It is then inf, and `effective_sample_size` near 1. Computed in float64          (7.15).
     """
     _check_samples("plain Monte Carlo", n_samples)
     dtype, theta, x = x.dtype, tree.map(double, theta), double(x)
@@ -78,8 +83,9 @@ def importance(model, theta, phi, x, rng, *, n_samples=1000):
     """Importance sampling from q(z|φ_n): −log (1/S) Σ_s p(x_n, z_s) / q(z_s|φ_n)           (7.1).
 
     In expectation the value is an upper bound on −log p(x_n) that falls with n_samples (Burda et
-    al. 2016). The standard error is that of log p̂ by the delta method (7.2); where the weights are
-    dominated by a few samples it is too small, and it is never above 1, however wrong the value   (7.6).
+    al. 2016). The standard error is that of log p̂ by the delta method (7.2). Where a few samples dominate
+    the weights it would be too small, and never above 1 however wrong the value (7.6): there it is inf,
+    and nothing is stated                                                                      (7.15).
     All data cases share the draws η, which are made in chunks, so memory does not grow with n_samples.
     """
     _check_samples("importance sampling", n_samples)
@@ -218,6 +224,7 @@ def log_weight(model, theta, phi, x, eta):
     return log_joint(model, theta, x, z) - log_q
 
 
+LARGE, FEW = 0.2, 5  # a standard error above LARGE nats is stated where at least FEW draws carry it
 CHUNK = 512        # draws of the prior whose decoder output is held at a time
 PAIRS = 2**20      # log weights held at a time by `iwae`
 
@@ -246,6 +253,15 @@ def _group_means(log_w, k):
     return mean, xp.sqrt(xp.sum((bounds - mean) ** 2, axis=0) / (groups * (groups - 1)))
 
 
+def stated(error, squares, fourths):
+    """A standard error (N,) in nats, inf where it may not be stated: above `LARGE`, and carried by fewer than
+    `FEW` draws, told by the sums (N,) over the draws of the squares in it and of their squares    (7.15).
+    """
+    xp = namespace(error)
+    hidden = (error > LARGE) & (squares * squares < FEW * fourths)
+    return xp.where(hidden, xp.zeros_like(error) + float("inf"), error)
+
+
 class StreamingLogMeanExp:
     """log mean exp and its standard error over samples that come in chunks (S, N)."""
 
@@ -256,20 +272,25 @@ class StreamingLogMeanExp:
         xp = self.xp
         top = xp.max(log_w, axis=0)
         if self.top is None:
-            self.top, self.sum, self.squares = top, xp.zeros_like(top), xp.zeros_like(top)
+            self.top = top
+            self.sum, self.squares, self.fourths = (xp.zeros_like(top) for _ in range(3))
         new_top = xp.where(top > self.top, top, self.top)
         shrink = xp.exp(self.top - new_top)
         w = xp.exp(log_w - new_top)
         self.sum = self.sum * shrink + xp.sum(w, axis=0)
-        self.squares = self.squares * shrink * shrink + xp.sum(w * w, axis=0)
+        self.squares = self.squares * shrink**2 + xp.sum(w * w, axis=0)
+        self.fourths = self.fourths * shrink**4 + xp.sum((w * w) ** 2, axis=0)
         self.top = new_top
         self.count += log_w.shape[0]
 
     def result(self):
-        """log mean exp, its standard error, the effective sample size, (N,)   (7.1), (7.2), (7.6)."""
+        """log mean exp, its standard error, inf where a few samples carry it, and the effective sample
+        size, (N,)                                                    (7.1), (7.2), (7.6), (7.15).
+        """
         xp, S = self.xp, self.count
         mean = self.sum / S
         variance = (self.squares / S - mean * mean) * (S / (S - 1))
         variance = xp.where(variance > 0, variance, xp.zeros_like(variance))
         log_mean = xp.log(mean) + self.top
-        return log_mean, xp.sqrt(variance / S) / mean, self.sum * self.sum / self.squares
+        error = xp.sqrt(variance / S) / mean
+        return log_mean, stated(error, self.squares, self.fourths), self.sum * self.sum / self.squares

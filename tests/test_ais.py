@@ -124,7 +124,7 @@ def test_the_truth_lies_between(make):
 
 def test_the_interval_holds_the_truth_and_is_as_it_says():
     model, theta, _ = network(1, Gaussian(3), 3, size=2.0)
-    s = ais.sandwich(model, theta, 40, np.random.default_rng(0), HOST, n_temperatures=60)
+    s = ais.sandwich(model, theta, 40, np.random.default_rng(0), HOST, n_chains=48, n_temperatures=60)
     low, high = s.interval()
     np.testing.assert_array_equal(low, s.lower.values - 2 * s.lower.standard_error)
     np.testing.assert_array_equal(high, s.upper.values + 2 * s.upper.standard_error)
@@ -555,7 +555,7 @@ def test_on_every_backend(backend, make):
     for got, want in pairs:
         assert namespace(got) is backend.xp and str(got.dtype).endswith(backend.dtype)
         assert backend.device is None or got.device == backend.device
-        assert got.shape == want.shape and np.isfinite(to_numpy(got)).all()
+        assert got.shape == want.shape and not np.isnan(to_numpy(got)).any()
         if backend.dtype == "float64":
             np.testing.assert_allclose(to_numpy(got), want, rtol=1e-7, atol=1e-7)
     # in single precision a step may be taken that was not: another draw, not another number

@@ -382,6 +382,7 @@ def test_every_other_likelihood_takes_constant_columns(make, spec, rng):
 @pytest.mark.parametrize("name", [*LIKELIHOODS, "mixed"])
 @pytest.mark.filterwarnings("ignore:not a likelihood:teachvae.estimator.NotALikelihoodWarning")
 @pytest.mark.filterwarnings("ignore:variational EM stopped")
+@pytest.mark.filterwarnings("ignore:the sampled:teachvae.nlml.FewDrawsWarning")
 def test_each_likelihood_is_fitted_and_draws_in_its_range(name, route, hidden, dtype, rng):
     mixed = table(rng)
     counts, bits, kinds = mixed[:, [1, 1, 1]], mixed[:, [3, 3, 3]], mixed[:, [2, 3, 2]]

@@ -262,8 +262,55 @@ def test_the_better_mode_is_found_from_the_worse_one(monkeypatch):
 
     # It was the search: the prior leads to the worse mode.
     monkeypatch.setattr(infer, "search", lambda model, theta, x, z: infer.prior_phi(model, x))
+    np.testing.assert_allclose(optimum(worse).phi_optimal, better, atol=1e-3)   # the grid's peaks lead there
+    monkeypatch.setattr(gaps.grid, "places", lambda *_: [])
     np.testing.assert_allclose(optimum(worse).phi_optimal, worse, atol=1e-3)
     np.testing.assert_allclose(optimum(better).phi_optimal, better, atol=1e-3)
+
+
+def far_network():
+    """One case at |z| = 5, where few draws of the prior are: 200 pixels, noise of 0.1."""
+    rng = np.random.default_rng(22)
+    net = layers.mlp(2, (16, 16), 200, "tanh")
+    decoder = tree.map(lambda w: 2 * w, net.init(rng, get_backend()))
+    angle = rng.uniform(0, 2 * np.pi)
+    z = 5 * np.array([[np.cos(angle), np.sin(angle)]])
+    f, _ = net.forward(decoder, z)
+    theta = {"decoder": decoder, "likelihood": {"log_psi": np.full(200, np.log(0.01))}}
+    return Model(net, likelihoods.Gaussian(200), 2), theta, f + 0.1 * rng.standard_normal(f.shape), z
+
+
+def test_a_mode_that_no_draw_of_the_prior_meets_is_found():
+    """The best of draws leads to a Q 53 nats above nlml; started at z itself, a search to one 1.285 above."""
+    model, theta, x, z = far_network()
+    g = gaps.gaps(model, theta, infer.prior_phi(model, x), x, np.random.default_rng(0))
+    told = infer.optimal(model, theta, [np.hstack([z, [[-3.0, -3.0]]])], x, *infer.nodes(2, 0, x))
+    best, _ = gaps.quadrature(model, theta, told.phi, x)
+    assert g.q_optimal[0] == pytest.approx(best[0], abs=1e-6)
+    assert 1 < g.approximation[0] < 1.286 and g.approximation_error[0] < 1e-5
+    kl = gaps.kl_to_posterior(model, theta, g.phi_optimal, x)
+    assert kl[0] == pytest.approx(g.approximation[0], abs=1e-6)
+
+
+def test_below_log_2_no_mode_elsewhere_is_better():
+    """Two modes with shares u and 1 − u of the posterior: the best q of each costs −log of its share."""
+    u = np.linspace(0.01, 0.99, 99)
+    costs, elsewhere = -np.log(u), -np.log1p(-u)
+    saved = gaps._what_another_mode_may_save(costs)
+    np.testing.assert_allclose(saved, np.maximum(costs - elsewhere, 0), atol=1e-12)
+    assert (saved[costs < np.log(2)] < 1e-12).all()
+
+
+def test_for_more_latent_variables_the_errors_hold_what_nobody_looked_for(monkeypatch):
+    case = make_case(3, GAUSSIAN, DIAGONAL, n_latent=3)
+    case.theta["decoder"][0]["W"] = 3 * np.array([[1.0, 1.0, 1.0], [1.0, 1.0, 1.2], [1.0, 1.1, 1.0]])
+    assert ledger(case).approximation.min() > np.log(2), "what the diagonal costs"
+    monkeypatch.setattr(linear_gaussian, "applies", lambda model: False)
+    g = ledger(case)
+    far = g.approximation > np.log(2)
+    assert far.all()
+    for error in (g.approximation_error, g.amortisation_error):
+        assert (error[far] >= np.log(np.expm1(g.approximation[far])) - 1e-12).all()
 
 
 def test_phi_is_kept_where_the_coarse_nodes_were_taken_in(monkeypatch):
@@ -726,3 +773,45 @@ def test_the_kl_road_finds_posteriors_that_are_narrow_beside_its_first_look():
     log_q = stats.norm.logpdf(near, mean, s).sum(axis=1)
     kl = np.sum(np.exp(log_q) * (log_q - L + log_px)) * h * h
     assert gaps.kl_to_posterior(model, theta, phi, x)[0] == pytest.approx(kl, abs=1e-8)
+
+
+COUNTS = Model(layers.mlp(1, (), 1), likelihoods.Poisson(1), 1), {
+    "decoder": [{"W": np.ones((1, 1)), "b": np.zeros(1)}], "likelihood": {}
+}
+
+
+@pytest.mark.parametrize("x", [2.0, 4000.0, 5000.0, 9000.0, 1e5])
+def test_the_kl_road_follows_counts_beyond_its_look(x):
+    """The posterior of the rate's logarithm, around log x, and q a little beside it and wider."""
+    m, log_s = np.log(x) + 0.2 / np.sqrt(x), np.log(1.2 / np.sqrt(x))
+    z, h = np.linspace(m - 16 * np.exp(log_s), m + 16 * np.exp(log_s), 40_001, retstep=True)
+    L = stats.poisson.logpmf(x, np.exp(z)) + stats.norm.logpdf(z)
+    log_q = stats.norm.logpdf(z, m, np.exp(log_s))
+    kl = h * np.sum(np.exp(log_q) * (log_q - L + special.logsumexp(L) + np.log(h)))
+    ours = gaps.kl_to_posterior(*COUNTS, np.array([[m, log_s]]), np.array([[x]]))
+    assert ours[0] == pytest.approx(kl, abs=1e-7)
+
+
+def test_both_roads_agree_at_the_edge_of_the_first_box():
+    """q at 8.5154, half a standard deviation from the edge ±8 of a lattice that once ended there."""
+    phi, x = np.array([[8.5154, np.log(0.0142)]]), np.array([[5000.0]])
+    g = gaps.gaps(*COUNTS, phi, x, np.random.default_rng(0))
+    assert g.q_used[0] - g.nlml[0] == pytest.approx(2.8e-5, abs=1e-6)
+    assert gaps.kl_to_posterior(*COUNTS, phi, x)[0] == pytest.approx(g.q_used[0] - g.nlml[0], abs=1e-7)
+
+
+def test_the_kl_road_says_where_it_cannot(monkeypatch):
+    """All z on a circle explain x alike, and it is a ten-millionth thin."""
+    class Circle:
+        n_in, n_out = 2, 1
+
+        def forward(self, params, z):
+            return np.sum(z * z, axis=1)[:, None], None
+
+    model = Model(Circle(), likelihoods.Gaussian(1, 1e-12), 2)
+    monkeypatch.setattr(gaps.grid, "MOST_NODES", 50_000)
+    with pytest.warns(gaps.grid.GridWarning, match="1 of 1 data cases"):
+        kl = gaps.kl_to_posterior(
+            model, {"decoder": [], "likelihood": {}}, np.array([[2.0, 0.0, -3.0, -3.0]]), np.array([[4.0]])
+        )
+    assert np.isnan(kl).all()

@@ -8,7 +8,7 @@ import warnings
 from conftest import BACKENDS
 import numpy as np
 import pytest
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 from teachvae import (
     VAE,
@@ -26,7 +26,7 @@ from teachvae import (
 from teachvae.backend import get_backend, namespace, to_numpy
 from teachvae.grid import GridWarning
 from teachvae.layers import Linear, Sequential, mlp
-from teachvae.likelihoods import Bernoulli, Gaussian
+from teachvae.likelihoods import Bernoulli, Gaussian, Poisson
 
 # ---- models, data, and the truth by a second road -------------------------------------------------
 
@@ -190,13 +190,70 @@ def test_far_out_the_own_lattice_takes_over(K, own_rows):
     assert (off <= np.maximum(certificate, 1e-9)).all()
 
 
-def test_what_is_outside_every_box_is_refused():
+def test_what_is_outside_every_box_is_followed():
     model, theta, _ = linear(1, 0.02, seed=3, size=2.0)
-    x = np.array([[10.5], [0.2], [25.0]]) @ theta["decoder"][0]["W"] + theta["decoder"][0]["b"]
-    with pytest.warns(GridWarning, match=r"2 of 3 data cases .* \(rows \[0, 2\]\): they are refused"):
-        result = grid.grid(model, theta, x)
-    assert np.isnan(result.values).tolist() == [True, False, True]
-    assert (result.certificate[[0, 2]] > 1e-6).all() and result.certificate[1] < 1e-6
+    x = np.array([[9.1], [10.5], [0.2], [25.0], [-60.0]]) @ theta["decoder"][0]["W"] + theta["decoder"][0]["b"]
+    result = grid.grid(model, theta, x)
+    error = np.abs(result.values - closed_form(model, theta, x))
+    assert (error < 1e-12 * np.abs(result.values) + 1e-9).all(), error
+    assert (result.certificate < 1e-6).all()
+
+
+COUNTS = Model(Sequential((Linear(1, 1),)), Poisson(1), 1), {
+    "decoder": [{"W": np.ones((1, 1)), "b": np.zeros(1)}], "likelihood": {}
+}
+
+
+def counted(x):
+    """log p(x) of a count whose rate is eᶻ: a line of its own for every x, around the posterior's mode."""
+    log_p = lambda z: stats.poisson.logpmf(x, np.exp(z)) + stats.norm.logpdf(z)  # noqa: E731
+    mode = optimize.minimize_scalar(lambda z: -log_p(z), bounds=(-5, 30), method="bounded").x
+    z, h = np.linspace(*(mode + np.array([-14, 14]) / np.sqrt(1 + np.exp(mode))), 20_001, retstep=True)
+    return special.logsumexp(log_p(z)) + np.log(h)
+
+
+@pytest.mark.parametrize("x", [3.0, 5000.0, 8103.0, 9000.0, 1e5, 1e6])
+def test_counts_far_from_the_prior_on_both_sides_of_the_box(x):
+    """Posteriors around z = log x, from 1 to 13.8, with standard deviations of about x^(−1/2)."""
+    result = grid.grid(*COUNTS, np.array([[x]]))
+    assert result.values[0] == pytest.approx(-counted(x), abs=1e-8) and result.certificate[0] < 1e-7
+
+
+@pytest.mark.parametrize("ratio", [1e2, 1e4])
+def test_posteriors_that_are_narrow_one_way_only(ratio):
+    """Standard deviations of 1 and 1/ratio, along no axis of z."""
+    turn, mix = (np.linalg.qr(np.random.default_rng(s).standard_normal((2, 2)))[0] for s in (0, 1))
+    W, psi = turn * [1, 1 / ratio] @ mix, np.full(2, 0.3 / ratio**2)
+    model = Model(Sequential((Linear(2, 2),)), Gaussian(2), 2)
+    theta = {"decoder": [{"W": W, "b": np.zeros(2)}], "likelihood": {"log_psi": np.log(psi)}}
+    x = np.random.default_rng(2).standard_normal((2, 2)) @ W
+    np.testing.assert_allclose(grid.grid(model, theta, x).values, closed_form(model, theta, x), atol=1e-7)
+
+
+@dataclass(frozen=True)
+class Circle:
+    """f(z) = |z|²: all z at one distance from the middle explain x alike."""
+
+    n_in: int = 2
+    n_out: int = 1
+
+    def forward(self, params, z):
+        return namespace(z).sum(z * z, axis=1)[:, None], None
+
+
+def test_a_circle_is_integrated_and_one_that_is_too_thin_is_refused(monkeypatch):
+    model, x = Model(Circle(), Gaussian(1), 2), np.array([[4.0]])
+    u, h = np.linspace(1e-9, 40, 2_000_001, retstep=True)          # |z|² is exponential, with mean 2
+    for psi, known in ((1e-2, True), (1e-12, False)):
+        theta = {"decoder": [], "likelihood": {"log_psi": np.array([np.log(psi)])}}
+        if known:
+            log_p = stats.norm.logpdf(4.0, u, np.sqrt(psi)) + stats.expon.logpdf(u, scale=2)
+            truth = -special.logsumexp(log_p) - np.log(h)
+            assert grid.grid(model, theta, x).values[0] == pytest.approx(truth, abs=1e-7)
+        else:
+            monkeypatch.setattr(grid, "MOST_NODES", 20_000)
+            with pytest.warns(GridWarning, match=r"1 of 1 data cases .* \(rows \[0\]\): they are refused"):
+                assert np.isnan(grid.grid(model, theta, x).values).all()
 
 
 @dataclass(frozen=True)
@@ -219,11 +276,11 @@ def test_a_small_mode_in_the_ring_is_noticed(monkeypatch):
     log_p = stats.norm.logpdf(z) + stats.norm.logpdf(x[0, 0], z * (z + 1.5), 0.1)
     truth = -special.logsumexp(log_p) - np.log(h)
     assert grid.grid(model, theta, x).values[0] == pytest.approx(truth, abs=1e-9)
-    monkeypatch.setattr(grid, "BOX", 2.0)
-    with pytest.warns(GridWarning, match="1 of 1 data cases"):
-        result = grid.grid(model, theta, x)
+    monkeypatch.setattr(grid, "BOX", 3.0)
+    _, certificate = grid._shared(model, theta, x, 1e-6)
     missed = special.logsumexp(log_p) - special.logsumexp(log_p[z > -3])
-    assert missed > 5e-3 and missed / 2 < result.certificate[0] < 2 * missed
+    assert missed > 5e-3 and certificate[0] > missed / 2, "so it goes on to a lattice of its own"
+    assert grid.grid(model, theta, x).values[0] == pytest.approx(truth, abs=1e-9)
 
 
 @pytest.mark.parametrize("K", [1, 2])
@@ -295,7 +352,7 @@ def test_too_few_halvings_refuse_only_the_late(monkeypatch):
     model, theta, x = linear(2, 0.4, n_cases=12)
     theta_narrow = theta | {"likelihood": {"log_psi": np.log(np.full(4, 1e-5))}}
     whole = grid.grid(model, theta, x)
-    monkeypatch.setattr(grid, "HALVINGS", 1)
+    monkeypatch.setattr(grid, "HALVINGS", 0)
     np.testing.assert_array_equal(grid.grid(model, theta, x).values, whole.values)
     message = r"12 of 12 data cases moved by more than 1e-06 nats .* \(rows \[0, 1, 2, 3, 4, 5, 6, 7\] …\)"
     with pytest.warns(GridWarning, match=message) as caught:

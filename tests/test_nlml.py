@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import optimize, special, stats
 
-from teachvae import FactorAnalysis, Model, VariationalEM, bound, grid, infer, nlml, noise, tree
+from teachvae import FactorAnalysis, Model, VariationalEM, ais, bound, grid, infer, nlml, noise, tree
 from teachvae.backend import get_backend, namespace, to_numpy
 from teachvae.layers import Linear, Sequential, mlp
 from teachvae.likelihoods import Bernoulli, Gaussian
@@ -97,10 +97,12 @@ def weights_by_hand(model, theta, phi, x, eta):
 
 
 def by_hand(log_w):
-    """−log of the mean weight, its relative standard error, the effective sample size, of (S, N)."""
+    """−log of the mean weight, its relative standard error, the effective sample size, of (S, N). The error is
+    inf where it is above 0.2 and the squares of the weights are worth fewer than 5 draws."""
     w = np.exp(log_w - log_w.max(axis=0))
     value = -special.logsumexp(log_w, axis=0) + np.log(len(w))
     error = w.std(axis=0, ddof=1) / np.sqrt(len(w)) / w.mean(axis=0)
+    error[(error > 0.2) & ((w**2).sum(axis=0) ** 2 / (w**4).sum(axis=0) < 5)] = np.inf
     return value, error, w.sum(axis=0) ** 2 / (w**2).sum(axis=0)
 
 
@@ -158,12 +160,12 @@ def test_effective_sample_size_of_the_prior_against_its_integral():
 
 
 def test_prior_collapses_where_the_data_say_much_and_its_size_shows_it():
-    """Its stated error is then too small: the value is far too high. Importance sampling is right."""
+    """The value is far too high, by more than could be stated. Importance sampling is right."""
     model, theta, x = linear(3, psi=1e-4, n_cases=10, q=DiagonalGaussian)
     truth = truth_of(model, theta, x)
     blind = nlml.prior(model, theta, x, np.random.default_rng(0), n_samples=5000)
     assert np.median(blind.effective_sample_size) < 2
-    assert np.mean(blind.values - truth > 5 * blind.standard_error) > 0.8
+    assert np.mean(blind.values - truth > 5) > 0.8 and np.mean(np.isinf(blind.standard_error)) > 0.8
     model = Model(model.decoder, model.likelihood, 3, FullGaussian(3))
     phi = infer.closed_form(model, theta, x)
     phi[:, :3] += 0.003                                            # not quite on the posterior
@@ -198,7 +200,8 @@ def test_value_error_and_effective_sample_size_by_hand(far):
     np.testing.assert_allclose(result.values, value, rtol=1e-10)
     np.testing.assert_allclose(result.standard_error, error, rtol=1e-6)
     np.testing.assert_allclose(result.effective_sample_size, size, rtol=1e-7)
-    np.testing.assert_allclose(error**2, (150 / size - 1) / 149, rtol=1e-7)  # as (7.6) has it
+    known = np.isfinite(error)
+    np.testing.assert_allclose(error[known] ** 2, (150 / size[known] - 1) / 149, rtol=1e-7)  # as (7.6) has it
     assert (size >= 1 - 1e-12).all() and (size <= 150 + 1e-9).all()
     assert far == 0 or np.median(size) < 2
 
@@ -231,6 +234,60 @@ def test_at_the_exact_posterior_every_sample_is_worth_one(K):
     assert (result.standard_error < 1e-6).all()
     L = nlml.iwae(model, theta, phi, x, np.random.default_rng(0), sizes=(1, 7), n_samples=50)
     np.testing.assert_allclose(L.values, np.tile(truth_of(model, theta, x), (2, 1)), rtol=1e-12)
+
+
+# ---- what may be stated ----------------------------------------------------------------------------
+
+
+def stated_and_wrong(psi, road):
+    """The shares of runs whose value is more than 3 of its standard errors off: of those that are stated, and
+    as the formula (7.2) alone would state it."""
+    wrong, wrong_by_formula = [], []
+    for seed in range(8 if road == "ais" else 12):
+        model, theta, x = linear(2, psi=psi, seed=seed, n_cases=5, q=DiagonalGaussian)
+        truth, rng = truth_of(model, theta, x), np.random.default_rng(seed)
+        if road == "prior":
+            run = nlml.prior(model, theta, x, rng, n_samples=2000)
+        elif road == "importance":                                 # from a q ten times as wide, somewhat beside
+            phi = infer.closed_form(model, theta, x) + 0.02
+            phi[:, 2:] += np.log(10)
+            run = nlml.importance(model, theta, phi, x, rng, n_samples=2000)
+        else:
+            run = ais.ais(model, theta, x, rng, n_chains=16, n_temperatures=40)
+        S, off = 16 if road == "ais" else 2000, np.abs(run.values - truth)
+        formula = np.sqrt((S / run.effective_sample_size - 1) / (S - 1))
+        wrong.append(off > 3 * run.standard_error)
+        wrong_by_formula.append(off > 3 * formula)
+    return np.mean(wrong), np.mean(wrong_by_formula)
+
+
+@pytest.mark.parametrize("road", ["prior", "importance", "ais"])
+def test_what_is_stated_holds_at_any_noise(road):
+    """From ψ = 0.1 down to 1e-8, where one draw has all the weight and the formula says a standard error of 1
+    at the most. Of what is stated one in twenty may be off by 3; the formula alone is wrong nearly always."""
+    for psi in (1e-1, 1e-4, 1e-8) if road == "ais" else (1e-1, 1e-2, 1e-4, 1e-6, 1e-8):
+        wrong, by_formula = stated_and_wrong(psi, road)
+        assert wrong <= 0.08, (psi, wrong)
+    assert by_formula > 0.6
+
+
+def test_a_large_error_is_stated_where_many_draws_carry_it():
+    log_w = np.log(np.repeat([[1e-12], [1.0]], [990, 10], axis=0))  # ten of a thousand: 0.32, by ten draws
+    total = nlml.StreamingLogMeanExp(np)
+    total.add(log_w)
+    np.testing.assert_allclose(total.result()[1], np.sqrt((1000 / 10 - 1) / 999), rtol=1e-6)
+    total = nlml.StreamingLogMeanExp(np)
+    total.add(log_w[:994])                                         # by four
+    assert np.isinf(total.result()[1]).all()
+
+
+def test_an_estimator_names_the_rows_of_which_nothing_can_be_stated():
+    _, _, x = linear(2, n_cases=60, psi=1e-4)
+    estimator = FactorAnalysis(2, min_noise=1e-9).fit(x)
+    with pytest.warns(nlml.FewDrawsWarning, match=r"of 6 of 6 data cases .* \(rows 0, 1, 2, 3, 4, 5\).* \(inf\)"):
+        result = estimator.nlml(x[:6], method="prior")
+    assert np.isinf(result.standard_error).all()
+    assert np.isfinite(estimator.nlml(x[:6]).values).all() and estimator.nlml(x[:6]).standard_error is None
 
 
 # ---- the bounds L_k -------------------------------------------------------------------------------
