@@ -157,6 +157,11 @@ def generator(random_state, name="random_state"):
             raise TypeError("a truth value is no seed")
         if isinstance(random_state, np.random.RandomState):
             return np.random.default_rng(random_state.randint(2**32, size=4, dtype="uint32"))
+        if isinstance(random_state, np.random.SeedSequence):       # a copy, for spawning counts up the seed
+            seed = random_state
+            random_state = np.random.SeedSequence(
+                seed.entropy, spawn_key=seed.spawn_key, pool_size=seed.pool_size
+            )
         rng = np.random.default_rng(random_state)
     except (TypeError, ValueError) as error:
         raise type(error)(

@@ -161,6 +161,8 @@ def test_random_states_give_the_numbers_that_they_promise():
 
     assert draw(3) == draw(np.int64(3)) == np.random.default_rng(3).spawn(2)[1].standard_normal(3).tolist()
     assert draw(np.random.RandomState(3)) == draw(np.random.RandomState(3)) != draw(3)
+    seed = np.random.SeedSequence(3)
+    assert draw(seed) == draw(seed) == draw(3) and seed.n_children_spawned == 0
     state, other = np.random.RandomState(3), np.random.default_rng(3)
     assert draw(state) != draw(state) and draw(other) != draw(other), "a second fit goes on"
     legacy = np.random.Generator(np.random.RandomState(3)._bit_generator)
