@@ -15,7 +15,7 @@ import warnings
 
 import numpy as np
 
-from . import datasets, grid, linear_gaussian, tasks
+from . import datasets, grid, linear_gaussian, nlml, tasks
 from .autoencoder import Autoencoder
 from .backend import to_numpy
 from .columns import MovedWarning, columns_for
@@ -353,6 +353,7 @@ def _ledgers(trained, parts, options, seed, progress, workers):
     found = {key: ({}, None, ()) for key, *_ in jobs}
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
         warnings.simplefilter("ignore", grid.GridWarning)
+        warnings.simplefilter("ignore", nlml.FewDrawsWarning)
         warnings.simplefilter("ignore", NotALikelihoodWarning)    # the models' titles say so
         warnings.simplefilter("ignore", MovedWarning)             # it stands among the model's remarks
         results = map(work, jobs) if workers == 1 else pool.map(work, jobs)
@@ -371,9 +372,17 @@ def _doubts(part, ledger, rows):
     """What in a ledger is not as it should be, in words; rows (N,) are the names of the part's cases."""
     refused = np.flatnonzero(~settled(ledger))
     if len(refused):
+        sampled = ledger.method == "importance"
+        what = "importance sampling hangs on a few draws of" if sampled else "the grid refused"
         yield (
-            f"the grid refused {len(refused)} {part} cases (rows {shorten(rows[refused].tolist())}, "
+            f"{what} {len(refused)} {part} cases (rows {shorten(rows[refused].tolist())}, "
             f"mean Q {ledger.q_used[refused].mean():.3f}): they are left out of all means of NLML and Q"
+        )
+    lesser = np.flatnonzero(ledger.maybe_lesser)
+    if len(lesser):
+        yield (
+            f"{len(lesser)} {part} cases (rows {shorten(rows[lesser].tolist())}) may have been left in a "
+            "lesser mode: their best Q lies more than log 2 above NLML, and not every mode was tried"
         )
     far = ledger.gradient_norm[~(ledger.gradient_norm < 1e-3)]
     if len(far):
@@ -384,8 +393,8 @@ def _doubts(part, ledger, rows):
 
 
 def settled(ledger):
-    """The cases (N,) bool of a ledger whose nlml is known: all means are over these."""
-    return np.isfinite(ledger.nlml)
+    """The cases (N,) bool of a ledger whose nlml is known, and its error: all means are over these."""
+    return np.isfinite(ledger.nlml) & np.isfinite(ledger.nlml_error)
 
 
 def measure(title, estimator, job, seconds, seed, phi, ledger, parts):
@@ -442,7 +451,8 @@ def check(run):
             if wrong.any():
                 failures.append(
                     f"{f.row.model}: Q − NLML and KL(q ‖ posterior) of {int(wrong.sum())} held-out cases "
-                    f"differ by up to {apart[wrong].max():.2e} nats"
+                    f"differ by up to {apart[wrong].max():.2e} nats, where "
+                    f"{error[apart == apart[wrong].max()].max():.0e} is stated"
                 )
     spread = linear_spread(run)
     if spread is not None and not unfinished(run) and spread[0] > AGREEMENT:

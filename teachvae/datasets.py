@@ -10,8 +10,8 @@
 
 Each returns a `Dataset`; where we made the data, it carries the `Truth`: the decoder and the very z
 that made it, so that what a fit finds can be compared with what is the case. Everything here lies on
-the host in float64; a seed is what `validate.generator` takes, an integer or a numpy.random.Generator. Equations (4.x) and (5.x) are
-in derivations/equations.md.
+the host in float64; a seed is what `validate.generator` takes, an integer or a numpy.random.Generator.
+Equations (4.x) and (5.x) are in derivations/equations.md.
 """
 
 from dataclasses import dataclass, replace

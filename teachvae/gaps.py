@@ -72,6 +72,14 @@ class Gaps(NamedTuple):
         """q_full − nlml: the part of `approximation` that no Gaussian q saves            (10.4)."""
         return self.q_full - self.nlml
 
+    @property
+    def maybe_lesser(self):
+        """Where q_optimal may belong to a lesser mode, (N,) bool: another could save nats, and not all were
+        tried                                                                              (10.11).
+        """
+        gap = self.approximation
+        return (gap > math.log(2) + 1e-9) & (self.approximation_error >= _what_another_mode_may_save(gap))
+
 
 def gaps(model, theta, phi, x, rng, *, tol=1e-4, first=0):
     """The `Gaps` of data x (N, D) whose φ in use is phi (N, n_phi).
