@@ -387,7 +387,7 @@ def _iterate(e_step, m_step, floored, parameters, tol, variance=0.0):
     e_step(W, b, psi) → (statistics, mean nlml), m_step(statistics) → (W, b, psi). Each step goes a little
     further than the M-step says, and further than the one before: in ψ_d as long as it keeps its direction.
     Where the nlml rises, back to the M-step's own (Salakhutdinov & Roweis 2003)            (2.26). It is
-    rounded as tr Σ⁻¹S is, in whose sum (2.7) there are terms variance_d/ψ_d.
+    rounded as tr Σ⁻¹S is, in whose sum there are terms variance_d/ψ_d.
     """
     xp, one = namespace(parameters[0]), namespace(parameters[2]).ones_like(parameters[2])
     path, longer, m_steps_own = [], False, parameters

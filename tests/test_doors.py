@@ -132,6 +132,7 @@ def nlml_of_five(x):
     return -TheirFactorAnalysis(2, tol=1e-10, max_iter=20_000, svd_method="lapack").fit(x).score(x)
 
 
+@pytest.mark.filterwarnings("ignore:.*Heywood")
 def test_a_small_spread_far_from_the_origin_is_no_constant(rng):
     x = rng.normal(size=(100, 3))
     x[:, 1] = 101_325 + 20 * x[:, 1]
