@@ -145,12 +145,15 @@ def ledger_remarks(comparison):
                 f"The recognition network's φ costs {train:.3f} nats on training data, {held_out:.3f} on "
                 f"held-out data{verdict}."
             )
-    roads = [two_roads(f)[0] for f in run.fitted if f.divergence is not None]
+    roads = [two_roads(f) for f in run.fitted if f.divergence is not None]
+    known = [(a, e) for road in roads for a, e in zip(*road) if np.isfinite(a)]
     if roads:
-        apart = max((float(r[np.isfinite(r)].max(initial=0.0)) for r in roads))
+        apart, error = max(known, default=(0.0, 0.0))
+        refused = sum(len(a) for a, _ in roads) - len(known)
         sentences.append(
-            f"Q − NLML and KL(q ‖ posterior), computed separately, differ by at most {apart:.1e} nats "
-            f"in the first {len(roads[0])} held-out cases of every model."
+            f"Q − NLML and KL(q ‖ posterior), computed separately, differ by at most {apart:.1e} nats, where "
+            f"{error:.0e} was stated, in the first {len(roads[0][0])} held-out cases of every model"
+            + (f"; {refused} could not be had." if refused else ".")
         )
     methods = {gaps.method for f in run.fitted for gaps in f.ledger.values()}
     if "grid" in methods:
@@ -161,7 +164,8 @@ def ledger_remarks(comparison):
     if "importance" in methods:
         sentences.append(
             "NLML by importance sampling from the best Gaussian where no closed form is, Q on fresh draws; "
-            "error: the mean over the cases of their gaps' standard errors. There the ledger holds the first "
+            "error: the mean over the cases of their gaps' standard errors, and of what a mode that was not "
+            "tried may save. There the ledger holds the first "
             "cases of each part only, and so its Q is not that of the table above."
         )
     return sentences

@@ -1652,7 +1652,11 @@ def test_7_1_7_2_importance_sampling_against_the_exact_value_and_repeated_runs()
     p_hat = np.exp(-np.stack([run.values for run in runs]) + exact)                       # relative
     assert np.all(np.abs(p_hat.mean(axis=0) - 1) < 4.5 * p_hat.std(axis=0) / np.sqrt(300))  # unbiased
     spread = np.std([run.values for run in runs], axis=0, ddof=1)
-    stated = np.sqrt(np.mean([run.standard_error**2 for run in runs], axis=0))
+    errors, sizes = (np.array([getattr(r, f) for r in runs]) for f in ("standard_error", "effective_sample_size"))
+    formula, shown = np.sqrt((200 / sizes - 1) / 199), np.isfinite(errors)                # (7.2) as (7.6) has it
+    np.testing.assert_allclose(errors[shown], formula[shown], rtol=1e-6)
+    assert shown.mean() > 0.98 and (formula[~shown] > 0.2).all()                          # (7.15)
+    stated = np.sqrt(np.mean(formula**2, axis=0))
     assert (spread > 0.02).all()
     np.testing.assert_allclose(stated, spread, rtol=0.25)          # 300 runs know it to 4 % (one sd)
 
