@@ -372,7 +372,8 @@ class LatentVariableModel(LatentCode):
     def kl_to_posterior(self, X, *, phi=None):
         """KL(q_n ‖ p(z|x_n)) (N,), in nats, by a road of its own: what Q − nlml must be.
 
-        phi as in `gaps`. For linear-Gaussian models, and for others with K ≤ 3.
+        phi as in `gaps`. For linear-Gaussian models, and for others with K ≤ 3: within 1e-6 nats and the
+        rounding of Q, or NaN, with a `grid.GridWarning`.
         """
         theta, cases = self._observed(X)
         return self._ask(
@@ -401,7 +402,9 @@ class LatentVariableModel(LatentCode):
 
         Exact for a linear-Gaussian model. Otherwise q(z|φ_n) stands for the posterior: that of the model
         where it was fitted with missing="marginalise", else one found by E-steps on the observed entries.
-        The mean is E_q E[x|z], by nodes; of a column of categories the most probable one is taken.
+        The mean is E_q E[x|z], by nodes; of a column of categories the most probable one is taken. A q is
+        around one mode: of a posterior with several the others are left out, and for K > 2 the one may be
+        a lesser one, as in `VariationalEM.infer`.
         """
         theta, cases = self._centred(X, density=True, missing=True)
         model = self.model_
@@ -425,7 +428,8 @@ class LatentVariableModel(LatentCode):
         """E[x|x̃] for data X = x̃ (N, D) that are x with noise N(0, noise_variance·I) added: (N, D).
 
         z is inferred with the noise in Ψ, and what x̃ says of x beside z is weighed in (5.27), (5.28).
-        Exact for a linear-Gaussian model; otherwise q, found by E-steps, stands for the posterior of z.
+        Exact for a linear-Gaussian model; otherwise q, found by E-steps, stands for the posterior of z, as
+        in `impute`.
         Raises ValueError where the likelihood is not Gaussian.
         """
         check_positive("noise_variance", noise_variance)
@@ -469,7 +473,8 @@ class LatentVariableModel(LatentCode):
         return collect(cases.shape[0], lambda rows: infer.closed_form(model, theta, cases[rows, ...]))
 
     def _e_steps(self, model, theta, x, backend, starts=(), nodes=None):
-        """The `EStep` at the end of E-steps from `starts` and from the best of many points of the prior.
+        """The `EStep` at the end of E-steps from `starts`, from the best of many points of the prior, and
+        from other modes that `grid.places` leads to. For K > 2 a case may be left in a lesser one.
 
         nodes: coarse and fine ones, see `infer.optimal`. Warns of cases that did not get there.
         """

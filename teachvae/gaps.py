@@ -81,6 +81,7 @@ class Gaps(NamedTuple):
         return (gap > math.log(2) + 1e-9) & (self.approximation_error >= _what_another_mode_may_save(gap))
 
 
+
 def gaps(model, theta, phi, x, rng, *, tol=1e-4, first=0):
     """The `Gaps` of data x (N, D) whose φ in use is phi (N, n_phi).
 
@@ -134,8 +135,9 @@ def gaps(model, theta, phi, x, rng, *, tol=1e-4, first=0):
         nlml_error = worth.standard_error
         e_approximation = xp.sqrt(e_optimal**2 + nlml_error**2)
     missed = unseen * _what_another_mode_may_save(q_optimal - worth.values)
+    e_approximation, e_amortisation = e_approximation + missed, e_amortisation + missed
     return Gaps(
-        worth.values, q_full, q_optimal, q_used, nlml_error, e_approximation + missed, e_amortisation + missed,
+        worth.values, q_full, q_optimal, q_used, nlml_error, e_approximation, e_amortisation,
         xp.maximum(best.gradient_norm, best_full.gradient_norm), best.phi, best_full.phi, worth.method,
     )
 
@@ -153,8 +155,10 @@ def _sought_again(model, theta, best, worth, x, z, nodes, tol):
         return best, xp.zeros_like(best.Q)
     few, found = take_rows(x, rows), infer.EStep(*(take_rows(field, rows) for field in best))
     places = grid.places(model, theta, few, found.phi, z, far)
-    options = {"reach": far, "tried": infer.TRIED if worth is None else grid.PEAKS, "max_steps": 500, "tol": tol}
-    again = infer.from_places(model, theta, found, few, places, *nodes, **options)
+    tried = infer.TRIED if worth is None else grid.PEAKS
+    again = infer.from_places(
+        model, theta, found, few, places, *nodes, reach=far, tried=tried, max_steps=500, tol=tol
+    )
     best = infer.EStep(*(_put(field, rows, better) for field, better in zip(best, again)))
     many = np.bincount([row for row, _ in places], minlength=len(rows)) >= grid.PEAKS
     unseen = constant(many if worth is not None else np.ones(len(rows)), like=x)
@@ -162,7 +166,7 @@ def _sought_again(model, theta, best, worth, x, z, nodes, tol):
 
 
 def _what_another_mode_may_save(gap):
-    """How much lower Q can be elsewhere, (N,), from Q − nlml: log(eᵍᵃᵖ − 1), and nothing up to log 2   (10.11)."""
+    """How much lower Q can be elsewhere, (N,), from Q − nlml: log(eᵍᵃᵖ − 1), nothing up to log 2  (10.11)."""
     xp = namespace(gap)
     least = xp.zeros_like(gap) + math.log(2)
     gap = xp.where(gap > least, gap, least)

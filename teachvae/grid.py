@@ -130,8 +130,9 @@ def places(model, theta, x, phi, z, reach=infer.REACH):
     """Points from which the φ of data cases x (N, D) are to be sought, beside phi (N, n_phi): (row, z) pairs
     for `infer.from_places`.
 
-    K ≤ 2: the peaks that a lattice shows which may be as high as log p at phi's mean, less `reach` nats. Beyond:
-    for every case the best of each of a few sets of the host draws z (R, K), as they are and twice as far out.
+    K ≤ 2: the peaks that a lattice shows which may be as high as log p at phi's mean, less `reach` nats.
+    Beyond: for every case the best of each of a few sets of host draws z (R, K), as they are and twice as
+    far out.
     """
     K = model.n_latent
     if K > 2:
@@ -245,10 +246,10 @@ def _grown(log_p_at, places, floor):
             rises, _, edge = _surroundings(new, log_p)
         alive = new[(log_p + rises > floor) & edge]
         around = _distinct((alive[:, None, :] + _steps(K)).reshape(-1, K)) if len(alive) else alive
-        known = np.concatenate([before, new])                      # what is next to a layer is in the last two
+        known = np.concatenate([before, new])                      # a layer's neighbours are in the last two
         before, new = new, around[~_among(around, known)] if len(around) else around
     places, log_p = (np.concatenate(parts) for parts in zip(*layers))
-    once = _first_of_each(places)                                  # but a place below the floor may come again
+    once = _first_of_each(places)                                  # but one below the floor may come again
     return places[once], log_p[once]
 
 

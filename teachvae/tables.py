@@ -164,8 +164,8 @@ def ledger_remarks(comparison):
     if "importance" in methods:
         sentences.append(
             "NLML by importance sampling from the best Gaussian where no closed form is, Q on fresh draws; "
-            "error: the mean over the cases of their gaps' standard errors, and of what a mode that was not tried may "
-            "save. There the ledger holds the first "
+            "error: the mean over the cases of their gaps' standard errors, and of what a mode that was not "
+            "tried may save. There the ledger holds the first "
             "cases of each part only, and so its Q is not that of the table above."
         )
     return sentences

@@ -313,7 +313,10 @@ class VariationalEM(LatentVariableModel):
         (1e-3 in float32), Q_n being taken on fixed nodes: 32 Gauss–Hermite nodes for K = 1, 14 × 14 for
         K = 2, else 64 + 4K whitened draws; where n_samples is given, that many draws.
 
-        Warns, naming rows, where some did not get there. The closed form where there is one.
+        Warns, naming rows, where some did not get there. The closed form where there is one. A posterior may
+        have several modes: for K ≤ 2 the search starts from all that a lattice shows which may be the
+        better; beyond, from the best of four sets of points only, so a case may be left in a lesser mode,
+        and `gaps` says for which ones, and by how much at the most (`maybe_lesser`).
         """
         return self._phi(*self._centred(X))
 

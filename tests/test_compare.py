@@ -142,6 +142,12 @@ def test_refused_cases_are_left_out_and_said(result):
     late = gaps._replace(gradient_norm=np.where(np.arange(len(nlml)) < 3, 0.5, gaps.gradient_norm))
     doubt = next(compare._doubts("training", late, rows))
     assert "3 training cases ended at a gradient of up to 5.0e-01" in doubt
+    wide = gaps.nlml + np.where(np.arange(len(nlml)) == 4, -50.0, 0)
+    lesser = gaps._replace(nlml=wide, approximation_error=np.where(wide < gaps.nlml, np.inf, 0.0))
+    assert f"1 training cases (rows {rows[4]}) may have been left" in next(compare._doubts("training", lesser, rows))
+    few = gaps._replace(method="importance", nlml_error=np.where(np.arange(len(nlml)) == 7, np.inf, 0.0))
+    assert f"a few draws carry the NLML of 1 training cases (rows {rows[7]}" in next(compare._doubts("training", few, rows))
+    assert compare.settled(few).sum() == len(nlml) - 1
     fitted = replace(f, ledger={**f.ledger, "training": refused})
     run = replace(result.runs[0], fitted=(fitted,))
     line = tables.ledger_cells(replace(result, runs=(run,)))[0]
@@ -185,6 +191,7 @@ def test_a_bound_below_the_truth_is_a_failure(result):
     f = of(result, "vae")
     (failure,) = compare.check(replace(run, fitted=(replace(f, divergence=f.divergence + 0.1),)))
     assert "KL(q ‖ posterior) of 20 held-out cases differ by up to 1.00e-01 nats" in failure
+    assert re.search(r"nats, where \de-\d+ was stated", failure)
 
 
 def test_linear_models_that_disagree_are_a_failure(result):

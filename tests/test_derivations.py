@@ -1689,11 +1689,12 @@ def test_7_1_7_2_importance_sampling_against_the_exact_value_and_repeated_runs()
     ]
     p_hat = np.exp(-np.stack([run.values for run in runs]) + exact)                       # relative
     assert np.all(np.abs(p_hat.mean(axis=0) - 1) < 4.5 * p_hat.std(axis=0) / np.sqrt(300))  # unbiased
-    values, errors = np.stack([run.values for run in runs]), np.stack([run.standard_error for run in runs])
-    told = np.isfinite(errors)                                     # the few others hang on a few draws  (7.15)
-    assert told.mean(axis=0).min() > 0.95
-    spread = np.sqrt(np.nanvar(np.where(told, values, np.nan), axis=0, ddof=1))
-    stated = np.sqrt(np.nanmean(np.where(told, errors, np.nan) ** 2, axis=0))
+    spread = np.std([run.values for run in runs], axis=0, ddof=1)
+    errors, sizes = (np.array([getattr(r, f) for r in runs]) for f in ("standard_error", "effective_sample_size"))
+    formula, shown = np.sqrt((200 / sizes - 1) / 199), np.isfinite(errors)                # (7.2) as (7.6) has it
+    np.testing.assert_allclose(errors[shown], formula[shown], rtol=1e-6)
+    assert shown.mean() > 0.98 and (formula[~shown] > 0.2).all()                          # (7.15)
+    stated = np.sqrt(np.mean(formula**2, axis=0))
     assert (spread > 0.02).all()
     np.testing.assert_allclose(stated, spread, rtol=0.25)          # 300 runs know it to 4 % (one sd)
 

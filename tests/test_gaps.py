@@ -292,6 +292,27 @@ def test_a_mode_that_no_draw_of_the_prior_meets_is_found():
     assert kl[0] == pytest.approx(g.approximation[0], abs=1e-6)
 
 
+@pytest.mark.parametrize("how", ["infer", "impute", "denoise"])
+def test_estimators_find_the_mode_that_no_draw_meets(how):
+    """Their E-steps go where the ledger's go; the entry that is filled in, and the clean one, tell it too."""
+    model, theta, x, z = far_network()
+    told = infer.optimal(model, theta, [np.hstack([z, [[-3.0, -3.0]]])], x, *infer.nodes(2, 0, x))
+    rng = np.random.default_rng(0)
+    vem = VariationalEM(2, hidden=(16, 16), epochs=1, e_steps=1, m_steps=1).fit(rng.normal(size=(20, 200)))
+    vem.model_, vem.theta_ = model, theta
+    f, _ = model.decoder.forward(theta["decoder"], z)
+    if how == "infer":
+        np.testing.assert_allclose(vem.infer(x), told.phi, atol=1e-3)
+        return
+    if how == "impute":
+        seen = np.where(np.arange(200) % 10 == 0, np.nan, x)
+        found = vem.impute(seen)[:, ::10]
+        f = f[:, ::10]
+    else:
+        found = vem.denoise(x, 0.01)
+    assert np.sqrt(np.mean((found - f) ** 2)) < 0.1                # else about 0.75
+
+
 def test_below_log_2_no_mode_elsewhere_is_better():
     """Two modes with shares u and 1 − u of the posterior: the best q of each costs −log of its share."""
     u = np.linspace(0.01, 0.99, 99)

@@ -192,7 +192,8 @@ def test_far_out_the_own_lattice_takes_over(K, own_rows):
 
 def test_what_is_outside_every_box_is_followed():
     model, theta, _ = linear(1, 0.02, seed=3, size=2.0)
-    x = np.array([[9.1], [10.5], [0.2], [25.0], [-60.0]]) @ theta["decoder"][0]["W"] + theta["decoder"][0]["b"]
+    z = np.array([[9.1], [10.5], [0.2], [25.0], [-60.0]])
+    x = z @ theta["decoder"][0]["W"] + theta["decoder"][0]["b"]
     result = grid.grid(model, theta, x)
     error = np.abs(result.values - closed_form(model, theta, x))
     assert (error < 1e-12 * np.abs(result.values) + 1e-9).all(), error

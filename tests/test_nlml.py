@@ -97,8 +97,8 @@ def weights_by_hand(model, theta, phi, x, eta):
 
 
 def by_hand(log_w):
-    """−log of the mean weight, its relative standard error, the effective sample size, of (S, N). The error is
-    inf where it is above 0.2 and the squares of the weights are worth fewer than 5 draws."""
+    """−log of the mean weight, its relative standard error, the effective sample size, of (S, N). The error
+    is inf where it is above 0.2 and the squares of the weights are worth fewer than 5 draws."""
     w = np.exp(log_w - log_w.max(axis=0))
     value = -special.logsumexp(log_w, axis=0) + np.log(len(w))
     error = w.std(axis=0, ddof=1) / np.sqrt(len(w)) / w.mean(axis=0)
@@ -248,7 +248,7 @@ def stated_and_wrong(psi, road):
         truth, rng = truth_of(model, theta, x), np.random.default_rng(seed)
         if road == "prior":
             run = nlml.prior(model, theta, x, rng, n_samples=2000)
-        elif road == "importance":                                 # from a q ten times as wide, somewhat beside
+        elif road == "importance":                                 # from a q ten times as wide, and beside
             phi = infer.closed_form(model, theta, x) + 0.02
             phi[:, 2:] += np.log(10)
             run = nlml.importance(model, theta, phi, x, rng, n_samples=2000)
@@ -284,7 +284,7 @@ def test_a_large_error_is_stated_where_many_draws_carry_it():
 def test_an_estimator_names_the_rows_of_which_nothing_can_be_stated():
     _, _, x = linear(2, n_cases=60, psi=1e-4)
     estimator = FactorAnalysis(2, min_noise=1e-9).fit(x)
-    with pytest.warns(nlml.FewDrawsWarning, match=r"of 6 of 6 data cases .* \(rows 0, 1, 2, 3, 4, 5\).* \(inf\)"):
+    with pytest.warns(nlml.FewDrawsWarning, match=r"6 of 6 data cases .*\(rows 0, 1, 2, 3, 4, 5\).* \(inf\)"):
         result = estimator.nlml(x[:6], method="prior")
     assert np.isinf(result.standard_error).all()
     assert np.isfinite(estimator.nlml(x[:6]).values).all() and estimator.nlml(x[:6]).standard_error is None
