@@ -82,11 +82,17 @@ def extremes(x):
     return low, high
 
 
-def mean_and_variance(x):
-    """Those of each column of host data x (N, D), (D,) each in float64; NaN are left out."""
+def mean_and_variance(x, weights=None):
+    """Those of each column of host data x (N, D), (D,) each in float64; NaN are left out.
+
+    Data case n counts weights_n times, once where None.
+    """
     def sums(function):
-        parts = (function(as_floats(x[rows])) for rows in slices(x.shape[0]))
-        return sum(np.nansum(part, axis=0, dtype="float64") for part in parts)
+        def part(rows):
+            values = function(as_floats(x[rows]))
+            return values if weights is None else weights[rows, None] * values
+
+        return sum(np.nansum(part(rows), axis=0, dtype="float64") for rows in slices(x.shape[0]))
 
     count = sums(lambda b: b == b)
     mean = sums(lambda b: b) / count

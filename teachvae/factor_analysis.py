@@ -25,7 +25,7 @@ from .moments import moments
 from .names import column_names, shorten
 from .posteriors import FullGaussian
 from .units import heywood, rounded_off
-from .validate import check_data, check_positive, check_size, generator
+from .validate import check_data, check_positive, check_size, generator, weighted_rows
 
 
 class FactorAnalysis(LatentVariableModel):
@@ -37,7 +37,7 @@ class FactorAnalysis(LatentVariableModel):
                   exact on what was
     constant      "error", or "drop": what becomes of constant columns under a diagonal Ψ
     tol           EM ends when the nlml still to be gained, as extrapolated from the last steps, and what the
-                  last fifth of the steps has gained are below tol nats per data case (6.6)
+                  last quarter of the steps has gained are below tol nats per data case (6.6)
     max_iter      the most EM iterations, those not counted that are taken back (2.26); ending there warns
     n_starts      from how many starts EM goes a hundred steps, to go on from the best. None: 4, or the
                   first alone where it arrives from there within them. The likelihood of a diagonal Ψ can have
@@ -52,7 +52,8 @@ class FactorAnalysis(LatentVariableModel):
     components_ (K, D) canonical loadings, W Ψ⁻¹ Wᵀ diagonal; loadings_ (D, K) their transpose;
     mean_ (D,); noise_variance_ (D,); nlml_path_ mean nlml in nats per data case before each M-step
     and at the end; n_iter_; converged_; heywood_ places of columns whose variance ended at the floor;
-    moments_ the `moments.Moments` of complete data, or None.
+    moments_ the `moments.Moments` of complete data, or None; n_samples_ how many data cases there were, or
+    the sum of their weights.
     """
 
     def __init__(
@@ -82,26 +83,30 @@ class FactorAnalysis(LatentVariableModel):
         self.dtype = dtype
         self.random_state = random_state
 
-    def fit(self, X, y=None, *, progress=None):
+    def fit(self, X, y=None, sample_weight=None, *, progress=None):
         """Fit to X (N, D). Returns self. Raises ValueError for data that cannot be fitted.
 
+        sample_weight (N,) >= 0: how often each data case counts, once where None; one of weight 0 is left out.
+        The estimate depends on the ratios of the weights alone.
         progress(iteration, max_iter, mean_nlml) is called after each iteration where given.
         """
+        X, weights = weighted_rows(X, sample_weight)
         table, names, likelihood = self._open(X, "gaussian", self.noise)
         self._check_parameters(likelihood.n_visible)
         if any(np.isnan(table[rows]).any() for rows in slices(table.shape[0])):
-            found, fitted = self._em_observed(table, likelihood, progress), None
+            found, fitted = self._em_observed(table, weights, likelihood, progress), None
         else:
-            fitted = moments(table, self.backend)
+            fitted = moments(table, self.backend, weights)
             found = self._em(fitted.covariance, fitted.mean, progress)
         self._finish(*found, likelihood, names, table.columns, self._backend_for(table.x.dtype))
-        self.n_samples_, self.moments_ = table.shape[0], fitted
+        self.n_samples_ = table.shape[0] if weights is None else float(weights.sum())
+        self.moments_ = fitted
         return self
 
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X, y=None, sample_weight=None):
         """Add the data cases X (N, D) to those seen so far and fit to all of them. Returns self.
 
-        What is kept of the data is their `moments_`, which are added up: the result is that of one fit to
+        sample_weight (N,) is as in `fit`; here the sizes of the weights count, beside those of other calls. What is kept of the data is their `moments_`, which are added up: the result is that of one fit to
         all data cases, up to rounding. Raises ValueError as `fit` does, and for missing entries, which
         have no such moments.
         """
@@ -109,6 +114,7 @@ class FactorAnalysis(LatentVariableModel):
             raise ValueError(
                 "partial_fit needs complete data: use it with missing='error' and constant='error'"
             )
+        X, weights = weighted_rows(X, sample_weight)
         seen = getattr(self, "moments_", None)
         if seen is None:
             if hasattr(self, "n_features_in_"):
@@ -123,9 +129,9 @@ class FactorAnalysis(LatentVariableModel):
         else:
             x, names = self._table(X), getattr(self, "feature_names_in_", None)
         labels = column_names(names, x.shape[1])
-        new = moments(Table(x, Columns(labels)), self.backend)
+        new = moments(Table(x, Columns(labels)), self.backend, weights)
         whole = new if seen is None else seen + new
-        if whole.n_cases < 2:
+        if seen is None and len(x) < 2:
             raise ValueError("the first partial_fit needs 2 data cases or more, got 1")
         spread = np.sqrt(np.maximum(np.diag(whole.covariance), 0)).astype(float_type(x.dtype))
         none = negligible(spread, np.abs(whole.mean), SUMMED)
@@ -209,13 +215,15 @@ class FactorAnalysis(LatentVariableModel):
         )
         return to_numpy(linear_gaussian.canonical(W, psi)), mean, to_numpy(psi), np.diag(S), path, converged
 
-    def _em_observed(self, table, likelihood, progress):
+    def _em_observed(self, table, weights, likelihood, progress):
         """EM on the data of a `Table` with NaN where nothing was observed; returns what `_em` does."""
         double = get_backend(self.backend, "float64")
         rng, n_starts = generator(self.random_state), self.n_starts or STARTS
-        mean, variance = mean_and_variance(table)
+        weights = np.ones(table.shape[0]) if weights is None else weights / weights.mean()
+        mean, variance = mean_and_variance(table, weights)
         W, b, psi, path, converged = em_observed(
             Cases(table, double, masked=True, origin=mean),
+            double.asarray(weights),
             double.asarray(variance),
             self.n_components,
             likelihood,
@@ -324,12 +332,12 @@ def em(S, n_latent, likelihood, *, start_noises, every, min_noise, tol, max_iter
 
 
 def em_observed(
-    data, variance, n_latent, likelihood, *, start_noises, every, min_noise, tol, max_iter, progress=None
+    data, weights, variance, n_latent, likelihood, *, start_noises, every, min_noise, tol, max_iter, progress=None
 ):
     """EM for factor analysis on data [x | mask] (N, 2D), x of mean 0, whose entries count where the mask is 1.
 
-    likelihood the `Observed` one, variance (D,) of the columns; the rest is as in `em`. The E-step inverts
-    one K × K matrix for every pattern of missing entries, the M-step solves one regression per column.
+    weights (N,), of mean 1: how often each data case counts. likelihood the `Observed` one, variance (D,) of
+    the columns; the rest is as in `em`. The E-step inverts one K × K matrix for every pattern of missing entries, the M-step solves one regression per column.
     Returns W (K, D), b (D,), psi (D,), the path of the mean nlml, and whether it converged.
     """
     xp, N = namespace(variance), data.shape[0]
@@ -337,11 +345,11 @@ def em_observed(
     def parts():
         for rows in slices(N):
             x, mask = split(likelihood, data[rows, ...])
-            yield x * mask, mask
+            yield x * mask, mask, weights[rows]
 
     # Correlations of columns that are filled with their means are too small, which does for a start.
-    S = sum(x.T @ x for x, _ in parts()) / N
-    share = sum(xp.sum(mask, axis=0) for _, mask in parts()) / N
+    S = sum((w[:, None] * x).T @ x for x, _, w in parts()) / N
+    share = sum(w @ mask for _, mask, w in parts()) / N
     gaussian = likelihood.likelihood
     lower = gaussian.lower_bounds(variance, min_noise)
 
@@ -350,11 +358,11 @@ def em_observed(
 
     def e_step(W, b, psi):
         sums, total = None, 0.0
-        for seen in parts():
-            mean, covariance, values = linear_gaussian.observed_e_step(W, b, psi, *seen)
-            part = linear_gaussian.observed_statistics(mean, covariance, *seen)
+        for x, mask, w in parts():
+            mean, covariance, values = linear_gaussian.observed_e_step(W, b, psi, x, mask)
+            part = linear_gaussian.observed_statistics(mean, covariance, x, mask, w)
             sums = part if sums is None else type(part)(*(a + c for a, c in zip(sums, part)))
-            total = total + float(xp.sum(values))
+            total = total + float(xp.sum(w * values))
         return sums, total / N
 
     def m_step(sums):
@@ -377,17 +385,15 @@ def _iterate(e_step, m_step, floored, parameters, tol):
     """
     xp, one = namespace(parameters[0]), namespace(parameters[2]).ones_like(parameters[2])
     path, longer, m_steps_own = [], False, parameters
-    since = 0                                                      # the last step that was not lengthened
     length, lengths, before = 1.0, one, 0 * one                    # of W and b; of every ψ_d
     while True:
         stats, value = e_step(*parameters)
         if longer and not float(value) <= path[-1] + ROUNDING * abs(path[-1]):
-            parameters, longer, since = m_steps_own, False, len(path) - 1
+            parameters, longer = m_steps_own, False
             length, lengths = 1.0, xp.where(lengths > 2, 0.5 * lengths, one)
             continue
         path.append(float(value))
-        # After a step was taken back the next ones are short, and say little of what is still to come.
-        converged = settled(path, tol) and settled(path[since:], tol)
+        converged = settled(path, tol)
         yield parameters, path, converged
         if converged:
             return

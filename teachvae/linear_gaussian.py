@@ -195,20 +195,26 @@ class ObservedStatistics(NamedTuple):
     whole: object
 
 
-def observed_statistics(mean, covariance, x, mask):
-    """`ObservedStatistics` of x (N, D), from q's mean (N, K) and covariance (N, K, K)      (2.22)."""
+def observed_statistics(mean, covariance, x, mask, weights=None):
+    """`ObservedStatistics` of x (N, D), from q's mean (N, K) and covariance (N, K, K)      (2.22).
+
+    Data case n counts weights_n times, once where None.
+    """
     xp = namespace(mean, x)
     N, K = mean.shape
     z = xp.concat([mean, xp.ones_like(mean[:, :1])], axis=1)       # (z, 1), (N, K+1)
     right, below = xp.zeros_like(covariance[:, :, :1]), xp.zeros_like(z[:, None, :])
     spread = xp.concat([xp.concat([covariance, right], axis=2), below], axis=1)
     zz = xp.reshape(spread + z[:, :, None] * z[:, None, :], (N, (K + 1) ** 2))
-    seen = x * mask
+    counted = mask
+    if weights is not None:
+        counted, zz = weights[:, None] * mask, weights[:, None] * zz
+    seen = x * counted
     return ObservedStatistics(
         zz=xp.reshape(mask.T @ zz, (-1, K + 1, K + 1)),
         xz=seen.T @ z,
         xx=xp.sum(seen * x, axis=0),
-        count=xp.sum(mask, axis=0),
+        count=xp.sum(counted, axis=0),
         whole=xp.reshape(xp.sum(zz, axis=0), (K + 1, K + 1)),
     )
 

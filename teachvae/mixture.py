@@ -22,7 +22,7 @@ from .linear_gaussian import diagonal
 from .names import column_names, shorten
 from .nlml import NLML
 from .posteriors import LOG_2PI
-from .validate import check_data, check_positive, check_size, generator
+from .validate import check_data, check_positive, check_size, generator, weighted_rows
 
 
 class CollapseWarning(UserWarning):
@@ -50,8 +50,8 @@ class GaussianMixture(Estimator):
     pmf           the family of q: "free", any PMF for each data case: EM; "hard", all probability on one
                   component for each data case; "tied", one PMF for all data cases, which cannot tell the
                   components apart: all of them end as the same Gaussian
-    tol           EM ends when both the last step's gain and all that is still to come, as extrapolated
-                  from the last steps (6.6), are below tol nats per data case
+    tol           EM ends when both what the last quarter of the steps has gained and all that is still to come,
+                  as extrapolated from the last steps, are below tol nats per data case (6.6)
     max_iter      the most M-steps; ending there warns
     min_variance  the floor of Σ_k as a share of each column's variance (9.8). Without one the likelihood
                   of a mixture has no maximum: a component may shrink onto a single data case
@@ -93,13 +93,18 @@ class GaussianMixture(Estimator):
         self.dtype = dtype
         self.random_state = random_state
 
-    def fit(self, X, y=None, *, progress=None):
+    def fit(self, X, y=None, sample_weight=None, *, progress=None):
         """Fit to X (N, D). Returns self. Raises ValueError for data or options that cannot be fitted.
 
+        sample_weight (N,) >= 0: how often each data case counts, once where None; one of weight 0 is left out,
+        of phi_ too. From the same init the estimate depends on the ratios of the weights alone, and is that of
+        rows that are repeated; without init the data cases it starts from are drawn by their weights.
         progress(iteration, max_iter, mean_Q) is called after each E-step where given.
         """
+        X, weights = weighted_rows(X, sample_weight)
         x, names = check_data(X, minimum_rows=2)
         N, D = x.shape
+        weights = None if weights is None else weights / weights.mean()
         check_size("n_components", self.n_components, 1, N, f" (X has {N} data cases)")
         check_size("max_iter", self.max_iter)
         check_positive("tol", self.tol)
@@ -107,11 +112,11 @@ class GaussianMixture(Estimator):
         check_choice("covariance", self.covariance, ("diagonal", "full"))
         check_choice("pmf", self.pmf, E_STEPS)
         backend, double = self._backend_for(x.dtype), get_backend(self.backend, "float64")
-        _, variance = mean_and_variance(x)
+        _, variance = mean_and_variance(x, weights)
         lowest = self.min_variance * variance
         check_columns(x, lowest, column_names(names, D))
         if self.init is None:
-            theta = start(x, variance, self.n_components, self.covariance, self.random_state)
+            theta = start(x, variance, self.n_components, self.covariance, self.random_state, weights)
         else:
             theta = check_init(self.init, self.n_components, D, self.covariance)
 
@@ -119,6 +124,7 @@ class GaussianMixture(Estimator):
             Mixture(*(double.asarray(part) for part in theta)),
             Cases(Table(x, Columns(column_names(names, D))), double),
             self.pmf,
+            weights=double.asarray(np.ones(N) if weights is None else weights),
             lowest=double.asarray(lowest),
             tol=self.tol,
             max_iter=self.max_iter,
@@ -399,8 +405,9 @@ def at_floor(covariance, lowest):
     return bool(ratio.min() <= 1 + 1e-6)
 
 
-def em(theta, x, pmf, *, lowest, tol, max_iter, progress=None):
-    """Variational EM from `theta` on x (N, D) with PMFs of the family called `pmf`.
+def em(theta, x, pmf, *, weights, lowest, tol, max_iter, progress=None):
+    """Variational EM from `theta` on x (N, D) with PMFs of the family called `pmf`; weights (N,), of mean 1,
+    are how often each data case counts.
 
     Returns θ, its PMFs (N, K), the path of the mean Q, and whether it converged.
     Q never rises: both steps are its exact minimisers, the M-step under the floor, to which the
@@ -413,29 +420,31 @@ def em(theta, x, pmf, *, lowest, tol, max_iter, progress=None):
     path = []
     while True:
         log_p = constant(log_joint_table(theta, x), like=theta.means)
-        q = E_STEPS[pmf](log_p)
-        path.append(float(xp.mean(divergence(q, log_p))))
+        # "tied" alone looks at more than one data case
+        q = E_STEPS[pmf](weights[:, None] * log_p if pmf == "tied" else log_p)
+        path.append(float(xp.mean(weights * divergence(q, log_p))))
         if progress is not None:
             progress(len(path) - 1, max_iter, path[-1])
         converged = settled(path, tol)
         if converged or len(path) > max_iter:
             return theta, q, path, converged
-        theta = m_step(theta, q, x, lowest)
+        theta = m_step(theta, weights[:, None] * q, x, lowest)
 
 
 # ---- where it starts, and what it is given ---------------------------------------------------------
 
 
-def start(x, variance, n_components, covariance, seed):
+def start(x, variance, n_components, covariance, seed, weights=None):
     """A `Mixture` on the host: equal weights, spread-out data cases as means, and as covariances the columns'
     variances times K^(−2/D), so that K of them fill the volume of the data.
 
     The means are drawn one by one, each data case with a probability that grows with the square of its
     distance from the nearest mean so far, in units of the columns' spread (k-means++; Arthur &
-    Vassilvitskii 2007). Raises ValueError where there are fewer than K different data cases.
+    Vassilvitskii 2007), and with its weight where weights (N,) are given. Raises ValueError where there are fewer than K different data cases.
     """
     rng = generator(seed)
-    places = [rng.integers(len(x))]
+    shares = 1.0 if weights is None else weights / weights.sum()
+    places = [rng.integers(len(x)) if weights is None else rng.choice(len(x), p=shares)]
     nearest = np.full(len(x), np.inf)
     while len(places) < n_components:
         last = x[places[-1]].astype("float64")
@@ -447,7 +456,8 @@ def start(x, variance, n_components, covariance, seed):
                 f"X has only {len(places)} different data cases, n_components={n_components} needs as many: "
                 "give fewer components"
             )
-        places.append(rng.choice(len(x), p=nearest / nearest.sum()))
+        drawn = shares * nearest
+        places.append(rng.choice(len(x), p=drawn / drawn.sum()))
     one = variance * n_components ** (-2 / x.shape[1])
     one = one if covariance == "diagonal" else np.diag(one)
     weights = np.full(n_components, 1 / n_components)

@@ -17,7 +17,7 @@ ROWS = 1024                            # of a block: 6 MB of float64 for 784 col
 class Moments:
     """What factor analysis needs of complete data x (N, D); a + b is that of both together.
 
-    n_cases  N    mean (D,)    scatter (D, D) = Σ_n (x_n − mean)(x_n − mean)ᵀ, all in float64
+    n_cases  N, or the sum of their weights    mean (D,)    scatter (D, D) = Σ_n (x_n − mean)(x_n − mean)ᵀ, all in float64
     """
 
     n_cases: int
@@ -48,8 +48,10 @@ class Moments:
         return Moments(N, mean, self.scatter + other.scatter + between)
 
 
-def moments(x, backend="numpy"):
+def moments(x, backend="numpy", weights=None):
     """The `Moments` of x (N, D), host data of float64 or float32, in one pass over blocks of rows.
+
+    Data case n counts weights_n times, weights (N,) > 0; once where None.
 
     All blocks are centred by the first one's mean, so near to that of all that the correction at the end
     loses few digits, wherever the origin is                                                 (2.17).
@@ -59,9 +61,12 @@ def moments(x, backend="numpy"):
     guess = x[:ROWS].mean(axis=0, dtype="float64")
     products, total = double.zeros((D, D)), np.zeros(D)
     for start in range(0, N, ROWS):
-        centred = x[start : start + ROWS] - guess                  # float64, whatever x is
-        total += centred.sum(axis=0)
-        centred = double.asarray(centred)
-        products = products + centred.T @ centred
-    shift = total / N
-    return Moments(N, guess + shift, to_numpy(products) - N * np.outer(shift, shift))
+        rows = slice(start, start + ROWS)
+        centred = x[rows] - guess                                  # float64, whatever x is
+        counted = centred if weights is None else weights[rows, None] * centred
+        total += counted.sum(axis=0)
+        counted = double.asarray(counted)
+        products = products + counted.T @ (counted if weights is None else double.asarray(centred))
+    count = N if weights is None else float(weights.sum())
+    shift = total / count
+    return Moments(count, guess + shift, to_numpy(products) - count * np.outer(shift, shift))

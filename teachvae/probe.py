@@ -16,7 +16,7 @@ from .blocks import as_floats, collect, extremes, mean_and_variance, slices
 from .estimator import Estimator, LatentCode
 from .fit import ConvergenceWarning, full_batch
 from .layers import Linear
-from .validate import check_data, check_positive, check_size
+from .validate import check_data, check_positive, check_size, weighted_rows
 
 
 def log_softmax(logits):
@@ -206,17 +206,23 @@ class PrincipalComponents(LatentCode):
     def __init__(self, n_components=2):
         self.n_components = n_components
 
-    def fit(self, X, y=None):
-        """Fit to X (N, D). Returns self. Raises ValueError where there are no K directions to find."""
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit to X (N, D). Returns self. Raises ValueError where there are no K directions to find.
+
+        sample_weight (N,) >= 0: how often each data case counts, once where None; their ratios alone matter.
+        """
+        X, weights = weighted_rows(X, sample_weight)
         x, names = check_data(X, minimum_rows=2)
         N, D = x.shape
         K = self.n_components
         check_size("n_components", K, 1, min(N - 1, D), f" (X has {N} data cases and {D} columns)")
         backend = get_backend("numpy", "float64")
-        mean, _ = mean_and_variance(x)
+        weights = np.ones(N) if weights is None else weights / weights.mean()
+        mean, _ = mean_and_variance(x, weights)
+        root = np.sqrt(weights)[:, None]
         R = np.zeros((0, D))                                       # RᵀR = (x − mean)ᵀ(x − mean), block by block
         for rows in slices(N):
-            R = np.linalg.qr(np.concatenate([R, as_floats(x[rows]) - mean]), mode="r")
+            R = np.linalg.qr(np.concatenate([R, root[rows] * (as_floats(x[rows]) - mean)]), mode="r")
         _, spread, directions = np.linalg.svd(R, full_matrices=False)          # (min(N, D), D)
         # The size of x counts too: it is what x − mean has been rounded by.
         rounding = np.finfo("float64").eps * max(N, D) * max(spread[0], np.abs(extremes(x)).max())

@@ -168,6 +168,36 @@ def generator(random_state, name="random_state"):
     return rng
 
 
+def weighted_rows(X, sample_weight):
+    """X without the rows of weight 0, and the weights (N,) > 0 of the others; X itself and None where None.
+
+    Raises ValueError unless there is one finite weight >= 0 for each row of X, and one above 0.
+    """
+    if sample_weight is None:
+        return X, None
+    X = X if hasattr(X, "shape") else to_numpy(X)
+    n_cases = len(X) if X.ndim else 0
+    try:
+        weights = np.asarray(to_numpy(sample_weight), dtype="float64")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"sample_weight must be numbers, one for each data case ({error})") from error
+    if weights.shape != (n_cases,):
+        raise ValueError(
+            f"sample_weight must have shape ({n_cases},), one weight for each data case, got {weights.shape}"
+        )
+    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if len(bad):
+        raise ValueError(f"sample_weight must be finite numbers >= 0, got {weights[bad[0]]} in row {bad[0]}")
+    rows = np.flatnonzero(weights)
+    if not len(rows):
+        raise ValueError(
+            "Sample weights must contain at least one non-zero number: sample_weight is 0 for every data case"
+        )
+    if len(rows) < n_cases:
+        X = X.iloc[rows] if hasattr(X, "iloc") else X[rows]
+    return X, weights[rows]
+
+
 def check_size(name, value, least=1, most=None, why=""):
     """Raise ValueError unless `value` is an integer in [least, most]."""
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)

@@ -45,7 +45,7 @@ class VariationalEM(LatentVariableModel):
     epochs        rounds of one E-step and one M-step; None: 100, or with closed forms as many as tol
                   asks for, at most 20000
     tol           with closed forms: end when less than tol nats per data case are to be gained, and were
-                  gained in the last fifth of the rounds (6.6)
+                  gained in the last quarter of the rounds (6.6)
     n_starts      with closed forms: from how many starts a hundred rounds are gone, to go on from the best.
                   None: 4, or the first alone where it arrives within them. There can be several
                   minima of Q, as in `FactorAnalysis`

@@ -10,13 +10,15 @@ import math
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import special, stats
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 
 from teachvae import (
-    VAE, Autoencoder, FactorAnalysis, VariationalEM, bound, datasets, infer, linear_gaussian, noise, tree,
+    VAE, Autoencoder, FactorAnalysis, GaussianMixture, PrincipalComponents, VariationalEM, bound, datasets, infer,
+    linear_gaussian, noise, tree,
 )
 from teachvae.estimator import NotFittedError
 from teachvae.fit import ConvergenceWarning, TrainingError
@@ -1028,7 +1030,9 @@ def work(monkeypatch):
 def test_nothing_depends_on_where_the_origin_is(name, dtype, offsets, work):
     """The same model of the same data far away: the same φ and Q, as much work, and no warning."""
     x, moves = near_data(name)
-    near = FAR[name](dtype=dtype).fit(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HeywoodWarning)            # of the data, wherever they are
+        near = FAR[name](dtype=dtype).fit(x)
     for offset in np.outer(offsets, moves):
         slow = offset.max() == max(offsets)
         far = moved(near, offset)
@@ -1090,3 +1094,108 @@ def test_e_steps_do_not_see_the_unit_of_the_data(name, unit, work):
     np.testing.assert_allclose(approximation_u, approximation, rtol=0, atol=1e-9)
     np.testing.assert_allclose(Q_u, Q + 4 * np.log(unit), rtol=0, atol=1e-9)
     assert calls_u <= 1.2 * calls
+
+
+# ---- sample weights -------------------------------------------------------------------------------
+
+SAMPLE_WEIGHTS = np.random.default_rng(5).integers(0, 4, N)
+INCOMPLETE = np.where(np.random.default_rng(6).random(LINEAR.shape) < 0.1, np.nan, LINEAR)
+WEIGHTED = {
+    "FactorAnalysis": (lambda: FactorAnalysis(K, tol=1e-12), LINEAR),
+    "FactorAnalysis, isotropic": (lambda: FactorAnalysis(K, noise="isotropic"), LINEAR),
+    "FactorAnalysis, gaps": (lambda: FactorAnalysis(K, missing="marginalise", tol=1e-12), INCOMPLETE),
+    "GaussianMixture": (lambda: GaussianMixture(1), LINEAR),
+    "PrincipalComponents": (lambda: PrincipalComponents(K), LINEAR),
+}
+weighted = pytest.mark.parametrize("name", WEIGHTED)
+
+
+def assert_same_fit(a, b, x, atol=1e-7):
+    for question in ("transform", "score_samples"):
+        if hasattr(a, question):
+            theirs = getattr(b, question)(x)
+            np.testing.assert_allclose(getattr(a, question)(x), theirs, rtol=0, atol=atol)
+    for attribute in ("noise_variance_", "mean_", "explained_variance_", "covariances_", "weights_"):
+        if hasattr(a, attribute):
+            np.testing.assert_allclose(getattr(a, attribute), getattr(b, attribute), rtol=0, atol=atol)
+
+
+@weighted
+def test_integer_weights_are_repeated_rows(name):
+    make, x = WEIGHTED[name]
+    model = make().fit(x, sample_weight=SAMPLE_WEIGHTS)
+    assert_same_fit(model, make().fit(np.repeat(x, SAMPLE_WEIGHTS, axis=0)), x)
+    if hasattr(model, "n_samples_"):
+        assert model.n_samples_ == SAMPLE_WEIGHTS.sum()
+    with pytest.raises(AssertionError):
+        assert_same_fit(model, make().fit(x), x)
+
+
+@pytest.mark.filterwarnings("ignore::teachvae.units.HeywoodWarning")
+@weighted
+def test_weights_of_nothing_and_of_another_scale(name):
+    make, x = WEIGHTED[name]
+    weights = np.random.default_rng(7).exponential(size=N) * (np.arange(N) % 5 > 0)
+    model, kept = make().fit(x, sample_weight=weights), weights > 0
+    assert_same_fit(model, make().fit(x[kept], sample_weight=weights[kept]), x, 1e-12)
+    assert_same_fit(model, make().fit(x, sample_weight=1e6 * weights), x)
+    assert_same_fit(make().fit(x, sample_weight=np.full(N, 0.3)), make().fit(x), x)
+    frame = pd.DataFrame(x, columns=list("abcdef"))
+    named = make().fit(frame, sample_weight=pd.Series(weights))
+    assert list(named.feature_names_in_) == list("abcdef")
+    assert_same_fit(named, model, x, 1e-12)
+    assert_same_fit(make().fit(x.tolist(), sample_weight=weights.tolist()), model, x, 1e-12)
+    spoilt = np.where(kept[:, None], x, 1e9)                       # rows without weight are no rows
+    assert_same_fit(make().fit(spoilt, sample_weight=weights), model, x, 1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::teachvae.units.HeywoodWarning")
+def test_a_weighted_fit_is_that_to_the_weighted_covariance():
+    weights = np.random.default_rng(8).exponential(size=N)
+    mean = np.average(LINEAR, axis=0, weights=weights)
+    S = np.cov(LINEAR.T, aweights=weights, bias=True)
+    model = FactorAnalysis(K, tol=1e-12).fit(LINEAR, sample_weight=weights)
+    np.testing.assert_allclose(model.moments_.covariance, S, rtol=0, atol=1e-12)
+    by_covariance = FactorAnalysis(K, tol=1e-12).fit_covariance(S, mean=mean)
+    assert_same_fit(model, by_covariance, LINEAR)
+    assert abs(np.average(model.nlml(LINEAR).values, weights=weights) - model.nlml_path_[-1]) < 1e-10
+    far = FactorAnalysis(K, tol=1e-12).fit(LINEAR + 1e6, sample_weight=weights)
+    np.testing.assert_allclose(far.moments_.covariance, S, rtol=0, atol=1e-8)
+    parts = FactorAnalysis(K, tol=1e-12).partial_fit(LINEAR[:35], sample_weight=weights[:35])
+    assert_same_fit(parts.partial_fit(LINEAR[35:], sample_weight=weights[35:]), model, LINEAR)
+    assert parts.n_samples_ == pytest.approx(weights.sum(), rel=1e-14)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+@pytest.mark.parametrize("pmf", ["free", "hard", "tied"])
+def test_a_weighted_mixture(pmf, covariance):
+    """Three components from one start: repeated rows, to the last digits; and Q is the weighted mean."""
+    first = GaussianMixture(3, covariance=covariance, tol=1e-2).fit(LINEAR)
+    init = first.weights_, first.means_, first.covariances_
+    model, repeated = (
+        GaussianMixture(3, covariance=covariance, pmf=pmf, init=init, tol=1e-4).fit(x, sample_weight=weights)
+        for x, weights in ((LINEAR, SAMPLE_WEIGHTS), (np.repeat(LINEAR, SAMPLE_WEIGHTS, axis=0), None))
+    )
+    np.testing.assert_allclose(model.q_path_, repeated.q_path_, rtol=0, atol=1e-9)
+    assert_same_fit(model, repeated, LINEAR)
+    kept = SAMPLE_WEIGHTS > 0
+    Q = model.bound(LINEAR[kept], phi=model.phi_)
+    assert np.average(Q, weights=SAMPLE_WEIGHTS[kept]) == pytest.approx(model.q_path_[-1], abs=1e-9)
+
+
+@pytest.mark.parametrize("make", [FactorAnalysis, GaussianMixture, PrincipalComponents])
+def test_wrong_weights_are_refused(make):
+    wrong = {
+        r"shape \(60,\).*got \(59,\)": np.ones(N - 1),
+        r"shape \(60,\).*got \(60, 1\)": np.ones((N, 1)),
+        r"finite numbers >= 0, got -1.0 in row 3": np.where(np.arange(N) == 3, -1, 1),
+        r"finite numbers >= 0, got nan in row 0": np.full(N, np.nan),
+        "0 for every data case": np.zeros(N),
+        "must be numbers": ["one"] * N,
+    }
+    for message, weights in wrong.items():
+        with pytest.raises(ValueError, match=message):
+            make(2).fit(LINEAR, sample_weight=weights)
+    with pytest.raises(ValueError, match="minimum of 2"):
+        make(1).fit(LINEAR, sample_weight=np.eye(N)[4])
