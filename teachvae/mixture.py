@@ -440,7 +440,8 @@ def start(x, variance, n_components, covariance, seed, weights=None):
 
     The means are drawn one by one, each data case with a probability that grows with the square of its
     distance from the nearest mean so far, in units of the columns' spread (k-means++; Arthur &
-    Vassilvitskii 2007), and with its weight where weights (N,) are given. Raises ValueError where there are fewer than K different data cases.
+    Vassilvitskii 2007), and with its weight where weights (N,) are given. Raises ValueError where there are
+    fewer than K different data cases.
     """
     rng = generator(seed)
     shares = 1.0 if weights is None else weights / weights.sum()

@@ -17,8 +17,8 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 
 from teachvae import (
-    VAE, Autoencoder, FactorAnalysis, GaussianMixture, PrincipalComponents, VariationalEM, bound, datasets, infer,
-    linear_gaussian, noise, tree,
+    VAE, Autoencoder, FactorAnalysis, GaussianMixture, PrincipalComponents, VariationalEM, bound, datasets,
+    infer, linear_gaussian, noise, tree,
 )
 from teachvae.estimator import NotFittedError
 from teachvae.fit import ConvergenceWarning, TrainingError
