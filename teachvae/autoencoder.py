@@ -93,7 +93,10 @@ class Autoencoder(LatentCode):
         self.random_state = random_state
 
     def fit(self, X, y=None, *, progress=None):
-        """Fit to X (N, D). Returns self. progress(epoch, epochs, loss) is called where given."""
+        """Fit to X (N, D). Returns self. progress(epoch, epochs, loss) is called where given.
+
+        There is no sample_weight, for the reason that `VAE.fit` gives: repeat the rows.
+        """
         x, names = check_data(X, minimum_rows=2)
         (N, D), K, hidden = x.shape, self.n_components, check_hidden(self.hidden)
         for name in ("n_components", "epochs", "batch_size"):

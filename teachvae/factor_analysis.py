@@ -37,7 +37,7 @@ class FactorAnalysis(LatentVariableModel):
                   exact on what was
     constant      "error", or "drop": what becomes of constant columns under a diagonal Ψ
     tol           EM ends when the nlml still to be gained, as extrapolated from the last steps, and what the
-                  last fifth of the steps has gained are below tol nats per data case (6.6)
+                  last quarter of the steps has gained are below tol nats per data case (6.6)
     max_iter      the most EM iterations, those not counted that are taken back (2.26); ending there warns
     n_starts      from how many starts EM goes a hundred steps, to go on from the best. None: 4, or the
                   first alone where it arrives from there within them. The likelihood of a diagonal Ψ can have
@@ -86,7 +86,7 @@ class FactorAnalysis(LatentVariableModel):
     def fit(self, X, y=None, sample_weight=None, *, progress=None):
         """Fit to X (N, D). Returns self. Raises ValueError for data that cannot be fitted.
 
-        sample_weight (N,) >= 0: how often each data case counts, once where None; one of weight 0 is left out.
+        sample_weight (N,) >= 0: how often each data case counts, once where None, and with 0 not at all.
         The estimate depends on the ratios of the weights alone.
         progress(iteration, max_iter, mean_nlml) is called after each iteration where given.
         """
@@ -106,10 +106,9 @@ class FactorAnalysis(LatentVariableModel):
     def partial_fit(self, X, y=None, sample_weight=None):
         """Add the data cases X (N, D) to those seen so far and fit to all of them. Returns self.
 
-        sample_weight (N,) is as in `fit`; here the sizes of the weights count, beside those of other calls.
-        What is kept of the data is their `moments_`, which are added up: the result is that of one fit to all
-        data cases, up to rounding. Raises ValueError as `fit` does, and for missing entries, which have no
-        such moments.
+        What is kept of the data is their `moments_`, which are added up: the result is that of one fit to
+        all data cases, up to rounding. sample_weight (N,) is as in `fit`; the weights of all calls are on one
+        scale. Raises ValueError as `fit` does, and for missing entries, which have no such moments.
         """
         if self.constant != "error" or self.missing != "error":
             raise ValueError(
@@ -334,8 +333,8 @@ def em(S, n_latent, likelihood, *, start_noises, every, min_noise, tol, max_iter
 
 
 def em_observed(
-    data, weights, variance, n_latent, likelihood, *, start_noises, every, min_noise, tol, max_iter,
-    progress=None,
+    data, weights, variance, n_latent, likelihood, *,
+    start_noises, every, min_noise, tol, max_iter, progress=None,
 ):
     """EM for factor analysis on data [x | mask] (N, 2D), x of mean 0, that count where the mask is 1.
 

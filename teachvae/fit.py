@@ -130,12 +130,12 @@ ROUNDING = 1e-14                       # of a mean over data cases in float64, b
 
 
 def settled(path, tol):
-    """Whether a path has come to rest: its last fifth fell, and what is to come will fall, by less than tol.
+    """Whether a path has come to rest: its last quarter fell, and what is to come will fall, by less than tol.
 
     The extrapolation alone sees the fast part of a path and misses a slow one behind it, and after one
     huge step it promises too much.
     """
-    return remaining(path) < tol and path[-1 - max(1, len(path) // 5)] - path[-1] < tol
+    return remaining(path) < tol and path[-1 - max(1, len(path) // 4)] - path[-1] < tol
 
 
 def race(runs, *, tol, max_iter, every, progress=None):

@@ -296,7 +296,7 @@ def regression_start(S, n_latent, likelihood, noise, lower=None):
     inverse = _inverse_of_lower(xp.linalg.cholesky((1 - RIDGE) * R + RIDGE * identity(D, like=S)))
     uniqueness = (1 - 0.5 * n_latent / D) / xp.sum(inverse * inverse, axis=0)  # diag(L⁻ᵀL⁻¹)
     root = xp.sqrt(uniqueness)
-    V, explained = _leading(R / (root[:, None] * root), noise)     # of Ψ^-½ R Ψ^-½: 1 where there is no factor
+    V, explained = _leading(R / (root[:, None] * root), noise)     # 1 where there is no factor
     excess = xp.where(explained > 1.1, explained - 1, xp.zeros_like(explained) + 0.1)
     W = (V * xp.sqrt(excess)).T * (root * sd)                      # (K, D)
     return W, likelihood.psi(likelihood.m_step(uniqueness * variance, lower), like=W)
@@ -342,8 +342,8 @@ def start(S, n_latent, likelihood, noise, lower=None):
 
 
 def _leading(A, V):
-    """A few power iterations with A (D, D) from V (D, K): directions (D, K), and how much of A lies along each,
-    the Rayleigh quotients (K,).
+    """A few power iterations with A (D, D) from V (D, K): directions (D, K), and how much of A lies along
+    each, the Rayleigh quotients (K,).
     """
     xp = namespace(A)
     for _ in range(POWER_ITERATIONS):
@@ -352,7 +352,7 @@ def _leading(A, V):
 
 
 def _inverse_of_lower(L):
-    """L⁻¹ of a lower triangular L (D, D), by halves: a third of the time of an inverse that knows of no zeros."""
+    """L⁻¹ of a lower triangular L (D, D), by halves: a third of the time of a plain inverse."""
     xp = namespace(L)
     D = L.shape[0]
     if D <= 64:

@@ -50,8 +50,8 @@ class GaussianMixture(Estimator):
     pmf           the family of q: "free", any PMF for each data case: EM; "hard", all probability on one
                   component for each data case; "tied", one PMF for all data cases, which cannot tell the
                   components apart: all of them end as the same Gaussian
-    tol           EM ends when both the last step's gain and all that is still to come, as extrapolated
-                  from the last steps (6.6), are below tol nats per data case
+    tol           EM ends when both what the last quarter of the steps has gained and all that is still to come,
+                  as extrapolated from the last steps, are below tol nats per data case (6.6)
     max_iter      the most M-steps; ending there warns
     min_variance  the floor of Σ_k as a share of each column's variance (9.8). Without one the likelihood
                   of a mixture has no maximum: a component may shrink onto a single data case

@@ -17,8 +17,8 @@ ROWS = 1024                            # of a block: 6 MB of float64 for 784 col
 class Moments:
     """What factor analysis needs of complete data x (N, D); a + b is that of both together.
 
-    n_cases  N, or the sum of their weights    mean (D,)
-    scatter  (D, D) = Σ_n (x_n − mean)(x_n − mean)ᵀ; all in float64
+    n_cases  N, or the sum of the data cases' weights    mean (D,)
+    scatter (D, D) = Σ_n (x_n − mean)(x_n − mean)ᵀ, all in float64
     """
 
     n_cases: int

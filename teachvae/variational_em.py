@@ -45,7 +45,7 @@ class VariationalEM(LatentVariableModel):
     epochs        rounds of one E-step and one M-step; None: 100, or with closed forms as many as tol
                   asks for, at most 20000
     tol           with closed forms: end when less than tol nats per data case are to be gained, and were
-                  gained in the last fifth of the rounds (6.6)
+                  gained in the last quarter of the rounds (6.6)
     n_starts      with closed forms: from how many starts a hundred rounds are gone, to go on from the best.
                   None: 4, or the first alone where it arrives within them. There can be several
                   minima of Q, as in `FactorAnalysis`
@@ -112,6 +112,9 @@ class VariationalEM(LatentVariableModel):
 
         progress(round, rounds, mean_Q) is called after each round where given. Raises ValueError for
         data or parameters that cannot be fitted, `fit.TrainingError` where training diverges.
+
+        There is no sample_weight: φ is a table of the data cases, and M-steps by minibatches are no function of
+        weights. Repeat the rows, or take `FactorAnalysis`, which with posterior="full" has the same maximum.
         """
         table, names, likelihood = self._open(X, self.likelihood, self.noise)
         self._check_parameters()

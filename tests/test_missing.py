@@ -214,7 +214,8 @@ def test_complete_data_make_the_complete_fit(noise):
     # and EM for incomplete data, run on complete ones, comes to the same end
     x = WHOLE - WHOLE.mean(axis=0)
     W, b, psi, path, converged = factor_analysis.em_observed(
-        join(x, np.ones_like(x)), np.ones(len(x)), x.var(axis=0), K, fa.model_.likelihood, min_noise=1e-6, tol=1e-12,
+        join(x, np.ones_like(x)), np.ones(len(x)), x.var(axis=0), K, fa.model_.likelihood,
+        min_noise=1e-6, tol=1e-12,
         start_noises=[np.random.default_rng(0).standard_normal((D, K))], every=False, max_iter=20000,
     )
     assert converged
