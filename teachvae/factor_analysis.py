@@ -326,8 +326,7 @@ def em(S, n_latent, likelihood, *, start_noises, every, min_noise, tol, max_iter
         return *linear_gaussian.expanded(W, b, stats.z, stats.zz), floored(mean_square)
 
     starts = linear_gaussian.starts(S, n_latent, likelihood, start_noises, lower)
-    variance = linear_gaussian.diagonal(S)
-    runs = (_iterate(e_step, m_step, floored, (W, zero, psi), tol, variance) for W, psi in starts)
+    runs = (_iterate(e_step, m_step, floored, (W, zero, psi), tol) for W, psi in starts)
     (W, _, psi), path, converged = race(runs, tol=tol, max_iter=max_iter, every=every, progress=progress)
     return W, psi, path, converged
 
@@ -374,27 +373,25 @@ def em_observed(
 
     starts = linear_gaussian.starts(S, n_latent, gaussian, start_noises, lower)
     zero = xp.zeros_like(variance)
-    runs = (_iterate(e_step, m_step, floored, (W, zero, psi), tol, variance) for W, psi in starts)
+    runs = (_iterate(e_step, m_step, floored, (W, zero, psi), tol) for W, psi in starts)
     (W, b, psi), path, converged = race(runs, tol=tol, max_iter=max_iter, every=every, progress=progress)
     return W, b, psi, path, converged
 
 
-def _iterate(e_step, m_step, floored, parameters, tol, variance=0.0):
+def _iterate(e_step, m_step, floored, parameters, tol):
     """E- and M-steps in turn from parameters (W, b, psi), until they converge: yields, after every E-step, the
     parameters, the path, which goes on growing, and whether they have converged.
 
     e_step(W, b, psi) → (statistics, mean nlml), m_step(statistics) → (W, b, psi). Each step goes a little
     further than the M-step says, and further than the one before: in ψ_d as long as it keeps its direction.
-    Where the nlml rises, back to the M-step's own (Salakhutdinov & Roweis 2003)            (2.26). It is
-    rounded as tr Σ⁻¹S is, in whose sum there are terms variance_d/ψ_d.
+    Where the nlml rises, back to the M-step's own (Salakhutdinov & Roweis 2003)            (2.26).
     """
     xp, one = namespace(parameters[0]), namespace(parameters[2]).ones_like(parameters[2])
     path, longer, m_steps_own = [], False, parameters
     length, lengths, before = 1.0, one, 0 * one                    # of W and b; of every ψ_d
     while True:
         stats, value = e_step(*parameters)
-        slack = ROUNDING * abs(path[-1]) + EPS * float(xp.sum(variance / parameters[2])) if path else 0.0
-        if longer and not float(value) <= path[-1] + slack:
+        if longer and not float(value) <= path[-1] + ROUNDING * abs(path[-1]):
             parameters, longer = m_steps_own, False
             length, lengths = 1.0, xp.where(lengths > 2, 0.5 * lengths, one)
             continue
@@ -413,5 +410,4 @@ def _iterate(e_step, m_step, floored, parameters, tol, variance=0.0):
 
 
 SUMMED = 64                            # units of the last digit by which a mean may be off, and so a spread
-EPS = 2.0**-52                         # the last digit of a float64
 LENGTHENING = 1.1                      # of a step over the one before
