@@ -22,8 +22,8 @@ MESH = {1: 0.05, 2: 0.1, 3: 0.5}       # its first mesh, by K
 MOST_NODES = 1_000_000                 # of a lattice; a case that needs more gets its own
 MARGIN = 22                            # nats below the peak where an own lattice ends
 HALVINGS = 8                           # of an own lattice's mesh, at the most
-LOOK = {1: 0.05, 2: 0.25}              # mesh of the lattice on which an E-step looks for other modes, by K
-SETS = 2                               # … and of how many sets of draws it takes the best, for K > 2
+LOOK = {1: 0.05, 2: 0.3}               # mesh of the lattice on which an E-step looks for other modes, by K
+REACHES = (1, 2, 3)                    # … and for K > 2, how far out its sets of draws are, one each
 LAYERS = 1000                          # by which an own lattice grows, at the most
 PEAKS = 16                             # of a look at a posterior that are climbed, at the most
 CASES = 2048                           # that share a lattice
@@ -131,12 +131,12 @@ def places(model, theta, x, phi, z, reach=infer.REACH):
     for `infer.from_places`.
 
     K ≤ 2: the peaks that a lattice shows which may be as high as log p at phi's mean, less `reach` nats.
-    Beyond: for every case the best of each of a few sets of host draws z (R, K), as they are and twice as
-    far out.
+    Beyond: for every case the best of each third of the host draws z (R, K), the second of them twice as far
+    out, the last one three times.
     """
     K = model.n_latent
     if K > 2:
-        sets = [part for far in (1, 2) for part in np.split(far * z[: len(z) // SETS * SETS], SETS)]
+        sets = [far * part for far, part in zip(REACHES, np.array_split(z, len(REACHES)))]
         best = [to_numpy(infer.best_point(model, theta, x, constant(part, like=x))) for part in sets]
         return [(row, point) for points in best for row, point in enumerate(points)]
     mean = model.posterior.mean(phi)
@@ -160,12 +160,13 @@ def places(model, theta, x, phi, z, reach=infer.REACH):
 
 def _highest_beside(log_p, K):
     """The highest of log p (side, …, N) at each point and the 3^K − 1 next to it."""
+    highest = log_p.copy()
     for k in range(K):
-        edge = np.full_like(log_p.take([0], axis=k), -np.inf)
-        line = np.concatenate([edge, log_p, edge], axis=k)
-        before, after = (line.take(range(i, i + log_p.shape[k]), axis=k) for i in (0, 2))
-        log_p = np.maximum(log_p, np.maximum(before, after))
-    return log_p
+        before = highest.copy()
+        line, old = np.moveaxis(highest, k, 0), np.moveaxis(before, k, 0)
+        np.maximum(line[1:], old[:-1], out=line[1:])
+        np.maximum(line[:-1], old[1:], out=line[:-1])
+    return highest
 
 
 def log_joint_of(model, theta, x):

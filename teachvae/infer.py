@@ -301,7 +301,7 @@ def _rivals(model, theta, best, x, places, reach, tried):
     return rows, model.posterior.closest(constant(means, like=x), 400 * identity(model.n_latent, like=x))
 
 
-def peaks(model, theta, x, z, max_steps=100):
+def peaks(model, theta, x, z, max_steps=50):
     """The peaks of p(x_n, z) near z (N, K), and log p there but for a constant: host arrays (N, K), (N,).
 
     Q at the single node η = 0 is −log p(x|m) + KL, and its minimiser over m is the peak.

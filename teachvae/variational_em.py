@@ -318,7 +318,7 @@ class VariationalEM(LatentVariableModel):
 
         Warns, naming rows, where some did not get there. The closed form where there is one. A posterior may
         have several modes: for K ≤ 2 the search starts from all that a lattice shows which may be the
-        better; beyond, from the best of four sets of points only, so a case may be left in a lesser mode,
+        better; beyond, from the best of three sets of points only, so a case may be left in a lesser mode,
         and `gaps` says for which ones, and by how much at the most (`maybe_lesser`).
         """
         return self._phi(*self._centred(X))
