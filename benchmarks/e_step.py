@@ -10,11 +10,11 @@ compared on average.
 
 import numpy as np
 
-from teachvae import VAE, bound, datasets, infer
-from teachvae.backend import get_backend
-from teachvae.optimizers import Adam
-
+from teachvae import VAE, bound, datasets, expectations, infer
+from teachvae.arrays.backend import get_backend
+from teachvae.arrays.rows import blocks
 from .measure import check_equal, in_turn, ratios
+from teachvae.networks.optimizers import Adam
 
 STEPS, DRAWS = 20, 5
 RATE = 0.1                                                         # of 0.05 … 0.5 the lowest Q after 20 steps
@@ -57,7 +57,7 @@ def adam_on_ours(setting):
 
     def run():
         parts = []
-        for rows in infer.blocks(len(s.x), DRAWS):
+        for rows in blocks(len(s.x), DRAWS):
             phi, x = s.phi[rows, :].copy(), s.x[rows, :]
             flat = phi.reshape(-1)
             state = adam.init(flat)
@@ -178,7 +178,7 @@ def run(rounds=15, epochs=30):
     """[{size, peer, ratio, excess nats, …}], and what could not be run, in words."""
     setting, size = Setting(epochs), f"E-step, digits, 2-64-64, S = {DRAWS}, {STEPS} steps"
     Q, gradient = setting.value_and_gradient(setting.phi)
-    nodes = infer.nodes(2, 0, setting.x)[1]
+    nodes = infer.coarse_and_fine(2, 0, setting.x)[1]
     contestants, rows, remarks = {ADAM: adam_on_ours(setting)}, [], []
     for name, make in PEERS.items():
         try:
@@ -187,7 +187,7 @@ def run(rounds=15, epochs=30):
             remarks.append(f"{size}, {name}: {type(error).__name__}: {str(error).splitlines()[0][:100]}")
             continue
         if their_gradient is None:                                 # noise of its own: the mean over draws
-            expected = float(infer.q(setting.model, setting.theta, setting.phi, setting.x, *nodes).sum())
+            expected = float(expectations.bound_on_nodes(setting.model, setting.theta, setting.phi, setting.x, *nodes).sum())
             check_equal(f"{name}: the value", expected, their_value, 5e-3)
         else:
             check_equal(f"{name}: the value", float(Q.sum()), their_value, 1e-4)
@@ -195,7 +195,7 @@ def run(rounds=15, epochs=30):
         contestants[name] = go
 
     def end(go):
-        return float(infer.q(setting.model, setting.theta, go(), setting.x, *nodes).mean())
+        return float(expectations.bound_on_nodes(setting.model, setting.theta, go(), setting.x, *nodes).mean())
 
     ends = {name: end(go) for name, go in contestants.items()}
     ours = {size: STEPS}

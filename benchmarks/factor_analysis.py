@@ -12,7 +12,7 @@ import warnings
 import numpy as np
 
 from teachvae import FactorAnalysis, datasets, linear_gaussian
-from teachvae.units import HeywoodWarning
+from teachvae.doors.units import HeywoodWarning
 
 
 def heteroscedastic(n_cases, n_visible, n_latent, seed=0):

@@ -10,15 +10,14 @@ import tracemalloc
 
 import numpy as np
 
-from teachvae import VAE, FactorAnalysis, infer, linear_gaussian, nlml
-from teachvae.backend import get_backend
-from teachvae.layers import mlp
-from teachvae.likelihoods import Bernoulli
-from teachvae.model import Model
-from teachvae.moments import moments
-
+from teachvae import FactorAnalysis, VAE, infer, linear_gaussian, nlml
+from teachvae.arrays.backend import get_backend
 from .factor_analysis import heteroscedastic
 from .measure import in_turn
+from teachvae.inference.moments import moments
+from teachvae.likelihoods import Bernoulli
+from teachvae.model import Model
+from teachvae.networks.layers import mlp
 
 D, K, HIDDEN = 64, 2, 64
 

@@ -9,8 +9,7 @@ shares it.
 import numpy as np
 
 from teachvae import VAE, ais, datasets, nlml
-from teachvae.backend import get_backend
-
+from teachvae.arrays.backend import get_backend
 from .measure import check_equal, in_turn, ratios
 
 DRAWS, CHAINS, TEMPERATURES = 1000, 16, 100

@@ -8,16 +8,16 @@ and noise, which must agree to 1e-4. "bare products" are the matrix products of 
 import numpy as np
 
 from teachvae import tree
-from teachvae.backend import get_backend, take_rows
-from teachvae.fit import minibatches
-from teachvae.layers import mlp
+from teachvae.arrays.backend import get_backend
+from teachvae.arrays.rows import take_rows
+from .measure import check_equal, in_turn, ratios
 from teachvae.likelihoods import Bernoulli
 from teachvae.model import Model
-from teachvae.optimizers import Adam
+from teachvae.networks.layers import mlp
+from teachvae.networks.optimizers import Adam
+from teachvae.networks.training import minibatches
 from teachvae.posteriors import DiagonalGaussian
-from teachvae.vae import amortised, recognition_network
-
-from .measure import check_equal, in_turn, ratios
+from teachvae.routes.vae import amortised, recognition_network
 
 SIZES = {                                                          # D, hidden units of the encoder, K, batch
     "784-500-20, batch 100": (784, (500,), 20, 100),

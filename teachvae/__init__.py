@@ -10,30 +10,42 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 CLASSES = {
-    "Autoencoder": "autoencoder",
-    "FactorAnalysis": "factor_analysis",
-    "GaussianMixture": "mixture",
-    "LinearProbe": "probe",
+    "Autoencoder": "routes.autoencoder",
+    "FactorAnalysis": "routes.factor_analysis",
+    "GaussianMixture": "routes.mixture",
+    "LinearProbe": "comparison.probe",
     "Model": "model",
-    "PrincipalComponents": "probe",
-    "Trace": "trace",
-    "VAE": "vae",
-    "VariationalEM": "variational_em",
+    "PrincipalComponents": "routes.principal_components",
+    "Trace": "course.trace",
+    "VAE": "routes.vae",
+    "VariationalEM": "routes.variational_em",
 }
-MODULES = (
-    "ais",
-    "bound",
-    "datasets",
-    "gaps",
-    "gradcheck",
-    "gradient_estimators",
-    "jensen",
-    "layers",
-    "likelihoods",
-    "moments",
-    "nlml",
-    "posteriors",
-)
+MODULES = {
+    "ais": "evaluation.ais",
+    "bound": "bound",
+    "datasets": "datasets",
+    "divergence": "evaluation.divergence",
+    "expectations": "inference.expectations",
+    "fit": "networks.training",
+    "gaps": "evaluation.gaps",
+    "gradcheck": "gradcheck",
+    "gradient_estimators": "course.gradient_estimators",
+    "grid": "evaluation.grid",
+    "infer": "inference.e_step",
+    "iwae": "evaluation.iwae",
+    "jensen": "course.jensen",
+    "laplace": "evaluation.laplace",
+    "layers": "networks.layers",
+    "likelihoods": "likelihoods",
+    "linear_gaussian": "inference.linear_gaussian",
+    "moments": "inference.moments",
+    "nlml": "evaluation.nlml",
+    "noise": "posteriors.nodes",
+    "optimizers": "networks.optimizers",
+    "plots": "comparison.plots",
+    "posteriors": "posteriors",
+    "tree": "arrays.tree",
+}
 
 __all__ = [*CLASSES, *MODULES]
 
@@ -42,7 +54,7 @@ def __getattr__(name):
     if name in CLASSES:
         value = getattr(import_module(f".{CLASSES[name]}", __name__), name)
     elif name in MODULES:
-        value = import_module(f".{name}", __name__)
+        value = import_module(f".{MODULES[name]}", __name__)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

@@ -9,8 +9,7 @@ this file's business, and that is the point: all three routes go through these l
 an argument. Equations (1.x) are in derivations/equations.md.
 """
 
-from .backend import namespace
-from .posteriors import LOG_2PI
+from .arrays.backend import namespace
 
 
 def forward(model, theta, phi, x, eta, *, weights=None, kl="analytic", mask=None):
@@ -25,26 +24,17 @@ def forward(model, theta, phi, x, eta, *, weights=None, kl="analytic", mask=None
     """
     xp = namespace(phi, x, eta)
     z, sample_cache = model.posterior.sample(phi, eta)             # (S, N, K)            (1.10)
-    S, N, K = z.shape
-    f, decoder_cache = model.decoder.forward(theta["decoder"], xp.reshape(z, (S * N, K)))
-    f = xp.reshape(f, (S, N, model.likelihood.n_f))
-    log_p, likelihood_cache = model.likelihood.forward(theta["likelihood"], f, x, mask)
-
-    if weights is None:
-        w = xp.zeros_like(log_p) + 1 / S                           # (S, N)
-    else:
-        w = xp.zeros_like(log_p) + (weights[:, None] if weights.ndim == 1 else weights)
-
+    log_p, likelihood_cache = model.log_likelihood(theta, x, z, mask)  # (S, N)
+    w = _weights(weights, log_p)                                   # (S, N)
     if kl == "analytic":
         kl_n, q_cache = model.posterior.kl(phi)
         Q = kl_n - xp.sum(w * log_p, axis=0)                       # (N,)                  (1.8)
     elif kl == "sampled":
-        log_prior = -0.5 * xp.sum(z * z, axis=2) - 0.5 * K * LOG_2PI
         log_q, q_cache = model.posterior.log_prob(phi, z)
-        Q = xp.sum(w * (log_q - log_prior - log_p), axis=0)        # (N,)                  (1.9)
+        Q = xp.sum(w * (log_q - model.log_prior(z) - log_p), axis=0)  # (N,)               (1.9)
     else:
         raise ValueError(f"kl must be 'analytic' or 'sampled', got {kl!r}")
-    return Q, (kl, z, w, sample_cache, decoder_cache, likelihood_cache, q_cache)
+    return Q, (kl, z, w, sample_cache, likelihood_cache, q_cache)
 
 
 def backward(model, theta, cache, dQ, *, need_dphi=True, need_dtheta=True):
@@ -52,29 +42,24 @@ def backward(model, theta, cache, dQ, *, need_dphi=True, need_dtheta=True):
 
     An E-step needs no dtheta and an M-step no dphi; what is not needed comes back as None.
     """
-    xp = namespace(dQ)
-    kl, z, w, sample_cache, decoder_cache, likelihood_cache, q_cache = cache
-    S, N, K = z.shape
-
+    kl, z, w, sample_cache, likelihood_cache, q_cache = cache
     dlog_p = -w * dQ                                               # (S, N)               (1.11)
-    df, dlikelihood = model.likelihood.backward(
-        theta["likelihood"], likelihood_cache, dlog_p, need_dparams=need_dtheta
+    dz, dtheta = model.log_likelihood_backward(
+        theta, likelihood_cache, dlog_p, need_dz=need_dphi, need_dtheta=need_dtheta
     )
-    dz, ddecoder = model.decoder.backward(
-        theta["decoder"],
-        decoder_cache,
-        xp.reshape(df, (S * N, model.likelihood.n_f)),
-        need_dx=need_dphi,
-        need_dparams=need_dtheta,
-    )
-    dtheta = {"decoder": ddecoder, "likelihood": dlikelihood} if need_dtheta else None
     if not need_dphi:
         return None, dtheta
-
-    dz = xp.reshape(dz, (S, N, K))
     if kl == "analytic":
         dphi = model.posterior.kl_backward(q_cache, dQ)            # (N, n_phi)           (1.12)
     else:
         dphi, dz_q = model.posterior.log_prob_backward(q_cache, w * dQ)
-        dz = dz + dz_q + (w * dQ)[:, :, None] * z                  # (S, N, K)            (1.13)
+        dz = dz + dz_q + model.log_prior_backward(z, dlog_p)       # (S, N, K)            (1.13)
     return dphi + model.posterior.sample_backward(sample_cache, dz), dtheta
+
+
+def _weights(weights, log_p):
+    """The weights (S, N) of the samples, 1/S where None, beside log_p (S, N)."""
+    zeros = namespace(log_p).zeros_like(log_p)
+    if weights is None:
+        return zeros + 1 / log_p.shape[0]
+    return zeros + (weights[:, None] if weights.ndim == 1 else weights)

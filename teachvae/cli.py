@@ -18,8 +18,8 @@ def main(argv=None):
     # The matrices are small: one BLAS thread is as fast as two, and does not wait for the second where
     # another program has that core. It has to be said before NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from .backend import BackendError
-    from .fit import TrainingError
+    from .arrays.backend import BackendError
+    from .networks.training import TrainingError
 
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -148,8 +148,8 @@ def _parser():
 
 
 def _compare(arguments):
-    from . import compare, report, tables
-    from .readers import ReadingWarning
+    from .comparison import compare, report, tables
+    from .datasets.readers import ReadingWarning
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ReadingWarning)  # its words stand in the note
@@ -226,10 +226,10 @@ def _data(arguments):
 
 
 def _gradcheck(arguments):
-    from . import checks
+    from .gradcheck import package
 
-    results = checks.run(arguments.seed)
-    print(checks.format(results))
+    results = package.run(arguments.seed)
+    print(package.format(results))
     return 0 if all(report.ok for _, report in results) else 1
 
 

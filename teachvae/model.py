@@ -1,11 +1,14 @@
 """The one generative model of the lecture: p(z) = N(0, I) and p(x|z) = likelihood(x; f_w(z)).
 
 A `Model` holds the decoder f_w, the likelihood, K and the family of q, and no arrays. Its
-parameters θ = {"decoder": w, "likelihood": Ψ, …} are a tree that every function is handed.
+parameters θ = {"decoder": w, "likelihood": Ψ, …} are a tree that every function is handed. Here are its
+densities, each with its gradient; equations (1.x) are in derivations/equations.md.
 """
 
 from dataclasses import dataclass
 
+from .arrays.backend import namespace
+from .arrays.special import LOG_2PI
 from .posteriors import DiagonalGaussian
 
 
@@ -50,3 +53,56 @@ class Model:
             "decoder": self.decoder.init(rng, backend),
             "likelihood": self.likelihood.init(rng, backend),
         }
+
+    def f(self, theta, z):
+        """The decoder's output f_w(z) (…, n_f) at latent points z (…, K), and a cache."""
+        xp = namespace(z)
+        f, cache = self.decoder.forward(theta["decoder"], xp.reshape(z, (-1, self.n_latent)))
+        return xp.reshape(f, (*z.shape[:-1], self.likelihood.n_f)), cache
+
+    def f_backward(self, theta, cache, df, *, need_dz=True, need_dw=True):
+        """dz (…, K) and dw, shaped like theta["decoder"], from df (…, n_f)."""
+        xp = namespace(df)
+        rows = xp.reshape(df, (-1, self.likelihood.n_f))
+        dz, dw = self.decoder.backward(
+            theta["decoder"], cache, rows, need_dx=need_dz, need_dparams=need_dw
+        )
+        return (xp.reshape(dz, (*df.shape[:-1], self.n_latent)) if need_dz else None), dw
+
+    def log_prior(self, z):
+        """log p(z) = log N(z; 0, I) (…) at latent points z (…, K), in nats."""
+        return -0.5 * namespace(z).sum(z * z, axis=-1) - 0.5 * self.n_latent * LOG_2PI  #  (1.1)
+
+    def log_prior_backward(self, z, dlog_prior):
+        """dz (…, K) from dlog_prior (…)."""
+        return -dlog_prior[..., None] * z
+
+    def log_likelihood(self, theta, x, z, mask=None):
+        """log p(x_n|z_ns) (S, N), in nats, of data cases x at latent points z (S, N, K), and a cache."""
+        f, f_cache = self.f(theta, z)                              # (S, N, n_f)
+        log_p, cache = self.likelihood.forward(theta["likelihood"], f, x, mask)
+        return log_p, (f_cache, cache)
+
+    def log_likelihood_backward(self, theta, cache, dlog_p, *, need_dz=True, need_dtheta=True):
+        """dz (S, N, K) and dtheta, shaped like theta, from dlog_p (S, N); None where it is not needed."""
+        f_cache, cache = cache
+        df, dlikelihood = self.likelihood.backward(
+            theta["likelihood"], cache, dlog_p, need_dparams=need_dtheta
+        )
+        dz, dw = self.f_backward(theta, f_cache, df, need_dz=need_dz, need_dw=need_dtheta)
+        return dz, {"decoder": dw, "likelihood": dlikelihood} if need_dtheta else None
+
+    def log_likelihood_gradient(self, theta, x, z):
+        """log p(x_n|z_ns) (S, N) and its gradient in z (S, N, K)                              (7.10)."""
+        log_p, cache = self.log_likelihood(theta, x, z)
+        dz, _ = self.log_likelihood_backward(theta, cache, namespace(log_p).ones_like(log_p), need_dtheta=False)
+        return log_p, dz
+
+    def log_joint(self, theta, x, z):
+        """log p(x_n, z_ns) (S, N), in nats, at latent points z (S, N, K)."""
+        return self.log_likelihood(theta, x, z)[0] + self.log_prior(z)  #                  (1.2)
+
+    def log_joint_of_pairs(self, theta, x, z):
+        """log p(x_n, z_g) (G, N), in nats, of every data case x_n with every latent point z (G, K)."""
+        f, _ = self.f(theta, z)
+        return self.likelihood.cross(theta["likelihood"], f, x) + self.log_prior(z)[:, None]

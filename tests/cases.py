@@ -12,9 +12,8 @@ from itertools import product
 import numpy as np
 from scipy import special, stats
 
-from teachvae import bound as the_bound
-from teachvae import layers, likelihoods, posteriors, tree
-from teachvae.backend import get_backend
+from teachvae import bound as the_bound, layers, likelihoods, posteriors, tree
+from teachvae.arrays.backend import get_backend
 from teachvae.model import Model
 
 N, S, D, K = 5, 4, 3, 3

@@ -5,7 +5,7 @@ from hypothesis import settings
 import numpy as np
 import pytest
 
-from teachvae.backend import Backend
+from teachvae.arrays.backend import Backend
 
 settings.register_profile("teachvae", derandomize=True, deadline=None)
 settings.load_profile("teachvae")

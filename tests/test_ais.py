@@ -3,15 +3,14 @@ truth lies between, and the moves leave p_β as it is. The truth is a dense norm
 is linear, the grid elsewhere. Every check is a function, and is run on likely faults too, which it must
 catch."""
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
 from scipy import stats
 from test_nlml import linear, network, truth_of
 
-from teachvae import ais, nlml, tree
-from teachvae.backend import get_backend, namespace, to_numpy
+from teachvae import ais, tree
+from teachvae.arrays.backend import get_backend, namespace, to_numpy
 from teachvae.likelihoods import Bernoulli, Gaussian
 
 HOST = get_backend()
@@ -89,7 +88,7 @@ def assert_invariant(beta, step, hmc=None):
     mean, C = tempered(model, theta, x[0], beta)
     rng, S = np.random.default_rng(0), 40_000
     z = mean + rng.standard_normal((S, 1, 2)) @ np.linalg.cholesky(C).T
-    at, rates = nlml.log_likelihood_gradient(model, theta, x[:1], z), []
+    at, rates = model.log_likelihood_gradient(theta, x[:1], z), []
     for _ in range(3):
         noise = rng.standard_normal((S, 1, 2)), np.log(rng.random((S, 1)))
         z, at, rate = (hmc or ais._hmc)(model, theta, x[:1], z, at, beta, np.array([step]), *noise)
@@ -239,9 +238,9 @@ def test_chains_that_stand_still_have_the_whole_weight_of_their_start(monkeypatc
     rng = np.random.default_rng(0)
     rng.standard_normal((3, 1, 2)), rng.standard_normal((5, 3, 1, 2)), rng.random((5, 3, 1))  # of the tuning
     start = rng.standard_normal((3, 1, 2)) + np.zeros((1, 5, 1))
-    here = nlml.log_likelihood(model, theta, x, start)[0]
+    here = model.log_likelihood(theta, x, start)[0]
     np.testing.assert_allclose(forward.log_weights, here, rtol=1e-12)
-    there = nlml.log_likelihood(model, theta, x, z[None])[0]
+    there = model.log_likelihood(theta, x, z[None])[0]
     np.testing.assert_allclose(backward.log_weights, -np.tile(there, (3, 1)), rtol=1e-12)
     betas = [beta for beta, *_ in calls]
     inner = list(ais.temperatures(6)[1:-1])                        # no move where nothing comes after it
@@ -255,7 +254,7 @@ def test_weights_by_hand_along_a_recorded_path(monkeypatch):
     def jump(model, theta, x, z, at, *_):
         z = rng.standard_normal(z.shape)
         path.append(z)
-        return z, nlml.log_likelihood_gradient(model, theta, x, z), np.ones(len(x))
+        return z, model.log_likelihood_gradient(theta, x, z), np.ones(len(x))
 
     monkeypatch.setattr(ais, "_hmc", jump)
     start, beta = rng.standard_normal((3, 1, 1)) + np.zeros((3, 5, 1)), ais.temperatures(T)
@@ -264,7 +263,7 @@ def test_weights_by_hand_along_a_recorded_path(monkeypatch):
         chains = ais._run(
             model, theta, x, start, beta, None, np.zeros((T - 1, 3, 1, 1)), np.zeros((T - 1, 3, 1)), backward
         )
-        log_p = [nlml.log_likelihood(model, theta, x, z)[0] for z in path]
+        log_p = [model.log_likelihood(theta, x, z)[0] for z in path]
         if backward:                                               # z'_T first: minus log p at z'_t
             expected = -sum((beta[t] - beta[t - 1]) * log_p[T - t] for t in range(T, 0, -1))
         else:
@@ -316,12 +315,12 @@ def test_the_move_leaves_a_tempered_normal_as_it_is(beta, step):
 def test_the_move_leaves_a_non_linear_density_as_it_is(beta):
     model, theta, x = network(1, Bernoulli(6), 1, size=3.0)
     grid_z = np.linspace(-8, 8, 20_001)
-    log_p = beta * nlml.log_likelihood(model, theta, x[:1], grid_z[:, None, None])[0][:, 0]
+    log_p = beta * model.log_likelihood(theta, x[:1], grid_z[:, None, None])[0][:, 0]
     density = np.exp(log_p + stats.norm.logpdf(grid_z))
     cdf = np.cumsum(density) / density.sum()
     rng, S = np.random.default_rng(0), 20_000
     z = np.interp(rng.random((S, 1, 1)), cdf, grid_z)
-    before, at = z, nlml.log_likelihood_gradient(model, theta, x[:1], z)
+    before, at = z, model.log_likelihood_gradient(theta, x[:1], z)
     for _ in range(3):
         noise = rng.standard_normal((S, 1, 1)), np.log(rng.random((S, 1)))
         z, at, rate = ais._hmc(model, theta, x[:1], z, at, beta, np.array([0.5]), *noise)
@@ -334,7 +333,7 @@ def path_case():
     model, theta, x = network(2, Gaussian(3), 4, size=2.0)
     rng = np.random.default_rng(0)
     z, p = rng.standard_normal((6, 5, 2)), rng.standard_normal((6, 5, 2))
-    return model, theta, x, z, p, nlml.log_likelihood_gradient(model, theta, x, z)
+    return model, theta, x, z, p, model.log_likelihood_gradient(theta, x, z)
 
 
 def energy(z, p, at, beta):
@@ -346,7 +345,7 @@ def test_a_path_leads_back_when_its_momenta_are_turned():
     steps = np.array([0.05, 0.1, 0.15, 0.2, 0.25])
     z_end, p_end, at_end = ais._leapfrog(model, theta, x, z, p, at, 0.7, steps)
     assert np.abs(z_end - z).min(axis=(0, 2)).min() > 1e-3
-    again = nlml.log_likelihood_gradient(model, theta, x, z_end)
+    again = model.log_likelihood_gradient(theta, x, z_end)
     for got, want in zip(at_end, again):
         np.testing.assert_array_equal(got, want)
     z_back, p_back, at_back = ais._leapfrog(model, theta, x, z_end, -p_end, at_end, 0.7, steps)
@@ -360,7 +359,7 @@ def test_a_path_keeps_volume():
 
     def end(v):
         z, p = v[None, None, :2], v[None, None, 2:]
-        at = nlml.log_likelihood_gradient(model, theta, x[:1], z)
+        at = model.log_likelihood_gradient(theta, x[:1], z)
         z, p, _ = ais._leapfrog(model, theta, x[:1], z, p, at, 0.7, np.array([0.2]))
         return np.concatenate([z, p], axis=2)[0, 0]
 
@@ -421,13 +420,13 @@ def faulty_hmc(*, kinetic=True, prior=1.0, always=False, fresh=True):
             p = first[0]
 
         def log_density(z, p, at):
-            return nlml.log_prior(z) + beta * at[0] - 0.5 * kinetic * np.sum(p * p, axis=2)
+            return model.log_prior(z) + beta * at[0] - 0.5 * kinetic * np.sum(p * p, axis=2)
 
         z_end, p_end, at_end, e = z, p, at, step[None, :, None]
         for _ in range(ais.LEAPFROG):
             p_end = p_end + 0.5 * e * (beta * at_end[1] - prior * z_end)
             z_end = z_end + e * p_end
-            at_end = nlml.log_likelihood_gradient(model, theta, x, z_end)
+            at_end = model.log_likelihood_gradient(theta, x, z_end)
             p_end = p_end + 0.5 * e * (beta * at_end[1] - prior * z_end)
         rise = log_density(z_end, p_end, at_end) - log_density(z, p, at)
         accept = (log_u < rise) | always
@@ -478,7 +477,7 @@ def wrong_weights(change):
 FAULTS = {
     "sign": lambda model, theta, x, z, betas, c: -c.log_weights,
     "a step too few": lambda model, theta, x, z, betas, c: (
-        c.log_weights - betas[3] * nlml.log_likelihood(model, theta, x, z)[0]
+        c.log_weights - betas[3] * model.log_likelihood(theta, x, z)[0]
     ),
 }
 

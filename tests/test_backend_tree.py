@@ -9,13 +9,12 @@ import sys
 import types
 
 import array_api_strict as strict
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 import numpy as np
 import pytest
 
 from teachvae import fit, tree
-from teachvae.backend import Backend, BackendError, constant, get_backend, index, namespace, to_numpy
+from teachvae.arrays.backend import Backend, BackendError, constant, get_backend, index, namespace, to_numpy
 
 DEVICE = strict.Device("device1")
 
@@ -235,7 +234,7 @@ def test_temporaries_keep_their_pages():
                                check=True, env=environment)
         return int(found.stdout)
 
-    assert faults("import teachvae.backend") < 100
+    assert faults("import teachvae.arrays.backend") < 100
     assert faults("") > 10_000, "so it is not needed any more"
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from teachvae import VAE, Autoencoder, FactorAnalysis, VariationalEM
-from teachvae.backend import BackendError
-from teachvae.estimator import NotFittedError
+from teachvae import Autoencoder, FactorAnalysis, VAE, VariationalEM
+from teachvae.arrays.backend import BackendError
+from teachvae.routes.conventions import NotFittedError
 
 K, D, N = 2, 4, 20
 X = np.random.default_rng(0).standard_normal((N, D))

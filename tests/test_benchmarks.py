@@ -2,11 +2,10 @@
 
 from time import sleep
 
+from benchmarks import __main__ as program, e_step, factor_analysis, growth, measure, sampling, vae_step
 import numpy as np
 import pytest
 
-from benchmarks import __main__ as program
-from benchmarks import e_step, factor_analysis, growth, measure, sampling, vae_step
 from teachvae import bound, grid, tree
 
 

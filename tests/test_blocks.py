@@ -5,11 +5,13 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from teachvae import VAE, Autoencoder, FactorAnalysis, GaussianMixture, LinearProbe, VariationalEM
-from teachvae import blocks, infer, moments
-from teachvae import estimator as estimator_module
+from teachvae import (
+    Autoencoder, FactorAnalysis, GaussianMixture, LinearProbe, VAE, VariationalEM, infer
+)
+from teachvae.arrays import rows
 from teachvae.likelihoods import Bernoulli, Gaussian, Poisson
-from teachvae.probe import PrincipalComponents
+from teachvae.routes import questions as estimator_module
+from teachvae.routes.principal_components import PrincipalComponents
 
 N, D = 320, 128
 NEURAL = {"n_components": 1, "hidden": (3,), "epochs": 1}
@@ -92,9 +94,8 @@ def laid_out(x, how, path):
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Blocks that are small beside the small data of a fast test."""
-    monkeypatch.setattr(blocks, "CASES", 32)
-    monkeypatch.setattr(moments, "ROWS", 32)
-    monkeypatch.setattr(infer, "ROWS", 512)
+    monkeypatch.setattr(rows, "CASES", 32)
+    monkeypatch.setattr(rows, "ROWS", 512)
     monkeypatch.setattr(infer, "SEARCH_POINTS", 16)
 
 
@@ -181,7 +182,7 @@ def test_an_answer_does_not_depend_on_the_blocks(name, question, monkeypatch):
     x = table(name, 130)
     estimator = MAKERS[name]().fit(x)
     in_blocks = ask(estimator, question, x)
-    monkeypatch.setattr(blocks, "CASES", 1000)
+    monkeypatch.setattr(rows, "CASES", 1000)
     at_once = ask(estimator, question, x)
     pairs = zip(in_blocks, at_once) if isinstance(at_once, tuple) else [(in_blocks, at_once)]
     for a, b in pairs:

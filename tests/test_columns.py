@@ -5,19 +5,18 @@ First `columns.py` for itself, then through the doors of the estimators.
 
 import warnings
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 import numpy as np
 import pandas as pd
 import pytest
 
-from teachvae import VAE, FactorAnalysis, VariationalEM, likelihoods
-from teachvae.columns import MOST_LEVELS, Columns, columns_for
-from teachvae.estimator import NotALikelihoodWarning
+from teachvae import FactorAnalysis, VAE, VariationalEM, likelihoods
+from teachvae.doors.columns import Columns, MOST_LEVELS, columns_for
 from teachvae.likelihoods import (
-    LIKELIHOODS, Bernoulli, Categorical, Gaussian, Mixed, Observed, Poisson, PredictedGaussian, StudentT,
-    relaxed_bernoulli,
+    Bernoulli, Categorical, Gaussian, LIKELIHOODS, Mixed, Observed, Poisson, PredictedGaussian, StudentT,
+    relaxed_bernoulli
 )
+from teachvae.routes.questions import NotALikelihoodWarning
 
 ABC = list("abc")
 
@@ -380,9 +379,9 @@ def test_every_other_likelihood_takes_constant_columns(make, spec, rng):
 @pytest.mark.parametrize("hidden", [(), (5,)], ids=["linear", "tanh"])
 @pytest.mark.parametrize("route", [VAE, VariationalEM])
 @pytest.mark.parametrize("name", [*LIKELIHOODS, "mixed"])
-@pytest.mark.filterwarnings("ignore:not a likelihood:teachvae.estimator.NotALikelihoodWarning")
+@pytest.mark.filterwarnings("ignore:not a likelihood:teachvae.routes.questions.NotALikelihoodWarning")
 @pytest.mark.filterwarnings("ignore:variational EM stopped")
-@pytest.mark.filterwarnings("ignore:the sampled:teachvae.nlml.FewDrawsWarning")
+@pytest.mark.filterwarnings("ignore:the sampled:teachvae.evaluation.nlml.FewDrawsWarning")
 def test_each_likelihood_is_fitted_and_draws_in_its_range(name, route, hidden, dtype, rng):
     mixed = table(rng)
     counts, bits, kinds = mixed[:, [1, 1, 1]], mixed[:, [3, 3, 3]], mixed[:, [2, 3, 2]]

@@ -12,14 +12,16 @@ from matplotlib import image
 import numpy as np
 import pytest
 from scipy import stats
-
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from teachvae import cli, compare, datasets, estimator, plots, report, tables
-from teachvae.compare import Fitted, Options
-from teachvae.fit import ConvergenceWarning, TrainingError
-from teachvae.probe import PrincipalComponents
+from teachvae import cli, datasets, plots
+from teachvae.comparison import compare, report, tables
+from teachvae.comparison.compare import Fitted, Options
+from teachvae.networks.convergence import ConvergenceWarning
+from teachvae.networks.training import TrainingError
+from teachvae.routes import questions, vae
+from teachvae.routes.principal_components import PrincipalComponents
 
 SMALL = Options(hidden=(6,), epochs=10)
 BRIEF = Options(1, hidden=(4,), likelihood="student-t", epochs=1, ledger=0)  # nothing runs to its end
@@ -334,7 +336,7 @@ def test_a_refused_row_is_named_as_in_the_table(likelihood, needs, rng):
 
 
 def test_warnings_name_rows_as_in_the_table(digits, monkeypatch):
-    monkeypatch.setattr(estimator, "E_STEP_TOLERANCE", {"float64": 1e-300, "float32": 1e-300})
+    monkeypatch.setattr(questions, "E_STEP_TOLERANCE", {"float64": 1e-300, "float32": 1e-300})
     small = replace(digits, x=digits.x[:20, 18:21].copy(), labels=digits.labels[:20], image_shape=None,
                     rows=1000 + np.arange(20))
     result = compare.run(small, replace(BRIEF, seed=1))
@@ -369,7 +371,7 @@ def test_one_model_that_fails_does_not_end_the_others(method, error, monkeypatch
     def refuse(*arguments, **options):
         raise error("planted")
 
-    monkeypatch.setattr(compare.VAE, method, refuse)
+    monkeypatch.setattr(vae.VAE, method, refuse)
     dataset = datasets.linear_gaussian(n_cases=40, n_visible=4, n_latent=1)
     result = compare.run(dataset, replace(BRIEF, likelihood="gaussian-predicted", ledger=2))
     for key in ("vae-linear", "vae"):

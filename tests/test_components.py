@@ -4,18 +4,18 @@ A gradient check cannot see a wrong constant, or an s that is a variance here an
 deviation there, as long as the backward agrees with the forward. The oracles here can.
 """
 
-from cases import CASES, LIKELIHOODS, TOTALS, WIDE, D, K, full_moments, kl_to_prior, perturbed
-from hypothesis import given
-from hypothesis import strategies as st
+from cases import CASES, D, K, LIKELIHOODS, TOTALS, WIDE, full_moments, kl_to_prior, perturbed
+from hypothesis import given, strategies as st
 import numpy as np
 import pytest
 from scipy import special, stats
 
 from teachvae import bound, layers, likelihoods, noise, posteriors, tree
-from teachvae.backend import get_backend, namespace, to_numpy
+from teachvae.arrays.backend import get_backend, namespace, to_numpy
+from teachvae.arrays.special import sigmoid, softplus
 from teachvae.likelihoods import Observed, join
+from teachvae.messages import shorten
 from teachvae.model import Model
-from teachvae.names import shorten
 
 HOST = get_backend()
 PARTS = {row["name"]: row["component"] for row in LIKELIHOODS} | {"wide": WIDE}
@@ -169,7 +169,7 @@ def test_bernoulli_is_stable_for_large_logits():
     assert log_p.item() == -2000
     df, _ = p.backward({}, cache, np.ones((1, 1)))
     np.testing.assert_array_equal(df[0], [[0, -1, 1, 0]])
-    assert layers.softplus(np.array(-800.0)) == 0 and layers.sigmoid(np.array(-800.0)) == 0
+    assert softplus(np.array(-800.0)) == 0 and sigmoid(np.array(-800.0)) == 0
 
 
 @pytest.mark.parametrize("kind", ["whole", "masked", "observed"])

@@ -8,7 +8,6 @@ from functools import reduce
 from pathlib import Path
 
 import pytest
-
 import teachvae
 
 FILES = sorted(Path(teachvae.__file__).parent.rglob("*.py"))

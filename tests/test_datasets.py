@@ -13,8 +13,9 @@ import pytest
 from scipy import stats
 
 from teachvae import datasets
-from teachvae.backend import get_backend
-from teachvae.layers import Linear
+from teachvae.arrays.backend import get_backend
+from teachvae.datasets import images
+from teachvae.networks.layers import Linear
 
 def write_idx(path, array, dtype=">u1", code=8):
     """An IDX file, written without the reader: magic, sizes, numbers, all big-endian."""
@@ -554,7 +555,7 @@ def test_mnist_is_the_published_one():
     folder = os.environ.get("TEACHVAE_DATA")
     if not folder or not (Path(folder) / "t10k-images-idx3-ubyte.gz").exists():
         pytest.skip("TEACHVAE_DATA names no folder with the MNIST files")
-    for name, checksum in datasets.MNIST_SHA256.items():
+    for name, checksum in images.MNIST_SHA256.items():
         assert hashlib.sha256((Path(folder) / name).read_bytes()).hexdigest() == checksum
     data = datasets.load("mnist", part="both", dequantise=False)
     assert data.x.shape == (70_000, 784) and data.image_shape == (28, 28)

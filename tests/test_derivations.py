@@ -17,48 +17,30 @@ import pytest
 from scipy import integrate, optimize, special, stats
 
 from teachvae import (
-    FactorAnalysis,
-    VariationalEM,
-    bound,
-    datasets,
-    factor_analysis,
-    gradcheck,
-    gradient_estimators,
-    grid,
-    infer,
-    linear_gaussian,
-    mixture,
-    moments,
-    nlml,
-    noise,
-    tree,
+    FactorAnalysis, VariationalEM, bound, datasets, expectations, gradcheck, gradient_estimators, grid, infer,
+    linear_gaussian, moments, nlml, noise, tree
 )
-from teachvae.autoencoder import squared_error
-from teachvae.backend import get_backend
-from teachvae.fit import ConvergenceWarning, remaining
-from teachvae.jensen import (
-    jensen_continuous,
-    jensen_discrete,
-    nlml_as_jensen_continuous,
-    nlml_as_jensen_discrete,
+from teachvae.arrays.backend import get_backend
+from teachvae.arrays.special import log_2cosh, log_sum_exp
+from teachvae.course.jensen import (
+    jensen_continuous, jensen_discrete, nlml_as_jensen_continuous, nlml_as_jensen_discrete
 )
-from teachvae.layers import Linear, Parallel, Sequential, Sigmoid, Softplus, mlp
+from teachvae.doors.units import HeywoodWarning, PrincipalAxes, StandardUnits, fold_theta
+from teachvae.gradcheck import differences
+from teachvae.arrays import rows as rows_of_arrays
+from teachvae.inference import bfgs, em, mixture
+from teachvae.inference.missing import (
+    latent_moments, observed_e_step, observed_m_step, observed_statistics, pattern_precisions
+)
 from teachvae.likelihoods import (
-    Bernoulli,
-    Categorical,
-    Gaussian,
-    Mixed,
-    Observed,
-    Poisson,
-    PredictedGaussian,
-    StudentT,
-    join,
+    Bernoulli, Categorical, Gaussian, Mixed, Observed, Poisson, PredictedGaussian, StudentT, join
 )
-from teachvae.likelihoods.bernoulli import log_2cosh
 from teachvae.model import Model
-from teachvae.optimizers import SGD, Adam
-from teachvae.posteriors import POSTERIORS, DiagonalGaussian, FullGaussian
-from teachvae.units import HeywoodWarning, PrincipalAxes, StandardUnits, fold_theta
+from teachvae.networks.convergence import ConvergenceWarning, remaining
+from teachvae.networks.layers import Linear, Parallel, Sequential, Sigmoid, Softplus, mlp
+from teachvae.networks.optimizers import Adam, SGD
+from teachvae.posteriors import DiagonalGaussian, FullGaussian, POSTERIORS
+from teachvae.routes.autoencoder import squared_error
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = {
@@ -688,8 +670,8 @@ def test_2_26_a_step_that_is_too_long_is_taken_back(monkeypatch):
     ends = {}
     for lengthening in (1.0, 1.1):
         taken.clear()
-        monkeypatch.setattr(factor_analysis, "LENGTHENING", lengthening)
-        *_, ((W, _, psi), path, converged) = factor_analysis._iterate(
+        monkeypatch.setattr(em, "LENGTHENING", lengthening)
+        *_, ((W, _, psi), path, converged) = em._iterate(
             tracked, m_step, lambda psi: psi, start, 1e-12
         )
         assert converged and (np.diff(path) <= 1e-14 * path[-1]).all() and path[-1] == pytest.approx(2, abs=1e-10)
@@ -758,8 +740,8 @@ def test_2_24_the_wider_model_is_the_same_model(linear):
     mean = rng.multivariate_normal(a, R, 50)
     C = np.array([0.3 * np.eye(3), 0.1 * R])[rng.integers(2, size=50)]
     seen = rng.random((50, 6)) < 0.5
-    moments_ = linear_gaussian.observed_statistics(mean, C, rng.standard_normal((50, 6)), seen.astype(float))
-    best, second = linear_gaussian.latent_moments(moments_)
+    moments_ = observed_statistics(mean, C, rng.standard_normal((50, 6)), seen.astype(float))
+    best, second = latent_moments(moments_)
     spread = second - np.outer(best, best)
 
     def mean_log(a, R):
@@ -830,7 +812,7 @@ def test_2_14_the_canonical_rotation_changes_nothing_that_data_can_see(linear):
 
 
 def start(S, K, likelihood, noise_):
-    return linear_gaussian.start(S, K, likelihood, noise_, likelihood.lower_bounds(np.diag(S), 1e-6))
+    return em.start(S, K, likelihood, noise_, likelihood.lower_bounds(np.diag(S), 1e-6))
 
 
 def test_2_15_the_start_of_em():
@@ -843,11 +825,11 @@ def test_2_15_the_start_of_em():
     S, noise_ = R * np.outer(scale, scale), rng.standard_normal((D, K))
     W, psi = start(S, K, Gaussian(D), noise_)
 
-    assert f"T = {linear_gaussian.POWER_ITERATIONS} power iterations" in dict(ENTRIES)["2.15"]
+    assert f"T = {em.POWER_ITERATIONS} power iterations" in dict(ENTRIES)["2.15"]
     directions = W / scale                                         # rows, still at right angles
     gram = directions @ directions.T
     np.testing.assert_allclose(gram, np.diag(np.diag(gram)), atol=1e-12)
-    V, _ = np.linalg.qr(np.linalg.matrix_power(R, linear_gaussian.POWER_ITERATIONS) @ noise_)
+    V, _ = np.linalg.qr(np.linalg.matrix_power(R, em.POWER_ITERATIONS) @ noise_)
     unit = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     np.testing.assert_allclose(unit.T @ unit, V @ V.T, atol=1e-9)  # the same subspace
     explained = np.sum(unit @ R * unit, axis=1)
@@ -907,7 +889,7 @@ def test_2_17_the_moments_of_blocks_far_from_the_origin(monkeypatch):
     written = (far - a).T @ (far - a) - 37 * np.outer(delta, delta)
     exact = 37 * np.cov(near.T, bias=True)
     np.testing.assert_allclose(written, exact, rtol=1e-12, atol=1e-12)
-    monkeypatch.setattr(moments, "ROWS", 5)
+    monkeypatch.setattr(rows_of_arrays, "CASES", 5)
     ours = moments.moments(far)
     assert ours.n_cases == 37
     np.testing.assert_allclose(ours.mean, a + delta, rtol=1e-14)
@@ -949,7 +931,7 @@ def test_2_19_2_20_2_21_missing_entries_against_the_dense_sub_vector(gaps_in_lin
     W, b, psi, x, seen = gaps_in_linear
     Sigma, mask = W.T @ W + np.diag(psi), 1.0 * seen
     mean, M = linear_gaussian.posterior(W, b, psi, x, mask)
-    e_mean, covariance, e_nlml = linear_gaussian.observed_e_step(W, b, psi, x, mask)
+    e_mean, covariance, e_nlml = observed_e_step(W, b, psi, x, mask)
     nlml_ = linear_gaussian.nlml(W, b, psi, x, mask)
     full = FullGaussian(3)
     Q = linear_gaussian.bound(W, b, psi, full.closest(mean, M), full, x, mask)
@@ -970,7 +952,7 @@ def test_2_19_2_20_2_21_missing_entries_against_the_dense_sub_vector(gaps_in_lin
             np.testing.assert_allclose(ours, m_n, rtol=1e-10, atol=1e-12)
         for ours in (nlml_[n], e_nlml[n], Q[n]):                   # (2.13), at the posterior
             assert ours == pytest.approx(exact, rel=1e-10, abs=1e-11)
-    M, place = linear_gaussian.pattern_precisions(W, psi, mask)
+    M, place = pattern_precisions(W, psi, mask)
     assert len(M) == len(np.unique(seen, axis=0)) < len(x) and place[:3] == place[5:8]
     diagonal = DiagonalGaussian(3)                                 # the gap of (2.10), for every pattern
     Q = linear_gaussian.bound(W, b, psi, diagonal.closest(mean, M[place]), diagonal, x, mask)
@@ -999,8 +981,8 @@ def test_2_22_2_23_the_m_step_with_missing_entries_against_a_search(name, gaps_i
     start = np.concatenate([np.zeros(6), x.mean(axis=0), np.log(x.var(axis=0))])
     best = optimize.minimize(cost, start, jac=True, options={"gtol": 1e-7, "maxiter": 2000})
     moments_ = family.mean(phi), family.covariance(phi)
-    s = linear_gaussian.observed_statistics(*moments_, x, 1.0 * seen)
-    W, b, v = linear_gaussian.observed_m_step(s)
+    s = observed_statistics(*moments_, x, 1.0 * seen)
+    W, b, v = observed_m_step(s)
     np.testing.assert_allclose(np.concatenate([W.ravel(), b]), best.x[:9], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(np.log(v), best.x[9:], atol=1e-5)
     assert cost(np.concatenate([W.ravel(), b, np.log(v)]))[0] <= best.fun + 1e-9
@@ -1015,12 +997,12 @@ def test_2_22_2_23_the_m_step_with_missing_entries_against_a_search(name, gaps_i
         G = np.linalg.lstsq(design[o], rows[o, d], rcond=None)[0]                           # (2.23)
         np.testing.assert_allclose(np.append(W[:, d], b[d]), G, rtol=1e-9, atol=1e-10)
         assert v[d] == pytest.approx(np.mean((rows[o, d] - design[o] @ G) ** 2), rel=1e-9)
-    blocks = [linear_gaussian.observed_statistics(*(m[i] for m in moments_), x[i], 1.0 * seen[i])
+    blocks = [observed_statistics(*(m[i] for m in moments_), x[i], 1.0 * seen[i])
               for i in (slice(0, 9), slice(9, None))]
     for whole, *part in zip(s, *blocks):
         np.testing.assert_allclose(np.sum(part, axis=0), whole, rtol=1e-12)
-    whole = linear_gaussian.observed_statistics(*moments_, x, np.ones_like(x))              # all observed:
-    for ours, before in zip(linear_gaussian.observed_m_step(whole),                         # (2.11), (2.12)
+    whole = observed_statistics(*moments_, x, np.ones_like(x))              # all observed:
+    for ours, before in zip(observed_m_step(whole),                         # (2.11), (2.12)
                             linear_gaussian.m_step(linear_gaussian.statistics(family, phi, x))):
         np.testing.assert_allclose(ours, before, rtol=1e-9)
 
@@ -1247,14 +1229,14 @@ def test_5_6_the_m_step_of_psi_is_the_constrained_minimum():
     phi = rng.normal(0, 0.5, (len(x), model.posterior.n_phi))
     z, rows = pseudo_data(model.posterior, phi, x)
     nodes = noise.gauss_hermite(3, 3)
-    ours, share = infer.expected_squares(model, theta, phi, x, *nodes)
+    ours, share = expectations.expected_squares(model, theta, phi, x, *nodes)
     np.testing.assert_allclose(ours, np.mean((rows - z @ W - b) ** 2, axis=0), rtol=1e-11)
     np.testing.assert_array_equal(share, 1)
 
     seen = rng.random(x.shape) < [0.2, 0.5, 0.9, 0.7, 0.7, 1.0]    # over the entries that were observed
     masked = Model(model.decoder, Observed(model.likelihood), 3, model.posterior)
     x = join(np.where(seen, x, 1e3), 1.0 * seen)
-    ours, share = infer.expected_squares(masked, theta, phi, x, *nodes)
+    ours, share = expectations.expected_squares(masked, theta, phi, x, *nodes)
     every = np.tile(seen, (len(z) // len(seen), 1))
     squares = (rows - z @ W - b) ** 2
     np.testing.assert_allclose(ours, [np.mean(squares[o, d]) for d, o in enumerate(every.T)], rtol=1e-11)
@@ -1434,7 +1416,7 @@ def test_5_37_the_m_step_of_students_t_never_raises_q_and_ends_where_a_search_do
         theta["likelihood"], path = {"log_psi": at}, [Q(at)]
         for step in range(200):
             before = np.exp(theta["likelihood"]["log_psi"])
-            squares, share = infer.expected_squares(model, theta, phi, x, *nodes)
+            squares, share = expectations.expected_squares(model, theta, phi, x, *nodes)
             np.testing.assert_allclose(share, seen.mean(axis=0), rtol=1e-13)
             theta["likelihood"] = model.likelihood.m_step(squares, None, share)
             written = np.einsum("s,snd->nd", nodes[1], 4 / (3 + r2 / before) * r2)
@@ -1449,7 +1431,7 @@ def test_5_37_the_m_step_of_students_t_never_raises_q_and_ends_where_a_search_do
     floor = {"log_psi": end + [0.5, -0.5, 1.0]}                    # holds two of three up; Q still falls
     theta["likelihood"], path = {"log_psi": end + 2}, [Q(end + 2)]
     for step in range(50):
-        squares, share = infer.expected_squares(model, theta, phi, x, *nodes)
+        squares, share = expectations.expected_squares(model, theta, phi, x, *nodes)
         theta["likelihood"] = model.likelihood.m_step(squares, floor, share)
         path.append(Q(theta["likelihood"]["log_psi"]))
     assert max(np.diff(path)) < 1e-10 * abs(path[-1])
@@ -1572,7 +1554,7 @@ def test_6_4_the_bfgs_update_maps_the_change_of_gradient_to_the_step():
     H, s, y = A @ np.swapaxes(A, 1, 2) + np.eye(4), rng.standard_normal((5, 4)), rng.standard_normal((5, 4))
     y[1:] *= np.sign(np.sum(s * y, axis=1))[1:, None]
     y[0] *= -np.sign(s[0] @ y[0])                                  # the first row has sᵀy < 0
-    new = infer._bfgs_update(H, s, y)
+    new = bfgs._bfgs_update(H, s, y)
     np.testing.assert_array_equal(new[0], H[0])
     for H_n, s_n, y_n, new_n in list(zip(H, s, y, new))[1:]:
         left = np.eye(4) - np.outer(s_n, y_n) / (s_n @ y_n)
@@ -1699,7 +1681,7 @@ def test_7_1_7_2_importance_sampling_against_the_exact_value_and_repeated_runs()
     np.testing.assert_allclose(stated, spread, rtol=0.25)          # 300 runs know it to 4 % (one sd)
 
     eta = np.random.default_rng(5).standard_normal((300, 1, 2))    # as written; the code works in chunks
-    omega = np.exp(nlml.log_weight(model, theta, phi, x, eta))
+    omega = np.exp(expectations.log_weight(model, theta, phi, x, eta))
     assert (np.argmax(omega, axis=0) > 100).any()                  # of which a late one has the largest
     run = nlml.importance(model, theta, phi, x, np.random.default_rng(5), n_samples=300)
     np.testing.assert_allclose(run.values, -np.log(omega.mean(axis=0)), rtol=1e-11)
@@ -1771,7 +1753,7 @@ def test_8_2_the_relative_error_as_written():
         abs(a_i - n_i) / max(abs(a_i), abs(n_i), 0.01 * max(np.abs(a).max(), np.abs(n).max()))
         for a_i, n_i in zip(a, n)
     ]
-    np.testing.assert_allclose(gradcheck.relative_error(a, n), written, rtol=1e-14)
+    np.testing.assert_allclose(differences.relative_error(a, n), written, rtol=1e-14)
 
 
 def test_8_5_rounding_is_found_whether_the_value_shows_it_or_not():
@@ -1781,11 +1763,11 @@ def test_8_5_rounding_is_found_whether_the_value_shows_it_or_not():
     def noisy(v):
         return np.sin(v).sum() + 1e-9 * rng.standard_normal()
 
-    found = np.median([gradcheck._rounding(noisy, p, p, noisy(p)) for _ in range(99)])
+    found = np.median([differences._rounding(noisy, p, p, noisy(p)) for _ in range(99)])
     assert found == pytest.approx(1e-9, rel=0.2)
-    hidden = gradcheck._rounding(lambda v: (np.sin(v).sum() + 1e6) - 1e6, p, p, -0.3)
+    hidden = differences._rounding(lambda v: (np.sin(v).sum() + 1e6) - 1e6, p, p, -0.3)
     assert 1e-11 < hidden < 1e-9                                   # half of 1e6's last digit, 6e-11, at most
-    assert gradcheck._rounding(lambda v: 1e9, p, p, 1e9) == 1e9 * 2.0**-52
+    assert differences._rounding(lambda v: 1e9, p, p, 1e9) == 1e9 * 2.0**-52
     np.testing.assert_array_equal(p, [0.3, -0.7])
 
 
@@ -1824,7 +1806,7 @@ def test_9_1_9_2_9_3_9_9_joint_nlml_bound_and_gap(components):
     exact = -np.log(np.exp(log_p).sum(axis=1))
     top = log_p.max(axis=1)
     np.testing.assert_allclose(-top - np.log(np.exp(log_p - top[:, None]).sum(axis=1)), exact, rtol=1e-12)
-    np.testing.assert_allclose(-mixture.log_sum_exp(log_p), exact, rtol=1e-12)              # (9.2)
+    np.testing.assert_allclose(-log_sum_exp(log_p), exact, rtol=1e-12)              # (9.2)
     q = np.random.default_rng(91).dirichlet(np.ones(3), 30)
     q[:3] = np.eye(3)
     Q = -special.entr(q).sum(axis=1) - np.sum(q * log_p, axis=1)

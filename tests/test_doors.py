@@ -12,9 +12,9 @@ pytest.importorskip("sklearn")
 from sklearn.decomposition import FactorAnalysis as TheirFactorAnalysis  # noqa: E402
 
 from teachvae import (  # noqa: E402
-    VAE, Autoencoder, FactorAnalysis, GaussianMixture, PrincipalComponents, VariationalEM, datasets,
+    Autoencoder, FactorAnalysis, GaussianMixture, PrincipalComponents, VAE, VariationalEM, datasets
 )
-from teachvae.validate import check_data, generator  # noqa: E402
+from teachvae.doors.validate import check_data, generator  # noqa: E402
 
 GOOD = np.random.default_rng(0).standard_normal((20, 4))
 MAKERS = {

@@ -17,13 +17,15 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 
 from teachvae import (
-    VAE, Autoencoder, FactorAnalysis, GaussianMixture, PrincipalComponents, VariationalEM, bound, datasets,
-    infer, linear_gaussian, nlml, noise, tree,
+    Autoencoder, FactorAnalysis, GaussianMixture, PrincipalComponents, VAE, VariationalEM, bound, datasets,
+    infer, nlml, noise, tree
 )
-from teachvae.estimator import NotFittedError
-from teachvae.fit import ConvergenceWarning, TrainingError
+from teachvae.doors.units import HeywoodWarning
+from teachvae.inference import em
 from teachvae.likelihoods import bare
-from teachvae.units import HeywoodWarning
+from teachvae.networks.convergence import ConvergenceWarning
+from teachvae.networks.training import TrainingError
+from teachvae.routes.conventions import NotFittedError
 
 K, D, N = 2, 6, 60
 LINEAR = datasets.linear_gaussian(n_cases=N, n_visible=D, n_latent=K, seed=7).x
@@ -348,7 +350,7 @@ def test_samples_are_determined_by_their_seed(name):
 # ---- units and precision --------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:the sampled:teachvae.nlml.FewDrawsWarning")
+@pytest.mark.filterwarnings("ignore:the sampled:teachvae.evaluation.nlml.FewDrawsWarning")
 @pytest.mark.parametrize("noise_", ["diagonal", "isotropic", 0.3])
 @every_model
 def test_units_shift_Q_by_their_volume(name, noise_):
@@ -549,7 +551,7 @@ VARIANTS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:L-BFGS stopped:teachvae.fit.ConvergenceWarning")  # the start
+@pytest.mark.filterwarnings("ignore:L-BFGS stopped:teachvae.networks.convergence.ConvergenceWarning")  # the start
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_kind_of_vae_goes_downhill_and_stays_above(variant):
     options = {"hidden": (6,), "epochs": 60, "batch_size": 20, "random_state": 1, **VARIANTS[variant]}
@@ -578,7 +580,7 @@ EM_VARIANTS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:the E-step of:teachvae.fit.ConvergenceWarning")  # kinks of ReLU
+@pytest.mark.filterwarnings("ignore:the E-step of:teachvae.networks.convergence.ConvergenceWarning")  # kinks of ReLU
 @pytest.mark.parametrize("variant", EM_VARIANTS)
 def test_every_kind_of_variational_em_goes_downhill_and_stays_above(variant):
     options = {"hidden": (6,), "epochs": 20, "batch_size": 20, "random_state": 1, **EM_VARIANTS[variant]}
@@ -802,9 +804,9 @@ def test_a_duplicated_column_is_a_heywood_case_with_a_name(make):
 def test_one_huge_step_is_not_taken_for_the_end(monkeypatch):
     """From (2.15) the steps shrink from 0.3 to 1e-6 nats at once and then hardly at all, with 1e-4 to go."""
     def plain(S, n_latent, likelihood, noises, lower):
-        yield linear_gaussian.start(S, n_latent, likelihood, next(noises), lower)
+        yield em.start(S, n_latent, likelihood, next(noises), lower)
 
-    monkeypatch.setattr(linear_gaussian, "starts", plain)
+    monkeypatch.setattr(em, "starts", plain)
     with pytest.warns(HeywoodWarning), pytest.warns(ConvergenceWarning):
         vem = VariationalEM(K, hidden=(), posterior="full", tol=1e-8, epochs=200).fit(DUPLICATED)
     falls = -np.diff(vem.q_path_)
@@ -1140,7 +1142,7 @@ def test_integer_weights_are_repeated_rows(name):
         assert_same_fit(model, make().fit(x), x)
 
 
-@pytest.mark.filterwarnings("ignore::teachvae.units.HeywoodWarning")
+@pytest.mark.filterwarnings("ignore::teachvae.doors.units.HeywoodWarning")
 @weighted
 def test_weights_of_nothing_and_of_another_scale(name):
     make, x = WEIGHTED[name]
@@ -1158,7 +1160,7 @@ def test_weights_of_nothing_and_of_another_scale(name):
     assert_same_fit(make().fit(spoilt, sample_weight=weights), model, x, 1e-12)
 
 
-@pytest.mark.filterwarnings("ignore::teachvae.units.HeywoodWarning")
+@pytest.mark.filterwarnings("ignore::teachvae.doors.units.HeywoodWarning")
 def test_a_weighted_fit_is_that_to_the_weighted_covariance():
     weights = np.random.default_rng(8).exponential(size=N)
     mean = np.average(LINEAR, axis=0, weights=weights)

@@ -12,32 +12,18 @@ import math
 import warnings
 
 import cases
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
 from scipy import special, stats
 
 from teachvae import (
-    VAE,
-    FactorAnalysis,
-    Model,
-    VariationalEM,
-    bound,
-    datasets,
-    gradcheck,
-    infer,
-    layers,
-    likelihoods,
-    linear_gaussian,
-    nlml,
-    noise,
-    posteriors,
-    tree,
+    FactorAnalysis, Model, VAE, VariationalEM, bound, datasets, gradcheck, infer, layers, likelihoods,
+    linear_gaussian, nlml, noise, posteriors, tree
 )
-from teachvae.backend import get_backend
-from teachvae.fit import ConvergenceWarning
-from teachvae.units import HeywoodWarning
+from teachvae.arrays.backend import get_backend
+from teachvae.doors.units import HeywoodWarning
+from teachvae.networks.convergence import ConvergenceWarning
 
 FAMILIES = posteriors.POSTERIORS
 LIKELIHOODS = {row["name"]: row["component"] for row in cases.LIKELIHOODS}

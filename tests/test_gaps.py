@@ -5,48 +5,21 @@ Every share is measured, none is clipped, so each check is also run on a fault t
 
 import warnings
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
 from scipy import optimize, special, stats
 from test_facts import (
-    FAMILIES,
-    NarrowNoise,
-    Referee,
-    VarianceForDeviation,
-    decoder_by_hand,
-    dense_kls,
-    dense_nlml,
-    dense_parameters,
-    dense_posterior,
-    exact_Q,
-    make_case,
-    moments_by_hand,
-    noise_by_hand,
-    random_phi,
+    FAMILIES, NarrowNoise, Referee, VarianceForDeviation, decoder_by_hand, dense_kls, dense_nlml,
+    dense_parameters, dense_posterior, exact_Q, make_case, moments_by_hand, noise_by_hand, random_phi
 )
 
 from teachvae import (
-    VAE,
-    Autoencoder,
-    FactorAnalysis,
-    GaussianMixture,
-    Model,
-    VariationalEM,
-    bound,
-    datasets,
-    fit,
-    gaps,
-    infer,
-    layers,
-    likelihoods,
-    linear_gaussian,
-    noise,
-    posteriors,
-    tree,
+    Autoencoder, FactorAnalysis, GaussianMixture, Model, VAE, VariationalEM, bound, datasets, divergence,
+    expectations, fit, gaps, infer, layers, likelihoods, linear_gaussian, noise, posteriors, tree
 )
-from teachvae.backend import get_backend, to_numpy
+from teachvae.arrays.backend import get_backend, to_numpy
+from teachvae.networks.convergence import ConvergenceWarning
 
 GAUSSIAN, BERNOULLI = "gaussian diagonal", "bernoulli"
 DIAGONAL, FULL = posteriors.DiagonalGaussian, posteriors.FullGaussian
@@ -99,7 +72,7 @@ def test_linear_ledger_against_dense_matrices(family, seed, n_latent, size):
     np.testing.assert_allclose(g.amortisation, kl - least, rtol=0, atol=1e-8)
     np.testing.assert_allclose(g.q_used - g.nlml, kl, rtol=0, atol=1e-8)
     np.testing.assert_allclose(
-        gaps.kl_to_posterior(case.model, case.theta, case.phi, case.x), kl, rtol=0, atol=1e-8
+        divergence.kl_to_posterior(case.model, case.theta, case.phi, case.x), kl, rtol=0, atol=1e-8
     )
     assert_ledger(g)
     assert g.method == "exact" and (g.gradient_norm < 1e-8).all()
@@ -141,7 +114,7 @@ def assert_agrees_with_lattice(case, g, tol=1e-6):
     np.testing.assert_allclose(g.nlml, [r.nlml() for r in referees], rtol=0, atol=tol)
     kl = [r.kl_to_posterior(case.model.posterior, row) for r, row in zip(referees, case.phi)]
     np.testing.assert_allclose(g.q_used - g.nlml, kl, rtol=0, atol=1e-4)
-    ours = gaps.kl_to_posterior(case.model, case.theta, case.phi, case.x)
+    ours = divergence.kl_to_posterior(case.model, case.theta, case.phi, case.x)
     np.testing.assert_allclose(ours, kl, rtol=0, atol=tol)
 
 
@@ -284,11 +257,11 @@ def test_a_mode_that_no_draw_of_the_prior_meets_is_found():
     """The best of draws leads to a Q 53 nats above nlml; started at z itself, a search to one 1.285 above."""
     model, theta, x, z = far_network()
     g = gaps.gaps(model, theta, infer.prior_phi(model, x), x, np.random.default_rng(0))
-    told = infer.optimal(model, theta, [np.hstack([z, [[-3.0, -3.0]]])], x, *infer.nodes(2, 0, x))
-    best, _ = gaps.quadrature(model, theta, told.phi, x)
+    told = infer.optimal(model, theta, [np.hstack([z, [[-3.0, -3.0]]])], x, *infer.coarse_and_fine(2, 0, x))
+    best, _ = expectations.quadrature(model, theta, told.phi, x)
     assert g.q_optimal[0] == pytest.approx(best[0], abs=1e-6)
     assert 1 < g.approximation[0] < 1.286 and g.approximation_error[0] < 1e-5
-    kl = gaps.kl_to_posterior(model, theta, g.phi_optimal, x)
+    kl = divergence.kl_to_posterior(model, theta, g.phi_optimal, x)
     assert kl[0] == pytest.approx(g.approximation[0], abs=1e-6)
 
 
@@ -296,7 +269,7 @@ def test_a_mode_that_no_draw_of_the_prior_meets_is_found():
 def test_estimators_find_the_mode_that_no_draw_meets(how):
     """Their E-steps go where the ledger's go; the entry that is filled in, and the clean one, tell it too."""
     model, theta, x, z = far_network()
-    told = infer.optimal(model, theta, [np.hstack([z, [[-3.0, -3.0]]])], x, *infer.nodes(2, 0, x))
+    told = infer.optimal(model, theta, [np.hstack([z, [[-3.0, -3.0]]])], x, *infer.coarse_and_fine(2, 0, x))
     rng = np.random.default_rng(0)
     vem = VariationalEM(2, hidden=(16, 16), epochs=1, e_steps=1, m_steps=1).fit(rng.normal(size=(20, 200)))
     vem.model_, vem.theta_ = model, theta
@@ -340,7 +313,7 @@ def test_phi_is_kept_where_the_coarse_nodes_were_taken_in(monkeypatch):
 
     def taken_in(model, theta, phi, x, eta, weights, **options):
         if len(weights) == infer.COARSE:
-            return infer.EStep(worse, np.array([-1e9]), np.zeros(1))  # said to be low, but is not
+            return e_step.EStep(worse, np.array([-1e9]), np.zeros(1))  # said to be low, but is not
         return e_step(model, theta, phi, x, eta, weights, **options)
 
     monkeypatch.setattr(infer, "e_step", taken_in)
@@ -375,14 +348,14 @@ def finest(case):
     axis = np.arange(-8.4, 8.4 + h / 2, h)
     eta = np.stack([a.ravel() for a in np.meshgrid(*[axis] * K)], axis=1)
     weights = np.exp(-0.5 * np.sum(eta**2, axis=1))
-    return infer.q(case.model, case.theta, case.phi, case.x, eta[:, None, :], weights / weights.sum())
+    return expectations.bound_on_nodes(case.model, case.theta, case.phi, case.x, eta[:, None, :], weights / weights.sum())
 
 
 @pytest.mark.parametrize("n_latent, sizes, n_seeds", [(1, (0.5, 1, 2, 4), 30), (2, (0.5, 1, 2), 5)])
 def test_the_certificate_is_honest(n_latent, sizes, n_seeds):
     settled = unsettled = 0
     for case in quadratures(n_latent, sizes, n_seeds):
-        values, certificate = gaps.quadrature(case.model, case.theta, case.phi, case.x)
+        values, certificate = expectations.quadrature(case.model, case.theta, case.phi, case.x)
         truth = finest(case)
         assert_honest(values, certificate, truth)
         assert (np.abs(values - truth)[certificate == 0] < 1e-9).all()
@@ -399,18 +372,18 @@ def test_hard_cases_go_on_to_finer_rules_and_easy_ones_do_not(monkeypatch):
     case = make_case(0, GAUSSIAN, DIAGONAL, n_latent=1, hidden=(3,), size=3.0, n_cases=2)
     case.phi = np.array([[0.1, np.log(0.01)], [0.1, np.log(1.4)]])  # a narrow q sees a straight line
     case.x[:] = case.x[0]
-    asked, the_q = [], infer.q
+    asked, the_q = [], expectations.bound_on_nodes
 
     def spy(model, theta, phi, x, eta, weights):
         asked.append((len(weights), len(x)))
         return the_q(model, theta, phi, x, eta, weights)
 
-    monkeypatch.setattr(infer, "q", spy)
-    values, certificate = gaps.quadrature(case.model, case.theta, case.phi, case.x)
-    first, second, third, *others = gaps.ORDERS[1]
+    monkeypatch.setattr(expectations, "bound_on_nodes", spy)
+    values, certificate = expectations.quadrature(case.model, case.theta, case.phi, case.x)
+    first, second, third, *others = expectations.ORDERS[1]
     assert asked == [(first, 2), (second, 2), (third, 2), *((order, 1) for order in others)]
     assert certificate[0] < 1e-9 < 1e-6 < certificate[1]
-    alone, _ = gaps.quadrature(case.model, case.theta, case.phi[:1], case.x[:1])
+    alone, _ = expectations.quadrature(case.model, case.theta, case.phi[:1], case.x[:1])
     np.testing.assert_allclose(values[:1], alone, rtol=1e-13)
 
 
@@ -531,7 +504,7 @@ def test_refining_never_raises_a_bound(data, n_components, posterior):
     per_axis = {1: 32, 2: 14, 3: None}[n_components]
     eta, weights = noise.e_step_nodes(n_components, per_axis, 64 + 4 * n_components)
     phis = [vae.encode(data), *(vae.refine(data, k) for k in (1, 2, 5, 20, 300))]
-    path = [infer.q(vae.model_, vae.theta_, phi, data, eta, weights) for phi in phis]
+    path = [expectations.bound_on_nodes(vae.model_, vae.theta_, phi, data, eta, weights) for phi in phis]
     assert_never_rises(path)
     assert (np.diff(np.mean(path[:-1], axis=1)) < 0).all()
     if n_components <= 2:                                          # the end is the ledger's optimum
@@ -563,7 +536,7 @@ def test_no_e_step_raises_a_bound(family, seed, n_latent, size, name):
         for k in (0, 1, 2, 3, 5, 8)
     ]
     np.testing.assert_array_equal(steps[0], case.phi)
-    assert_never_rises([infer.q(case.model, case.theta, phi, case.x, *nodes) for phi in steps])
+    assert_never_rises([expectations.bound_on_nodes(case.model, case.theta, phi, case.x, *nodes) for phi in steps])
 
 
 def test_steps_without_backtracking_are_caught():
@@ -658,7 +631,7 @@ def test_as_many_units_stay_as_there_are_eigenvalues_above_the_noise(known, rout
     else:
         model = VariationalEM(n_components, hidden=(), noise=sigma2)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", fit.ConvergenceWarning)    # where the optimum is flat
+        warnings.simplefilter("ignore", ConvergenceWarning)    # where the optimum is flat
         model.fit(known)
     expected = min(n_components, int(np.sum(EIGENVALUES > sigma2)))
     active = model.active_units(known)
@@ -707,13 +680,13 @@ def test_every_backend(backend, family, name, n_latent, hidden):
     loose = 1e-3 if backend.dtype == "float32" else 1e-9
     if n_latent <= 2:
         for mine, theirs in zip(
-            gaps.quadrature(case.model, theta, phi, x), gaps.quadrature(case.model, *given), strict=True
+            expectations.quadrature(case.model, theta, phi, x), expectations.quadrature(case.model, *given), strict=True
         ):
             assert isinstance(mine, type(phi)) and mine.dtype == phi.dtype
             np.testing.assert_allclose(to_numpy(mine), theirs, rtol=0, atol=loose)
-    kl = gaps.kl_to_posterior(case.model, theta, phi, x)
+    kl = divergence.kl_to_posterior(case.model, theta, phi, x)
     assert isinstance(kl, type(phi))
-    np.testing.assert_allclose(to_numpy(kl), gaps.kl_to_posterior(case.model, *given), rtol=0, atol=loose)
+    np.testing.assert_allclose(to_numpy(kl), divergence.kl_to_posterior(case.model, *given), rtol=0, atol=loose)
 
 
 @pytest.mark.parametrize("n_latent", [1, 2, 3, 4])
@@ -760,7 +733,7 @@ def test_wrong_signs_clipping_and_wrong_nodes_are_caught(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(
             gaps, "quadrature",
-            lambda model, theta, phi, x: (infer.q(model, theta, phi, x, *few), 0 * x[:, 0]),
+            lambda model, theta, phi, x: (expectations.bound_on_nodes(model, theta, phi, x, *few), 0 * x[:, 0]),
         )
         with pytest.raises(AssertionError):
             assert_agrees_with_lattice(case, ledger(case))
@@ -793,7 +766,7 @@ def test_the_kl_road_finds_posteriors_that_are_narrow_beside_its_first_look():
     phi = np.concatenate([mean, np.log(s)])[None, :]
     log_q = stats.norm.logpdf(near, mean, s).sum(axis=1)
     kl = np.sum(np.exp(log_q) * (log_q - L + log_px)) * h * h
-    assert gaps.kl_to_posterior(model, theta, phi, x)[0] == pytest.approx(kl, abs=1e-8)
+    assert divergence.kl_to_posterior(model, theta, phi, x)[0] == pytest.approx(kl, abs=1e-8)
 
 
 COUNTS = Model(layers.mlp(1, (), 1), likelihoods.Poisson(1), 1), {
@@ -809,7 +782,7 @@ def test_the_kl_road_follows_counts_beyond_its_look(x):
     L = stats.poisson.logpmf(x, np.exp(z)) + stats.norm.logpdf(z)
     log_q = stats.norm.logpdf(z, m, np.exp(log_s))
     kl = h * np.sum(np.exp(log_q) * (log_q - L + special.logsumexp(L) + np.log(h)))
-    ours = gaps.kl_to_posterior(*COUNTS, np.array([[m, log_s]]), np.array([[x]]))
+    ours = divergence.kl_to_posterior(*COUNTS, np.array([[m, log_s]]), np.array([[x]]))
     assert ours[0] == pytest.approx(kl, abs=1e-7)
 
 
@@ -818,7 +791,7 @@ def test_both_roads_agree_at_the_edge_of_the_first_box():
     phi, x = np.array([[8.5154, np.log(0.0142)]]), np.array([[5000.0]])
     g = gaps.gaps(*COUNTS, phi, x, np.random.default_rng(0))
     assert g.q_used[0] - g.nlml[0] == pytest.approx(2.8e-5, abs=1e-6)
-    assert gaps.kl_to_posterior(*COUNTS, phi, x)[0] == pytest.approx(g.q_used[0] - g.nlml[0], abs=1e-7)
+    assert divergence.kl_to_posterior(*COUNTS, phi, x)[0] == pytest.approx(g.q_used[0] - g.nlml[0], abs=1e-7)
 
 
 def test_the_kl_road_says_where_it_cannot(monkeypatch):
@@ -832,7 +805,7 @@ def test_the_kl_road_says_where_it_cannot(monkeypatch):
     model = Model(Circle(), likelihoods.Gaussian(1, 1e-12), 2)
     monkeypatch.setattr(gaps.grid, "MOST_NODES", 50_000)
     with pytest.warns(gaps.grid.GridWarning, match="1 of 1 data cases"):
-        kl = gaps.kl_to_posterior(
+        kl = divergence.kl_to_posterior(
             model, {"decoder": [], "likelihood": {}}, np.array([[2.0, 0.0, -3.0, -3.0]]), np.array([[4.0]])
         )
     assert np.isnan(kl).all()

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from teachvae import VAE, Autoencoder, FactorAnalysis, VariationalEM, datasets
-from teachvae.backend import BackendError, get_backend
+from teachvae import Autoencoder, FactorAnalysis, VAE, VariationalEM, datasets
+from teachvae.arrays.backend import BackendError, get_backend
 
 pytestmark = pytest.mark.gpu
 

@@ -4,24 +4,23 @@ from dataclasses import dataclass
 import math
 from typing import NamedTuple
 
-from hypothesis import assume, example, given
-from hypothesis import strategies as st
+from hypothesis import assume, example, given, strategies as st
 import numpy as np
 import pytest
 
-from teachvae import bound, checks, layers, likelihoods, noise, posteriors, tree
-from teachvae.gradcheck import check, draw_until_smooth
-from teachvae.layers import Linear, Parallel, ReLU, Sequential, mlp
+from teachvae import bound, layers, likelihoods, noise, posteriors, tree
+from teachvae.gradcheck import check, draw_until_smooth, package
 from teachvae.likelihoods import Bernoulli, Gaussian
 from teachvae.model import Model
+from teachvae.networks.layers import Linear, Parallel, ReLU, Sequential, mlp
 from teachvae.posteriors import DiagonalGaussian, FullGaussian
 
-K, D = checks.K, checks.D
+K, D = package.K, package.D
 
 
 def in_bound(rng, q=None, p=None, kl="analytic"):
     p = p or Gaussian(D)
-    return checks.of_bound(rng, mlp(K, (3,), p.n_f), p, q or DiagonalGaussian(K), kl, nodes=False)
+    return package.of_bound(rng, mlp(K, (3,), p.n_f), p, q or DiagonalGaussian(K), kl, nodes=False)
 
 
 # ---- The faults. Each class is a component of the package with one mistake in its backward.
@@ -166,11 +165,11 @@ class DrawsInside(DiagonalGaussian):
 
 
 def layer(component):
-    return lambda rng: checks.of_layer(rng, component)
+    return lambda rng: package.of_layer(rng, component)
 
 
 def likelihood(component):
-    return lambda rng: checks.of_likelihood(rng, component, masked=False)
+    return lambda rng: package.of_likelihood(rng, component, masked=False)
 
 
 FAULTS = [  # where the fault is, its leaf, what the diagnosis must say
@@ -188,23 +187,23 @@ FAULTS = [  # where the fault is, its leaf, what the diagnosis must say
     (layer(CotangentOfOnes(4, 1)), "x", ["another c for every index of axis 0", "not all ones"]),
     (layer(WrongInOneColumn(4, 3)), "params.W", ["wrong in columns 1 of 0–2", "right elsewhere"]),
     (layer(DividesByZero(4, 3)), "params.b", ["not finite in entries 2"]),
-    (lambda rng: checks.of_sample(rng, ChainRuleOfTheLogForgotten(K)), "params",
+    (lambda rng: package.of_sample(rng, ChainRuleOfTheLogForgotten(K)), "params",
      ["exp(−p) · numeric in columns 2–3", "mixed up", "∂s/∂log s = s"]),
     (likelihood(VarianceLearned(D)), "params.log_psi", ["exp(−p) · numeric at every index", "mixed up"]),
-    (lambda rng: checks.of_kl(rng, LogVarianceBackward(K)), "params",
+    (lambda rng: package.of_kl(rng, LogVarianceBackward(K)), "params",
      ["= 0.5 · numeric in columns 2–3", "a 2 is forgotten", "s² = exp(2 log s)"]),
-    (lambda rng: checks.of_kl(rng, StandardDeviationForVariance(K)), "params",
+    (lambda rng: package.of_kl(rng, StandardDeviationForVariance(K)), "params",
      ["c · (exp(2p) − exp(p)) in columns 2–3", "s stands where s² belongs", "mixed up"]),
-    (lambda rng: checks.of_kl(rng, EntropyForgotten(K)), "params",
+    (lambda rng: package.of_kl(rng, EntropyForgotten(K)), "params",
      ["analytic − numeric = c in columns 2–3", "an additive constant is missing", "−1 of s² − 1"]),
-    (lambda rng: checks.of_kl(rng, MeanForgottenInKL(K)), "params", ["exactly zero in columns 0–1"]),
+    (lambda rng: package.of_kl(rng, MeanForgottenInKL(K)), "params", ["exactly zero in columns 0–1"]),
     (lambda rng: in_bound(rng, MeanForgottenInKL(K)), "phi",
      ["analytic − numeric = c · p in columns 0–1", "a quadratic term is missing", "½ m² of the KL"]),
     (lambda rng: in_bound(rng, NoKL(K)), "phi",
      ["two mistakes: analytic − numeric = c · p in columns 0–1",
       "and analytic − numeric = c · (exp(2p) − 1) in columns 2–3", "of the KL is missing"]),
-    (lambda rng: checks.of_kl(rng, HalvesExchanged(K)), "params", ["shifted by 2 along axis 1"]),
-    (lambda rng: checks.of_kl(rng, EntriesOutOfOrder(K)), "params", ["permuted"]),
+    (lambda rng: package.of_kl(rng, HalvesExchanged(K)), "params", ["shifted by 2 along axis 1"]),
+    (lambda rng: package.of_kl(rng, EntriesOutOfOrder(K)), "params", ["permuted"]),
 ]
 
 
@@ -223,8 +222,8 @@ def test_a_planted_fault_is_caught_and_named(make_check, leaf, words, seed):
 
 @pytest.mark.parametrize("make_check", [
     layer(Linear(4, 3)), layer(Linear(4, 4)), layer(Linear(4, 1)), likelihood(Gaussian(D)),
-    likelihood(Gaussian(D, "isotropic")), lambda rng: checks.of_sample(rng, DiagonalGaussian(K)),
-    lambda rng: checks.of_kl(rng, DiagonalGaussian(K)), lambda rng: checks.of_kl(rng, FullGaussian(K)),
+    likelihood(Gaussian(D, "isotropic")), lambda rng: package.of_sample(rng, DiagonalGaussian(K)),
+    lambda rng: package.of_kl(rng, DiagonalGaussian(K)), lambda rng: package.of_kl(rng, FullGaussian(K)),
     in_bound,
 ])
 @pytest.mark.parametrize("seed", range(3))
@@ -274,7 +273,7 @@ def test_noise_redrawn_in_the_backward_only(rng):
 def test_sum_for_mean_shows_in_every_leaf(rng):
     """f is the mean of Q_n; the backward starts from ones, as for the sum."""
     model = Model(mlp(K, (3,), D), Gaussian(D), K)
-    params = {"phi": checks.table(rng, model.posterior), "theta": checks.away_from_zero(rng, model)}
+    params = {"phi": package.table(rng, model.posterior), "theta": package.away_from_zero(rng, model)}
     eta, x = noise.monte_carlo(rng, 3, 6, K), rng.standard_normal((6, D))
     params["phi"] = rng.uniform(-0.7, 0.7, (6, 2 * K))
 
@@ -293,14 +292,14 @@ def test_sum_for_mean_shows_in_every_leaf(rng):
 
 def test_sign_of_the_whole_loss(rng):
     linear, f, grads = sum_of_linear(rng.standard_normal((5, 3)), rng.standard_normal((5, 4)))
-    params = checks.away_from_zero(rng, linear)
+    params = package.away_from_zero(rng, linear)
     report = check(lambda p: -f(p), params, grads)
     assert "analytic = -1 · numeric in every leaf" in report.notes[0]
 
 
 def test_different_mistakes_have_nothing_in_common(rng):
     linear, f, grads = sum_of_linear(rng.standard_normal((5, 3)), rng.standard_normal((5, 4)))
-    params = checks.away_from_zero(rng, linear)
+    params = package.away_from_zero(rng, linear)
     good = grads(params)
     assert check(f, params, {"W": -good["W"], "b": 2 * good["b"]}).notes == []
     assert check(f, params, {"W": -good["W"], "b": good["b"]}).notes == []
@@ -309,7 +308,7 @@ def test_different_mistakes_have_nothing_in_common(rng):
 def test_a_leaf_of_zero_gradient_fails(rng):
     """A dead ReLU: analytic and numeric agree that all is zero, and nothing has been tested."""
     net = Sequential((Linear(4, 3), ReLU()))
-    params, x = checks.away_from_zero(rng, net), rng.standard_normal((5, 4))
+    params, x = package.away_from_zero(rng, net), rng.standard_normal((5, 4))
     params[0]["b"] -= 100
     c = rng.standard_normal((5, 3))
     _, grads = net.backward(params, net.forward(params, x)[1], c)
@@ -324,7 +323,7 @@ def test_two_layers_whose_gradients_are_exchanged(rng):
             dx, dparams = Sequential.backward(self, params, cache, dy)
             return dx, dparams[::-1]
 
-    report = checks.of_layer(rng, Exchanged((Linear(4, 4), Linear(4, 4))))
+    report = package.of_layer(rng, Exchanged((Linear(4, 4), Linear(4, 4))))
     rows = {row.path: row for row in report.rows}
     assert "is the gradient of params[1].W; two gradients are exchanged" in rows["params[0].W"].diagnosis
     assert "the gradient of params[0].b" in rows["params[1].b"].diagnosis and rows["x"].ok
@@ -336,7 +335,7 @@ def test_a_parallel_branch_left_out(rng):
             dx, dparams = Parallel.backward(self, params, cache, dy)
             return self.branches[0].backward(params[0], cache[0], dy[:, :3])[0], dparams
 
-    report = checks.of_layer(rng, OneBranch((Linear(4, 3), Linear(4, 2))))
+    report = package.of_layer(rng, OneBranch((Linear(4, 3), Linear(4, 2))))
     assert [row.path for row in report.rows if not row.ok] == ["x"]
 
 
@@ -345,14 +344,14 @@ def test_a_small_error_is_called_small(rng):
         def backward(self, params, cache, dy, **need):
             return layers.Tanh.backward(self, params, cache, dy)[0] * (1 + 5e-7), {}
 
-    report = checks.of_layer(rng, Rounded())
+    report = package.of_layer(rng, Rounded())
     assert not report.ok and 1e-7 < report.worst.error < 1e-6
     assert "small for a wrong formula" in report.worst.diagnosis
 
 
 def test_float32_is_refused(rng):
     linear, f, grads = sum_of_linear(rng.standard_normal((5, 3)), rng.standard_normal((5, 4)))
-    params = checks.away_from_zero(rng, linear)
+    params = package.away_from_zero(rng, linear)
     single = tree.map(lambda leaf: leaf.astype("float32"), params)
     with pytest.raises(TypeError, match="needs NumPy arrays of float64; leaf 'W' of params is float32"):
         check(f, single, grads)
@@ -366,7 +365,7 @@ def test_float32_is_refused(rng):
 
 def test_what_does_not_fit_together_is_refused_with_both(rng):
     linear, f, grads = sum_of_linear(rng.standard_normal((5, 3)), rng.standard_normal((5, 4)))
-    params = checks.away_from_zero(rng, linear)
+    params = package.away_from_zero(rng, linear)
     good = grads(params)
     with pytest.raises(ValueError, match=r"has W \(4, 3\), b \(3,\); grads has W \(3, 4\), b .*transposed"):
         check(f, params, good | {"W": good["W"].T})
@@ -395,7 +394,7 @@ def test_a_function_that_changes_its_params_is_refused():
 
 def test_the_caller_s_arrays_are_never_written(rng):
     linear, f, grads = sum_of_linear(rng.standard_normal((5, 3)), rng.standard_normal((5, 4)))
-    params = checks.away_from_zero(rng, linear)
+    params = package.away_from_zero(rng, linear)
     before = tree.map(np.copy, params)
     for _, leaf in tree.leaves(params):
         leaf.flags.writeable = False
@@ -584,7 +583,7 @@ def test_a_wrong_gradient_of_a_relu_network_is_not_drawn_away():
 
     def make_check(seed):
         seen.append(seed)
-        return checks.of_layer(np.random.default_rng(seed), net)
+        return package.of_layer(np.random.default_rng(seed), net)
 
     report = draw_until_smooth(make_check, range(20))
     assert not report.ok and not report.kinks and len(seen) == 1
@@ -612,7 +611,7 @@ def test_every_index_is_looked_at(where, exponent, sign):
     """One entry off by more than the tolerance is found, wherever it is; by less, and it passes."""
     rng = np.random.default_rng(where)
     linear, f, grads = sum_of_linear(rng.standard_normal((5, 3)), rng.standard_normal((5, 4)))
-    params = checks.away_from_zero(rng, linear)
+    params = package.away_from_zero(rng, linear)
     spoilt = grads(params)
     size = np.maximum(np.abs(spoilt["W"]), 1e-2 * np.abs(spoilt["W"]).max()).flat[where]
     assume(abs(exponent + 7) > 0.1)
@@ -628,7 +627,7 @@ def test_every_index_is_looked_at(where, exponent, sign):
 def test_any_constant_factor_is_named(c):
     rng = np.random.default_rng(0)
     linear, f, grads = sum_of_linear(rng.standard_normal((5, 3)), rng.standard_normal((5, 4)))
-    params = checks.away_from_zero(rng, linear)
+    params = package.away_from_zero(rng, linear)
     report = check(f, params, grads(params) | {"W": c * grads(params)["W"]})
     assert f"analytic = {c:.6g} · numeric at every index" in report.worst.diagnosis
 
@@ -641,7 +640,7 @@ def test_one_array_or_one_number_is_a_tree():
 
 
 def test_the_report_is_a_table_and_then_words(rng):
-    report = checks.of_layer(rng, SignFlippedWeights(4, 3))
+    report = package.of_layer(rng, SignFlippedWeights(4, 3))
     lines = str(report).splitlines()
     assert lines[0].split() == ["leaf", "shape", "worst", "error", "at", "analytic", "numeric"]
     assert [line.split()[0] for line in lines[1:4]] == ["x", "params.W", "params.b"]
@@ -673,6 +672,6 @@ def test_a_check_proves_only_that_a_backward_belongs_to_its_forward(rng):
 
 def test_new_members_of_the_tables_are_checked_too(rng):
     """checks draws data with a likelihood's own sample, so that it knows no likelihood by name."""
-    assert checks.of_likelihood(rng, Bernoulli(D), masked=True).ok
-    names = {name for name, _ in checks.likelihoods()}
+    assert package.of_likelihood(rng, Bernoulli(D), masked=True).ok
+    names = {name for name, _ in package.likelihoods()}
     assert names >= set(likelihoods.LIKELIHOODS) - {"gaussian"}

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from teachvae import bound, infer, layers, likelihoods, linear_gaussian, noise, tree
-from teachvae import gradient_estimators as ge
-from teachvae.backend import get_backend, namespace, take_rows, to_numpy
+from teachvae import (
+    bound, gradient_estimators as ge, infer, layers, likelihoods, linear_gaussian, noise, tree
+)
+from teachvae.arrays.backend import get_backend, namespace, to_numpy
+from teachvae.arrays.rows import take_rows
 from teachvae.model import Model
-from teachvae.posteriors import POSTERIORS, DiagonalGaussian, FullGaussian
-from teachvae.vae import amortised, recognition_network
+from teachvae.posteriors import DiagonalGaussian, FullGaussian, POSTERIORS
+from teachvae.routes.vae import amortised, recognition_network
 
 N, D, K, S = 6, 3, 2, 4000
 NUMPY = get_backend()

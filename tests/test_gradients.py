@@ -2,9 +2,10 @@
 
 import pytest
 
-from teachvae import checks, gradcheck, layers, likelihoods, posteriors
+from teachvae import gradcheck, layers, likelihoods, posteriors
+from teachvae.gradcheck import package
 
-RESULTS = checks.run()
+RESULTS = package.run()
 
 
 @pytest.mark.parametrize("name, report", RESULTS, ids=[name for name, _ in RESULTS])
@@ -31,14 +32,14 @@ def test_every_class_of_the_tables_is_checked():
 
 
 def test_the_same_seed_draws_the_same_points():
-    again, other = checks.run(0)[-1][1], checks.run(1)[-1][1]
+    again, other = package.run(0)[-1][1], package.run(1)[-1][1]
     assert str(again) == str(RESULTS[-1][1])
     assert str(other) != str(again)
     assert other.ok
 
 
 def test_results_are_a_table():
-    lines = checks.format(RESULTS[:3]).splitlines()
+    lines = package.format(RESULTS[:3]).splitlines()
     assert lines[0].split() == ["what", "leaves", "numbers", "worst", "relative", "error"]
     assert lines[1].split()[:3] == ["linear", "3", "31"] and lines[1].endswith("ok")
     assert len(lines) == 4 and lines[1].index("3") == lines[2].index("1")
@@ -51,9 +52,9 @@ def test_a_wrong_gradient_stands_below_the_table():
             return dy * (1 - cache), {}
 
     def make_check(seed):
-        return checks.of_layer(checks.np.random.default_rng(seed), Tanh())
+        return package.of_layer(package.np.random.default_rng(seed), Tanh())
 
     report = gradcheck.draw_until_smooth(make_check, range(3))
     assert not report.ok
-    text = checks.format([("tanh", report)])
+    text = package.format([("tanh", report)])
     assert "WRONG" in text.splitlines()[1] and "x: wrong at every index" in text

@@ -11,22 +11,12 @@ import pytest
 from scipy import optimize, special, stats
 
 from teachvae import (
-    VAE,
-    FactorAnalysis,
-    Model,
-    VariationalEM,
-    bound,
-    grid,
-    infer,
-    linear_gaussian,
-    nlml,
-    noise,
-    tree,
+    FactorAnalysis, Model, VAE, VariationalEM, bound, grid, infer, linear_gaussian, nlml, noise, tree
 )
-from teachvae.backend import get_backend, namespace, to_numpy
-from teachvae.grid import GridWarning
-from teachvae.layers import Linear, Sequential, mlp
+from teachvae.arrays.backend import get_backend, namespace, to_numpy
+from teachvae.evaluation.grid import GridWarning
 from teachvae.likelihoods import Bernoulli, Gaussian, Poisson
+from teachvae.networks.layers import Linear, Sequential, mlp
 
 # ---- models, data, and the truth by a second road -------------------------------------------------
 

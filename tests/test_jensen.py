@@ -7,19 +7,14 @@ constant, the KL of two normals), SciPy's logsumexp and rel_entr, and the packag
 from fractions import Fraction
 import math
 
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings, strategies as st
 import numpy as np
 import pytest
 from scipy import special, stats
 
 from teachvae import linear_gaussian
-from teachvae.jensen import (
-    Jensen,
-    jensen_continuous,
-    jensen_discrete,
-    nlml_as_jensen_continuous,
-    nlml_as_jensen_discrete,
+from teachvae.course.jensen import (
+    Jensen, jensen_continuous, jensen_discrete, nlml_as_jensen_continuous, nlml_as_jensen_discrete
 )
 from teachvae.posteriors import DiagonalGaussian
 

@@ -5,21 +5,23 @@ Values, totals, gradients, masks, units, backends and Q ≥ nlml at random θ co
 
 import re
 
-from cases import WIDE, D, perturbed
+from cases import D, WIDE, perturbed
 import numpy as np
 import pytest
 from scipy import special, stats
 from test_components import PARTS as EVERY
 
-from teachvae import VAE, FactorAnalysis, VariationalEM, bound, checks, gaps, grid, noise, tree
-from teachvae.backend import get_backend, log_factorial, poisson_quantile, to_numpy
-from teachvae.layers import mlp
+from teachvae import FactorAnalysis, VAE, VariationalEM, bound, divergence, expectations, grid, noise, tree
+from teachvae.arrays.backend import get_backend, to_numpy
+from teachvae.arrays.special import log_factorial, poisson_quantile
+from teachvae.doors.units import StandardUnits, fold_theta, start_theta
+from teachvae.gradcheck import check, package
 from teachvae.likelihoods import (
     Bernoulli, Categorical, Gaussian, Mixed, Observed, Poisson, PredictedGaussian, StudentT, join, poisson,
-    relaxed_bernoulli,
+    relaxed_bernoulli
 )
 from teachvae.model import Model
-from teachvae.units import StandardUnits, fold_theta, start_theta
+from teachvae.networks.layers import mlp
 
 PARTS = [Poisson(D), PredictedGaussian(D, 0.3)]
 both = pytest.mark.parametrize("p", PARTS, ids=["poisson", "gaussian-predicted"])
@@ -110,8 +112,8 @@ def test_the_rate_leaves_exp_smoothly():
 def test_beyond_the_bend_it_is_still_a_poisson_with_its_gradient(masked, monkeypatch):
     """With the bend at 0, where sums and central differences can see it."""
     monkeypatch.setattr(poisson, "MOST_LOG_RATE", 0.0)
-    report = checks.draw_until_smooth(
-        lambda seed: checks.of_likelihood(np.random.default_rng(seed), Poisson(D), masked), range(5)
+    report = check.draw_until_smooth(
+        lambda seed: package.of_likelihood(np.random.default_rng(seed), Poisson(D), masked), range(5)
     )
     assert report.ok, report
     f, x = np.array([[[-2.0]], [[0.5]], [[4.0]]]), np.arange(100.0)[:, None]
@@ -624,14 +626,14 @@ def test_q_is_above_nlml_by_the_kl_to_the_posterior(p, hidden, rng):
     if isinstance(p, Observed):
         x = join(x, (rng.random(x.shape) < 0.6).astype(float))
     phi = np.column_stack([rng.uniform(-1.5, 1.5, n), np.log(rng.uniform(0.25, 1.4, n))])
-    Q, _ = gaps.quadrature(model, theta, phi, x)
+    Q, _ = expectations.quadrature(model, theta, phi, x)
     values = grid.grid(model, theta, x).values
     z = np.linspace(-12, 12, 4001)
     f, _ = model.decoder.forward(theta["decoder"], z[:, None])
     log_p, _ = p.forward(theta["likelihood"], f[:, None, :] + np.zeros((n, 1)), x)
     log_p = special.logsumexp(log_p + stats.norm.logpdf(z)[:, None], axis=0) + np.log(z[1] - z[0])
     np.testing.assert_allclose(values, -log_p, atol=1e-6)
-    kl = gaps.kl_to_posterior(model, theta, phi, x)
+    kl = divergence.kl_to_posterior(model, theta, phi, x)
     np.testing.assert_allclose(Q - values, kl, atol=1e-4)
     assert (Q > values).all()
 

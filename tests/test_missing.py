@@ -12,10 +12,13 @@ import pandas as pd
 import pytest
 from scipy import optimize, special, stats
 
-from teachvae import VAE, Autoencoder, FactorAnalysis, GaussianMixture, VariationalEM, datasets
-from teachvae import blocks, factor_analysis, infer, linear_gaussian
-from teachvae.fit import ConvergenceWarning
+from teachvae import (
+    Autoencoder, FactorAnalysis, GaussianMixture, VAE, VariationalEM, datasets, infer, linear_gaussian
+)
+from teachvae.arrays import rows
+from teachvae.inference import em
 from teachvae.likelihoods import join
+from teachvae.networks.convergence import ConvergenceWarning
 
 N, D, K = 80, 6, 2
 
@@ -213,7 +216,7 @@ def test_complete_data_make_the_complete_fit(noise):
     close(fa.nlml(GAPS).values, dense(*linear_parameters(plain), GAPS)[0], 1e-10)
     # and EM for incomplete data, run on complete ones, comes to the same end
     x = WHOLE - WHOLE.mean(axis=0)
-    W, b, psi, path, converged = factor_analysis.em_observed(
+    W, b, psi, path, converged = em.em_observed(
         join(x, np.ones_like(x)), np.ones(len(x)), x.var(axis=0), K, fa.model_.likelihood,
         min_noise=1e-6, tol=1e-12,
         start_noises=[np.random.default_rng(0).standard_normal((D, K))], every=False, max_iter=20000,
@@ -233,7 +236,7 @@ def test_rows_without_entries_change_nothing():
 
 def test_blocks_of_rows_add_up(monkeypatch):
     whole = FactorAnalysis(K, missing="marginalise", tol=1e-6).fit(GAPS)
-    monkeypatch.setattr(blocks, "CASES", 7)
+    monkeypatch.setattr(rows, "CASES", 7)
     parts = FactorAnalysis(K, missing="marginalise", tol=1e-6).fit(GAPS)
     close(parts.nlml_path_, whole.nlml_path_, 1e-12)
     close(parts.components_, whole.components_, 1e-10)
@@ -457,7 +460,7 @@ def test_the_table_belongs_to_the_training_data():
 def test_noise_is_learnt_from_observed_entries():
     """Ψ ends as the expected squared residual of what was observed, under the table and the decoder."""
     model = VariationalEM(K, hidden=(6,), epochs=25, missing="marginalise").fit(GAPS)
-    eta, weights = infer.nodes(K, 64, GAPS)[1]
+    eta, weights = infer.coarse_and_fine(K, 64, GAPS)[1]
     z = model.phi_[:, :K] + np.exp(model.phi_[:, K:]) * eta        # (S, N, K)
     f, _ = model.model_.decoder.forward(model.theta_["decoder"], z.reshape(-1, K))
     squares = (GAPS - f.reshape(len(weights), N, D)) ** 2

@@ -8,21 +8,20 @@ import itertools
 import math
 import warnings
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
 from scipy import optimize, special, stats
 from sklearn.base import clone
 from sklearn.mixture import GaussianMixture as Theirs
 
-from teachvae import mixture
-from teachvae.backend import to_numpy
-from teachvae.estimator import NotFittedError
-from teachvae.fit import ConvergenceWarning
-from teachvae.fit import remaining
-from teachvae.mixture import CollapseWarning, GaussianMixture, Mixture
-from teachvae.nlml import NLML
+from teachvae.arrays.backend import to_numpy
+from teachvae.evaluation.nlml import NLML
+from teachvae.inference import mixture
+from teachvae.inference.mixture import Mixture
+from teachvae.networks.convergence import ConvergenceWarning, remaining
+from teachvae.routes.conventions import NotFittedError
+from teachvae.routes.mixture import CollapseWarning, GaussianMixture
 
 K, D, N = 3, 2, 90
 PMFS = ("free", "hard", "tied")

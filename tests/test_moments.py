@@ -4,24 +4,23 @@ precision far from the origin and for float32, and no second copy of the data.""
 from fractions import Fraction
 from functools import reduce
 from operator import add
-from types import SimpleNamespace
 import tracemalloc
+from types import SimpleNamespace
 
 from conftest import BACKENDS
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 import numpy as np
 import pytest
 
-from teachvae import moments as room
-from teachvae.backend import Backend
-from teachvae.moments import Moments, moments
+from teachvae.arrays import rows
+from teachvae.arrays.backend import Backend
+from teachvae.inference.moments import Moments, moments
 
 
 @pytest.fixture
 def seven_rows(monkeypatch):
     """Blocks of 7 rows for data of 3 columns, so that a few data cases make several blocks."""
-    monkeypatch.setattr(room, "ROWS", 7)
+    monkeypatch.setattr(rows, "CASES", 7)
 
 
 def data(N, D=3, offset=0.0, seed=0):

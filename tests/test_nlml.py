@@ -2,16 +2,17 @@
 is a dense normal density where the decoder is linear, the grid elsewhere; weights, effective sample sizes
 and curvatures are computed again with SciPy's densities."""
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
 from scipy import optimize, special, stats
 
-from teachvae import FactorAnalysis, Model, VariationalEM, ais, bound, grid, infer, nlml, noise, tree
-from teachvae.backend import get_backend, namespace, to_numpy
-from teachvae.layers import Linear, Sequential, mlp
+from teachvae import (
+    FactorAnalysis, Model, VariationalEM, ais, bound, grid, infer, iwae, laplace, nlml, noise, tree
+)
+from teachvae.arrays.backend import get_backend, namespace, to_numpy
 from teachvae.likelihoods import Bernoulli, Gaussian
+from teachvae.networks.layers import Linear, Sequential, mlp
 from teachvae.posteriors import DiagonalGaussian, FullGaussian
 
 # ---- models, data, and the truth by a second road -------------------------------------------------
@@ -232,7 +233,7 @@ def test_at_the_exact_posterior_every_sample_is_worth_one(K):
     np.testing.assert_allclose(result.values, truth_of(model, theta, x), rtol=1e-12)
     np.testing.assert_allclose(result.effective_sample_size, 100, rtol=1e-10)
     assert (result.standard_error < 1e-6).all()
-    L = nlml.iwae(model, theta, phi, x, np.random.default_rng(0), sizes=(1, 7), n_samples=50)
+    L = iwae.iwae(model, theta, phi, x, np.random.default_rng(0), sizes=(1, 7), n_samples=50)
     np.testing.assert_allclose(L.values, np.tile(truth_of(model, theta, x), (2, 1)), rtol=1e-12)
 
 
@@ -303,7 +304,7 @@ def test_the_bounds_fall_from_q_to_the_truth(make):
     truth, phi = truth_of(model, theta, x), wide_phi(model, theta, x)
     eta, weights = noise.gauss_hermite(model.n_latent, {1: 60, 2: 30, 3: 12}[model.n_latent])
     Q, _ = bound.forward(model, theta, phi, x, eta, weights=weights)
-    L = nlml.iwae(model, theta, phi, x, np.random.default_rng(0), n_samples=10_000)
+    L = iwae.iwae(model, theta, phi, x, np.random.default_rng(0), n_samples=10_000)
     assert L.sizes == (1, 5, 50, 500, 5000) and L.values.shape == L.standard_error.shape == (5, len(x))
     assert np.all(np.abs(L.values[0] - Q) < 4 * L.standard_error[0])  # L_1 is Q
     noise_ = np.hypot(L.standard_error[1:4], L.standard_error[:3])
@@ -319,7 +320,7 @@ def test_the_bounds_fall_from_q_to_the_truth(make):
 def test_one_group_of_all_samples_is_importance_sampling():
     model, theta, x = network(2, Gaussian(3), n_cases=3)
     phi = wide_phi(model, theta, x)
-    L = nlml.iwae(model, theta, phi, x, np.random.default_rng(4), sizes=(300,), n_samples=300)
+    L = iwae.iwae(model, theta, phi, x, np.random.default_rng(4), sizes=(300,), n_samples=300)
     alone = nlml.importance(model, theta, phi, x, np.random.default_rng(4), n_samples=300)
     np.testing.assert_allclose(L.values[0], alone.values, rtol=1e-12)
     assert np.isnan(L.standard_error).all()
@@ -329,7 +330,7 @@ def test_groups_and_their_spread_by_hand():
     """103 draws make 51 groups of 2; the draw left over is not used."""
     model, theta, x = network(2, Bernoulli(4), n_cases=4)
     phi, sizes = wide_phi(model, theta, x), (50, 1, 2, 10, 103)
-    L = nlml.iwae(model, theta, phi, x, np.random.default_rng(5), sizes=sizes, n_samples=103)
+    L = iwae.iwae(model, theta, phi, x, np.random.default_rng(5), sizes=sizes, n_samples=103)
     log_w = weights_by_hand(model, theta, phi, x, np.random.default_rng(5).standard_normal((103, 1, 2)))
     assert L.sizes == sizes
     for row, k in enumerate(sizes):
@@ -345,13 +346,13 @@ def test_groups_and_their_spread_by_hand():
 def test_memory_of_the_bounds_is_bounded_and_blocks_do_not_matter(monkeypatch):
     model, theta, x = network(1, Gaussian(3), n_cases=9)
     phi = wide_phi(model, theta, x)
-    whole = nlml.iwae(model, theta, phi, x, np.random.default_rng(6), sizes=(1, 20), n_samples=200)
-    held, grouped = [], nlml._group_means
-    monkeypatch.setattr(nlml, "_group_means", lambda w, k: held.append(w.shape) or grouped(w, k))
+    whole = iwae.iwae(model, theta, phi, x, np.random.default_rng(6), sizes=(1, 20), n_samples=200)
+    held, grouped = [], iwae._group_means
+    monkeypatch.setattr(iwae, "_group_means", lambda w, k: held.append(w.shape) or grouped(w, k))
     for pairs, rows in ((1, 1), (700, 3), (10**6, 9)):
         held.clear()
         monkeypatch.setattr(nlml, "PAIRS", pairs)
-        parts = nlml.iwae(model, theta, phi, x, np.random.default_rng(6), sizes=(1, 20), n_samples=200)
+        parts = iwae.iwae(model, theta, phi, x, np.random.default_rng(6), sizes=(1, 20), n_samples=200)
         assert set(held) == {(200, rows)}
         np.testing.assert_allclose(parts.values, whole.values, rtol=1e-12)
         np.testing.assert_allclose(parts.standard_error, whole.standard_error, rtol=1e-9)
@@ -364,7 +365,7 @@ def test_memory_of_the_bounds_is_bounded_and_blocks_do_not_matter(monkeypatch):
 @pytest.mark.parametrize("K", [1, 2, 3])
 def test_laplace_is_exact_where_the_joint_is_normal(K, psi):
     model, theta, x = linear(K, psi, q=DiagonalGaussian)
-    result = nlml.laplace(model, theta, x, np.random.default_rng(0))
+    result = laplace.laplace(model, theta, x, np.random.default_rng(0))
     np.testing.assert_allclose(result.values, truth_of(model, theta, x), rtol=0, atol=1e-8)
     assert result.method == "laplace"
     assert result.standard_error is result.certificate is result.effective_sample_size is None
@@ -389,7 +390,7 @@ def hessian(function, z, h=1e-3):
 )
 def test_laplace_by_search_and_by_the_curvature_of_the_values(K, likelihood):
     model, theta, x = network(K, likelihood, seed=K, size=1.5)
-    result = nlml.laplace(model, theta, x, np.random.default_rng(0))
+    result = laplace.laplace(model, theta, x, np.random.default_rng(0))
     starts = np.random.default_rng(1).standard_normal((12, K))
     for row, value in zip(x, result.values):
         def energy(z):
@@ -407,7 +408,7 @@ def test_laplace_nears_the_truth_as_the_data_say_more():
     for psi in (1e-2, 1e-4):
         model, theta, _ = network(1, Gaussian(6, psi), seed=2)
         x = f_by_hand(theta, np.linspace(-1, 1, 5)[:, None])
-        result = nlml.laplace(model, theta, x, np.random.default_rng(0))
+        result = laplace.laplace(model, theta, x, np.random.default_rng(0))
         errors.append(np.abs(result.values - grid.grid(model, theta, x).values))
     assert np.all(errors[0] > 1e-5)
     assert np.mean(errors[1]) < 0.03 * np.mean(errors[0])
@@ -429,14 +430,14 @@ def test_laplace_says_nan_where_the_point_is_no_mode(monkeypatch):
     """At z = 0 the gradient is 0. The 512 draws lead away from there; here both starts are held at it."""
     model, theta = Model(Square(), Gaussian(1, 0.1), 1), {"decoder": [], "likelihood": {}}
     x = np.array([[4.0], [-1.0], [1.0]])                           # of x = −1 it is the mode
-    found = nlml.laplace(model, theta, x, np.random.default_rng(0)).values
+    found = laplace.laplace(model, theta, x, np.random.default_rng(0)).values
     z, h = np.linspace(-6, 6, 20001, retstep=True)
     log_p = stats.norm.logpdf(x[:, 0], z[:, None] ** 2, np.sqrt(0.1)) + stats.norm.logpdf(z)[:, None]
     truth = -special.logsumexp(log_p, axis=0) - np.log(h)
     # of two equal modes Laplace has one
     np.testing.assert_allclose(found - truth, [np.log(2), 0, np.log(2)], atol=0.15)
     monkeypatch.setattr(infer, "search", lambda model, theta, x, z: infer.prior_phi(model, x))
-    stuck = nlml.laplace(model, theta, x, np.random.default_rng(0)).values
+    stuck = laplace.laplace(model, theta, x, np.random.default_rng(0)).values
     np.testing.assert_array_equal(np.isnan(stuck), [True, False, True])
     assert stuck[1] == pytest.approx(found[1], abs=1e-9)
 
@@ -448,12 +449,12 @@ def test_laplace_says_nan_where_the_point_is_no_mode(monkeypatch):
 def test_gradient_in_z_against_central_differences_at_every_index(make):
     model, theta, x = make()
     z, h = np.random.default_rng(0).standard_normal((3, len(x), model.n_latent)), 1e-5
-    log_px, dz = nlml.log_likelihood_gradient(model, theta, x, z)
+    log_px, dz = model.log_likelihood_gradient(theta, x, z)
     assert log_px.shape == (3, len(x)) and dz.shape == z.shape
     np.testing.assert_allclose(log_px, log_likelihood_by_hand(model, theta, x, z), rtol=1e-10)
-    np.testing.assert_array_equal(nlml.log_likelihood(model, theta, x, z)[0], log_px)
+    np.testing.assert_array_equal(model.log_likelihood(theta, x, z)[0], log_px)
     np.testing.assert_allclose(
-        nlml.log_joint(model, theta, x, z), log_joint_by_hand(model, theta, x, z), rtol=1e-10
+        model.log_joint(theta, x, z), log_joint_by_hand(model, theta, x, z), rtol=1e-10
     )
     for s, n, k in np.ndindex(z.shape):
         up, down = z.copy(), z.copy()
@@ -471,10 +472,10 @@ def test_gradient_in_z_against_central_differences_at_every_index(make):
 ROADS = {
     "prior": lambda m, t, phi, x: nlml.prior(m, t, x, np.random.default_rng(0), n_samples=600),
     "importance": lambda m, t, phi, x: nlml.importance(m, t, phi, x, np.random.default_rng(0), n_samples=130),
-    "iwae": lambda m, t, phi, x: nlml.iwae(
+    "iwae": lambda m, t, phi, x: iwae.iwae(
         m, t, phi, x, np.random.default_rng(0), sizes=(1, 10), n_samples=130
     ),
-    "laplace": lambda m, t, phi, x: nlml.laplace(m, t, x, np.random.default_rng(0)),
+    "laplace": lambda m, t, phi, x: laplace.laplace(m, t, x, np.random.default_rng(0)),
 }
 
 
@@ -559,4 +560,4 @@ def test_bad_input_is_refused_in_words():
         nlml.importance(model, theta, phi, x, rng, n_samples=0)
     for sizes in ((1, 101), (0, 1), (-5,), ()):
         with pytest.raises(ValueError, match=r"every k must lie in 1 … n_samples = 100.*got sizes=\("):
-            nlml.iwae(model, theta, phi, x, rng, sizes=sizes, n_samples=100)
+            iwae.iwae(model, theta, phi, x, rng, sizes=sizes, n_samples=100)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from teachvae import tree
-from teachvae.backend import get_backend, namespace, to_numpy
-from teachvae.backend import CACHED, cache_blocks
-from teachvae.optimizers import OPTIMIZERS, SGD, Adam, lbfgs
+from teachvae.arrays.backend import get_backend, namespace, to_numpy
+from teachvae.arrays.rows import CACHED, cache_blocks
+from teachvae.networks.optimizers import Adam, OPTIMIZERS, SGD, lbfgs
 
 GRADIENTS = [[1.0, -2.0, 0.5], [0.5, 3.0, 0.0], [-4.0, 1.0, 1e-3], [0.1, 0.1, -7.0], [2.0, -2.0, 2.0]]
 

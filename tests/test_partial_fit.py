@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from teachvae import FactorAnalysis, VAE, VariationalEM
-from teachvae.moments import Moments
+from teachvae.inference.moments import Moments
 
 N, D, K = 80, 6, 2
 NOISES = ["diagonal", "isotropic", 0.6]

@@ -4,18 +4,18 @@ What a float can hold is known exactly, so the second road here is rational and 
 same question in float64.
 """
 
-import math
 from decimal import Decimal, localcontext
 from fractions import Fraction
+import math
 
 import numpy as np
 import pytest
 
-from teachvae import FactorAnalysis, Model, VAE, VariationalEM, infer, layers, nlml, tree
-from teachvae.estimator import Estimator
+from teachvae import FactorAnalysis, Model, VAE, VariationalEM, expectations, layers, nlml, tree
+from teachvae.doors.units import StandardUnits
+from teachvae.inference.linear_gaussian import nlml as linear_nlml
 from teachvae.likelihoods import Gaussian, Observed, Poisson, join
-from teachvae.linear_gaussian import nlml as linear_nlml
-from teachvae.units import StandardUnits
+from teachvae.routes.conventions import Estimator
 
 ESTIMATORS = {
     "factor analysis": lambda **k: FactorAnalysis(2, **k),
@@ -168,7 +168,7 @@ def test_the_residuals_of_many_cases_in_float32():
     theta = {"decoder": [{"W": np.zeros((1, 1)), "b": np.zeros(1)}], "likelihood": {"log_psi": np.zeros(1)}}
     theta, phi = tree.map(lambda a: a.astype("float32"), theta), np.zeros((len(x), 2), "float32")
     eta, weights = np.array([[[1.0]], [[-1.0]]], "float32"), np.array([0.5, 0.5], "float32")
-    squares, share = infer.expected_squares(model, theta, phi, x, eta, weights)
+    squares, share = expectations.expected_squares(model, theta, phi, x, eta, weights)
     assert squares.dtype == np.float32 and share == 1
     assert squares[0] == pytest.approx(np.mean(x.astype("float64") ** 2), rel=1e-7)
 

@@ -19,12 +19,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from teachvae import datasets, tree
-from teachvae.backend import to_numpy
-from teachvae.estimator import NotFittedError
-from teachvae.fit import ConvergenceWarning
+from teachvae.arrays.backend import to_numpy
+from teachvae.comparison.probe import LinearProbe, cross_entropy, log_softmax
 from teachvae.gradcheck import check
-from teachvae.layers import Linear
-from teachvae.probe import LinearProbe, PrincipalComponents, cross_entropy, log_softmax
+from teachvae.networks.convergence import ConvergenceWarning
+from teachvae.networks.layers import Linear
+from teachvae.routes.conventions import NotFittedError
+from teachvae.routes.principal_components import PrincipalComponents
 
 N, K, C = 300, 4, 3                                                # two blocks of rows, of unequal length
 

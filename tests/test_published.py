@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from scipy import optimize
 from sklearn import datasets as sklearn_datasets
-from sklearn.decomposition import PCA
-from sklearn.decomposition import FactorAnalysis as TheirFactorAnalysis
+from sklearn.decomposition import FactorAnalysis as TheirFactorAnalysis, PCA
 
-from teachvae import VAE, FactorAnalysis, VariationalEM, datasets, linear_gaussian, posteriors
-from teachvae.units import HeywoodWarning
+from teachvae import FactorAnalysis, VAE, VariationalEM, datasets, linear_gaussian, posteriors
+from teachvae.doors.units import HeywoodWarning
 
 # Ability and intelligence tests, n = 112: general, picture, blocks, maze, reading, vocab. Smith & Stanley
 # (1983); R's datasets::ability.cov.

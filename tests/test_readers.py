@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from teachvae import datasets, readers
+from teachvae import datasets
+from teachvae.datasets import images, readers
 
 # ---- .csv, .npy and .npz ---------------------------------------------------------------------
 
@@ -715,6 +716,6 @@ def test_pooch_is_not_installed(monkeypatch):
 
 
 def test_the_published_addresses_and_checksums():
-    assert sorted(datasets.MNIST_SHA256) == sorted(SERVED)
-    assert all(len(bytes.fromhex(checksum)) == 32 for checksum in datasets.MNIST_SHA256.values())
-    assert all(url.startswith("https://") and url.endswith("/") for url in datasets.MNIST_MIRRORS)
+    assert sorted(images.MNIST_SHA256) == sorted(SERVED)
+    assert all(len(bytes.fromhex(checksum)) == 32 for checksum in images.MNIST_SHA256.values())
+    assert all(url.startswith("https://") and url.endswith("/") for url in images.MNIST_MIRRORS)

@@ -7,11 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from teachvae import (
-    VAE, Autoencoder, FactorAnalysis, GaussianMixture, LinearProbe, PrincipalComponents, VariationalEM,
-    datasets,
-)
-
 pytest.importorskip("sklearn")
 from sklearn.base import clone  # noqa: E402
 from sklearn.decomposition import FactorAnalysis as TheirFactorAnalysis  # noqa: E402
@@ -19,6 +14,11 @@ from sklearn.model_selection import GridSearchCV, cross_val_score  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
 from sklearn.utils.estimator_checks import check_estimator  # noqa: E402
+
+from teachvae import (  # noqa: E402
+    Autoencoder, FactorAnalysis, GaussianMixture, LinearProbe, PrincipalComponents, VAE, VariationalEM,
+    datasets
+)
 
 DATA = datasets.linear_gaussian(n_cases=400, n_visible=8, n_latent=2)
 X = DATA.x

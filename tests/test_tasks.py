@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from teachvae import VAE, Autoencoder, FactorAnalysis, GaussianMixture, PrincipalComponents, VariationalEM
-from teachvae import autoencoder, datasets, gradcheck, tree
-from teachvae.autoencoder import squared_error
-from teachvae.backend import get_backend
-from teachvae.estimator import NotFittedError
-from teachvae.fit import ConvergenceWarning
-from teachvae.layers import mlp
+from teachvae import (
+    Autoencoder, FactorAnalysis, GaussianMixture, PrincipalComponents, VAE, VariationalEM, datasets,
+    gradcheck, tree
+)
+from teachvae.arrays.backend import get_backend
+from teachvae.networks.convergence import ConvergenceWarning
+from teachvae.networks.layers import mlp
+from teachvae.routes import autoencoder
+from teachvae.routes.autoencoder import squared_error
+from teachvae.routes.conventions import NotFittedError
 
 N, D, K = 80, 6, 2
 

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from teachvae import bound, layers, likelihoods, trace, tree
-from teachvae.backend import get_backend, namespace, to_numpy
-from teachvae.fit import minibatches
+from teachvae import bound, layers, likelihoods, tree
+from teachvae.arrays.backend import get_backend, namespace, to_numpy
+from teachvae.course import trace
+from teachvae.course.trace import ReplayError, Trace
 from teachvae.model import Model
-from teachvae.optimizers import SGD, Adam
+from teachvae.networks.optimizers import Adam, SGD
+from teachvae.networks.training import minibatches
 from teachvae.posteriors import POSTERIORS
-from teachvae.trace import ReplayError, Trace
-from teachvae.vae import VAE, amortised, recognition_network
+from teachvae.routes.vae import VAE, amortised, recognition_network
 
 N, D, K, S = 3, 4, 2, 5
 NUMPY = get_backend()

@@ -12,10 +12,11 @@ likelihood. Each family has a file of its own; a new one needs a line in the tab
 
 from .bernoulli import Bernoulli, relaxed_bernoulli
 from .categorical import Categorical, Categories
-from .gaussian import Gaussian, PredictedGaussian
+from .gaussian import Gaussian
 from .mixed import Mixed
 from .observed import Observed, bare, join, split
 from .poisson import Poisson
+from .predicted_gaussian import PredictedGaussian
 from .student_t import StudentT
 
 LIKELIHOODS = {

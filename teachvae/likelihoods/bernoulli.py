@@ -5,10 +5,10 @@ Equations (5.x) are in derivations/equations.md.
 
 from dataclasses import dataclass
 
-from ..backend import namespace, sum_last
-from ..blocks import misfits
-from ..layers import sigmoid, softplus
-from ..names import about_rows
+from ..arrays.backend import namespace
+from ..arrays.rows import misfits, sum_last
+from ..arrays.special import log_2cosh, sigmoid, softplus
+from ..messages import about_rows
 
 
 @dataclass(frozen=True)
@@ -119,17 +119,6 @@ class Bernoulli:
                 f"{{rows}}, column {names[d]}; it needs {needed}, or use likelihood='gaussian'",
                 [n],
             )
-
-
-def log_2cosh(x, t):
-    """log(2 cosh x) from t = tanh x, as |x| − log(½ (1 + |t|)): nothing can overflow           (4.21)."""
-    xp = namespace(x, t)
-    half = xp.abs(t)
-    half += 1
-    half *= 0.5
-    y = xp.abs(x)
-    y -= xp.log(half)
-    return y
 
 
 def relaxed_bernoulli(n_visible):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from math import isfinite
 
-from ..backend import constant, namespace, sum_last
-from ..blocks import misfits
-from ..names import about_rows, shorten
+from ..arrays.backend import constant, namespace
+from ..arrays.rows import misfits, sum_last
+from ..messages import about_rows, shorten
 
 
 @dataclass(frozen=True)

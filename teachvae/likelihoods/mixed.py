@@ -5,8 +5,8 @@ Equations (5.x) are in derivations/equations.md.
 
 from dataclasses import dataclass
 
-from ..backend import index, namespace
-from ..blocks import Share
+from ..arrays.backend import index, namespace
+from ..arrays.rows import Share
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Equations (5.x) are in derivations/equations.md.
 
 from dataclasses import dataclass
 
-from ..backend import namespace
+from ..arrays.backend import namespace
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ Equations (5.x) are in derivations/equations.md.
 from dataclasses import dataclass
 import math
 
-from ..backend import log_factorial, log_poisson_peak, namespace, poisson_quantile, sum_last
-from ..blocks import misfits
-from ..names import about_rows
+from ..arrays.backend import namespace
+from ..arrays.rows import misfits, sum_last
+from ..arrays.special import log_factorial, log_poisson_peak, poisson_quantile
+from ..messages import about_rows
 
 
 MOST_LOG_RATE = 30.0                   # of a rate that is exp f; e³⁰ is about 1e13

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import math
 from numbers import Real
 
-from ..backend import namespace, sum_last
-from .gaussian import Gaussian, refuse_constant
+from ..arrays.backend import namespace
+from ..arrays.rows import sum_last
+from .checks import refuse_constant
+from .gaussian import Gaussian
 
 
 @dataclass(frozen=True)

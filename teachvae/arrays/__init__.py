@@ -1,0 +1,1 @@
+"""NumPy or CuPy, trees of arrays, rows in blocks, and nothing that is the lecture's."""

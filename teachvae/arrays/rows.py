@@ -1,0 +1,149 @@
+"""Through all the rows, block by block: no more than a block is ever held beside the data.
+
+What is asked of a data case does not depend on the block that it came in.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .backend import index, namespace, to_numpy
+
+CASES = 1024                           # of a block: 6 MB of float64 for 784 columns
+
+
+def slices(n_cases, size=None):
+    """Slices of at most `size` data cases, `CASES` where None, that together are all of them."""
+    size = CASES if size is None else size
+    return [slice(start, min(start + size, n_cases)) for start in range(0, n_cases, size)]
+
+
+def float_type(dtype):
+    """The name of the float type in which host data of `dtype` are computed: float64 but for float32."""
+    return "float32" if dtype == np.float32 else "float64"
+
+
+def as_floats(x):
+    """A block x (n, D) of host data as contiguous floats, of its `float_type`."""
+    return np.ascontiguousarray(x, dtype=float_type(x.dtype))
+
+
+def collect(n_cases, answer):
+    """answer(rows) of every block, one after the other in one host array (N, …).
+
+    An answer that is a named tuple is collected field by field; a field that is no array, such as the name
+    of a method, is the same in every block.
+    """
+    whole = None
+    for rows in slices(n_cases):
+        part = answer(rows)
+        if whole is None:
+            whole = _like(part, n_cases)
+        _put(part, whole, rows)
+    return whole
+
+
+def _like(part, n_cases):
+    """Room on the host for n_cases rows such as those of `part`."""
+    if isinstance(part, tuple):
+        return type(part)(*(_like(field, n_cases) for field in part))
+    if part is None or isinstance(part, str):
+        return part
+    part = to_numpy(part)
+    return np.empty((n_cases, *part.shape[1:]), part.dtype)
+
+
+def _put(part, whole, rows):
+    if isinstance(part, tuple):
+        for field, into in zip(part, whole):
+            _put(field, into, rows)
+    elif not (part is None or isinstance(part, str)):
+        whole[rows] = to_numpy(part)
+
+
+def misfits(x, test):
+    """How many entries of host data x (N, D) `test`, a function of a block, is True of, and the place (n, d)
+    of the first, or None.
+    """
+    count, first = 0, None
+    for rows in slices(x.shape[0]):
+        bad = test(x[rows])
+        count += int(bad.sum())
+        if first is None and bad.any():
+            n, d = [int(i[0]) for i in bad.nonzero()]
+            first = rows.start + n, d
+    return count, first
+
+
+def extremes(x):
+    """The least and the largest number in each column of host data x (N, D), (D,) each; NaN are left out."""
+    low = np.fmin.reduce([np.fmin.reduce(as_floats(x[rows])) for rows in slices(x.shape[0])])
+    high = np.fmax.reduce([np.fmax.reduce(as_floats(x[rows])) for rows in slices(x.shape[0])])
+    return low, high
+
+
+def mean_and_variance(x, weights=None):
+    """Those of each column of host data x (N, D), (D,) each in float64; NaN are left out.
+
+    Data case n counts weights_n times, once where None.
+    """
+    def sums(function):
+        def part(rows):
+            values = function(as_floats(x[rows]))
+            return values if weights is None else weights[rows, None] * values
+
+        return sum(np.nansum(part(rows), axis=0, dtype="float64") for rows in slices(x.shape[0]))
+
+    count = sums(lambda b: b == b)
+    mean = sums(lambda b: b) / count
+    return mean, sums(lambda b: (b - mean) ** 2) / count
+
+
+@dataclass(frozen=True)
+class Share:
+    """The columns `places` of host data x (N, D), picked out where a block is read: share[rows]."""
+
+    x: object
+    places: list
+
+    @property
+    def shape(self):
+        return self.x.shape[0], len(self.places)
+
+    def __getitem__(self, rows):
+        return self.x[rows][:, self.places]
+
+
+ROWS = 2048  # rows of decoder input held at a time, samples times data cases: they fit a core's cache
+
+
+def blocks(n_cases, n_samples):
+    """Slices of the data cases such that a block has about `ROWS` rows of decoder input."""
+    return slices(n_cases, max(1, min(256, ROWS // n_samples)))
+
+
+def sum_first(x):
+    """The sum of the rows of x (R, D), (D,): a product with ones, faster than `sum`."""
+    return namespace(x).ones_like(x[:, 0]) @ x
+
+
+def sum_last(x):
+    """x (…, D) summed over its last axis: a product with ones, faster than `sum`, most so for short rows."""
+    row = x[(0,) * (x.ndim - 1) + (...,)]
+    return x @ namespace(x).ones_like(row)
+
+
+CACHED = 2**15                         # numbers; six such blocks fit into a processor's second cache
+
+
+def cache_blocks(flat):
+    """Slices that cut a vector (P,) into blocks that stay in a processor's cache; a GPU takes it whole."""
+    size = CACHED if isinstance(flat, np.ndarray) else max(flat.shape[0], 1)
+    return [slice(start, start + size) for start in range(0, flat.shape[0], size)]
+
+
+def take_rows(x, rows):
+    """The data cases `rows` (a slice or a host array of places) of x (N, …)."""
+    if isinstance(rows, slice):
+        return x[rows, ...]
+    return namespace(x).take(x, index(rows, x), axis=0)

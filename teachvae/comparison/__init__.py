@@ -1,0 +1,1 @@
+"""The routes side by side: one table, its tasks, its ledger and its report."""

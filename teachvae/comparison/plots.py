@@ -1,0 +1,279 @@
+"""The pictures of the report and the notebooks, each a function from arrays to a Matplotlib figure.
+
+Figures are made without pyplot: nothing global is touched, and nothing is shown or saved here.
+"""
+
+import io
+
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+import numpy as np
+
+from ..arrays.backend import constant, to_numpy
+
+# Okabe & Ito's colours, told apart by readers with any colour vision; a class beyond 8 repeats them
+# with another marker.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#B8A800")
+MARKERS = ("o", "^", "s", "v")
+GREY = "#666666"
+HOLE = "#A8D5F2"                                                   # a pixel that was not seen
+
+
+def png(figure, dpi=110):
+    """The figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", facecolor="white")
+    return buffer.getvalue()
+
+
+def learning_curves(curves, ylabel):
+    """One line per model: curves is a list of (title, values); the horizontal axis is logarithmic.
+
+    The window holds the last twentieth of every curve, and all that lies lower.
+    """
+    figure = Figure(figsize=(7.5, 3.8))
+    ax = figure.add_subplot()
+    for i, (title, values) in enumerate(curves):
+        ax.plot(np.arange(1, len(values) + 1), values, color=COLOURS[i % 8], label=title,
+                lw=3.2 if i == 0 else 1.6, alpha=0.6 if i == 0 else 1.0,  # the first may lie under others
+                marker="o" if len(values) == 1 else None)
+    ax.set_xscale("log")
+    low = min(min(values) for _, values in curves)
+    high = max(max(values[-max(1, len(values) // 20) :]) for _, values in curves)
+    pad = 0.08 * (high - low) + 1e-6
+    ax.set_ylim(low - pad, high + 4 * pad)
+    ax.set_xlabel("iteration, round or epoch")
+    ax.set_ylabel(ylabel)
+    ax.legend(frameon=False, fontsize=9)
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def latent_scatter(panels, labels):
+    """Where each model puts the data: panels is a list of (title, z (N, K)); coloured by labels (N,).
+
+    With K = 1, z is the horizontal axis and the classes lie above one another; with K > 2 the first
+    two are shown.
+    """
+    figure = Figure(figsize=(3.1 * min(3, len(panels)), 3.0 * -(-len(panels) // 3) + 0.4))
+    axes = _grid(figure, len(panels), 3)
+    labels = np.zeros(len(panels[0][1])) if labels is None else np.asarray(labels)
+    classes = np.unique(labels)
+    if len(classes) > 32:
+        classes, labels = np.array([0]), np.zeros(len(labels))
+    for ax, (title, z) in zip(axes, panels):
+        for i, c in enumerate(classes):
+            rows = labels == c
+            y = z[rows, 1] if z.shape[1] > 1 else np.full(rows.sum(), i) + _jitter(rows.sum())
+            ax.scatter(
+                z[rows, 0], y, s=7, color=COLOURS[i % 8], marker=MARKERS[i // 8], lw=0, alpha=0.75,
+                label=str(c),
+            )
+        ax.set_title(title, fontsize=10)
+        ax.set_xlabel("$z_1$", labelpad=1)
+        ax.set_ylabel("$z_2$" if z.shape[1] > 1 else "class", labelpad=1)
+        ax.tick_params(labelsize=7)
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.yaxis.set_major_locator(MaxNLocator(5))
+    if len(classes) > 1:
+        handles, names = axes[0].get_legend_handles_labels()
+        figure.legend(
+            handles, names, loc="upper center", ncols=min(10, len(names)), frameon=False,
+            fontsize=9, markerscale=2.2, handletextpad=0.1, columnspacing=1.0,
+        )
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.32 / figure.get_figheight()))
+    return figure
+
+
+def image_rows(rows, shape, limits, ink=False):
+    """Rows of small images: rows is a list of (title, images (n, D) or a sentence why there are none).
+
+    limits  (low, high): black and white, or with ink white and black, as of ink on paper. NaN is blue
+    """
+    shades = colormaps["gray_r" if ink else "gray"].with_extremes(bad=HOLE)
+    n = max(len(images) for _, images in rows if not isinstance(images, str))
+    figure = Figure(figsize=(1.9 + 0.62 * n, 0.68 * len(rows) + 0.1))
+    axes = figure.subplots(len(rows), n, squeeze=False)
+    for line, (title, images) in zip(axes, rows):
+        for ax in line:
+            ax.set_axis_off()
+        if isinstance(images, str):
+            line[0].text(0, 0.5, images, va="center", fontsize=9, color=GREY, transform=line[0].transAxes)
+        else:
+            for ax, image in zip(line, images):
+                ax.imshow(image.reshape(shape), cmap=shades, vmin=limits[0], vmax=limits[1])
+        line[0].text(-0.25, 0.5, title, va="center", ha="right", fontsize=9, transform=line[0].transAxes)
+    figure.subplots_adjust(left=0.02 + 1.6 / figure.get_figwidth(), right=0.99, top=0.99, bottom=0.01,
+                           wspace=0.06, hspace=0.08)
+    return figure
+
+
+def point_clouds(panels, background, names=None):
+    """Points over the data, in the first two columns and, where D > 2, in columns 1 and 3 too.
+
+    panels is a list of (title, points (n, D) or a sentence why there are none); background (N, D).
+    """
+    D = background.shape[1]
+    pairs = [(0, min(1, D - 1))] if D < 3 else [(0, 1), (0, 2)]
+    figure = Figure(figsize=(2.5 * len(panels), 2.6 * len(pairs)))
+    axes = figure.subplots(len(pairs), len(panels), squeeze=False)
+    for line, (i, j) in zip(axes, pairs):
+        for ax, (title, points) in zip(line, panels):
+            ax.scatter(background[:, i], background[:, j], s=4, color="#BBBBBB", lw=0)
+            limits = ax.get_xlim(), ax.get_ylim()
+            if isinstance(points, str):
+                ax.text(0.5, 0.5, points, ha="center", va="center", fontsize=9, color=GREY,
+                        transform=ax.transAxes, wrap=True)
+            else:
+                ax.scatter(points[:, i], points[:, j], s=4, color=COLOURS[0], lw=0, alpha=0.7)
+            ax.set(xlim=limits[0], ylim=limits[1])
+            ax.set_xlabel(_name(names, i), labelpad=1, fontsize=8)
+            ax.set_ylabel(_name(names, j), labelpad=1, fontsize=8)
+            ax.tick_params(labelsize=7)
+            ax.set_title(title, fontsize=9)
+    figure.tight_layout()
+    return figure
+
+
+SHARE_COLOURS = {"not Gaussian": "#56B4E9", "diagonal": "#E69F00", "amortisation": "#D55E00"}
+
+
+def ledger_bars(rows):
+    """One stacked bar per line: rows is a list of (title, {share: mean nats above NLML}), top to bottom."""
+    figure = Figure(figsize=(7.5, 0.42 * len(rows) + 0.9))
+    ax = figure.add_subplot()
+    longest = max(sum(max(v, 0) for v in shares.values()) for _, shares in rows)
+    for i, (_, shares) in enumerate(rows):
+        left = 0.0
+        for name, value in shares.items():
+            label = name if i == 0 else None
+            ax.barh(-i, value, left=left, color=SHARE_COLOURS[name], height=0.65, label=label)
+            left += value
+        ax.text(left + 0.01 * longest, -i, f" {left:.3f}", va="center", fontsize=9, color=GREY)
+    ax.set_yticks([-i for i in range(len(rows))], [title for title, _ in rows], fontsize=9)
+    ax.set_xlim(0, 1.12 * longest + 1e-9)
+    ax.set_xlabel("Q − NLML, mean nats per data case")
+    ax.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def gap_histograms(panels):
+    """How a share is spread over the data cases: panels is a list of (title, {label: nats (n,)}).
+
+    The horizontal axis is logarithmic, the same for all panels; values below its left end are
+    gathered in the first bar, which says so.
+    """
+    figure = Figure(figsize=(7.5, 2.5 * -(-len(panels) // 2)))
+    axes = figure.subplots(-(-len(panels) // 2), 2, sharex=True, squeeze=False).ravel()
+    largest = max([float(v.max()) for _, groups in panels for v in groups.values() if len(v)], default=1.0)
+    high = max(int(np.ceil(np.log10(max(largest, 1e-3)))), -2)
+    bins = np.logspace(-4, high, 4 * (high + 4) + 1)
+    for ax, (title, groups) in zip(axes, panels):
+        for i, (label, values) in enumerate(groups.items()):
+            weights = np.full(len(values), 100 / max(len(values), 1))
+            ax.hist(
+                np.maximum(values, bins[0]), bins=bins, weights=weights, histtype="step", lw=1.8,
+                color=COLOURS[(0, 3)[i % 2]], label=label,
+            )
+        ax.set_xscale("log")
+        ax.set_title(title, fontsize=10)
+        ax.set_xlabel("nats (10⁻⁴ or less at the left end)", fontsize=8)
+        ax.tick_params(labelsize=8)
+        ax.spines[["top", "right"]].set_visible(False)
+    for ax in axes[::2]:
+        ax.set_ylabel("% of data cases", fontsize=9)
+    axes[0].legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+def posterior_panel(title, model, theta, x, gaussians):
+    """A panel for `posterior_panels`: the posterior of x (1, D) on a lattice that holds its mass and the
+    gaussians {label: (mean (2,), covariance (2, 2))}. Returns (title, z1 (a,), z2 (b,), log_p (b, a),
+    gaussians).
+    """
+
+    def on(z1, z2):
+        z = np.stack([g.ravel() for g in np.meshgrid(z1, z2)], axis=1)[:, None, :]
+        return to_numpy(model.log_joint(theta, x, constant(z, like=x))).reshape(len(z2), len(z1))
+
+    side = np.linspace(-6, 6, 241)
+    log_p = on(side, side)
+    inside = log_p > log_p.max() - 8                               # whatever holds a share worth seeing
+    sides = []
+    for k, places in enumerate(np.meshgrid(side, side)):
+        ends = [mean[k] + 2.6 * np.sqrt(c[k, k]) * np.array([-1, 1]) for mean, c in gaussians.values()]
+        values = np.concatenate([places[inside], *ends])
+        margin = 0.06 * (values.max() - values.min()) + 0.02
+        sides.append(np.linspace(values.min() - margin, values.max() + margin, 241))
+    return title, *sides, on(*sides), gaussians
+
+
+def posterior_panels(rows):
+    """True posteriors with Gaussians drawn over them, for K = 2.
+
+    rows is a list of (title, panels), the panels from `posterior_panel`. Shading: the regions that hold
+    50, 90 and 99 % of the
+    posterior; a Gaussian: its ellipse that holds 90 %.
+    """
+    columns = max(len(panels) for _, panels in rows)
+    figure = Figure(figsize=(3.1 * columns + 0.3, 2.9 * len(rows) + 0.4))
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    handles = {}
+    for line, (row_title, panels) in zip(axes, rows):
+        for ax, (title, z1, z2, log_p, gaussians) in zip(line, panels):
+            mass = np.exp(log_p - log_p.max())
+            levels = _levels(mass, (0.99, 0.9, 0.5))
+            ax.contourf(z1, z2, mass, levels=[*levels, 1.01], colors=["#DDDDDD", "#BBBBBB", "#999999"])
+            for i, (label, (mean, covariance)) in enumerate(gaussians.items()):
+                outline = mean + np.sqrt(-2 * np.log(0.1)) * _circle() @ np.linalg.cholesky(covariance).T
+                handles[label], = ax.plot(
+                    *outline.T, color=COLOURS[(3, 0, 2)[i]], lw=1.5, ls=("-", "-", "--")[i]
+                )
+            ax.set_title(title, fontsize=9)
+            ax.tick_params(labelsize=7)
+            ax.xaxis.set_major_locator(MaxNLocator(4))
+            ax.yaxis.set_major_locator(MaxNLocator(4))
+            ax.set(xlim=(z1[0], z1[-1]), ylim=(z2[0], z2[-1]))
+        line[0].set_ylabel(f"{row_title}\n$z_2$", fontsize=9)
+    for ax in axes[-1]:
+        ax.set_xlabel("$z_1$", fontsize=9, labelpad=1)
+    figure.legend(
+        handles.values(), handles.keys(), loc="upper center", ncols=len(handles), frameon=False, fontsize=9
+    )
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / figure.get_figheight()))
+    return figure
+
+
+def _levels(mass, shares):
+    """The heights above which `shares` of the mass lie, rising and distinct."""
+    ordered = np.sort(mass.ravel())[::-1]
+    cumulative = np.cumsum(ordered) / ordered.sum()
+    levels = [ordered[min(np.searchsorted(cumulative, share), len(ordered) - 1)] for share in shares]
+    for i in range(1, len(levels)):
+        levels[i] = max(levels[i], levels[i - 1] * (1 + 1e-9))
+    return levels
+
+
+def _circle():
+    angle = np.linspace(0, 2 * np.pi, 121)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def _grid(figure, count, columns):
+    """`count` axes in rows of `columns`; what is left of the last row stays empty."""
+    rows = -(-count // columns)
+    axes = figure.subplots(rows, min(columns, count), squeeze=False).ravel()
+    for ax in axes[count:]:
+        ax.set_axis_off()
+    return axes[:count]
+
+
+def _jitter(n):
+    return 0.6 * (np.random.default_rng(0).random(n) - 0.5)
+
+
+def _name(names, i):
+    return f"$x_{{{i + 1}}}$" if names is None else str(names[i])

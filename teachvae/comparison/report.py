@@ -1,0 +1,381 @@
+"""The report of a comparison: one self-contained HTML page with the table and the pictures."""
+
+import base64
+from html import escape
+import os
+from pathlib import Path
+import platform
+import sys
+import warnings
+
+import numpy as np
+
+from ..doors.columns import MovedWarning
+from ..likelihoods import Gaussian, bare
+from ..posteriors import FullGaussian
+from . import compare, plots, tables, tasks
+
+SHOWN = 10  # images per row
+POINTS = 400  # points per cloud
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222 }
+body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.6rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem }
+th, td { padding: .22rem .5rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
+th { font-weight: 600 } th:first-child, td:first-child { text-align: left }
+thead tr:last-child th { border-bottom: 2px solid #444 }
+img { max-width: 100%; height: auto } .wide { overflow-x: auto } .note { color: #555; font-size: .92rem }
+.failed { border-left: 4px solid #D55E00; padding: .3rem .8rem; background: #fdf1ea }
+"""
+
+
+def write(comparison, path, seconds=None):
+    """Write the report of `comparison` to `path` and return the path.
+
+    The page holds everything it shows. It is written beside and then moved into place, so that no
+    half page is ever found there.
+    """
+    path = Path(path)
+    page = html(comparison, seconds)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def html(comparison, seconds=None):
+    """The report as the text of an HTML page."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MovedWarning)             # it stands among the models' remarks
+        return _page(comparison, seconds)
+
+
+def _page(comparison, seconds):
+    run = comparison.runs[0]
+    fitted = [f for f in run.fitted if f.estimator is not None]
+    parts = [
+        "<h1>Three routes, one bound</h1>",
+        f"<p class=note>{escape(_setting(comparison, seconds))}</p>",
+        *(f"<p class=failed>Check failed: {escape(text)}</p>" for text in comparison.failures),
+        "<h2>The table</h2>",
+        f"<div class=wide>{_table(comparison)}</div>",
+        *(f"<p class=note>{escape(text)}</p>" for text in tables.remarks(comparison, bits=False)),
+        "<h2>What the models are good for</h2>",
+        f"<div class=wide>{_tasks(comparison)}</div>",
+        *(f"<p class=note>{escape(text)}</p>" for text in tables.task_remarks(comparison)),
+        *_ledger(comparison, run),
+        "<h2>What was done to the data, and where Ψ ended</h2>",
+        f"<p>{escape(comparison.dataset.note)} Source: {escape(comparison.dataset.source)}.</p>",
+        _noise(run, fitted),
+        "<h2>Learning curves</h2>",
+        _image(_curves(comparison, fitted), "mean Q on training data against iterations"),
+        "<p class=note>Factor analysis: one EM iteration per step, and Q = NLML. Variational EM: one round. "
+        "Linear VAE: one iteration of L-BFGS. VAE: one epoch, its Q with fresh noise.</p>",
+        "<h2>The latent space</h2>",
+        _image(
+            plots.latent_scatter(
+                [(f.row.model, f.latent) for f in fitted], run.held_out.labels
+            ),
+            "posterior means of held-out data",
+        ),
+        f"<p class=note>Held-out data: the mean of q(z|φ_n){escape(_class_words(run))}</p>",
+        "<h2>Reconstructions</h2>",
+        _image(_reconstructions(run, fitted), "held-out data and their reconstructions"),
+        "<p class=note>Held-out data, and E[x|z] at the mean of q(z|φ_n).</p>",
+        "<h2>Samples</h2>",
+        _image(_samples(run, fitted), "samples from each model"),
+        f"<p class=note>z ~ N(0, I), then {escape(_sample_words(run))}. An autoencoder has no p(z) to "
+        "draw from.</p>",
+        "<h2>Denoising</h2>",
+        *_denoising(run, fitted),
+        "<h2>Missing entries</h2>",
+        *_imputation(run, fitted),
+        *_remarks(run),
+        f"<p class=note>{escape(_versions())}</p>",
+    ]
+    title = f"teachvae: {comparison.dataset.name}"
+    return (
+        "<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
+        "<meta name=viewport content='width=device-width, initial-scale=1'>"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n"
+        + "\n".join(parts)
+        + "\n</body></html>\n"
+    )
+
+
+def _setting(comparison, seconds):
+    o, run = comparison.options, comparison.runs[0]
+    text = (
+        f"{comparison.dataset.name}: {len(run.train.x)} cases to train on, {len(run.held_out.x)} held out, "
+        f"{run.train.x.shape[1]} variables. K = {o.n_components}; neural decoders "
+        f"{'–'.join(str(n) for n in (o.n_components, *o.hidden, run.train.x.shape[1]))}; {o.likelihood} "
+        f"likelihood; {o.epochs} epochs; {o.dtype} on {o.backend}; seed {o.seed}"
+    )
+    if o.seeds > 1:
+        text += f" and the {o.seeds - 1} after it (pictures: seed {o.seed})"
+    return text + ("." if seconds is None else f". Trained and measured in {seconds:.0f} seconds.")
+
+
+def _table(comparison):
+    body = [
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>"
+        for line in tables.cells(comparison)
+    ]
+    extra = ""
+    if comparison.dataset.levels is not None:
+        extra = "<th>bits/pixel</th>"
+        for i, f in enumerate(comparison.runs[0].fitted):
+            bits = tables.bits_per_pixel(comparison, f.row)
+            cell = "–" if bits is None else f"{bits:.3f}"
+            body[i] = body[i].replace("</tr>", f"<td>{cell}</td></tr>")
+    top = (
+        "<tr><th></th><th colspan=3>training</th><th colspan=3>held out</th>"
+        f"<th></th><th></th>{'<th>held out</th>' if extra else ''}</tr>"
+    )
+    head = "<th>model</th>" + "".join(f"<th>{escape(c[1])}</th>" for c in tables.COLUMNS) + extra
+    return f"<table><thead>{top}<tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+
+
+def _tasks(comparison):
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>"
+        for line in tables.task_cells(comparison)
+    )
+    top = "<tr><th></th><th colspan=3>RMSE, held out</th><th>accuracy</th></tr>"
+    head = "<th>model</th>" + "".join(f"<th>{escape(c[1])}</th>" for c in tables.TASK_COLUMNS)
+    return f"<table><thead>{top}<tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _ledger(comparison, run):
+    """The ledger: its table, its bars, how the shares are spread, and posteriors with their q."""
+    body = tables.ledger_cells(comparison)
+    if not body:
+        return []
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in body
+    )
+    head = "<th>model</th><th>part</th>" + "".join(f"<th>{escape(c)}</th>" for c in tables.LEDGER_COLUMNS)
+    parts = [
+        "<h2>The ledger: what each gap costs</h2>",
+        f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>",
+        *(f"<p class=note>{escape(sentence)}</p>" for sentence in tables.ledger_remarks(comparison)),
+    ]
+    neural = [f for f in run.fitted if any(g.method != "exact" for g in f.ledger.values())]
+    if not neural:
+        return parts
+    bars = [
+        (f"{f.row.model}, {part}", tables.shares(gaps))
+        for f in neural
+        for part, gaps in f.ledger.items()
+    ]
+    parts.append(_image(plots.ledger_bars(bars), "mean shares of Q − NLML, per model and part"))
+    spread = [
+        (
+            f"{f.row.model}: {words}",
+            {part: getattr(g, name)[compare.settled(g)] for part, g in f.ledger.items()},
+        )
+        for f in neural
+        for name, words in (("approximation", "approximation gap"), ("amortisation", "amortisation gap"))
+    ]
+    parts.append(_image(plots.gap_histograms(spread), "the gaps over the data cases"))
+    if comparison.options.n_components == 2:
+        rows = [(f.row.model, _posteriors(f, run)) for f in neural if compare.PARTS[1] in f.ledger]
+        rows = [(title, panels) for title, panels in rows if panels]
+        if rows:
+            parts.append(_image(plots.posterior_panels(rows), "posteriors and the q that stand in for them"))
+            parts.append(
+                "<p class=note>Three held-out cases of each model, by Q − NLML: the least, the median, the "
+                "largest; above each, its approximation gap + its amortisation gap. Grey: the regions that "
+                "hold 50, 90 and 99 % of the true posterior p(z|x). "
+                "Ellipses hold 90 % of q.</p>"
+            )
+    return parts
+
+
+def _posteriors(fitted, run):
+    """Panels for the held-out cases of the least, the median and the largest gap."""
+    gaps, estimator = fitted.ledger[compare.PARTS[1]], fitted.estimator
+    if estimator.model_.n_latent != 2:
+        return []
+    known = np.flatnonzero(compare.settled(gaps))
+    if not len(known):
+        return []
+    order = known[np.argsort((gaps.q_used - gaps.nlml)[known])]
+    places = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
+    x = run.held_out.x[list(places.values())]
+    phi_used = fitted.phi[list(places.values())]
+    family, full = estimator.model_.posterior, FullGaussian(2)
+    panels = []
+    for i, (word, n) in enumerate(places.items()):
+        gaussians = {
+            label: (q.mean(phi)[0], q.covariance(phi)[0])
+            for label, q, phi in (
+                ("q in use", family, phi_used[i : i + 1]),
+                ("best q of the family", family, gaps.phi_optimal[n : n + 1]),
+                ("best q of any covariance", full, gaps.phi_full[n : n + 1]),
+            )
+        }
+        title = f"{word}: {gaps.approximation[n]:.3f} + {gaps.amortisation[n]:.3f} nats"
+        case = estimator._cases(x[i : i + 1])[:, ...]                    # without columns that were set aside
+        panels.append(plots.posterior_panel(title, estimator.model_, estimator.theta_, case, gaussians))
+    return panels
+
+
+def _noise(run, fitted):
+    """Where Ψ ended: its range per model, and how much of it is the dequantisation's own."""
+    lines = []
+    levels = run.train.levels
+    own = None if levels is None else 1 / (12 * levels**2)
+    if levels is not None:
+        counts = np.floor(run.train.x * levels)
+        constant = int((counts == counts[0]).all(axis=0).sum())
+        lines.append(
+            f"<p>{constant} of {counts.shape[1]} pixels are constant in the training part. Spread out over "
+            f"their grey level they have the variance of the dequantisation, 1/(12·{levels}²) = {own:.2e}, "
+            "and so no density runs to infinity; but a large share of each density is that of this known "
+            "noise, and Q and NLML say as much about it as about the images.</p>"
+        )
+    rows = []
+    for f in fitted:
+        model = getattr(f.estimator, "model_", None)
+        if model is None or not isinstance(bare(model.likelihood), Gaussian):
+            continue
+        psi = f.estimator.noise_variance_
+        cells = [f.row.model, f"{psi.min():.2e}", f"{np.median(psi):.2e}", f"{psi.max():.2e}"]
+        if own is not None:
+            cells.append(str(int((psi < 1.1 * own).sum())))
+        cells.append(str(len(f.estimator.heywood_)))
+        rows.append("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in cells) + "</tr>")
+    if not rows:
+        return "".join(lines)
+    extra = "" if own is None else "<th>within 10 % of the dequantisation's</th>"
+    head = f"<th>Ψ of</th><th>smallest</th><th>median</th><th>largest</th>{extra}<th>at the floor</th>"
+    return (
+        "".join(lines)
+        + f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        + "<p class=note>The floor of Ψ is a millionth of each variable's variance, for every route.</p>"
+    )
+
+
+def _curves(comparison, fitted):
+    curves = []
+    for f in fitted:
+        path = getattr(f.estimator, "q_path_", getattr(f.estimator, "nlml_path_", None))
+        if path is not None:
+            curves.append((f.row.model, path))
+    return plots.learning_curves(curves, "mean Q, nats per training case")
+
+
+def _limits(run):
+    return run.train.range or (float(np.nanmin(run.train.x)), float(np.nanmax(run.train.x)))
+
+
+def _first_of_each_class(held_out):
+    """The first case of every class, then further ones, SHOWN in all; the first ones without classes."""
+    places = np.arange(len(held_out.x))
+    if held_out.labels is not None:
+        _, first = np.unique(held_out.labels, return_index=True)
+        places = np.concatenate([first, np.setdiff1d(places, first)])
+    return places[:SHOWN]
+
+
+def _show(run, rows):
+    """Rows of images where a case is an image, else clouds of points."""
+    if run.train.image_shape is not None:
+        return plots.image_rows(rows, run.train.image_shape, _limits(run), run.train.ink)
+    return plots.point_clouds(rows, run.train.x[:POINTS], run.train.columns)
+
+
+def _reconstructions(run, fitted):
+    places = _places(run)
+    rows = [("data", run.held_out.x[places])] if run.train.image_shape is not None else []
+    return _show(run, rows + [(f.row.model, f.estimator.decode(f.latent[places])) for f in fitted])
+
+
+def _class_words(run):
+    return "." if run.held_out.labels is None else ", coloured by class. No model has seen the classes."
+
+
+def _sample_words(run):
+    return "the mean E[x|z] (without the noise of Ψ)" if run.train.image_shape else "x ~ p(x|z)"
+
+
+def _samples(run, fitted):
+    rows = []
+    for f in fitted:
+        if not hasattr(f.estimator, "sample"):
+            rows.append((f.row.model, "no p(x)"))
+        elif run.train.image_shape is not None:
+            z = np.random.default_rng(run.seed).standard_normal((SHOWN, f.estimator.n_components))
+            rows.append((f.row.model, f.estimator.decode(z)))
+        else:
+            rows.append((f.row.model, f.estimator.sample(POINTS, random_state=run.seed)))
+    return _show(run, rows)
+
+
+def _places(run):
+    """The held-out cases that are shown: images by class, points as they come."""
+    if run.train.image_shape is not None:
+        return _first_of_each_class(run.held_out)
+    return np.arange(min(POINTS, len(run.held_out.x)))
+
+
+def _denoising(run, fitted):
+    fitted = [f for f in fitted if f.row.denoising is not None]
+    if not fitted:
+        return ["<p>Gaussian noise is added to real numbers; this data has none.</p>"]
+    places = _places(run)
+    rows = [("clean", run.held_out.x[places])] if run.train.image_shape is not None else []
+    rows += [("noisy", run.tasks.noisy[places])]
+    rows += [(f.row.model, run.tasks.denoised(f.estimator, places)) for f in fitted]
+    return [
+        _image(_show(run, rows), "clean, noisy and denoised held-out data"),
+        f"<p class=note>N(0, {tasks.NOISE}²) added to held-out data, its range taken as [0, 1]; the same "
+        "draws for every model. A model with a Gaussian likelihood is told the variance: it infers z with "
+        "the noise in Ψ, and gives E[x|x̃]. An autoencoder can only have been trained with such noise.</p>",
+    ]
+
+
+def _imputation(run, fitted):
+    fitted = [f for f in fitted if f.row.imputation is not None]
+    if not fitted:
+        return ["<p>No model here can impute.</p>"]
+    places = _places(run)
+    incomplete = run.tasks.incomplete[places]
+    rows = []
+    if run.train.image_shape is not None:
+        rows = [("data", run.held_out.x[places]), ("observed", incomplete)]
+    rows += [(f.row.model, f.estimator.impute(incomplete)) for f in fitted]
+    words = "" if run.incomplete else " The models were trained on complete data."
+    words += " Blue: not seen." if run.train.image_shape is not None else ""
+    return [
+        _image(_show(run, rows), "held-out data with hidden cells, and the cells filled in"),
+        f"<p class=note>{tasks.HIDDEN:.0%} of the cells of held-out data are hidden and filled in from the "
+        f"others: their conditional mean.{words}</p>",
+    ]
+
+
+def _remarks(run):
+    lines = [f"<li>{escape(f.row.model)}: {escape(text)}</li>" for f in run.fitted for text in f.remarks]
+    return ["<h2>Remarks</h2>", f"<ul>{''.join(lines)}</ul>"] if lines else []
+
+
+def _versions():
+    import matplotlib
+
+    from .. import __version__
+
+    return (
+        f"teachvae {__version__}, Python {platform.python_version()}, NumPy {np.__version__}, "
+        f"Matplotlib {matplotlib.__version__}, {sys.platform}."
+    )
+
+
+def _image(figure, alt):
+    data = base64.b64encode(plots.png(figure)).decode("ascii")
+    return f'<p><img alt="{escape(alt)}" src="data:image/png;base64,{data}"></p>'

@@ -1,0 +1,299 @@
+"""What a comparison says, as text and as JSON: the table of the models, the ledger, the remarks below."""
+
+from dataclasses import asdict
+import math
+
+import numpy as np
+
+from .. import datasets
+from . import tasks
+from .compare import PARTS, SHARES, linear_spread, settled, two_roads, unfinished
+
+COLUMNS = (
+    # heading, line below it, attribute of Row, digits
+    ("training", "NLML", "nlml_train", 3),
+    ("", "Q", "q_train", 3),
+    ("", "gap", "gap_train", 3),
+    ("held out", "NLML", "nlml_held_out", 3),
+    ("", "Q", "q_held_out", 3),
+    ("", "gap", "gap_held_out", 3),
+    ("", "params", "parameters", 0),
+    ("", "seconds", "seconds", 2),
+)
+TASK_COLUMNS = (
+    ("RMSE", "reconstr.", "reconstruction", 4),
+    ("", "denoising", "denoising", 4),
+    ("", "imputation", "imputation", 4),
+    ("accuracy", "probe", "probe", 3),
+)
+
+
+def cells(comparison):
+    """The table of the models as text: a list of rows of strings, the model first, the spread after ± ."""
+    return [_line([r.fitted[i].row for r in comparison.runs], COLUMNS) for i in _models(comparison)]
+
+
+def task_cells(comparison):
+    """The table of the tasks as text, rows as in `cells`, the last one without a model."""
+    rows = [_line([r.fitted[i].row for r in comparison.runs], TASK_COLUMNS) for i in _models(comparison)]
+    return [*rows, _line([r.no_model for r in comparison.runs], TASK_COLUMNS)]
+
+
+def _models(comparison):
+    return range(len(comparison.runs[0].fitted))
+
+
+def _line(rows, columns):
+    """One line of a table: `rows` holds the `Row` of every run."""
+    cells = (_cell([getattr(r, name) for r in rows], digits) for _, _, name, digits in columns)
+    return [rows[0].model, *cells]
+
+
+LEDGER_COLUMNS = ("NLML", "not Gaussian", "diagonal", "amortisation", "Q", "error", "cases")
+
+
+def ledger_cells(comparison):
+    """The ledger of the first run as text: a list of rows of strings, the model and the part first.
+
+    Means over the cases whose NLML is known; the error is the mean of the cases' larger error, that of the
+    approximation or of the amortisation gap.
+    """
+    body = []
+    for fitted in comparison.runs[0].fitted:
+        for i, (part, gaps) in enumerate(fitted.ledger.items()):
+            known = settled(gaps)
+            line = [fitted.row.model if i == 0 else "", part]
+            if known.any():
+                means = [getattr(gaps, name)[known].mean() for name in ("nlml", *SHARES, "q_used")]
+                line += [_cell([mean], 3 if j in (0, 4) else 4) for j, mean in enumerate(means)]
+                error = np.maximum(gaps.approximation_error, gaps.amortisation_error)[known].mean()
+                line.append("0" if error == 0 else f"{error:.0e}")
+            else:
+                line += ["–"] * (len(LEDGER_COLUMNS) - 1)
+            body.append([*line, str(int(known.sum()))])
+    return body
+
+
+def shares(gaps):
+    """{name: mean nats} of the shares of a ledger that make up Q − NLML, over the settled cases."""
+    known = settled(gaps)
+    means = [float(getattr(gaps, name)[known].mean()) if known.any() else 0.0 for name in SHARES]
+    return dict(zip(LEDGER_COLUMNS[1:4], means))
+
+
+def text(comparison):
+    """All that is printed: the aligned table of the models, the ledger, and the remarks below each."""
+    lines = [["", *(c[0] for c in COLUMNS)], ["model", *(c[1] for c in COLUMNS)], *cells(comparison)]
+    parts = [_aligned(lines, heads=2, left=1), "", *remarks(comparison)]
+    lines = [["", *(c[0] for c in TASK_COLUMNS)], ["tasks, held out", *(c[1] for c in TASK_COLUMNS)]]
+    parts += ["", _aligned([*lines, *task_cells(comparison)], heads=2, left=1), "", *task_remarks(comparison)]
+    ledger = ledger_cells(comparison)
+    if ledger:
+        parts += ["", _aligned([["the ledger", "", *LEDGER_COLUMNS], *ledger], heads=1, left=2), ""]
+        parts += ledger_remarks(comparison)
+    return "\n".join(parts)
+
+
+def _aligned(lines, heads, left):
+    """Rows of cells as text, the first `left` columns to the left, a rule below the first `heads` rows."""
+    widths = [max(len(line[j]) for line in lines) for j in range(len(lines[0]))]
+    rows = [
+        "  ".join(
+            cell.ljust(width) if j < left else cell.rjust(width)
+            for j, (cell, width) in enumerate(zip(line, widths))
+        ).rstrip()
+        for line in lines
+    ]
+    rows.insert(heads, "-" * sum([*widths, 2 * (len(widths) - 1)]))
+    return "\n".join(rows)
+
+
+def task_remarks(comparison):
+    """The sentences below the table of the tasks."""
+    run = comparison.runs[0]
+    sentences = [
+        "RMSE on data scaled to [0, 1]. Reconstruction: E[x|z] at the mean of q(z|x)."
+        + (
+            "" if run.tasks.noisy is None else
+            f" Denoising: of known noise N(0, {tasks.NOISE}²); Gaussian models infer z with it in Ψ."
+        )
+        + f" Imputation: of {tasks.HIDDEN:.0%} of the cells, hidden at random, given the others."
+    ]
+    if run.no_model.probe is not None:
+        sentences.append("Probe: the labels read off z by a linear map (off the data, without a model).")
+    sentences.append(
+        "No model: the columns' means for reconstruction and imputation"
+        + ("." if run.tasks.noisy is None else "; the noisy data as they are.")
+    )
+    return sentences
+
+
+def ledger_remarks(comparison):
+    """The sentences below the ledger: how to read it, its headline, its certificates."""
+    run, options = comparison.runs[0], comparison.options
+    seed = "" if options.seeds == 1 else f" Seed {options.seed} alone."
+    sentences = [
+        "NLML + not Gaussian + diagonal + amortisation = Q. Not Gaussian: what the best Gaussian q misses; "
+        "diagonal: what its diagonal costs on top; amortisation: what the φ in use costs beyond the best."
+        f"{seed}"
+    ]
+    for f in run.fitted:
+        parts = [f.ledger.get(part) for part in PARTS]
+        if f.key == "vae" and all(gaps is not None for gaps in parts):
+            train, held_out = (shares(gaps)["amortisation"] for gaps in parts)
+            verdict = ": it over-fits" if held_out > 1.5 * train + 0.01 else ""
+            sentences.append(
+                f"The recognition network's φ costs {train:.3f} nats on training data, {held_out:.3f} on "
+                f"held-out data{verdict}."
+            )
+    roads = [two_roads(f) for f in run.fitted if f.divergence is not None]
+    known = [(a, e) for road in roads for a, e in zip(*road) if np.isfinite(a)]
+    if roads:
+        apart, error = max(known, default=(0.0, 0.0))
+        refused = sum(len(a) for a, _ in roads) - len(known)
+        sentences.append(
+            f"Q − NLML and KL(q ‖ posterior), computed separately, differ by at most {apart:.1e} nats, where "
+            f"{error:.0e} was stated, in the first {len(roads[0][0])} held-out cases of every model"
+            + (f"; {refused} could not be had." if refused else ".")
+        )
+    methods = {gaps.method for f in run.fitted for gaps in f.ledger.values()}
+    if "grid" in methods:
+        sentences.append(
+            "NLML by the grid where no closed form is; error: the mean over the cases of what is stated of "
+            "their gaps."
+        )
+    if "importance" in methods:
+        sentences.append(
+            "NLML by importance sampling from the best Gaussian where no closed form is, Q on fresh draws; "
+            "error: the mean over the cases of their gaps' standard errors, and of what a mode that was not "
+            "tried may save. There the ledger holds the first "
+            "cases of each part only, and so its Q is not that of the table above."
+        )
+    return sentences
+
+
+def remarks(comparison, bits=True):
+    """The sentences below the table; bits: with the one on bits per pixel, where the data has levels."""
+    options, first = comparison.options, comparison.runs[0]
+    N, D = first.train.x.shape
+    discrete = ("bernoulli", "poisson", "categorical")
+    unit = "nats per data case" + (" (probabilities)" if options.likelihood in discrete else "")
+    seeds = "" if options.seeds == 1 else f"; mean ± standard deviation of {options.seeds} seeds"
+    text = [
+        f"{comparison.dataset.name}: {N} training and {len(first.held_out.x)} held-out cases, D = {D}, "
+        f"K = {options.n_components}; NLML, Q and gap = Q − NLML are means in {unit}{seeds}.",
+        "–: the model has no such number, or it is not had exactly for every case.",
+    ]
+    n_missing, n_cells = int(np.isnan(comparison.dataset.x).sum()), comparison.dataset.x.size
+    if n_missing:
+        text.append(
+            f"{n_missing} of {n_cells} entries are missing: integrated out. Errors are those of the others."
+        )
+    for run in comparison.runs:
+        seed = "" if options.seeds == 1 else f", seed {run.seed}"
+        text += [
+            f"{f.row.model}{seed}: no numbers, for {f.remarks[-1]}."
+            for f in run.fitted if f.estimator is None
+        ]
+    if options.likelihood == "bernoulli-relaxed":
+        text.append(
+            "Not a likelihood: the Bernoulli formula on grey values does not integrate to one; its NLML and "
+            "Q are comparable with nothing but each other."
+        )
+    if options.binarise is not None:
+        words = {"threshold": "1 where the grey value is above one half", "fixed": "one draw, then kept",
+                 "fresh": "a new draw for every minibatch of the VAEs; one fixed draw for all other models"}
+        text.append(
+            f"Binarised, {options.binarise}: {words[options.binarise]}. Numbers of different ways to "
+            "binarise are never to be compared."
+        )
+    spreads = [s for s in (linear_spread(r) for r in comparison.runs) if s is not None]
+    if spreads:
+        train, held_out = (max(s[i] for s in spreads) for i in (0, 1))
+        text.append(
+            f"The three linear models' Q differ by {train:.1e} nats on training data and by "
+            f"{held_out:.1e} on held-out data."
+        )
+        early = sorted({model for r in comparison.runs for model in unfinished(r)})
+        if early:
+            text.append(f"That they agree was not checked: not converged are {', '.join(early)}.")
+    if bits and comparison.dataset.levels is not None:
+        values = [(f.row.model, bits_per_pixel(comparison, f.row)) for f in first.fitted]
+        listed = ", ".join(f"{model} {value:.3f}" for model, value in values if value is not None)
+        text.append(f"Held-out Q in bits per pixel of the integers: {listed}.")
+    return text
+
+
+def bits_per_pixel(comparison, row):
+    """Held-out Q restated in bits per pixel of the integer data, or None                   (5.10)."""
+    dataset = comparison.dataset
+    if dataset.levels is None or row.q_held_out is None:
+        return None
+    return float(datasets.bits_per_dimension(row.q_held_out, dataset.x.shape[1], dataset.levels))
+
+
+def as_json(comparison):
+    """The comparison as a dict of plain numbers, strings, lists and None."""
+    first = comparison.runs[0]
+    return {
+        "data": {
+            "name": comparison.dataset.name,
+            "note": comparison.dataset.note,
+            "source": comparison.dataset.source,
+            "n_train": len(first.train.x),
+            "n_held_out": len(first.held_out.x),
+            "n_visible": first.train.x.shape[1],
+        },
+        "unit": "nats per data case",
+        "options": asdict(comparison.options),
+        "runs": [
+            {
+                "seed": run.seed,
+                "rows": {part: [int(n) for n in data.row_names] for part, data in
+                         zip(PARTS, (run.train, run.held_out))},
+                "linear_models_differ_by": linear_spread(run),
+                "tasks_without_a_model": {
+                    name: getattr(run.no_model, name) for _, _, name, _ in TASK_COLUMNS
+                },
+                "models": [
+                    {
+                        "key": f.key,
+                        **asdict(f.row),
+                        "gap_train": f.row.gap_train,
+                        "gap_held_out": f.row.gap_held_out,
+                        "bits_per_pixel_held_out": bits_per_pixel(comparison, f.row),
+                        "remarks": list(f.remarks),
+                        "ledger": {part: _ledger_json(gaps) for part, gaps in f.ledger.items()},
+                        "kl_to_posterior_held_out": None if f.divergence is None else _list(f.divergence),
+                    }
+                    for f in run.fitted
+                ],
+            }
+            for run in comparison.runs
+        ],
+        "failures": list(comparison.failures),
+    }
+
+
+def _ledger_json(gaps):
+    """The ledger of one part, case by case, in the order of the split."""
+    names = ("nlml", "q_full", "q_optimal", "q_used", "nlml_error", "approximation_error",
+             "amortisation_error", "gradient_norm")
+    return {"nlml_method": gaps.method, **{name: _list(getattr(gaps, name)) for name in names}}
+
+
+def _list(values):
+    """Numbers for JSON, which has no NaN."""
+    return [float(v) if np.isfinite(v) else None for v in values]
+
+
+def _cell(values, digits):
+    if any(v is None for v in values):
+        return "–"
+    mean = math.fsum(values) / len(values)
+    text = f"{mean:.{digits}f}"
+    if text.strip("-0.") == "" and text.startswith("-"):
+        text = text[1:]  # no "-0.000"
+    if len(values) > 1 and digits:
+        text += f" ±{np.std(values, ddof=1):.{digits}f}"
+    return text

@@ -1,0 +1,1 @@
+"""From a table to what the model sees, and back."""

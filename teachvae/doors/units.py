@@ -1,0 +1,241 @@
+"""Standard units: what networks are trained in, and how the result is folded back, exactly.
+
+Equations (6.x) are in derivations/equations.md.
+"""
+
+from functools import reduce
+from operator import add
+import warnings
+
+import numpy as np
+
+from ..arrays import tree
+from ..arrays.backend import constant, double, namespace, to_numpy
+from ..arrays.rows import slices
+from ..inference.moments import moments
+from ..likelihoods import Mixed, bare, join, split
+from ..messages import shorten
+from ..networks.layers import Linear, Parallel, Sequential
+
+
+class HeywoodWarning(UserWarning):
+    """A noise variance ran down to its floor: the data cannot tell it from 0."""
+
+
+class StandardUnits:
+    """Data in units of its columns' spread, and trained parameters folded back exactly.
+
+    Networks are trained on (x − shift)/scale, so that learning rates and starts mean the same for
+    every data set. Both ends of the model are Linear layers, so the change of units can be folded
+    into their weights afterwards (6.5): what is kept speaks of the data's own units alone.
+    """
+
+    def __init__(self, likelihood, x):
+        count, total, squares = 0.0, 0.0, 0.0
+        for b, mask in _parts(likelihood, x):
+            count = count + namespace(b).sum(mask, axis=0)
+            total = total + namespace(b).sum(mask * b, axis=0)
+        mean = total / count
+        for b, mask in _parts(likelihood, x):
+            squares = squares + namespace(b).sum(mask * (b - mean) * (b - mean), axis=0)
+        variance = squares / count
+        xp = namespace(mean)
+        self.likelihood = likelihood
+        self.share = count / x.shape[0]                            # of each column that was observed
+        self.shift, self.scale = likelihood.standard_units(mean, variance)
+        self.f_shift, self.f_scale = likelihood.units_of_f(self.shift, self.scale)  # (n_f,)
+        self.column_variance = variance                            # in the data's own units
+        self.variance = variance / (self.scale * self.scale)
+        self.mean = (mean - self.shift) / self.scale
+        # Q(x) = Q(standard) + log_volume, in the mean over the data cases
+        self.log_volume = float(xp.sum(self.share * xp.log(self.scale)))
+
+    def to_standard(self, x):
+        """x in standard units; of [x | mask], missing entries become 0."""
+        x, mask = split(self.likelihood, x)
+        standard = (x - self.shift) / self.scale
+        return standard if mask is None else join(standard * mask, mask)
+
+    def fold_decoder(self, decoder, params):
+        """Make the last Linear speak of x: W ← W·scale, b ← b·scale + shift, both those of f."""
+        if isinstance(decoder, Sequential):
+            return [*params[:-1], self.fold_decoder(decoder.layers[-1], params[-1])]
+        return {"W": params["W"] * self.f_scale, "b": params["b"] * self.f_scale + self.f_shift}
+
+    def fold_encoder(self, network, params):
+        """Make the first Linear take x in place of x in standard units.
+
+        A network that takes [x | mask] finds `shift` in the place of a missing entry, which is 0 in
+        standard units.
+        """
+        return fold_encoder(network, params, self.shift, self.scale)
+
+
+class PrincipalAxes:
+    """The input of a linear encoder along the axes of its covariance, and the encoder folded back  (6.7).
+
+    Columns that go together make the search for a linear encoder badly conditioned. The search is for
+    weights of y = (x − mean) A, (N, r), whose entries are uncorrelated and of one variance, 1/λ₁ with λ₁
+    the largest eigenvalue of x's covariance: then Q is as curved in the encoder's weights as it is in the
+    decoder's. Directions in which the data do not vary, beyond rounding, are left out, so that weights
+    along them are 0.
+    """
+
+    def __init__(self, x):
+        blocks = (to_numpy(x[rows, ...]) for rows in slices(x.shape[0]))
+        stats = reduce(add, (moments(block) for block in blocks))
+        values, U = np.linalg.eigh(stats.covariance)               # ascending
+        seen = values > len(values) * np.finfo("float64").eps * values[-1]
+        spread = np.sqrt(values[seen] * values[-1])
+        one = x[:1, ...]
+        self.mean = constant(stats.mean, like=one)                 # (n,)
+        self.A = constant(U[:, seen] / spread, like=one)           # (n, r)
+        self.A_inverse = constant((U[:, seen] * spread).T, like=one)  # (r, n)
+
+    def unfold_encoder(self, network, params):
+        """Make the first Linear take y: W ← A⁺ W, b ← b + mean W."""
+        return _with_first_layer(
+            network, params, lambda p: {"W": self.A_inverse @ p["W"], "b": p["b"] + self.mean @ p["W"]}
+        )
+
+    def fold_encoder(self, network, params):
+        """Make the first Linear take x again: W ← A W, b ← b − mean A W."""
+
+        def fold(p):
+            W = self.A @ p["W"]
+            return {"W": W, "b": p["b"] - self.mean @ W}
+
+        return _with_first_layer(network, params, fold)
+
+    def turned(self, objective, network):
+        """The objective of params = {"theta": …, "recognition": …} as one of an encoder that takes y."""
+        def of_y(params, rows):
+            v = self.fold_encoder(network, params["recognition"])
+            value, grads = objective({**params, "recognition": v}, rows)
+            return value, {**grads, "recognition": _with_first_layer(network, grads["recognition"], turn)}
+
+        def turn(d):
+            return {"W": self.A.T @ (d["W"] - self.mean[:, None] * d["b"]), "b": d["b"]}  # (6.7)
+
+        return of_y
+
+
+def _parts(likelihood, x):
+    """x and its mask, 1 where there is none, of each block of data x (N, V), in float64."""
+    for rows in slices(x.shape[0]):
+        b, mask = split(likelihood, x[rows, ...])
+        b = double(b)
+        yield b, namespace(b).ones_like(b) if mask is None else mask
+
+
+def fold_encoder(network, params, shift, scale):
+    """A network of (x − shift)/scale as one of x: its first Linear has W/scale and b − (shift/scale) W."""
+    D = scale.shape[0]
+
+    def fold(p):
+        W = p["W"][:D, :] / scale[:, None]
+        return {"W": namespace(W).concat([W, p["W"][D:, :]], axis=0), "b": p["b"] - shift @ W}
+
+    return _with_first_layer(network, params, fold)
+
+
+def _with_first_layer(network, params, change):
+    """params with those of the first Linear, of every branch, put through `change`."""
+    if isinstance(network, Parallel):
+        return [_with_first_layer(n, p, change) for n, p in zip(network.branches, params)]
+    if isinstance(network, Sequential):
+        return [_with_first_layer(network.layers[0], params[0], change), *params[1:]]
+    if not isinstance(network, Linear):
+        raise TypeError(f"the first layer must be Linear, got {type(network).__name__}")
+    return change(params)
+
+
+def start_theta(model, rng, backend, units, start_noise=1.0):
+    """theta to start training from, in standard units: random, but right about the columns' means.
+
+    A learnt Ψ starts at `start_noise` times the columns' variances.
+    """
+    theta = model.init(rng, backend)
+    f, likelihood = model.likelihood.start(units.mean, start_noise * units.variance)
+    last = theta["decoder"][-1]
+    theta["decoder"][-1] = {"W": model.likelihood.start_W(last["W"]), "b": f}
+    theta["likelihood"] = likelihood
+    return tree.map(backend.asarray, theta)
+
+
+def fold_theta(model, theta, units):
+    """theta of `model`, trained in standard units, for the data's own units."""
+    likelihood = theta["likelihood"]
+    if model.likelihood.learns_noise:
+        likelihood = model.likelihood.rescale_params(likelihood, units.scale)
+    return {"decoder": units.fold_decoder(model.decoder, theta["decoder"]), "likelihood": likelihood}
+
+
+def rounded_off(exact, kept):
+    """What rounding took off the parameters `exact` when they were `kept`, in float64: where x is about 1e6,
+    float32 holds a bias that was folded for x to 1/16.
+    """
+    return tree.map(lambda e, k: double(e) - double(k), exact, kept)
+
+
+def centred(model, theta, rest):
+    """theta of the same model for x − origin, and origin (V,), on the host in float64: (6.5) with c = 1.
+
+    rest is what was `rounded_off`. The origin is where the decoder's last bias puts x, and 0 for columns that
+    cannot be shifted, such as bits and counts. Far from 0 x and f(z) agree in most of their digits, which
+    their difference loses; x − origin and its f(z) have none to lose. Q and its gradient in φ are the same.
+    """
+    likelihood, exact = model.likelihood, tree.map(_whole, theta, rest)
+    b = exact["decoder"][-1]["b"]
+    at_b = double(likelihood.mean(exact["likelihood"], b[None, :]))[0, :]  # E[x|f = b], (V,)
+    one = namespace(b).ones_like(at_b)
+    origin, _ = likelihood.standard_units(at_b, one)
+    f_shift, _ = likelihood.units_of_f(origin, one)
+    exact["decoder"][-1]["b"] = b - f_shift
+    return tree.map(_as, exact, theta), to_numpy(origin)
+
+
+def centred_encoder(network, params, rest, origin):
+    """The parameters of the same recognition network for x − origin (V,)                     (6.5)."""
+    exact = tree.map(_whole, params, rest)
+    shift = constant(-origin, like=tree.leaves(exact)[0][1])
+    return tree.map(_as, fold_encoder(network, exact, shift, namespace(shift).ones_like(shift)), params)
+
+
+def _whole(kept, rest):
+    return double(kept) + rest
+
+
+def _as(exact, like):
+    return namespace(exact).astype(exact, like.dtype)
+
+
+def heywood(likelihood, params, variance, min_noise, names):
+    """Places of the entries of a learnt diagonal Ψ that ended at their floor; warns of them by column.
+
+    params the likelihood's, variance (D,) of the columns, names (D,). Empty where no Ψ is learnt.
+    """
+    places = np.array(_at_the_floor(bare(likelihood), params, to_numpy(variance), min_noise), dtype=int)
+    if len(places):
+        warnings.warn(
+            f"{len(places)} noise variance(s) ended at the floor, columns "
+            f"{shorten([names[d] for d in places])}: a Heywood case, the factors explain these columns "
+            "completely; fewer components, or min_noise larger than now, may be meant",
+            HeywoodWarning,
+            stacklevel=3,
+        )
+    return places
+
+
+def _at_the_floor(likelihood, params, variance, min_noise):
+    """Places (of `variance`) whose entry of a learnt diagonal Ψ is at its floor, a list."""
+    if isinstance(likelihood, Mixed):
+        return sorted(
+            columns[i]
+            for (p, columns), own in zip(likelihood.parts, params)
+            for i in _at_the_floor(p, own, variance[list(columns)], min_noise)
+        )
+    if not likelihood.learns_noise or params["log_psi"].shape != variance.shape:
+        return []
+    psi = np.exp(to_numpy(params["log_psi"]))
+    return np.flatnonzero(psi <= min_noise * variance * (1 + 1e-5)).tolist()

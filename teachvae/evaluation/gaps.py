@@ -1,0 +1,236 @@
+"""The ledger of the bound: for every data case, what each approximation costs, in nats.
+
+    Q_n(φ_used)  =  nlml_n                                      what the model is worth
+                    + (q_full − nlml)         approximation     posteriors are not Gaussian
+                    + (q_optimal − q_full)    approximation     … nor is a Gaussian one diagonal
+                    + (q_used − q_optimal)    amortisation      φ_n is not the best for x_n
+
+q_optimal is the least Q_n over the model's own family of q, q_full over all Gaussians, q_used what the
+model's own φ gives. Every number is measured on its own and none is clipped: a share below zero by
+more than its stated error is a mistake, and must be seen. Equations (10.x) are in
+derivations/equations.md; the two gaps have their names from Cremer et al. 2018.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import bound
+from ..arrays import tree
+from ..arrays.backend import constant, double, namespace, to_numpy
+from ..arrays.rows import blocks, take_rows
+from ..inference import e_step, linear_gaussian
+from ..inference.expectations import _put, quadrature
+from ..likelihoods import split
+from ..model import Model
+from ..posteriors import DiagonalGaussian, FullGaussian
+from ..posteriors.nodes import sigma_points
+from . import grid, nlml
+
+DRAWS = 256                           # on which φ is sought for K > 2, whitened
+FRESH = 1024                          # on which Q is taken for K > 2
+
+
+class Gaps(NamedTuple):
+    """The ledger of N data cases: every field (N,) in nats, but for phi_optimal, phi_full and method.
+
+    nlml, q_full, q_optimal, q_used   see above; they rise from left to right, but for their errors
+    nlml_error           the grid's certificate, a standard error, or 0 where the value is exact; a standard
+                         error is inf where a few draws carry it, and so are those below     (7.15)
+    approximation_error  of `approximation`, and about that of either of its parts
+    amortisation_error   of `amortisation`; both with what modes that were not tried may save    (10.11)
+    gradient_norm        ‖∂Q_n/∂φ_n‖∞ on the nodes of the search, the larger of phi_optimal's and phi_full's
+    phi_optimal          (N, n_phi), phi_full (N, K + K(K+1)/2)
+    method               how nlml was had: "exact", "grid" or "importance"
+    """
+
+    nlml: object
+    q_full: object
+    q_optimal: object
+    q_used: object
+    nlml_error: object
+    approximation_error: object
+    amortisation_error: object
+    gradient_norm: object
+    phi_optimal: object
+    phi_full: object
+    method: str
+
+    @property
+    def approximation(self):
+        """q_optimal − nlml: what the family of q costs                                   (10.2)."""
+        return self.q_optimal - self.nlml
+
+    @property
+    def amortisation(self):
+        """q_used − q_optimal: what the φ that was used costs                             (10.3)."""
+        return self.q_used - self.q_optimal
+
+    @property
+    def diagonal(self):
+        """q_optimal − q_full: the part of `approximation` that a full covariance saves   (10.4)."""
+        return self.q_optimal - self.q_full
+
+    @property
+    def not_gaussian(self):
+        """q_full − nlml: the part of `approximation` that no Gaussian q saves            (10.4)."""
+        return self.q_full - self.nlml
+
+    @property
+    def maybe_lesser(self):
+        """Where q_optimal may belong to a lesser mode, (N,) bool: another could save nats, and not all were
+        tried                                                                              (10.11).
+        """
+        gap = self.approximation
+        return (gap > math.log(2) + 1e-9) & (self.approximation_error >= _what_another_mode_may_save(gap))
+
+
+def gaps(model, theta, phi, x, rng, *, tol=1e-4, first=0):
+    """The `Gaps` of data x (N, D) whose φ in use is phi (N, n_phi).
+
+    Linear-Gaussian models: closed forms. K ≤ 2: nlml by the grid, Q by certified quadrature. K > 2:
+    nlml by importance sampling from the best Gaussian, Q on fresh draws from rng, the same for every
+    φ, each with its standard error. There phi_optimal and phi_full are the best on the DRAWS of the
+    search, so q_optimal and q_full lie a little high, q_full by more.
+
+    The optimal φ_n is sought by E-steps from phi, from the prior, and from the best of many points of
+    the prior, and finished on fine nodes until ‖∂Q_n/∂φ_n‖∞ < tol. Where no start leads below phi, phi
+    is kept; the full covariance starts from what was found. These searches are local, so a case whose Q
+    stays far above its nlml starts again from every mode that the grid can see; for K > 2 every case
+    starts again from the higher ones of a few peaks. Where modes may be left that nobody tried, the errors
+    hold what those could save at the most                                                 (10.11).
+    Computed in float64. Warnings call the first case number `first`.
+    """
+    theta, phi, x = tree.map(double, theta), double(phi), double(x)
+    if linear_gaussian.applies(model):
+        return _closed_form(model, theta, phi, x)
+    xp, K = namespace(phi, x), model.n_latent
+    nodes, z = e_step.coarse_and_fine(K, DRAWS, x), rng.standard_normal((e_step.SEARCH_POINTS, K))
+    starts = [phi, e_step.prior_phi(model, x), e_step.search(model, theta, x, constant(z, like=x))]
+    best = e_step.optimal(model, theta, starts, x, *nodes, tol=tol)
+    worth = grid.grid(model, theta, x, first=first) if K <= 2 else None
+    best, unseen = _sought_again(model, theta, best, worth, x, z, nodes, tol)
+
+    full = Model(model.decoder, model.likelihood, K, FullGaussian(K))
+    if isinstance(model.posterior, DiagonalGaussian):
+        starts = [full.posterior.from_diagonal(best.phi)]
+        best_full = e_step.optimal(full, theta, starts, x, *nodes, tol=tol)
+        best_full, unseen = _sought_again(full, theta, best_full, worth, x, z, nodes, tol)
+    else:
+        best_full = best
+
+    if K <= 2:
+        (q_used, e_used), (q_optimal, e_optimal), (q_full, e_full) = (
+            quadrature(m, theta, p, x) for m, p in ((model, phi), (model, best.phi), (full, best_full.phi))
+        )
+        nlml_error, e_approximation = worth.certificate, worth.certificate + e_optimal + e_full
+        e_amortisation = e_used + e_optimal
+    else:
+        eta = constant(rng.standard_normal((FRESH, 1, K)), like=x)
+        (q_used, _), (q_optimal, e_optimal), (q_full, _), (_, e_amortisation) = (
+            _sampled(theta, x, eta, *pairs)
+            for pairs in (
+                [(model, phi)], [(model, best.phi)], [(full, best_full.phi)],
+                [(model, phi), (model, best.phi)],
+            )
+        )
+        worth = nlml.importance(full, theta, best_full.phi, x, rng, n_samples=4 * FRESH)
+        nlml_error = worth.standard_error
+        e_approximation = xp.sqrt(e_optimal**2 + nlml_error**2)
+    missed = unseen * _what_another_mode_may_save(q_optimal - worth.values)
+    e_approximation, e_amortisation = e_approximation + missed, e_amortisation + missed
+    return Gaps(
+        worth.values, q_full, q_optimal, q_used, nlml_error, e_approximation, e_amortisation,
+        xp.maximum(best.gradient_norm, best_full.gradient_norm), best.phi, best_full.phi, worth.method,
+    )
+
+
+def _sought_again(model, theta, best, worth, x, z, nodes, tol):
+    """`best`, where cases have started from more modes; and 1 for those that may have others yet, (N,).
+
+    worth is the grid's `NLML`, or None where there is no grid. No mode elsewhere is better where Q lies
+    less than log 2 above nlml (10.11): only the other cases are looked at, but then from all their peaks.
+    """
+    xp, rows, far = namespace(x), np.arange(x.shape[0]), e_step.REACH
+    if worth is not None:
+        rows, far = np.flatnonzero(to_numpy(~(best.Q - worth.values <= RETRY))), FAR
+    if not len(rows):
+        return best, xp.zeros_like(best.Q)
+    few, found = take_rows(x, rows), e_step.EStep(*(take_rows(field, rows) for field in best))
+    places = grid.places(model, theta, few, found.phi, z, far)
+    tried = e_step.TRIED if worth is None else grid.PEAKS
+    again = e_step.from_places(
+        model, theta, found, few, places, *nodes, reach=far, tried=tried, max_steps=500, tol=tol
+    )
+    best = e_step.EStep(*(_put(field, rows, better) for field, better in zip(best, again)))
+    many = np.bincount([row for row, _ in places], minlength=len(rows)) >= grid.PEAKS
+    unseen = constant(many if worth is not None else np.ones(len(rows)), like=x)
+    return best, _put(xp.zeros_like(best.Q), rows, unseen)
+
+
+def _what_another_mode_may_save(gap):
+    """How much lower Q can be elsewhere, (N,), from Q − nlml: log(eᵍᵃᵖ − 1), nothing up to log 2  (10.11)."""
+    xp = namespace(gap)
+    least = xp.zeros_like(gap) + math.log(2)
+    gap = xp.where(gap > least, gap, least)
+    return gap + xp.log1p(-xp.exp(-gap))
+
+
+RETRY = 0.5   # nats between Q and nlml above which a case is looked at again: a little below log 2
+FAR = 30.0    # nats that a peak may lie below another and still be tried
+
+
+def _closed_form(model, theta, phi, x):
+    """The `Gaps` of a linear-Gaussian model: every number in closed form, every error 0."""
+    xp, K = namespace(phi, x), model.n_latent
+    W, b, psi = linear_gaussian.parameters(model, theta)
+    seen = split(model.likelihood, x)
+    family, full = model.posterior, FullGaussian(K)
+    phi_optimal = e_step.closed_form(model, theta, x)
+    phi_full = full.closest(*linear_gaussian.posterior(W, b, psi, *seen))
+    q_full, q_optimal, q_used = (
+        linear_gaussian.bound(W, b, psi, p, q, *seen)
+        for p, q in ((phi_full, full), (phi_optimal, family), (phi, family))
+    )
+    eta, weights = (constant(a, like=x) for a in sigma_points(K))
+    norm = _gradient_norm(model, theta, phi_optimal, x, eta, weights)
+    none = xp.zeros_like(q_used)
+    values = linear_gaussian.nlml(W, b, psi, *seen)
+    return Gaps(values, q_full, q_optimal, q_used, none, none, none, norm, phi_optimal, phi_full, "exact")
+
+
+def _sampled(theta, x, eta, first, second=None):
+    """Q_n of (model, φ) on draws eta (S, 1, K), or the difference of two such, and its standard error:
+    inf where a few draws carry it                                                         (7.15).
+    """
+    xp, S = namespace(x), eta.shape[0]
+    means, errors = [], []
+    for rows in blocks(x.shape[0], S):
+        costs = _costs(theta, *first, x, eta, rows)                # (S, n)
+        if second is not None:
+            costs = costs - _costs(theta, *second, x, eta, rows)
+        mean = xp.mean(costs, axis=0)
+        squares = (costs - mean) ** 2
+        total = xp.sum(squares, axis=0)
+        means.append(mean)
+        errors.append(nlml.stated(xp.sqrt(total / (S * (S - 1))), total, xp.sum(squares * squares, axis=0)))
+    return xp.concat(means, axis=0), xp.concat(errors, axis=0)
+
+
+def _costs(theta, model, phi, x, eta, rows):
+    """KL − log p(x_n|z_ns) (S, n) of the cases `rows`: their mean over s is Q_n                (1.8)."""
+    phi = phi[rows, :]
+    z, _ = model.posterior.sample(phi, eta)
+    return model.posterior.kl(phi)[0] - model.log_likelihood(theta, x[rows, :], z)[0]
+
+
+def _gradient_norm(model, theta, phi, x, eta, weights):
+    """‖∂Q_n/∂φ_n‖∞ (N,) on nodes."""
+    xp = namespace(x)
+    norms = []
+    for rows in blocks(x.shape[0], eta.shape[0]):
+        Q, cache = bound.forward(model, theta, phi[rows, :], x[rows, :], eta, weights=weights)
+        dphi, _ = bound.backward(model, theta, cache, xp.ones_like(Q), need_dtheta=False)
+        norms.append(xp.max(xp.abs(dphi), axis=1))
+    return xp.concat(norms, axis=0)

@@ -1,0 +1,62 @@
+"""The importance-weighted bounds between Q and nlml.
+
+Equations (7.x) are in derivations/equations.md.
+"""
+
+from typing import NamedTuple
+
+from ..arrays.backend import constant, namespace
+from ..inference.expectations import log_weight
+
+
+class IWAE(NamedTuple):
+    """The importance-weighted bounds: sizes, the list of k; values and standard_error (len(sizes), N)."""
+
+    sizes: tuple
+    values: object
+    standard_error: object
+
+
+def iwae(model, theta, phi, x, rng, *, sizes=(1, 5, 50, 500, 5000), n_samples=5000):
+    """L_k = −E[log (1/k) Σ_{s≤k} w_s] for every k in sizes, in nats per data case             (7.8).
+
+    L_1 is Q, L_k falls with k, and tends to nlml (Burda et al. 2016). The n_samples draws are used for
+    every k, as n_samples // k groups of k, whose mean is the value and whose spread its standard error
+    (NaN for a single group). Returns an `IWAE`; raises ValueError for no k or one outside 1 … n_samples.
+    """
+    sizes = tuple(sizes)
+    if not sizes or not all(1 <= k <= n_samples for k in sizes):
+        raise ValueError(f"every k must lie in 1 … n_samples = {n_samples}, got sizes={sizes}")
+    xp = namespace(phi, x)
+    eta = rng.standard_normal((n_samples, 1, model.n_latent))
+    values, errors = [], []
+    step = max(1, min(128, PAIRS // n_samples))
+    for start in range(0, x.shape[0], step):
+        rows = slice(start, min(start + step, x.shape[0]))
+        log_w = xp.concat(
+            [
+                log_weight(model, theta, phi[rows, :], x[rows, :], constant(eta[s : s + 64], like=phi))
+                for s in range(0, n_samples, 64)
+            ],
+            axis=0,
+        )                                                          # (n_samples, n)
+        columns = [_group_means(log_w, k) for k in sizes]
+        values.append(xp.stack([mean for mean, _ in columns]))
+        errors.append(xp.stack([error for _, error in columns]))
+    return IWAE(sizes, xp.concat(values, axis=1), xp.concat(errors, axis=1))
+
+
+PAIRS = 2**20      # log weights held at a time by `iwae`
+
+
+def _group_means(log_w, k):
+    """L_k (n,) from log weights (S, n) in S // k groups of k, and its standard error (n,)."""
+    xp = namespace(log_w)
+    groups = log_w.shape[0] // k
+    log_w = xp.reshape(log_w[: groups * k, :], (groups, k, log_w.shape[1]))
+    top = xp.max(log_w, axis=1)
+    bounds = -xp.log(xp.mean(xp.exp(log_w - top[:, None, :]), axis=1)) - top  # (groups, n)
+    mean = xp.mean(bounds, axis=0)
+    if groups == 1:
+        return mean, xp.zeros_like(mean) + float("nan")
+    return mean, xp.sqrt(xp.sum((bounds - mean) ** 2, axis=0) / (groups * (groups - 1)))

@@ -1,0 +1,216 @@
+"""E-steps: the φ_n that minimise Q_n with θ fixed, for every data case at once.
+
+Two roads. A linear-Gaussian model has its minimiser in closed form (`closed_form`). For any other
+model `e_step` runs quasi-Newton steps on fixed nodes η, so that Q_n is a smooth deterministic
+function of φ_n: all rows of a block move together, but each row has its own curvature matrix, its
+own step size and its own end, so no row's result depends on the others. Equations (6.x) are in
+derivations/equations.md. Where data x (N, D) are asked for, anything will do that has their shape and
+gives x[rows, :] for a block of them, such as `columns.Cases`.
+"""
+
+from typing import NamedTuple
+
+from ..arrays import tree
+from ..arrays.backend import constant, double, identity, namespace, to_numpy
+from ..arrays.rows import blocks, take_rows
+from .. import bound
+from ..likelihoods import split
+from ..model import Model
+from ..posteriors.nodes import e_step_nodes, gauss_hermite
+from . import linear_gaussian
+from .bfgs import minimise
+from .expectations import bound_on_nodes
+
+SEARCH_POINTS = 2048  # draws of the prior among which `search` is given its choice
+
+
+class EStep(NamedTuple):
+    """What an E-step leaves: phi (N, n_phi), Q (N,), and ‖∂Q_n/∂φ_n‖∞ (N,)."""
+
+    phi: object
+    Q: object
+    gradient_norm: object
+
+
+def closed_form(model, theta, x):
+    """The minimiser of Q over φ for a linear-Gaussian model: the member of the family that is
+    closest to the exact posterior, phi (N, n_phi). Computed in float64             (2.3), (2.10).
+    """
+    parameters = linear_gaussian.parameters(model, tree.map(double, theta))
+    mean, precision = linear_gaussian.posterior(*parameters, *split(model.likelihood, double(x)))
+    return namespace(x).astype(model.posterior.closest(mean, precision), x.dtype)
+
+
+def prior_phi(model, x):
+    """φ (N, n_phi) with q_n = p(z) = N(0, I): where an E-step starts when nothing is known."""
+    xp = namespace(x)
+    mean = xp.zeros_like(x[:, :1]) + constant([0.0] * model.n_latent, like=x)
+    return model.posterior.closest(mean, identity(model.n_latent, like=x))
+
+
+def e_step(model, theta, phi, x, eta, weights, *, max_steps=200, tol=1e-6):
+    """Minimise Q_n over φ_n from phi (N, n_phi), at most `max_steps` steps per data case.
+
+    eta (S, 1, K), weights (S,)  nodes, the same for all rows
+    tol                          a row is done when ‖∂Q_n/∂φ_n‖∞ < tol
+
+    No step raises any Q_n, beyond rounding. Returns an `EStep`; rows that did not get there show in
+    gradient_norm.
+    """
+    xp = namespace(phi)
+
+    def objective(phi, x):
+        Q, cache = bound.forward(model, theta, phi, x, eta, weights=weights)
+        dphi, _ = bound.backward(model, theta, cache, xp.ones_like(Q), need_dtheta=False)
+        return Q, dphi
+
+    parts = []
+    for rows in blocks(x.shape[0], eta.shape[0]):
+        start = phi[rows, :]
+        scale = model.posterior.natural_scale(start)               # the first step is a natural-gradient step
+        parts.append(minimise(objective, start, scale, x[rows, :], max_steps=max_steps, tol=tol))
+    return EStep(*(xp.concat(list(field), axis=0) for field in zip(*parts)))
+
+
+def search(model, theta, x, z):
+    """φ (N, n_phi) around the best of the latent points z (R, K) for each data case.
+
+    The posterior of a neural decoder can have several modes; an E-step only ever finds the nearest.
+    So it is started at the z_r with the largest log p(x_n, z_r), with s_k = 1/20: a wide q may leave
+    that mode in its first step, a narrow one grows.
+    """
+    means = best_point(model, theta, x, z)
+    return model.posterior.closest(means, 400 * identity(model.n_latent, like=z))
+
+
+def best_point(model, theta, x, z):
+    """For each data case the one of the latent points z (R, K) with the largest log p(x_n, z_r), (N, K)."""
+    xp = namespace(z)
+    f, _ = model.f(theta, z)
+    log_prior, means = model.log_prior(z)[:, None], []             # (R, 1)
+    for rows in blocks(x.shape[0], 1):
+        log_px = model.likelihood.cross(theta["likelihood"], f, x[rows, :])  # (R, n)
+        means.append(xp.take(z, xp.argmax(log_px + log_prior, axis=0), axis=0))
+    return xp.concat(means, axis=0)
+
+
+def from_starts(model, theta, starts, x, eta, weights, *, max_steps=200, tol=1e-6):
+    """E-steps from several starts, each phi (N, n_phi); per data case the lowest Q is kept."""
+    best = None
+    for phi in starts:
+        e = e_step(model, theta, phi, x, eta, weights, max_steps=max_steps, tol=tol)
+        best = e if best is None else _lower(e, best)
+    return best
+
+
+def _lower(a, b):
+    """Row by row, the `EStep` with the lower Q: b's where they are equal."""
+    xp, lower = namespace(a.Q), a.Q < b.Q
+    return EStep(*(xp.where(lower[:, None] if f.ndim == 2 else lower, f, g) for f, g in zip(a, b)))
+
+
+def coarse_and_fine(n_latent, n_samples, like):
+    """Coarse and fine nodes for `optimal`, each (eta (S, 1, K), weights (S,)), beside the array `like`.
+
+    Gauss–Hermite for K ≤ 2; beyond, n_samples whitened draws for both.
+    """
+    if n_latent <= 2:
+        pair = gauss_hermite(n_latent, COARSE), gauss_hermite(n_latent, FINE[n_latent])
+    else:
+        pair = (e_step_nodes(n_latent, COARSE, n_samples),) * 2
+    return tuple(tuple(constant(a, like=like) for a in rule) for rule in pair)
+
+
+COARSE, FINE = 5, {1: 32, 2: 14}      # nodes per dimension, by K
+COARSE_TOL = 1e-2                     # ‖∂Q_n/∂φ_n‖∞ at which the search on the coarse nodes ends
+
+
+def optimal(model, theta, starts, x, coarse, fine, *, max_steps=500, tol=1e-6):
+    """The `EStep` of the lowest Q_n that E-steps from several starts, each phi (N, n_phi), lead to.
+
+    The search runs on the coarse nodes (eta, weights) and ends on the fine ones. Coarse nodes can be
+    taken in by a narrow posterior, so what they found is judged on the fine ones, beside the first
+    start as it was given: the result is never above it.
+    """
+    xp = namespace(starts[0])
+    best = starts[0]
+    lowest = bound_on_nodes(model, theta, best, x, *fine)
+    for start in starts:
+        found = e_step(model, theta, start, x, *coarse, max_steps=max_steps, tol=COARSE_TOL).phi
+        Q = bound_on_nodes(model, theta, found, x, *fine)
+        lower = Q < lowest
+        best, lowest = xp.where(lower[:, None], found, best), xp.where(lower, Q, lowest)
+    return e_step(model, theta, best, x, *fine, max_steps=max_steps, tol=tol)
+
+
+REACH = 5             # nats that a peak may lie below a case's own and still be tried
+TRIED = 3             # peaks of a case that are tried, at the most
+SAME = 0.05           # apart, in z and in nats, two climbs have ended on one peak
+
+
+def from_places(model, theta, best, x, places, coarse, fine, *, reach=REACH, tried=TRIED, **options):
+    """The `EStep` best, where a case has gone on to a better mode.
+
+    places  [(row, z)], points z (K,) on the host from which the data case `row` is to be looked at again
+
+    From each point the peak of p(x_n, z) is climbed, which takes one node only. Of a case's peaks that are
+    not its own, and not more than `reach` nats lower, the `tried` highest are where E-steps start.
+    """
+    if not places:
+        return best
+    rows, starts = _rivals(model, theta, best, x, places, reach, tried)
+    if not rows:
+        return best
+    coarsely = {**options, "tol": COARSE_TOL}
+    few = take_rows(x, rows)
+    phi = e_step(model, theta, starts, few, *coarse, **coarsely).phi
+    lowest, better = to_numpy(best.Q).tolist(), {}
+    for i, Q in enumerate(to_numpy(bound_on_nodes(model, theta, phi, few, *fine)).tolist()):
+        if Q < lowest[rows[i]]:
+            lowest[rows[i]], better[rows[i]] = Q, i
+    if not better:
+        return best
+    found = e_step(
+        model, theta, take_rows(phi, list(better.values())), take_rows(x, list(better)), *fine, **options
+    )
+    place = list(range(x.shape[0]))
+    for i, row in enumerate(better):
+        place[row] = x.shape[0] + i
+    concat = namespace(x).concat
+    return EStep(*(take_rows(concat([old, new], axis=0), place) for old, new in zip(best, found)))
+
+
+def _rivals(model, theta, best, x, places, reach, tried):
+    """The rows of the E-steps that `from_places` tries, and where each starts, phi (len(rows), n_phi)."""
+    near = sorted({row for row, _ in places})
+    own = to_numpy(take_rows(model.posterior.mean(best.phi), near))
+    points = [*zip(near, own), *places]                            # a case's own peak comes first
+    seen = take_rows(x, [row for row, _ in points])
+    tops = peaks(model, theta, seen, constant([[float(k) for k in z] for _, z in points], like=x))
+    met = {row: [] for row in near}
+    for (row, _), top in zip(points, zip(*tops)):
+        if all(max(abs(top[0] - z).max(), abs(top[1] - h)) > SAME for z, h in met[row]):
+            met[row].append(top)
+    rows, means = [], []
+    for row, (first, *others) in met.items():
+        others = [other for other in others if other[1] > first[1] - reach]
+        for z, _ in sorted(others, key=lambda top: -top[1])[:tried]:
+            rows.append(row)
+            means.append([float(k) for k in z])
+    if not rows:
+        return rows, None
+    return rows, model.posterior.closest(constant(means, like=x), 400 * identity(model.n_latent, like=x))
+
+
+def peaks(model, theta, x, z, max_steps=50):
+    """The peaks of p(x_n, z) near z (N, K), and log p there but for a constant: host arrays (N, K), (N,).
+
+    Q at the single node η = 0 is −log p(x|m) + KL, and its minimiser over m is the peak.
+    """
+    xp, K = namespace(x), model.n_latent
+    point = Model(model.decoder, model.likelihood, K)
+    node, weight = xp.zeros_like(z[:1, :])[None, :, :], xp.ones_like(z[:1, 0])
+    start = point.posterior.closest(z, 400 * identity(K, like=x))
+    phi = e_step(point, theta, start, x, node, weight, max_steps=max_steps, tol=COARSE_TOL).phi
+    phi = point.posterior.closest(point.posterior.mean(phi), identity(K, like=x))
+    return to_numpy(phi[:, :K]), -to_numpy(bound_on_nodes(point, theta, phi, x, node, weight))

@@ -1,0 +1,95 @@
+"""Expectations under q(z|φ_n) of every data case, over nodes or draws, in blocks of bounded memory."""
+
+from .. import bound
+from ..arrays.backend import constant, double, namespace, to_numpy
+from ..arrays.rows import blocks, take_rows
+from ..likelihoods import split
+from ..posteriors.nodes import gauss_hermite
+
+
+def bound_on_nodes(model, theta, phi, x, eta, weights=None):
+    """Q_n (N,) on nodes eta (S, 1, K) with weights (S,), in blocks of bounded memory."""
+    return namespace(phi).concat(
+        [
+            bound.forward(model, theta, phi[rows, :], x[rows, :], eta, weights=weights)[0]
+            for rows in blocks(x.shape[0], eta.shape[0])
+        ],
+        axis=0,
+    )
+
+
+def expected_squares(model, theta, phi, x, eta, weights):
+    """E_q of the likelihood's `squares`, (x − f(z))² for a Gaussian, averaged over the data cases that have
+    the column, (D,), and the share of those, (D,): what the M-step of its noise needs (5.6).
+    """
+    xp, likelihood = namespace(phi), model.likelihood
+    S, total, count = eta.shape[0], 0.0, 0.0
+    for rows in blocks(x.shape[0], S):
+        z, _ = model.posterior.sample(phi[rows, :], eta)           # (S, n, K)
+        f, _ = model.f(theta, z)                                   # (S, n, n_f)
+        block = x[rows, :]
+        squares = likelihood.squares(theta["likelihood"], f, block)
+        _, mask = split(likelihood, block)
+        mask = xp.ones_like(squares[0, :, :]) if mask is None else mask
+        total = total + double(xp.sum(weights[:, None, None] * squares * mask, axis=(0, 1)))
+        count = count + double(xp.sum(mask, axis=0))
+    return xp.astype(total / count, phi.dtype), xp.astype(count / x.shape[0], phi.dtype)
+
+
+def expected(model, theta, phi, eta, weights, function):
+    """E_q[function(f(z), rows)] of every data case, by nodes: (N, V).
+
+    function takes f (S, n, n_f) and the slice of its n data cases, and returns (S, n, V).
+    """
+    parts, S = [], eta.shape[0]
+    xp = namespace(phi)
+    for rows in blocks(phi.shape[0], S):
+        z, _ = model.posterior.sample(phi[rows, :], eta)           # (S, n, K)
+        f, _ = model.f(theta, z)
+        parts.append(xp.sum(weights[:, None, None] * function(f, rows), axis=0))
+    return xp.concat(parts, axis=0)
+
+
+def log_weight(model, theta, phi, x, eta):
+    """log p(x_n, z_ns) − log q(z_ns|φ_n) (S, N) at z = sample(φ, η)."""
+    z, _ = model.posterior.sample(phi, eta)                        # (S, N, K)
+    log_q, _ = model.posterior.log_prob(phi, z)
+    return model.log_joint(theta, x, z) - log_q
+
+
+ORDERS = {1: (16, 32, 64, 96), 2: (10, 14, 20, 28, 40, 56, 80)}  # Gauss–Hermite nodes per dimension, by K
+
+
+def quadrature(model, theta, phi, x, *, tol=1e-6):
+    """Q_n (N,) by Gauss–Hermite quadrature for K ≤ 2, and its certificate (N,)             (10.5).
+
+    The certificate is the larger change from the two next coarser rules: two rules may err alike by
+    accident. Cases that changed by more than tol go on to finer rules, up to the last of `ORDERS`.
+    """
+    xp, orders = namespace(x), ORDERS[model.n_latent]
+    before, values = (bound_on_nodes(model, theta, phi, x, *_rule(model, order, x)) for order in orders[:2])
+    change = xp.abs(values - before)
+    rows = list(range(x.shape[0]))
+    for order in orders[2:]:
+        finer = bound_on_nodes(model, theta, take_rows(phi, rows), take_rows(x, rows), *_rule(model, order, x))
+        last = take_rows(values, rows)
+        moved = xp.maximum(xp.abs(finer - last), xp.abs(finer - take_rows(before, rows)))
+        before = _put(before, rows, last)
+        values, change = _put(values, rows, finer), _put(change, rows, moved)
+        rows = [row for row, far in zip(rows, to_numpy(moved > tol)) if far]
+        if not rows:
+            break
+    return values, change
+
+
+def _rule(model, order, like):
+    return tuple(constant(a, like=like) for a in gauss_hermite(model.n_latent, order))
+
+
+def _put(array, rows, values):
+    """`array` (N, …) with `values` at the places `rows`."""
+    xp, N = namespace(array), array.shape[0]
+    place = list(range(N))
+    for i, row in enumerate(rows):
+        place[row] = N + i
+    return take_rows(xp.concat([array, values], axis=0), place)

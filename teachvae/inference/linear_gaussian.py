@@ -1,0 +1,199 @@
+"""The closed forms of the model whose decoder is linear: x = z W + b + noise, noise ~ N(0, Ψ).
+
+Everything that factor analysis and linear variational EM compute exactly, and what every other
+route is held against. Nothing here inverts a D × D matrix: all of it goes through the K × K matrix
+M = I + W Ψ⁻¹ Wᵀ. Shapes: W (K, D), b (D,), psi (D,), x (N, D); mask (N, D) holds 1 where x was
+observed, 0 where it was not, None where all of it was. Missing entries take their columns of W and Ψ
+out of a data case's model. Equations (2.x) are in derivations/equations.md.
+"""
+
+from typing import NamedTuple
+
+from ..arrays.backend import identity, namespace
+from ..arrays.rows import take_rows
+from ..arrays.special import LOG_2PI, diagonal
+from ..likelihoods import Gaussian, bare
+from ..networks.layers import Linear, Sequential
+from .missing import observed_e_step, pattern_precisions
+
+
+class Statistics(NamedTuple):
+    """Expected sufficient statistics, averaged over the data cases: all that an M-step needs.
+
+    x (D,) = E[x]    xx (D,) = E[x²], per column    z (K,) = E[z]    zz (K, K) = E[z zᵀ]
+    xz (D, K) = E[x zᵀ], where E is over the data and over q
+    """
+
+    x: object
+    xx: object
+    z: object
+    zz: object
+    xz: object
+
+
+def applies(model):
+    """Whether `model` is linear-Gaussian: a decoder of one Linear layer and a Gaussian likelihood."""
+    layers = model.decoder.layers if isinstance(model.decoder, Sequential) else (model.decoder,)
+    return (
+        isinstance(bare(model.likelihood), Gaussian) and len(layers) == 1 and isinstance(layers[0], Linear)
+    )
+
+
+def parameters(model, theta):
+    """W (K, D), b (D,), psi (D,) of a linear-Gaussian model."""
+    layer = theta["decoder"][0] if isinstance(model.decoder, Sequential) else theta["decoder"]
+    return layer["W"], layer["b"], bare(model.likelihood).psi(theta["likelihood"], like=layer["W"])
+
+
+def precision(W, psi):
+    """M = I + W Ψ⁻¹ Wᵀ (K, K), the precision of the posterior, the same for every x       (2.2)."""
+    return identity(W.shape[0], like=W) + (W / psi) @ W.T
+
+
+def posterior(W, b, psi, x, mask=None):
+    """p(z|x_n) = N(mean_n, M⁻¹): mean (N, K) and the precision M (K, K)                    (2.3).
+
+    With a mask the precision is each data case's own, (N, K, K)                           (2.19).
+    """
+    xp = namespace(W, x)
+    if mask is not None:
+        M, place = pattern_precisions(W, psi, mask)
+        return observed_e_step(W, b, psi, x, mask)[0], take_rows(M, place)
+    M = precision(W, psi)
+    A = W / psi                                                    # W Ψ⁻¹, (K, D)
+    mean = (x - b) @ xp.linalg.solve(M, A).T                       # (N, K)
+    return mean, M
+
+
+def nlml(W, b, psi, x, mask=None):
+    """−log N(x_n; b, WᵀW + Ψ) of every data case, (N,), in nats                            (2.6).
+
+    With a mask: of the entries observed alone                                            (2.21).
+    """
+    if mask is not None:
+        return observed_e_step(W, b, psi, x, mask)[2]
+    xp = namespace(W, x)
+    mean, M = posterior(W, b, psi, x)
+    residual = x - b - mean @ W
+    quadratic = xp.sum(residual * residual / psi, axis=1) + xp.sum(mean * mean, axis=1)  # (2.5)
+    return 0.5 * (W.shape[1] * LOG_2PI + _log_det(M, psi) + quadratic)
+
+
+def e_step_moments(W, psi, S, posterior_family=None):
+    """The E-step from the covariance S (D, D) alone, free of N.
+
+    Returns the `Statistics` of the centred data (their E[x] and E[z] are 0), and the mean nlml of
+    (W, psi), which falls out on the way                                          (2.7), (2.8).
+    With a posterior_family it is that of variational EM: q is the family's member closest to the posterior,
+    and the second value is the mean of Q                                                  (2.25).
+    """
+    xp = namespace(W, S)
+    D = S.shape[0]
+    S_diagonal = diagonal(S)
+    A = W / psi                                                    # (K, D)
+    M = precision(W, psi)
+    beta = xp.linalg.solve(M, A)                                   # E[z|x] = β (x − b), (K, D)
+    xz = S @ beta.T                                                # (D, K)                (2.8)
+    trace = xp.sum(S_diagonal / psi) - xp.sum(A * xz.T)            # tr Σ⁻¹S
+    zero_x, zero_z = xp.zeros_like(psi), xp.zeros_like(W[:, 0])
+    if posterior_family is None:
+        covariance = xp.linalg.inv(M)
+        log_det = xp.linalg.slogdet(M)[1]
+    else:
+        phi = posterior_family.closest(zero_z[None, :], M)
+        covariance = posterior_family.covariance(phi)[0, :, :]     # in place of M⁻¹
+        # log|M| + 2 KL(q ‖ posterior)
+        log_det = xp.sum(M * covariance) - W.shape[0] - xp.linalg.slogdet(covariance)[1]
+    zz = covariance + beta @ xz                                    # (K, K)
+    mean = 0.5 * (D * LOG_2PI + xp.sum(xp.log(psi)) + log_det + trace)  #           (2.7), (2.25)
+    return Statistics(zero_x, S_diagonal, zero_z, zz, xz), mean
+
+
+def statistics(posterior_family, phi, x):
+    """The `Statistics` of data x (N, D) under a table φ (N, n_phi)                         (2.9).
+
+    The plain form: of a closed-form E-step `e_step_moments` has the same numbers without the table.
+    """
+    xp = namespace(phi, x)
+    N = x.shape[0]
+    m = posterior_family.mean(phi)                                 # (N, K)
+    covariance = xp.sum(posterior_family.covariance(phi), axis=0)  # (K, K)
+    return Statistics(
+        x=xp.mean(x, axis=0),
+        xx=xp.mean(x * x, axis=0),
+        z=xp.mean(m, axis=0),
+        zz=(covariance + m.T @ m) / N,
+        xz=x.T @ m / N,
+    )
+
+
+def m_step(stats):
+    """The minimiser of Q over W and b: a linear regression of x on (z, 1).
+
+    Returns W (K, D), b (D,) and the expected squared residual of every column, (D,), from which
+    the likelihood takes its Ψ                                                            (2.11).
+    """
+    xp = namespace(stats.zz)
+    one = xp.ones_like(stats.z[:1])
+    z = stats.z[:, None]
+    A = xp.concat(
+        [xp.concat([stats.zz, z], axis=1), xp.concat([z.T, one[:, None]], axis=1)], axis=0
+    )                                                              # E[(z, 1)(z, 1)ᵀ], (K+1, K+1)
+    B = xp.concat([stats.xz, stats.x[:, None]], axis=1)            # E[x (z, 1)ᵀ], (D, K+1)
+    coefficients = xp.linalg.solve(A, B.T)                         # (K+1, D)
+    mean_square = stats.xx - xp.sum(coefficients * B.T, axis=0)    # (D,)                 (2.12)
+    return coefficients[:-1, :], coefficients[-1, :], mean_square
+
+
+def expanded(W, b, z, zz):
+    """W and b of the M-step of the wider model z ~ N(a, R), told as a model with z ~ N(0, I)   (2.24).
+
+    W (K, D), b (D,) of the M-step, z (K,) = E[z], zz (K, K) = E[zᵀz]. The M-step of a and R is the mean and
+    the covariance of z; to shift, scale and turn z back costs nothing, and it can save EM most of its
+    iterations (PX-EM, Liu, Rubin & Wu 1998).
+    """
+    R = zz - z[:, None] * z[None, :]
+    return namespace(zz).linalg.cholesky(R).T @ W, b + z @ W
+
+
+def bound(W, b, psi, phi, posterior_family, x, mask=None):
+    """Q_n in closed form, (N,): the expectation of the squared error written out          (2.13)."""
+    xp = namespace(W, phi, x)
+    m = posterior_family.mean(phi)
+    r = x - b - m @ W                                              # (N, D)
+    kl, _ = posterior_family.kl(phi)
+    covariance = posterior_family.covariance(phi)
+    terms = r * r / psi + xp.log(psi) + LOG_2PI
+    if mask is None:
+        spread = (W / psi) @ W.T                                   # WΨ⁻¹Wᵀ, (K, K)
+    else:
+        M, place = pattern_precisions(W, psi, mask)
+        terms, spread = terms * mask, take_rows(M, place) - identity(W.shape[0], like=W)
+    return kl + 0.5 * (xp.sum(terms, axis=1) + xp.sum(covariance * spread, axis=(1, 2)))
+
+
+def canonical(W, psi):
+    """The rotation of W (K, D) that makes W Ψ⁻¹ Wᵀ diagonal, largest entry first          (2.14).
+
+    Only WᵀW + Ψ is determined by data; the rotation, and each row's sign, are free. Here the entry
+    of largest size in each row is positive.
+    """
+    xp = namespace(W)
+    _, V = xp.linalg.eigh((W / psi) @ W.T)                         # ascending
+    W = xp.flip(V, axis=1).T @ W
+    positive, negative = xp.max(W, axis=1), -xp.min(W, axis=1)
+    sign = xp.where(negative > positive, -xp.ones_like(positive), xp.ones_like(positive))
+    return W * sign[:, None]
+
+
+def mean_field_gap(W, psi):
+    """Q − nlml of the best diagonal q, the same for every x: ½ (Σ_k log M_kk − log|M|)    (2.10)."""
+    xp = namespace(W)
+    M = precision(W, psi)
+    return 0.5 * (float(xp.sum(xp.log(diagonal(M)))) - float(xp.linalg.slogdet(M)[1]))
+
+
+def _log_det(M, psi):
+    """log|WᵀW + Ψ| = log|Ψ| + log|M|                                                       (2.4)."""
+    xp = namespace(M, psi)
+    return xp.sum(xp.log(psi)) + xp.linalg.slogdet(M)[1]

@@ -1,0 +1,138 @@
+"""The Gaussian likelihood whose variances the decoder predicts.
+
+Equations (5.x) are in derivations/equations.md.
+"""
+
+from dataclasses import dataclass
+import math
+from numbers import Real
+
+from ..arrays.backend import namespace
+from ..arrays.rows import mean_and_variance, sum_last
+from ..arrays.special import LOG_2PI, sigmoid, softplus
+from ..messages import shorten
+from .gaussian import Gaussian
+
+
+@dataclass(frozen=True)
+class PredictedGaussian:
+    """p(x|f) = N(x; m, v), v diagonal, both from the decoder: f = [m | l], v = floor + exp l.
+
+    l is the logarithm of the variance above the floor. There are no parameters of its own.
+
+    n_visible  D, so that n_f = 2D
+    floor      below every variance, in units of x²
+    """
+
+    n_visible: int
+    floor: float = 1e-4
+
+    learns_noise = False
+    normalised = True
+
+    def __post_init__(self):
+        number = isinstance(self.floor, Real) and not isinstance(self.floor, bool)
+        if not (number and 0 < self.floor < math.inf):
+            raise ValueError(
+                "the floor of predicted variances (noise, where not 'diagonal') must be a number > 0, "
+                f"got {self.floor!r}"
+            )
+
+    @property
+    def n_f(self):
+        return 2 * self.n_visible
+
+    def init(self, rng, backend):
+        return {}
+
+    def split(self, f):
+        """m, log v and d log v / dl, each (…, D), from f (…, 2D)                          (5.20)."""
+        m, l = f[..., : self.n_visible], f[..., self.n_visible :]
+        above = l - math.log(self.floor)
+        return m, math.log(self.floor) + softplus(above), sigmoid(above)
+
+    def forward(self, params, f, x, mask=None):
+        xp = namespace(f, x)
+        m, log_v, share = self.split(f)
+        residual, precision = x - m, xp.exp(-log_v)                # (S, N, D)
+        terms = residual * residual * precision + log_v + LOG_2PI
+        if mask is not None:
+            terms = terms * mask
+        return -0.5 * sum_last(terms), (residual, precision, share, mask)  # (S, N)       (5.21)
+
+    def backward(self, params, cache, dlog_p, *, need_dparams=True):
+        xp = namespace(dlog_p)
+        residual, precision, share, mask = cache
+        d = dlog_p[:, :, None] if mask is None else dlog_p[:, :, None] * mask
+        dm = d * residual * precision                              # (S, N, D)            (5.22)
+        dl = 0.5 * (dm * residual - d) * share                     # (S, N, D)            (5.23)
+        return xp.concat([dm, dl], axis=2), {} if need_dparams else None
+
+    def cross(self, params, f, x, mask=None):
+        """log p(x_n|f_g) for every pair, from f (G, 2D), x (N, D): (G, N), by three products (5.25)."""
+        xp = namespace(f, x)
+        m, log_v, _ = self.split(f)
+        centre = xp.mean(m, axis=0)                                # keeps the squares small
+        mask = xp.ones_like(x) if mask is None else mask
+        m, x, precision = m - centre, (x - centre) * mask, xp.exp(-log_v)
+        own = m * m * precision + log_v + LOG_2PI
+        return (m * precision) @ x.T - 0.5 * (precision @ (x * x).T + own @ mask.T)
+
+    def mean(self, params, f):
+        """E[x|f] = m, (…, D)."""
+        return self.split(f)[0]
+
+    def draw_noise(self, rng, shape):
+        """The noise that `sample` takes for f of this shape, drawn on the host: standard normal (…, D)."""
+        return rng.standard_normal((*shape[:-1], self.n_visible))
+
+    def sample(self, params, f, noise):
+        """x ~ p(x|f) from standard normal `noise` (…, D)                                  (5.24)."""
+        m, log_v, _ = self.split(f)
+        return m + noise * namespace(f).exp(0.5 * log_v)
+
+    def start(self, mean, variance):
+        """(f (2D,), params): the columns' means and variances, these kept a tenth above the floor."""
+        xp = namespace(mean, variance)
+        above = variance - self.floor
+        least = xp.zeros_like(above) + 0.1 * self.floor
+        return xp.concat([mean, xp.log(xp.where(above > least, above, least))]), {}
+
+    def start_W(self, W):
+        """Variances that do not yet depend on z."""
+        D = self.n_visible
+        return namespace(W).concat([W[:, :D], 0 * W[:, D:]], axis=1)
+
+    def standard_units(self, mean, variance):
+        """shift and one common scale (D,): only so does one floor stay one floor."""
+        return Gaussian(self.n_visible, "isotropic").standard_units(mean, variance)
+
+    def units_of_f(self, shift, scale):
+        """m takes the shift and the scale of x, l the logarithm of the scale's square     (5.26)."""
+        xp = namespace(scale)
+        return xp.concat([shift, 2 * xp.log(scale)]), xp.concat([scale, xp.ones_like(scale)])
+
+    def rescaled(self, scale):
+        """This likelihood for x/scale, scale (D,) one common number: the floor is a variance (5.26)."""
+        return PredictedGaussian(self.n_visible, float(self.floor / scale[0] ** 2))
+
+    def check_values(self, x, names):
+        """Every finite number has a density."""
+
+    def check(self, x, names):
+        """Raise ValueError where host data x (N, D) cannot be fitted; `names` (D,) for the message."""
+        if not (mean_and_variance(x)[1] > self.floor).any():
+            raise ValueError(
+                f"no column has a variance above the floor of {self.floor:g} under predicted variances "
+                f"({shorten(list(names))}): give the data in smaller units, or a lower floor as noise"
+            )
+
+    def noisier(self, params, variance):
+        """The likelihood, and its parameters, of x with noise N(0, variance·I) added         (5.27)."""
+        return PredictedGaussian(self.n_visible, self.floor + float(variance)), {}
+
+    def denoised(self, params, f, x, variance):
+        """E[x|x̃, f] where x̃ = x + N(0, variance·I) was seen, (…, D)                            (5.28)."""
+        m, log_v, _ = self.split(f)
+        v = namespace(f).exp(log_v)
+        return m + v / (v + variance) * (x - m)

@@ -1,0 +1,1 @@
+"""Layers with their backwards, optimisers, and the one training loop."""

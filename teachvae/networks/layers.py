@@ -1,0 +1,218 @@
+"""The layers of a network: each a forward and, right below it, the backward derived by hand.
+
+A layer is a frozen object that holds sizes and nothing else. Its parameters come in as a dict, its
+cache goes out as a value:
+
+    y, cache    = layer.forward(params, x)
+    dx, dparams = layer.backward(params, cache, dy)
+
+x is (R, n_in): R rows, one per data case and sample. dy = ∂L/∂y, (R, n_out), of any scalar L;
+dx = ∂L/∂x and dparams = ∂L/∂params, which has the shape of params. Parameters and gradients are
+values, so calling forward twice before a backward, or backward twice, is harmless. The first layer
+of a network needs no dx, an E-step no dparams: ask with need_dx=False, need_dparams=False.
+
+Equations (4.x) are in derivations/equations.md.
+"""
+
+from dataclasses import dataclass
+
+from ..arrays.backend import namespace
+from ..arrays.rows import sum_first
+from ..arrays.special import sigmoid, softplus
+
+
+@dataclass(frozen=True)
+class Linear:
+    """y = x W + b. Parameters W (n_in, n_out), b (n_out,); the cache is x.
+
+    W starts from N(0, gain² / n_in), which keeps the variance of a row's entries, and b from 0.
+    """
+
+    n_in: int
+    n_out: int
+    gain: float = 1.0
+
+    def init(self, rng, backend):
+        scale = self.gain / self.n_in**0.5
+        return {
+            "W": backend.normal(rng, (self.n_in, self.n_out)) * scale,
+            "b": backend.zeros((self.n_out,)),
+        }
+
+    def forward(self, params, x):
+        y = x @ params["W"]
+        y += params["b"]                                           # (R, n_out)            (4.1)
+        return y, x
+
+    def backward(self, params, cache, dy, *, need_dx=True, need_dparams=True):
+        x = cache
+        dx = dy @ params["W"].T if need_dx else None               # (R, n_in)             (4.2)
+        if not need_dparams:
+            return dx, None
+        dW = x.T @ dy                                              # (n_in, n_out)         (4.3)
+        db = sum_first(dy)                                         # (n_out,)              (4.4)
+        return dx, {"W": dW, "b": db}
+
+
+@dataclass(frozen=True)
+class Tanh:
+    """y = tanh x. No parameters; the cache is y."""
+
+    def init(self, rng, backend):
+        return {}
+
+    def forward(self, params, x):
+        y = namespace(x).tanh(x)                                   #                       (4.5)
+        return y, y
+
+    def backward(self, params, cache, dy, *, need_dx=True, need_dparams=True):
+        y = cache
+        slope = 1 - namespace(y).square(y)
+        slope *= dy
+        return slope, {}                                           #                       (4.6)
+
+
+@dataclass(frozen=True)
+class ReLU:
+    """y = max(x, 0). No parameters; the cache is x. At the kink, x = 0, the slope is taken as 0."""
+
+    def init(self, rng, backend):
+        return {}
+
+    def forward(self, params, x):
+        xp = namespace(x)
+        return xp.where(x > 0, x, xp.zeros_like(x)), x             #                       (4.7)
+
+    def backward(self, params, cache, dy, *, need_dx=True, need_dparams=True):
+        xp = namespace(dy)
+        x = cache
+        return xp.where(x > 0, dy, xp.zeros_like(dy)), {}          #                       (4.8)
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """y = 1 / (1 + exp(−x)). No parameters; the cache is y."""
+
+    def init(self, rng, backend):
+        return {}
+
+    def forward(self, params, x):
+        y = sigmoid(x)                                             #                       (4.9)
+        return y, y
+
+    def backward(self, params, cache, dy, *, need_dx=True, need_dparams=True):
+        y = cache
+        return dy * y * (1 - y), {}                                #                      (4.10)
+
+
+@dataclass(frozen=True)
+class Softplus:
+    """y = log(1 + exp x). No parameters; the cache is x."""
+
+    def init(self, rng, backend):
+        return {}
+
+    def forward(self, params, x):
+        return softplus(x), x                                      #                      (4.11)
+
+    def backward(self, params, cache, dy, *, need_dx=True, need_dparams=True):
+        x = cache
+        return dy * sigmoid(x), {}                                 #                      (4.12)
+
+
+@dataclass(frozen=True)
+class Sequential:
+    """Layers one after the other. Parameters: a list, one entry per layer; the cache: a list too."""
+
+    layers: tuple
+
+    def __post_init__(self):
+        object.__setattr__(self, "layers", tuple(self.layers))
+        if not self.layers:
+            raise ValueError("Sequential needs at least one layer")
+        widths = [n for layer in self.layers if hasattr(layer, "n_in") for n in (layer.n_in, layer.n_out)]
+        for given, expected in zip(widths[1::2], widths[2::2]):
+            if given != expected:
+                raise ValueError(f"a layer with {given} outputs feeds a layer with {expected} inputs")
+        if widths:
+            object.__setattr__(self, "n_in", widths[0])
+            object.__setattr__(self, "n_out", widths[-1])
+
+    def init(self, rng, backend):
+        return [layer.init(rng, backend) for layer in self.layers]
+
+    def forward(self, params, x):
+        caches = []
+        for layer, p in zip(self.layers, params, strict=True):     # y_l = layer_l(y_{l−1}) (4.13)
+            x, cache = layer.forward(p, x)
+            caches.append(cache)
+        return x, caches
+
+    def backward(self, params, cache, dy, *, need_dx=True, need_dparams=True):
+        dparams = [None] * len(self.layers)
+        for i in reversed(range(len(self.layers))):                # dy_{l−1} from dy_l    (4.14)
+            dy, dparams[i] = self.layers[i].backward(
+                params[i], cache[i], dy, need_dx=need_dx or i > 0, need_dparams=need_dparams
+            )
+        return dy, dparams if need_dparams else None
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """Several networks on the same x, their outputs side by side: y = [y_1 | y_2 | …].
+
+    Parameters: a list, one entry per branch; the cache: the branches' caches and output widths.
+    """
+
+    branches: tuple
+
+    def __post_init__(self):
+        object.__setattr__(self, "branches", tuple(self.branches))
+        if len({branch.n_in for branch in self.branches}) != 1:
+            raise ValueError(
+                f"all branches must take the same x, got widths {[b.n_in for b in self.branches]}"
+            )
+        object.__setattr__(self, "n_in", self.branches[0].n_in)
+        object.__setattr__(self, "n_out", sum(branch.n_out for branch in self.branches))
+
+    def init(self, rng, backend):
+        return [branch.init(rng, backend) for branch in self.branches]
+
+    def forward(self, params, x):
+        xp = namespace(x)
+        ys, caches = zip(*(b.forward(p, x) for b, p in zip(self.branches, params, strict=True)))
+        return xp.concat(list(ys), axis=1), caches                 #                      (4.15)
+
+    def backward(self, params, cache, dy, *, need_dx=True, need_dparams=True):
+        dx, dparams, start = None, [], 0
+        for branch, p, c in zip(self.branches, params, cache, strict=True):
+            stop = start + branch.n_out
+            dx_b, dp = branch.backward(
+                p, c, dy[:, start:stop], need_dx=need_dx, need_dparams=need_dparams
+            )
+            if need_dx:
+                dx = dx_b if dx is None else dx + dx_b             # x feeds every branch (4.16)
+            dparams.append(dp)
+            start = stop
+        return dx, dparams if need_dparams else None
+
+
+ACTIVATIONS = {"tanh": Tanh, "relu": ReLU, "sigmoid": Sigmoid, "softplus": Softplus}
+
+
+def mlp(n_in, hidden, n_out, activation="tanh"):
+    """A network n_in – hidden[0] – … – n_out with `activation` after each hidden layer.
+
+    hidden=() is one Linear layer. Raises ValueError for an unknown activation or a size below 1.
+    """
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
+    sizes = [n_in, *hidden]
+    if any(isinstance(n, bool) or int(n) != n or n < 1 for n in (*sizes, n_out)):
+        raise ValueError(f"layer sizes must be integers >= 1, got {[*sizes, n_out]}")
+    # A ReLU lets half of the second moment through; a gain of √2 makes up for it.
+    gain = 2**0.5 if activation == "relu" else 1.0
+    stack = []
+    for i, width in enumerate(hidden):
+        stack += [Linear(sizes[i], width, gain), ACTIVATIONS[activation]()]
+    return Sequential((*stack, Linear(sizes[-1], n_out)))

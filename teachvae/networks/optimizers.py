@@ -1,0 +1,135 @@
+"""Optimisers on the one flat parameter vector, each written out on its own.
+
+    state = optimizer.init(flat)
+    optimizer.step(flat, grad, state)       # changes flat (P,) and state in place
+
+Because the leaves of a parameter tree are views into flat, a step is seen by every layer at once.
+`lbfgs` instead runs to a minimum of a deterministic objective. Equations (6.x) are in
+derivations/equations.md.
+"""
+
+from dataclasses import dataclass
+
+from ..arrays.backend import constant, namespace, to_numpy
+from ..arrays.rows import cache_blocks
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Gradient descent with momentum (Polyak 1964): v ← μ v − α g, p ← p + v            (6.1)."""
+
+    learning_rate: float = 1e-2
+    momentum: float = 0.9
+
+    def init(self, flat):
+        return {"velocity": namespace(flat).zeros_like(flat)}
+
+    def step(self, flat, grad, state):
+        v = state["velocity"]
+        v *= self.momentum
+        v -= self.learning_rate * grad
+        flat += v
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma & Ba 2015, Algorithm 1): ε outside the root, both moments start at 0  (6.2)."""
+
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def init(self, flat):
+        xp = namespace(flat)
+        return {"m": xp.zeros_like(flat), "v": xp.zeros_like(flat), "t": 0}
+
+    def step(self, flat, grad, state):
+        xp = namespace(flat, grad)
+        state["t"] += 1
+        # What is kept is m/(1 − β₁) and v/(1 − β₂): the factors are numbers, and join the others here.
+        m_scale = (1 - self.beta1) / (1 - self.beta1 ** state["t"])
+        v_scale = (1 - self.beta2) / (1 - self.beta2 ** state["t"])
+        rate = float(self.learning_rate) * m_scale / v_scale**0.5  # NumPy's own float64 would widen float32
+        # Block by block, so that only the first pass over a block waits for memory, and in place.
+        for place in cache_blocks(flat):
+            p, g, m, v = flat[place], grad[place], state["m"][place], state["v"][place]
+            m *= self.beta1
+            m += g
+            v *= self.beta2
+            v += xp.square(g)
+            root = xp.sqrt(v)
+            root += self.epsilon / v_scale**0.5
+            step = rate / root
+            step *= m
+            p -= step
+
+
+OPTIMIZERS = {"sgd": SGD, "adam": Adam}
+
+
+PATIENCE = 10  # iterations of L-BFGS: in a long valley one alone can gain next to nothing
+
+
+def lbfgs(objective, flat, *, lower=None, max_iter=1000, tol=1e-9, memory=30):
+    """Minimise a deterministic objective from `flat` (P,) with SciPy's L-BFGS-B.
+
+    objective(flat) → (value, grad): a float and the gradient (P,), on the backend of flat
+    lower           (P,) bounds from below, or None
+    tol             stop where PATIENCE iterations together lower the value by less than
+                    tol · max(|value|, 1), where one of them does and rounding hides what is lower still,
+                    or where the largest entry of the projected gradient is below tol
+    memory          how many of the last steps the curvature is read from
+
+    `flat` holds the minimiser afterwards. Returns (path, converged, message); path lists the value
+    after each iteration. The search runs in float64 on the host, whatever the dtype of flat.
+    """
+    from scipy.optimize import minimize
+
+    path = []
+    low = None if lower is None else to_numpy(lower).astype("float64")
+    met_a_bound = False
+
+    def host_objective(vector):
+        nonlocal met_a_bound
+        met_a_bound = met_a_bound or (low is not None and bool((vector <= low).any()))
+        value, grad = objective(constant(vector, like=flat))
+        return float(value), to_numpy(grad).astype("float64")
+
+    def run(start):
+        left, first = max(max_iter - len(path), 1), len(path)
+
+        def gains():
+            """What the last iterations of this run gained, in units of the tolerance."""
+            last = path[max(first, len(path) - PATIENCE - 1) :]
+            return [(a - b) / (tol * max(abs(b), 1)) for a, b in zip(last, last[1:])]
+
+        def note(intermediate_result):
+            path.append(float(intermediate_result.fun))
+            if len(gains()) == PATIENCE and sum(gains()) < 1:
+                raise StopIteration                                # SciPy's way to end a search
+
+        result = minimize(
+            host_objective,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=None if low is None else [(bound, None) for bound in low],
+            callback=note,
+            options={"maxiter": left, "maxfun": 2 * left + 20, "maxcor": memory, "ftol": 0, "gtol": tol},
+        )
+        # Not at its limit (status 1): stopped above, or nothing lower is found, not even along the gradient.
+        result.success = result.success or result.status != 1 and min(gains(), default=1) < 1
+        return result
+
+    result = run(to_numpy(flat).astype("float64"))
+    # Once it has met a bound, L-BFGS-B can stop after a step of next to nothing, far from the
+    # minimum. With an empty memory it goes on from there; where it gains nothing, it was the end.
+    while met_a_bound and result.success:
+        again = run(result.x)
+        gain, result.x = result.fun - again.fun, again.x           # the gain is never negative
+        if gain <= tol * max(abs(again.fun), 1):
+            break
+        result = again
+    flat[...] = constant(result.x, like=flat)
+    return path, bool(result.success), str(result.message)

@@ -1,0 +1,101 @@
+"""The one training loop: minibatches through an optimiser, or the full batch through L-BFGS.
+
+Both work on params, a tree packed into one flat vector, and on a function
+
+    objective(params, rows) → (mean_Q, grads)
+
+that returns the mean of Q over the data cases `rows` (a host array of places, or a slice) and its
+gradient, shaped like params. Neither knows what is being trained.
+"""
+
+import math
+
+from ..arrays import tree
+from ..arrays.backend import namespace
+from ..arrays.rows import blocks
+from .optimizers import lbfgs
+
+
+class TrainingError(ArithmeticError):
+    """The objective stopped being a finite number; the message says where and what to try."""
+
+
+def minibatches(
+    objective, params, n_cases, *, optimizer, epochs, batch_size, rng, lower=None, state=None, progress=None
+):
+    """Train for `epochs` passes over shuffled minibatches. Returns (params, path, state).
+
+    params    a tree; it is copied, the trained tree is returned
+    rng       a numpy Generator for the shuffling
+    lower     a tree shaped like params of bounds from below, applied after each step, or None
+    state     the optimiser's state from an earlier call, or None
+    progress  progress(epoch, epochs, mean_Q) after each epoch, or None
+    path      the mean of the objective over each epoch's batches, weighted by their sizes
+
+    Raises TrainingError where the objective becomes NaN or infinite.
+    """
+    flat, params = tree.pack(params)
+    flat_grad, grad = tree.pack(params)                            # one vector for the gradients of all steps
+    flat_lower = None if lower is None else tree.flatten(lower, params)
+    xp = namespace(flat)
+    state = optimizer.init(flat) if state is None else state
+    path = []
+    for epoch in range(epochs):
+        order = rng.permutation(n_cases)
+        total = xp.zeros_like(flat[0])                             # stays on the device
+        for start in range(0, n_cases, batch_size):
+            rows = order[start : start + batch_size]
+            value, grads = objective(params, rows)
+            tree.write(grads, grad)
+            optimizer.step(flat, flat_grad, state)
+            if flat_lower is not None:
+                flat[...] = xp.maximum(flat, flat_lower)
+            total = total + value * (len(rows) / n_cases)
+        path.append(float(total))
+        if not math.isfinite(path[-1]):
+            raise TrainingError(
+                f"the objective became {path[-1]} in epoch {epoch + 1} of {epochs}; "
+                "a smaller learning_rate usually helps"
+            )
+        if progress is not None:
+            progress(epoch + 1, epochs, path[-1])
+    return params, path, state
+
+
+def full_batch(
+    objective, params, n_cases, *, max_iter, tol, n_samples=1, lower=None, memory=30, progress=None
+):
+    """Train a deterministic objective to its minimum with L-BFGS. Returns (params, path, converged).
+
+    The data cases are walked through in blocks that suit n_samples samples per case, so memory is
+    bounded. `lower`, `progress` and `path` are as in `minibatches`, with iterations for epochs; tol and
+    memory are those of `lbfgs`.
+    """
+    flat, params = tree.pack(params)
+    flat_lower = None if lower is None else tree.flatten(lower, params)
+    evaluations = 0
+
+    def whole(vector):
+        nonlocal evaluations
+        flat[...] = vector
+        value, grad = 0.0, None
+        for rows in blocks(n_cases, n_samples):
+            share = (rows.stop - rows.start) / n_cases
+            part, grads = objective(params, rows)
+            value = value + share * part
+            grad_part = share * tree.flatten(grads, params)
+            grad = grad_part if grad is None else grad + grad_part
+        evaluations += 1
+        if not math.isfinite(float(value)):
+            raise TrainingError(f"the objective became {float(value)} in evaluation {evaluations}")
+        if progress is not None:
+            progress(min(evaluations, max_iter), max_iter, float(value))
+        return value, grad
+
+    path, converged, _ = lbfgs(whole, flat, lower=flat_lower, max_iter=max_iter, tol=tol, memory=memory)
+    return params, path, converged
+
+
+def no_lower_bound(params):
+    """A tree like params of −∞: no bound from below."""
+    return tree.map(lambda leaf: namespace(leaf).zeros_like(leaf) - math.inf, params)

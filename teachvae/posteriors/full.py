@@ -1,0 +1,158 @@
+"""q(z|φ_n) with a full covariance.
+
+Equations (3.x) are in derivations/equations.md.
+"""
+
+from dataclasses import dataclass
+
+from ..arrays.backend import constant, identity, index, namespace
+from ..arrays.special import LOG_2PI
+
+
+@dataclass(frozen=True)
+class FullGaussian:
+    """q(z|φ_n) = N(z; m, L Lᵀ), φ = [m | L], (N, K + K(K+1)/2).
+
+    L is lower triangular, its entries stored row by row; the diagonal is stored as its logarithm.
+    """
+
+    n_latent: int
+
+    @property
+    def n_phi(self):
+        return self.n_latent + self.n_latent * (self.n_latent + 1) // 2
+
+    def unpack(self, phi):
+        """m (N, K) and L (N, K, K)."""
+        xp = namespace(phi)
+        K = self.n_latent
+        _, square = self._places()
+        entries = xp.take(phi[:, K:], index(square, phi), axis=1)
+        entries = xp.reshape(entries, (-1, K, K))
+        eye, below = self._masks(phi)
+        return phi[:, :K], entries * below + xp.exp(entries * eye) * eye
+
+    def _pack(self, dm, dL, L):
+        """∂/∂φ from ∂/∂m and ∂/∂L; on the diagonal ∂/∂ log L_kk = L_kk ∂/∂L_kk          (3.12)."""
+        xp = namespace(dm)
+        K = self.n_latent
+        packed, _ = self._places()
+        eye, below = self._masks(dm)
+        entries = xp.reshape(dL * (below + L * eye), (-1, K * K))
+        return xp.concat([dm, xp.take(entries, index(packed, dm), axis=1)], axis=1)
+
+    def sample(self, phi, eta):
+        xp = namespace(phi, eta)
+        m, L = self.unpack(phi)
+        eta = xp.permute_dims(eta, (1, 2, 0))                      # (N, K, S)
+        z = m + xp.permute_dims(L @ eta, (2, 0, 1))                # (S, N, K)            (3.13)
+        return z, (L, eta)
+
+    def sample_backward(self, cache, dz):
+        xp = namespace(dz)
+        L, eta = cache
+        dm = xp.sum(dz, axis=0)                                    # (N, K)               (3.14)
+        dL = xp.permute_dims(dz, (1, 2, 0)) @ xp.permute_dims(eta, (0, 2, 1))  # (N, K, K) (3.15)
+        return self._pack(dm, dL, L)
+
+    def kl(self, phi):
+        xp = namespace(phi)
+        m, L = self.unpack(phi)
+        kl = (
+            0.5 * (xp.sum(L * L, axis=(1, 2)) + xp.sum(m * m, axis=1) - self.n_latent)
+            - self._log_det(L)
+        )                                                          # (N,)                 (3.16)
+        return kl, (m, L)
+
+    def kl_backward(self, cache, dkl):
+        m, L = cache
+        eye, _ = self._masks(m)
+        dm = dkl[:, None] * m                                      # (N, K)               (3.17)
+        dL = dkl[:, None, None] * (L - eye / (L * eye + (1 - eye)))  # L_kk − 1/L_kk      (3.18)
+        return self._pack(dm, dL, L)
+
+    def log_prob(self, phi, z):
+        xp = namespace(phi, z)
+        m, L = self.unpack(phi)
+        u = xp.linalg.solve(L, xp.permute_dims(z - m, (1, 2, 0)))  # L⁻¹(z − m), (N, K, S)
+        log_q = (
+            -0.5 * xp.permute_dims(xp.sum(u * u, axis=1), (1, 0))
+            - self._log_det(L)
+            - 0.5 * self.n_latent * LOG_2PI
+        )                                                          # (S, N)               (3.19)
+        return log_q, (L, u)
+
+    def log_prob_backward(self, cache, dlog_q):
+        xp = namespace(dlog_q)
+        L, u = cache
+        eye, _ = self._masks(dlog_q)
+        d = xp.permute_dims(dlog_q, (1, 0))[:, None, :]            # (N, 1, S)
+        dr = -xp.linalg.solve(xp.permute_dims(L, (0, 2, 1)), d * u)  # −L⁻ᵀ u d, (N, K, S) (3.20)
+        dm = -xp.sum(dr, axis=2)                                   # (N, K)               (3.21)
+        dL = -dr @ xp.permute_dims(u, (0, 2, 1))                   # (N, K, K)            (3.22)
+        dL = dL - xp.sum(d, axis=2)[:, :, None] * eye / (L * eye + (1 - eye))
+        return self._pack(dm, dL, L), xp.permute_dims(dr, (2, 0, 1))
+
+    def mean(self, phi):
+        """E_q[z], (N, K)."""
+        return phi[:, : self.n_latent]
+
+    def covariance(self, phi):
+        """Cov_q[z] = L Lᵀ, (N, K, K)."""
+        _, L = self.unpack(phi)
+        return L @ namespace(phi).permute_dims(L, (0, 2, 1))
+
+    def closest(self, mean, precision):
+        """The φ (N, n_phi) with q = N(mean_n, precision⁻¹), which this family holds exactly.
+
+        mean (N, K), precision (K, K) or (N, K, K).
+        """
+        xp = namespace(mean, precision)
+        packed, _ = self._places()
+        L = xp.linalg.cholesky(xp.linalg.inv(precision))           # (K, K) or (N, K, K)
+        eye, below = self._masks(mean)
+        entries = xp.reshape(L * below + xp.log(L * eye + (1 - eye)), (-1, self.n_latent**2))
+        rows = xp.take(entries, index(packed, mean), axis=1)
+        return xp.concat([mean, xp.zeros_like(mean[:, :1]) + rows], axis=1)
+
+    def from_diagonal(self, phi):
+        """The φ (N, n_phi) of the same q_n as φ (N, 2K) = [m | log s] of the diagonal family."""
+        K = self.n_latent
+        spread = [[1.0 if i == j == k else 0.0 for i in range(K) for j in range(i + 1)] for k in range(K)]
+        return namespace(phi).concat([phi[:, :K], phi[:, K:] @ constant(spread, like=phi)], axis=1)
+
+    def natural_scale(self, phi):
+        """A diagonal stand-in for the inverse Fisher information, (N, n_phi)             (3.23)."""
+        xp = namespace(phi)
+        K = self.n_latent
+        m, L = self.unpack(phi)
+        packed, _ = self._places()
+        eye, below = self._masks(phi)
+        variance = xp.sum(L * L, axis=2)                           # (N, K)
+        entries = variance[:, :, None] * below + 0.5 * eye
+        entries = xp.take(
+            xp.reshape(entries, (-1, K * K)), index(packed, phi), axis=1
+        )
+        return xp.concat([variance, entries], axis=1)
+
+    def _log_det(self, L):
+        """Σ_k log L_kk, (N,)."""
+        xp = namespace(L)
+        eye, _ = self._masks(L)
+        return xp.sum(xp.log(L * eye + (1 - eye)), axis=(1, 2))
+
+    def _masks(self, like):
+        """The identity, and ones strictly below the diagonal, both (K, K)."""
+        K = self.n_latent
+        below = [[1.0 if j < i else 0.0 for j in range(K)] for i in range(K)]
+        return identity(K, like=like), constant(below, like)
+
+    def _places(self):
+        """Where the packed entries lie in the flattened square, and the square's in the packing.
+
+        Places above the diagonal point at entry 0; the masks take them out again.
+        """
+        K = self.n_latent
+        packed = [i * K + j for i in range(K) for j in range(i + 1)]
+        square = [i * (i + 1) // 2 + j if j <= i else 0 for i in range(K) for j in range(K)]
+        return packed, square

@@ -1,0 +1,1 @@
+"""Three ways to fill φ in, and the baselines: the estimators."""

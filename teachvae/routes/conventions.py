@@ -1,0 +1,155 @@
+"""What all estimators share: parameters by name, checked data, and what can be asked of any code z.
+
+`Estimator` follows scikit-learn's conventions by duck typing.
+"""
+
+import inspect
+
+import numpy as np
+
+from ..arrays.backend import get_backend
+from ..arrays.rows import float_type
+from ..doors.columns import Cases, Columns, Table
+from ..doors.validate import check_data, check_size
+from ..messages import column_names, shorten
+
+
+class NotFittedError(ValueError, AttributeError):
+    """A fitted estimator was needed; call fit first."""
+
+
+class Estimator:
+    """Hyper-parameters as keyword arguments, stored as given; get_params, set_params, repr."""
+
+    @classmethod
+    def _parameter_names(cls):
+        return list(inspect.signature(cls.__init__).parameters)[1:]
+
+    def get_params(self, deep=True):
+        """The hyper-parameters, {name: value}."""
+        return {name: getattr(self, name) for name in self._parameter_names()}
+
+    def set_params(self, **params):
+        """Change hyper-parameters by name; returns self. Raises ValueError for an unknown name."""
+        known = self._parameter_names()
+        for name in params:
+            if name not in known:
+                raise ValueError(
+                    f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}"
+                )
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self):
+        signature = inspect.signature(type(self).__init__).parameters
+        changed = [
+            f"{name}={value!r}"
+            for name, value in self.get_params().items()
+            if not (signature[name].default is value or repr(signature[name].default) == repr(value))
+        ]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    def fit_transform(self, X, y=None):
+        """fit(X), then transform(X): (N, K)."""
+        return self.fit(X).transform(X)
+
+    def active_units(self, X, threshold=0.01):
+        """Which latent variables the data move: Var_n of `transform`'s columns above threshold, (K,) bool.
+
+        The statistic of Burda et al. (2016). A collapsed unit's mean stays at 0, whatever x is
+        (10.10). It looks at one axis at a time: a rotation of z, to which p(x) may be blind, changes it
+        (10.8).
+        """
+        return self.transform(X).var(axis=0, dtype="float64") > threshold
+
+    def __sklearn_tags__(self):
+        """What scikit-learn's tools ask of an estimator; it is imported only if they do."""
+        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
+
+        return Tags(
+            estimator_type=None,
+            target_tags=TargetTags(required=False),
+            transformer_tags=TransformerTags(),
+            input_tags=InputTags(),
+        )
+
+    def _require_fit(self):
+        if not hasattr(self, "n_features_in_"):
+            raise NotFittedError(
+                f"this {type(self).__name__} is not fitted yet: call fit(X) before asking it anything"
+            )
+
+    def _backend_for(self, dtype):
+        """The backend asked for, in the dtype asked for (dtype=None: that of the data, or float64)."""
+        return get_backend(self.backend, self.dtype if self.dtype is not None else float_type(dtype))
+
+    def _table(self, X, missing=False):
+        """New data X (N, D) on the host, checked against what was fitted; with `missing`, NaN is let in."""
+        self._require_fit()
+        x, names = check_data(X, missing=missing)
+        expected = self.n_features_in_
+        if x.shape[1] != expected:
+            raise ValueError(
+                f"X has {x.shape[1]} features, but {type(self).__name__} is expecting {expected} "
+                "features as input: give the columns that it was fitted on"
+            )
+        fitted = getattr(self, "feature_names_in_", None)
+        if fitted is not None and names is not None and list(names) != list(fitted):
+            raise ValueError(
+                "the feature names should match those that were passed during fit: expected "
+                f"{shorten(list(fitted))}, got {shorten(list(names))}"
+            )
+        return x
+
+    def _cases(self, X, backend=None, **units):
+        """New data X (N, D), checked, as `Cases` on the fitted backend, or on another one."""
+        x = self._table(X)
+        plain = Table(x, Columns(column_names(None, x.shape[1])))
+        return Cases(plain, self.backend_ if backend is None else backend, **units)
+
+    def _latent_input(self, Z):
+        """Latent points Z (N, K), checked, on the host."""
+        self._require_fit()
+        z, _ = check_data(Z, name="Z")
+        if z.shape[1] != self._n_latent:
+            raise ValueError(
+                f"Z has {z.shape[1]} columns, but this {type(self).__name__} was fitted with K = "
+                f"{self._n_latent}: give one column per latent variable"
+            )
+        return z
+
+    def _keep(self, backend, names, n_visible):
+        """The last lines of every fit: from here on the estimator counts as fitted."""
+        self.backend_ = backend
+        if names is not None:
+            self.feature_names_in_ = np.asarray(names, dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        self.n_features_in_ = n_visible
+
+
+class LatentCode(Estimator):
+    """What every model with a code z for x can be asked: a subclass has transform(X) and decode(Z)."""
+
+    def get_feature_names_out(self, input_features=None):
+        """Names (K,) of `transform`'s columns, the class's name and a number, as scikit-learn gives them."""
+        self._require_fit()
+        return np.array([f"{type(self).__name__.lower()}{k}" for k in range(self._n_latent)], dtype=object)
+
+    def reconstruct(self, X):
+        """decode(transform(X)), (N, D)."""
+        return self.decode(self.transform(X))
+
+    def interpolate(self, a, b, n_steps=8):
+        """decode on the straight line between the codes of data cases a and b, each (D,): (n_steps, D)."""
+        check_size("n_steps", n_steps, 2)
+        a, b = np.asarray(a), np.asarray(b)
+        if a.ndim != 1 or a.shape != b.shape:
+            raise ValueError(
+                f"interpolate takes two data cases, each (D,), got shapes {a.shape} and {b.shape}: give rows "
+                "such as X[0] and X[1]"
+            )
+        a, b = self.transform(np.stack([a, b]))
+        t = np.linspace(0, 1, n_steps, dtype=a.dtype)[:, None]
+        return self.decode((1 - t) * a + t * b)

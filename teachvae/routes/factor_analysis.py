@@ -1,0 +1,307 @@
+"""Factor analysis fitted by EM: route one, where the E-step is a closed form.
+
+x = z W + b + noise with z ~ N(0, I) and noise ~ N(0, Ψ), Ψ diagonal. EM needs nothing of the data
+but N, Σx and Σxxᵀ, so after one pass over X an iteration costs O(D²K), whatever N is (Rubin & Thayer
+1982). Only where entries are missing does every iteration go through the data again. Two additions to
+the plain M-step spare most of the iterations, (2.24) and (2.26); without them EM is
+`VariationalEM(K, hidden=(), posterior="full")`. Equations (2.x) are in derivations/equations.md.
+"""
+
+import warnings
+
+import numpy as np
+
+from ..arrays import tree
+from ..arrays.backend import get_backend, to_numpy
+from ..arrays.rows import float_type, mean_and_variance, slices
+from ..doors.columns import Cases, Columns, Table
+from ..doors.units import heywood, rounded_off
+from ..doors.validate import check_data, check_positive, check_size, generator, weighted_rows
+from ..inference import linear_gaussian
+from ..inference.em import STARTS, em, em_observed
+from ..inference.moments import moments
+from ..likelihoods import Gaussian, Observed
+from ..likelihoods.checks import negligible
+from ..messages import column_names, shorten
+from ..model import Model
+from ..networks.convergence import ConvergenceWarning
+from ..networks.layers import Linear, Sequential
+from ..posteriors import FullGaussian
+from .questions import LatentVariableModel
+
+
+class FactorAnalysis(LatentVariableModel):
+    """Factor analysis by maximum likelihood.
+
+    n_components  K <= D
+    noise         "diagonal", "isotropic" (probabilistic PCA), or a fixed variance σ²
+    missing       "error", or "marginalise": NaN stands for an entry that was not observed, and EM is
+                  exact on what was
+    constant      "error", or "drop": what becomes of constant columns under a diagonal Ψ
+    tol           EM ends when the nlml still to be gained, as extrapolated from the last steps, and what the
+                  last quarter of the steps has gained are below tol nats per data case (6.6)
+    max_iter      the most EM iterations, those not counted that are taken back (2.26); ending there warns
+    n_starts      from how many starts EM goes a hundred steps, to go on from the best. None: 4, or the
+                  first alone where it arrives from there within them. The likelihood of a diagonal Ψ can have
+                  several maxima, and EM ends in one near its start: the highest where the data say much
+                  about few factors, not always where cases are few, K is large, or Ψ runs to its floor.
+                  More starts find it more often; nlml_path_[-1] tells which of two fits is better
+    min_noise     the floor of Ψ as a share of each column's variance
+    backend, dtype, random_state   where and in what precision results live, EM itself being float64; the
+                  seed of the starts
+
+    After fit, for the D columns that constant="drop" has not set aside:
+    components_ (K, D) canonical loadings, W Ψ⁻¹ Wᵀ diagonal; loadings_ (D, K) their transpose;
+    mean_ (D,); noise_variance_ (D,); nlml_path_ mean nlml in nats per data case before each M-step
+    and at the end; n_iter_; converged_; heywood_ places of columns whose variance ended at the floor;
+    moments_ the `moments.Moments` of complete data, or None; n_samples_ how many data cases there were, or
+    the sum of their weights.
+    """
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        noise="diagonal",
+        missing="error",
+        constant="error",
+        tol=1e-8,
+        max_iter=20000,
+        n_starts=None,
+        min_noise=1e-6,
+        backend="numpy",
+        dtype=None,
+        random_state=0,
+    ):
+        self.n_components = n_components
+        self.noise = noise
+        self.missing = missing
+        self.constant = constant
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_starts = n_starts
+        self.min_noise = min_noise
+        self.backend = backend
+        self.dtype = dtype
+        self.random_state = random_state
+
+    def fit(self, X, y=None, sample_weight=None, *, progress=None):
+        """Fit to X (N, D). Returns self. Raises ValueError for data that cannot be fitted.
+
+        sample_weight (N,) >= 0: how often each data case counts, once where None, and with 0 not at all.
+        The estimate depends on the ratios of the weights alone.
+        progress(iteration, max_iter, mean_nlml) is called after each iteration where given.
+        """
+        X, weights = weighted_rows(X, sample_weight)
+        table, names, likelihood = self._open(X, "gaussian", self.noise)
+        self._check_parameters(likelihood.n_visible)
+        if any(np.isnan(table[rows]).any() for rows in slices(table.shape[0])):
+            found, fitted = self._em_observed(table, weights, likelihood, progress), None
+        else:
+            fitted = moments(table, self.backend, weights)
+            found = self._em(fitted.covariance, fitted.mean, progress)
+        self._finish(*found, likelihood, names, table.columns, self._backend_for(table.x.dtype))
+        self.n_samples_ = table.shape[0] if weights is None else float(weights.sum())
+        self.moments_ = fitted
+        return self
+
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Add the data cases X (N, D) to those seen so far and fit to all of them. Returns self.
+
+        What is kept of the data is their `moments_`, which are added up: the result is that of one fit to
+        all data cases, up to rounding. sample_weight (N,) is as in `fit`; the weights of all calls are on one
+        scale. Raises ValueError as `fit` does, and for missing entries, which have no such moments.
+        """
+        if self.constant != "error" or self.missing != "error":
+            raise ValueError(
+                "partial_fit needs complete data: use it with missing='error' and constant='error'"
+            )
+        X, weights = weighted_rows(X, sample_weight)
+        seen = getattr(self, "moments_", None)
+        if seen is None:
+            if hasattr(self, "n_features_in_"):
+                raise ValueError("partial_fit cannot go on from this fit, which left no moments: start anew")
+            x, names = check_data(X)
+        elif self.columns_.dropped:
+            aside = shorten([self.columns_.given[d] for d in self.columns_.dropped])
+            raise ValueError(
+                f"partial_fit cannot go on from a fit with constant='drop', which set columns {aside} aside: "
+                "start anew"
+            )
+        else:
+            x, names = self._table(X), getattr(self, "feature_names_in_", None)
+        labels = column_names(names, x.shape[1])
+        new = moments(Table(x, Columns(labels)), self.backend, weights)
+        whole = new if seen is None else seen + new
+        if seen is None and len(x) < 2:
+            raise ValueError("the first partial_fit needs 2 data cases or more, got 1")
+        spread = np.sqrt(np.maximum(np.diag(whole.covariance), 0)).astype(float_type(x.dtype))
+        none = negligible(spread, np.abs(whole.mean), SUMMED)
+        flat = [label for label, constant in zip(labels, none) if constant]
+        if (flat and self.noise == "diagonal") or (len(flat) == len(labels) and self.noise == "isotropic"):
+            raise ValueError(
+                f"columns {shorten(flat)} are constant so far: begin with data cases in which they vary"
+            )
+        self._check_parameters(x.shape[1])
+        found = self._em(whole.covariance, whole.mean, None)
+        likelihood = Gaussian(x.shape[1], self.noise)
+        self._finish(*found, likelihood, names, Columns(labels), self._backend_for(x.dtype))
+        self.n_samples_, self.moments_ = whole.n_cases, whole
+        return self
+
+    def fit_covariance(self, S, n_samples=None, mean=None):
+        """Fit to a covariance matrix S (D, D) with divisor N, or to a correlation matrix.
+
+        n_samples is not needed for the maximum and only kept; mean (D,) is 0 where None. Raises
+        ValueError where S is not a symmetric matrix without negative eigenvalues.
+        """
+        S, names = check_data(S, name="S")
+        S = S.astype("float64")
+        D = S.shape[1]
+        if S.shape != (D, D):
+            raise ValueError(
+                f"a covariance matrix must be square, got shape {S.shape}: give np.cov(X.T, bias=True), "
+                "or the data themselves to fit(X)"
+            )
+        asymmetry = np.abs(S - S.T)
+        if asymmetry.max() > 1e-8 * np.abs(S).max():
+            i, j = np.unravel_index(np.argmax(asymmetry), S.shape)
+            raise ValueError(
+                f"a covariance matrix must be symmetric, got S[{i}, {j}] = {S[i, j]:g} and "
+                f"S[{j}, {i}] = {S[j, i]:g}: give (S + S.T) / 2 if that is what is meant"
+            )
+        lowest = np.linalg.eigvalsh(S)[0]
+        if lowest < -1e-8 * np.abs(S).max():
+            raise ValueError(
+                f"a covariance matrix has no negative eigenvalues, the smallest of this one is {lowest:.3g}: "
+                "compute it from the same data cases for every pair of columns"
+            )
+        if n_samples is not None:
+            check_size("n_samples", n_samples, 2)
+        mean = np.zeros(D) if mean is None else np.asarray(mean, dtype="float64")
+        if mean.shape != (D,) or not np.isfinite(mean).all():
+            raise ValueError(f"mean must be ({D},) finite numbers, got {mean} of shape {mean.shape}")
+        spread = np.sqrt(np.maximum(np.diag(S), 0))
+        flat = np.flatnonzero(negligible(spread, np.abs(mean), SUMMED))
+        if len(flat):
+            raise ValueError(f"columns {flat.tolist()} have variance 0: drop these rows and columns of S")
+        self._check_parameters(D)
+        found = self._em((S + S.T) / 2, mean, None)
+        columns = Columns(column_names(names, D))
+        self._finish(*found, Gaussian(D, self.noise), names, columns, self._backend_for("float64"))
+        self.n_samples_, self.moments_ = n_samples, None
+        return self
+
+    def _check_parameters(self, n_visible):
+        check_size("n_components", self.n_components, 1, n_visible, f" (X has {n_visible} columns)")
+        check_size("max_iter", self.max_iter)
+        if self.n_starts is not None:
+            check_size("n_starts", self.n_starts)
+        check_positive("tol", self.tol)
+        check_positive("min_noise", self.min_noise)
+
+    def _em(self, S, mean, progress):
+        """EM on the covariance S (D, D): W (K, D), b (D,), psi (D,), S's diagonal, path, converged."""
+        double = get_backend(self.backend, "float64")
+        rng, n_starts = generator(self.random_state), self.n_starts or STARTS
+        W, psi, path, converged = em(
+            double.asarray(S),
+            self.n_components,
+            Gaussian(len(mean), self.noise),
+            start_noises=(double.normal(rng, (len(mean), self.n_components)) for _ in range(n_starts)),
+            every=self.n_starts is not None,
+            min_noise=self.min_noise,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            progress=progress,
+        )
+        return to_numpy(linear_gaussian.canonical(W, psi)), mean, to_numpy(psi), np.diag(S), path, converged
+
+    def _em_observed(self, table, weights, likelihood, progress):
+        """EM on the data of a `Table` with NaN where nothing was observed; returns what `_em` does."""
+        double = get_backend(self.backend, "float64")
+        rng, n_starts = generator(self.random_state), self.n_starts or STARTS
+        weights = np.ones(table.shape[0]) if weights is None else weights / weights.mean()
+        mean, variance = mean_and_variance(table, weights)
+        W, b, psi, path, converged = em_observed(
+            Cases(table, double, masked=True, origin=mean),
+            double.asarray(weights),
+            double.asarray(variance),
+            self.n_components,
+            likelihood,
+            start_noises=(double.normal(rng, (len(mean), self.n_components)) for _ in range(n_starts)),
+            every=self.n_starts is not None,
+            min_noise=self.min_noise,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            progress=progress,
+        )
+        W = to_numpy(linear_gaussian.canonical(W, psi))
+        return W, mean + to_numpy(b), to_numpy(psi), variance, path, converged
+
+    def _finish(self, W, mean, psi, variance, path, converged, likelihood, names, columns, backend):
+        """Store what was learned; `variance` (D,) is that of the data's columns."""
+        K, D = W.shape
+        gaussian = likelihood.likelihood if isinstance(likelihood, Observed) else likelihood
+        if not converged:
+            sinking = np.flatnonzero((psi < 0.01 * variance) & (psi > self.min_noise * variance))
+            hint = (
+                f"; the noise of {shorten([columns.names[d] for d in sinking])} is below a hundredth of its "
+                "variance and may be on its way to the floor, a Heywood case, where EM slows down"
+                if len(sinking) and gaussian.noise == "diagonal"
+                else ""
+            )
+            warnings.warn(
+                f"EM stopped after max_iter={self.max_iter} iterations with more than tol={self.tol} "
+                f"nats per data case still to be gained: raise max_iter or tol{hint}",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        noise = gaussian.m_step(psi, None)
+        self.heywood_ = heywood(likelihood, noise, variance, self.min_noise, columns.names)
+        self.nlml_path_ = np.array(path)
+        self.n_iter_ = len(path) - 1
+        self.converged_ = converged
+        # Where entries are missing, the posteriors of one model are no longer all diagonal in one basis.
+        family = FullGaussian(K) if isinstance(likelihood, Observed) else None
+        self.model_ = Model(Sequential((Linear(K, D),)), likelihood, K, family)
+        exact = {"decoder": [{"W": W, "b": mean}], "likelihood": noise}
+        exact = tree.map(get_backend(backend, "float64").asarray, exact)
+        self.theta_ = tree.map(backend.asarray, exact)
+        self.theta_rest_ = rounded_off(exact, self.theta_)
+        self.columns_ = columns
+        self._keep(backend, names, len(columns.given))
+
+    def _phi(self, theta, cases):
+        return self._closed_form(self.model_, theta, cases)
+
+    def infer(self, X):
+        """φ of the exact posterior: (N, 2K) = [m | log s], for it is diagonal for canonical loadings; with
+        missing="marginalise" (N, K + K(K+1)/2) = [m | L].
+        """
+        return self._phi(*self._centred(X))
+
+    def get_covariance(self):
+        """The model's covariance WᵀW + Ψ, (D, D), of the columns that were not set aside."""
+        W = self.components_
+        return W.T @ W + np.diag(self.noise_variance_)
+
+    @property
+    def components_(self):
+        """W (K, D), canonical."""
+        self._require_fit()
+        return to_numpy(self.theta_["decoder"][0]["W"])
+
+    @property
+    def loadings_(self):
+        """Wᵀ (D, K), canonical."""
+        return self.components_.T
+
+    @property
+    def mean_(self):
+        """The mean of x, (D,)."""
+        self._require_fit()
+        return to_numpy(self.theta_["decoder"][0]["b"])
+
+
+SUMMED = 64                            # units of the last digit by which a mean may be off, and so a spread

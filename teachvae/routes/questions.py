@@ -1,0 +1,452 @@
+"""What all estimators share: parameters by name, checked data, and the questions a model answers.
+
+`Estimator` follows scikit-learn's conventions by duck typing. `LatentVariableModel` adds everything
+that can be asked of a fitted p(x, z): bound, nlml, transform, decode, reconstruct, sample, score. A
+route (factor analysis, variational EM, VAE) adds only how it is fitted and who fills φ in.
+"""
+
+import warnings
+
+import numpy as np
+
+from ..arrays import tree
+from ..arrays.backend import double, namespace, to_numpy
+from ..arrays.rows import as_floats, collect, extremes, slices
+from ..doors.columns import Cases, Table, columns_for
+from ..doors.units import centred
+from ..doors.validate import check_data, check_positive, check_size, generator
+from ..evaluation import ais, divergence, gaps, grid, laplace, nlml
+from ..inference import e_step, expectations, linear_gaussian
+from ..likelihoods import Gaussian, Observed, bare, split
+from ..messages import about_rows, column_names, shorten
+from ..model import Model
+from ..networks.convergence import ConvergenceWarning
+from ..posteriors.nodes import monte_carlo, sigma_points
+from .conventions import LatentCode
+
+
+class NotALikelihoodWarning(UserWarning):
+    """A number was asked for that is called a likelihood, of a formula that is none."""
+
+
+class LatentVariableModel(LatentCode):
+    """The questions that every fitted p(x, z) answers, whichever route filled φ in.
+
+    A subclass has the hyper-parameters missing and constant, sets model_, theta_, backend_ and columns_
+    in fit, and theta_rest_, what was `units.rounded_off` theta_, and gives `_phi(theta, cases)`: the
+    parameters of q(z|φ_n) of data cases, (N, n_phi), on the host. Everything comes back as NumPy arrays.
+
+    Every question goes through the data block by block, in centred units: of x − origin, under the θ for it
+    (`units.centred`).
+
+    missing="marginalise" lets NaN stand for an entry that was not observed, in fit and afterwards: it
+    is integrated out, not filled in. constant="drop" sets constant training columns aside, with a
+    warning, where a learnt diagonal Ψ could not have them; decode and sample put the constants back.
+    """
+
+    def _open(self, X, likelihood, noise="diagonal"):
+        """Training data through the door: the `Table` of x in the model's columns, X's names or None, and the
+        likelihood that was asked for.
+        """
+        if self.missing not in ("error", "marginalise"):
+            raise ValueError(f"missing must be 'error' or 'marginalise', got {self.missing!r}")
+        x, names = check_data(X, minimum_rows=2, missing=self.missing == "marginalise")
+        labels = column_names(names, x.shape[1])
+        empty = [label for label, low in zip(labels, extremes(x)[0]) if np.isnan(low)]
+        if empty:
+            raise ValueError(f"nothing was observed of columns {shorten(empty)}: drop them")
+        columns, likelihood = columns_for(likelihood, x, labels, noise, self.constant)
+        table = Table(x, columns)
+        likelihood.check(table, columns.names)
+        if columns.dropped:
+            warnings.warn(
+                f"constant columns are set aside: {shorten([labels[d] for d in columns.dropped])}",
+                stacklevel=3,
+            )
+        return table, names, Observed(likelihood) if self.missing == "marginalise" else likelihood
+
+    @property
+    def _n_latent(self):
+        """The K that was fitted, whatever n_components has been set to since."""
+        return self.model_.n_latent
+
+    def _cases(self, X, density=False, noisy=False, missing=None, origin=0.0):
+        """New data X (N, D), checked, as `Cases` of the fitted model.
+
+        density: their values must suit the likelihood, not only their shape; noisy: a constant column
+        need not be constant; missing: whether NaN is let in, None: where the model has missing="marginalise".
+        """
+        self._require_fit()
+        masked = isinstance(self.model_.likelihood, Observed) if missing is None else missing
+        x = self._table(X, missing=masked)
+        if not noisy:
+            self.columns_.warn_of_moved(x)
+        table = Table(x, self.columns_)
+        if density:
+            self.model_.likelihood.check_values(table, self.columns_.names)
+        return Cases(table, self.backend_, masked, origin)
+
+    def _centred(self, X, **how):
+        """θ and the `Cases` of new data X, both for x − origin."""
+        self._require_fit()
+        theta, origin = centred(self.model_, self.theta_, self.theta_rest_)
+        return theta, self._cases(X, origin=origin, **how)
+
+    def _observed(self, X):
+        """θ and the `Cases` of new data whose density is asked for."""
+        theta, cases = self._centred(X, density=True)
+        if not self.model_.likelihood.normalised:
+            warnings.warn(
+                "not a likelihood: the relaxed Bernoulli formula on grey values does not integrate to one, "
+                "so this number is comparable with nothing but others of its kind",
+                NotALikelihoodWarning,
+                stacklevel=3,
+            )
+        return theta, cases
+
+    def _ask(self, question, cases, phi):
+        """question(x, φ) of every block of the cases and of their phi (N, n_phi), on the backend."""
+        return collect(
+            cases.shape[0], lambda rows: question(cases[rows, ...], self.backend_.asarray(phi[rows]))
+        )
+
+    def bound(self, X, *, phi=None, n_samples=None, random_state=0):
+        """Q_n ≥ −log p(x_n), the bound at the model's own φ, per data case: (N,), in nats.
+
+        phi           (N, n_phi) to be used instead of the model's own
+        n_samples     None: the closed form for a linear-Gaussian model, Gauss–Hermite nodes for K ≤ 2
+                      (as many as each case needs), else 1024 draws;
+                      a number: that many random draws, the same for all data cases
+        random_state  seed of the draws
+        """
+        if n_samples is not None:
+            check_size("n_samples", n_samples)
+        theta, cases = self._observed(X)
+        draws = _repeated(random_state)
+        return self._ask(
+            lambda x, phi: self._bound(theta, x, phi, n_samples, draws()),
+            cases,
+            self._given_phi(phi, theta, cases),
+        )
+
+    def _refined(self, theta, cases, n_steps):
+        """φ (N, n_phi) after n_steps E-steps from the model's own, on nodes that suit the model."""
+        model, K = self.model_, self.model_.n_latent
+        if linear_gaussian.applies(model):
+            nodes = [self.backend_.asarray(a) for a in sigma_points(K)]
+        else:
+            _, nodes = e_step.coarse_and_fine(K, 64 + 4 * K, self.backend_.zeros((1,)))
+        phi = self.backend_.asarray(self._phi(theta, cases))
+        return to_numpy(e_step.e_step(model, theta, phi, cases, *nodes, max_steps=n_steps).phi)
+
+    def _given_phi(self, phi, theta, cases):
+        """phi (N, n_phi) of data cases, on the host: the model's own where None, else checked."""
+        if phi is None:
+            return self._phi(theta, cases)
+        phi, expected = to_numpy(phi), (cases.shape[0], self.model_.posterior.n_phi)
+        if phi.shape != expected:
+            raise ValueError(f"phi must have shape {expected}, got {phi.shape}")
+        return phi
+
+    def _bound(self, theta, x, phi, n_samples, rng):
+        model = self.model_
+        if n_samples is None and linear_gaussian.applies(model):
+            parameters = linear_gaussian.parameters(model, tree.map(double, theta))
+            seen = split(model.likelihood, double(x))
+            Q = linear_gaussian.bound(*parameters, double(phi), model.posterior, *seen)
+            return namespace(x).astype(Q, x.dtype)
+        if n_samples is None and model.n_latent <= 2:
+            Q, _ = expectations.quadrature(model, tree.map(double, theta), double(phi), double(x))
+            return namespace(x).astype(Q, x.dtype)
+        n_samples = 1024 if n_samples is None else n_samples
+        eta = self.backend_.asarray(monte_carlo(rng, n_samples, 1, model.n_latent))
+        return expectations.bound_on_nodes(model, theta, phi, x, eta)
+
+    def nlml(self, X, method=None, n_samples=None, random_state=0, *, phi=None):
+        """−log p(x_n) per data case, an `nlml.NLML` with values (N,) in nats.
+
+        method  "exact"       linear decoder and Gaussian likelihood: the closed form
+                "grid"        K ≤ 3: quadrature, with a certificate per case
+                "importance"  n_samples draws (1000) from q(z|φ_n), with a standard error
+                "prior"       n_samples draws (10 000) of the prior: plain Monte Carlo
+                "laplace"     a normal distribution around the posterior's mode
+                "ais"         n_samples annealed chains (16) from the prior, with a standard error
+                None          the exact one where there is one, else importance sampling from φ_n
+                              refined by 20 E-steps
+        phi     (N, n_phi) of the q that importance sampling draws from, instead of the model's own
+
+        A sampled value that hangs on a few of its draws has the standard error inf, and a
+        `nlml.FewDrawsWarning` names its row. Raises ValueError for a method that this model does not have.
+        """
+        if n_samples is not None:
+            check_size("n_samples", n_samples, 2)
+        theta, cases = self._observed(X)
+        model, draws = self.model_, _repeated(random_state)
+        if method is None:
+            method = "exact" if linear_gaussian.applies(model) else "importance"
+            phi = self._refined(theta, cases, 20) if method == "importance" and phi is None else phi
+        if method == "importance":
+            phi = self._given_phi(phi, theta, cases)
+
+        def values(rows):
+            x, rng = cases[rows, ...], draws()
+            if method == "exact":
+                return nlml.exact(model, theta, x)
+            if method == "grid":
+                return grid.grid(model, theta, x, first=rows.start)
+            if method == "importance":
+                own = self.backend_.asarray(phi[rows])
+                return nlml.importance(model, theta, own, x, rng, n_samples=n_samples or 1000)
+            if method == "prior":
+                return nlml.prior(model, theta, x, rng, n_samples=n_samples or 10_000)
+            if method == "laplace":
+                return laplace.laplace(model, theta, x, rng)
+            if method == "ais":
+                return ais.ais(model, theta, x, rng, n_chains=n_samples or 16)
+            raise ValueError(
+                "method must be 'exact', 'grid', 'importance', 'prior', 'laplace', 'ais' or None, got "
+                f"{method!r}"
+            )
+
+        result = collect(cases.shape[0], values)
+        _warn_of_few(result.standard_error)
+        return result
+
+    def gaps(self, X, *, phi=None, tol=1e-4, random_state=0):
+        """What each approximation costs, per data case: a `gaps.Gaps` of arrays (N,), in nats.
+
+        phi  (N, n_phi) to be used instead of the model's own: for training data under variational
+             EM, its table phi_
+        tol  the gradient norm to which the optimal φ_n is sought
+        """
+        check_positive("tol", tol)
+        theta, cases = self._observed(X)
+        phi, draws = self._given_phi(phi, theta, cases), _repeated(random_state)
+
+        def ledger(rows):
+            own = self.backend_.asarray(phi[rows])
+            return gaps.gaps(self.model_, theta, own, cases[rows, ...], draws(), tol=tol, first=rows.start)
+
+        result = collect(cases.shape[0], ledger)
+        _warn_of_few(result.approximation_error)
+        return result
+
+    def kl_to_posterior(self, X, *, phi=None):
+        """KL(q_n ‖ p(z|x_n)) (N,), in nats, by a road of its own: what Q − nlml must be.
+
+        phi as in `gaps`. For linear-Gaussian models, and for others with K ≤ 3: within 1e-6 nats and the
+        rounding of Q, or NaN, with a `grid.GridWarning`.
+        """
+        theta, cases = self._observed(X)
+        return self._ask(
+            lambda x, phi: divergence.kl_to_posterior(self.model_, theta, phi, x),
+            cases,
+            self._given_phi(phi, theta, cases),
+        )
+
+    def transform(self, X):
+        """The means of q(z|φ_n), (N, K): the representation of X."""
+        phi = self._phi(*self._centred(X))
+        return to_numpy(self.model_.posterior.mean(self.backend_.asarray(phi)))
+
+    def decode(self, Z):
+        """E[x|z] for latent points Z (N, K): (N, D); of a column of categories the most probable one."""
+        z, model, theta = self._latent_input(Z), self.model_, self.theta_
+
+        def mean(rows):
+            f, _ = model.f(theta, self.backend_.asarray(z[rows]))
+            return self.columns_.decode(to_numpy(model.likelihood.mean(theta["likelihood"], f)))
+
+        return collect(len(z), mean)
+
+    def impute(self, X):
+        """X (N, D) with every NaN replaced by the mean of that entry given the observed ones.
+
+        Exact for a linear-Gaussian model. Otherwise q(z|φ_n) stands for the posterior: that of the model
+        where it was fitted with missing="marginalise", else one found by E-steps on the observed entries.
+        The mean is E_q E[x|z], by nodes; of a column of categories the most probable one is taken. A q is
+        around one mode: of a posterior with several the others are left out, and for K > 2 the one may be
+        a lesser one, as in `VariationalEM.infer`.
+        """
+        theta, cases = self._centred(X, density=True, missing=True)
+        model = self.model_
+        if isinstance(model.likelihood, Observed):
+            phi = self._phi(theta, cases)
+        else:
+            model = Model(model.decoder, Observed(model.likelihood), model.n_latent, model.posterior)
+            phi = self._best_phi(model, theta, cases)
+
+        def filled(rows):
+            x = as_floats(cases.table.x[rows])
+            whole = self._expected(
+                model, theta, phi[rows], lambda f, _: model.likelihood.mean(theta["likelihood"], f)
+            )
+            whole = self.columns_.decode(whole + cases.origin)
+            return np.where(np.isnan(x), whole, x).astype(x.dtype)
+
+        return collect(cases.shape[0], filled)
+
+    def denoise(self, X, noise_variance):
+        """E[x|x̃] for data X = x̃ (N, D) that are x with noise N(0, noise_variance·I) added: (N, D).
+
+        z is inferred with the noise in Ψ, and what x̃ says of x beside z is weighed in (5.27), (5.28).
+        Exact for a linear-Gaussian model; otherwise q, found by E-steps, stands for the posterior of z, as
+        in `impute`.
+        Raises ValueError where the likelihood is not Gaussian.
+        """
+        check_positive("noise_variance", noise_variance)
+        theta, cases = self._centred(X, noisy=True)
+        model, likelihood = self.model_, bare(self.model_.likelihood)
+        if not hasattr(likelihood, "noisier"):
+            raise ValueError(
+                "denoise takes off Gaussian noise by adding its variance to Ψ of a Gaussian likelihood, for "
+                f"all columns; this model's likelihood is {type(likelihood).__name__}: use "
+                "likelihood='gaussian' or 'gaussian-predicted'"
+            )
+        variance = self.backend_.asarray(noise_variance)
+        noisy, params = likelihood.noisier(theta["likelihood"], variance)
+        noisy = Observed(noisy) if isinstance(model.likelihood, Observed) else noisy
+        noisy = Model(model.decoder, noisy, model.n_latent, model.posterior)
+        noisy_theta = {"decoder": theta["decoder"], "likelihood": params}
+        phi = self._best_phi(noisy, noisy_theta, cases)
+
+        def clean(rows):
+            x = cases[rows, ...]
+
+            def mean(f, rows):
+                seen, mask = split(model.likelihood, x[rows, :])
+                found = likelihood.denoised(theta["likelihood"], f, seen, variance)
+                if mask is None:
+                    return found
+                return mask * found + (1 - mask) * likelihood.mean(theta["likelihood"], f)
+
+            found = self._expected(model, theta, phi[rows], mean)
+            return self.columns_.decode((found + cases.origin).astype(found.dtype))
+
+        return collect(cases.shape[0], clean)
+
+    def _best_phi(self, model, theta, cases):
+        """φ (N, n_phi) at the minimum of Q, on the host: in closed form, or else by E-steps."""
+        if linear_gaussian.applies(model):
+            return self._closed_form(model, theta, cases)
+        return to_numpy(self._e_steps(model, theta, cases, self.backend_).phi)
+
+    def _closed_form(self, model, theta, cases):
+        return collect(cases.shape[0], lambda rows: e_step.closed_form(model, theta, cases[rows, ...]))
+
+    def _e_steps(self, model, theta, x, backend, starts=(), nodes=None):
+        """The `EStep` at the end of E-steps from `starts`, from the best of many points of the prior, and
+        from other modes that `grid.places` leads to. For K > 2 a case may be left in a lesser one.
+
+        nodes: coarse and fine ones, see `infer.optimal`. Warns of cases that did not get there.
+        """
+        K, tol = model.n_latent, E_STEP_TOLERANCE[backend.dtype]
+        z = np.random.default_rng(0).standard_normal((e_step.SEARCH_POINTS, K))
+        starts = [*starts, e_step.search(model, theta, x, backend.asarray(z))]
+        nodes = e_step.coarse_and_fine(K, 64 + 4 * K, backend.zeros((1,))) if nodes is None else nodes
+        e = e_step.optimal(model, theta, starts, x, *nodes, tol=tol)
+
+        def from_other_modes(rows):
+            block, own = x[rows, ...], e_step.EStep(*(field[rows, ...] for field in e))
+            places = grid.places(model, theta, block, own.phi, z)
+            return e_step.from_places(model, theta, own, block, places, *nodes, tol=tol)
+
+        parts = [from_other_modes(rows) for rows in slices(x.shape[0])]
+        e = e_step.EStep(*(namespace(field[0]).concat(list(field), axis=0) for field in zip(*parts)))
+        late = np.flatnonzero(to_numpy(e.gradient_norm) >= tol)
+        if len(late):
+            warnings.warn(
+                about_rows(
+                    ConvergenceWarning,
+                    f"the E-step of {len(late)} of {x.shape[0]} data cases did not reach a gradient below "
+                    f"{tol:g} (rows {{rows}}; the largest is "
+                    f"{float(to_numpy(e.gradient_norm).max()):.1e}): their Q is not quite at its minimum",
+                    late.tolist(),
+                ),
+                stacklevel=5,
+            )
+        return e
+
+    def _expected(self, model, theta, phi, function):
+        """E_q[function(f(z), rows)] (n, V) of a block with phi (n, n_phi), on the host, by nodes; at the mean
+        alone where it is linear in z.
+        """
+        phi = self.backend_.asarray(phi)
+        if linear_gaussian.applies(model):
+            f, _ = model.f(theta, model.posterior.mean(phi))
+            return to_numpy(function(f[None, :, :], slice(None))[0, :, :])
+        _, nodes = e_step.coarse_and_fine(model.n_latent, 64 + 4 * model.n_latent, phi)
+        return to_numpy(expectations.expected(model, theta, phi, *nodes, function))
+
+    def sample(self, n_samples=1, random_state=None):
+        """New data: z ~ N(0, I), then x ~ p(x|z). Returns (n_samples, D)."""
+        self._require_fit()
+        check_size("n_samples", n_samples)
+        rng = generator(random_state)
+        model, theta = self.model_, self.theta_
+        z = rng.standard_normal((n_samples, model.n_latent))
+
+        def draws(rows):
+            f, _ = model.f(theta, self.backend_.asarray(z[rows]))
+            noise_ = tree.map(self.backend_.asarray, model.likelihood.draw_noise(rng, f.shape))
+            return self.columns_.decode(to_numpy(model.likelihood.sample(theta["likelihood"], f, noise_)))
+
+        return collect(n_samples, draws)
+
+    def score_samples(self, X):
+        """log p(x_n) per data case, (N,): scikit-learn's sign, −nlml.
+
+        Exact where the model is linear-Gaussian; otherwise an importance-sampling estimate with a
+        fixed seed, which in expectation lies below the truth; `nlml.FewDrawsWarning` as `nlml` has it.
+        """
+        return -self.nlml(X, random_state=0).values
+
+    def score(self, X, y=None):
+        """The mean of `score_samples`: mean log p(x), higher is better."""
+        return float(np.mean(self.score_samples(X)))
+
+    @property
+    def noise_variance_(self):
+        """The diagonal of Ψ, (D,), of a Gaussian likelihood."""
+        self._require_fit()
+        likelihood = bare(self.model_.likelihood)
+        if not isinstance(likelihood, Gaussian):
+            raise AttributeError(f"{type(likelihood).__name__} has no noise variance")
+        _, like = tree.leaves(self.theta_["decoder"])[0]
+        return to_numpy(likelihood.psi(self.theta_["likelihood"], like=like)).copy()
+
+    @property
+    def n_parameters_(self):
+        """How many numbers were learned that are used for new data (φ tables are not)."""
+        self._require_fit()
+        return tree.size(self.theta_)
+
+
+def _warn_of_few(error):
+    """Warn of the cases whose standard error (N,) is inf; None where there is none."""
+    rows = [] if error is None else np.flatnonzero(np.isinf(error)).tolist()
+    if rows:
+        warnings.warn(
+            f"the sampled −log p(x) of {len(rows)} of {len(error)} data cases hangs on a few of its "
+            f"draws (rows {shorten(rows)}): its error is unknown (inf), and the value probably too high; "
+            "take more draws, or method='grid' for K <= 3",
+            nlml.FewDrawsWarning,
+            stacklevel=3,
+        )
+
+
+E_STEP_TOLERANCE = {"float64": 1e-6, "float32": 1e-3}  # float32's rounding of Q hides what is below
+
+
+def _repeated(random_state):
+    """A function that returns the generator of random_state, and each time in the state it was given in: all
+    blocks of data cases see the same draws.
+    """
+    rng = generator(random_state)
+    state = rng.bit_generator.state
+
+    def again():
+        rng.bit_generator.state = state
+        return rng
+
+    return again

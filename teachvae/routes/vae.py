@@ -1,0 +1,361 @@
+"""The variational autoencoder: route three, where a recognition network fills φ in.
+
+φ_n = g_v(x_n) is a function of the data case, so no E-step is run: v and θ go down the same bound by
+stochastic gradients (Kingma & Welling 2014). Equations (1.x) are in derivations/equations.md.
+"""
+
+from dataclasses import replace
+import warnings
+
+import numpy as np
+
+from .. import bound
+from ..arrays import tree
+from ..arrays.backend import get_backend, namespace, to_numpy
+from ..arrays.rows import collect
+from ..datasets import binarise
+from ..doors.columns import Cases
+from ..doors.units import (
+    PrincipalAxes, StandardUnits, centred_encoder, fold_theta, heywood, rounded_off, start_theta
+)
+from ..doors.validate import check_hidden, check_positive, check_size, generator
+from ..inference import linear_gaussian
+from ..likelihoods import Bernoulli
+from ..model import Model
+from ..networks.convergence import ConvergenceWarning
+from ..networks.layers import Parallel, mlp
+from ..networks.optimizers import OPTIMIZERS
+from ..networks.training import full_batch, minibatches, no_lower_bound
+from ..posteriors import POSTERIORS
+from ..posteriors.nodes import gauss_hermite, sigma_points
+from .questions import LatentVariableModel
+
+
+def recognition_network(n_visible, hidden, posterior, activation="tanh", separate=False):
+    """The network g_v from x (N, D) to φ (N, n_phi).
+
+    One trunk whose last layer holds both heads side by side, [m | log s]; or, with separate=True, two
+    networks m(x) and log s(x) that share nothing, as in the lecture.
+    """
+    K = posterior.n_latent
+    if not separate:
+        return mlp(n_visible, hidden, posterior.n_phi, activation)
+    return Parallel(
+        (
+            mlp(n_visible, hidden, K, activation),
+            mlp(n_visible, hidden, posterior.n_phi - K, activation),
+        )
+    )
+
+
+def amortised(model, recognition, params, x, eta, *, weights=None, kl="analytic"):
+    """The mean of Q over data cases x (N, D) with φ = g_v(x), and its gradient by hand.
+
+    params = {"theta": θ, "recognition": v}. Returns the mean Q and gradients shaped like params.
+    """
+    xp = namespace(x)
+    theta, v = params["theta"], params["recognition"]
+    phi, cache = recognition.forward(v, x)                         # (N, n_phi)            (1.17)
+    Q, bound_cache = bound.forward(model, theta, phi, x, eta, weights=weights, kl=kl)
+    dQ = xp.ones_like(Q) / x.shape[0]                              # of the mean
+    dphi, dtheta = bound.backward(model, theta, bound_cache, dQ)
+    _, dv = recognition.backward(v, cache, dphi, need_dx=False)    #                       (1.18)
+    return Q @ dQ, {"theta": dtheta, "recognition": dv}
+
+
+class VAE(LatentVariableModel):
+    """Variational autoencoder.
+
+    n_components  K
+    hidden        sizes of the decoder's hidden layers, from z to x; the recognition network mirrors
+                  them; () is the linear VAE, whose best encoder leaves no amortisation gap (10.9)
+    activation    "tanh", "relu", "sigmoid" or "softplus"
+    likelihood    "gaussian", "student-t" (outliers), "bernoulli" (0 and 1), "categorical" (columns of
+                  categories, any numbers), "poisson" (counts), "gaussian-predicted" (variances from the
+                  decoder, above a floor: noise, 1e-4 where "diagonal"), "bernoulli-relaxed" (grey values;
+                  not a likelihood), an object of `likelihoods` (`Categories` names all categories, seen in
+                  training or not), or, for columns that differ in kind, a list of (likelihood, columns),
+                  columns by name or number
+    noise         Ψ of a Gaussian likelihood: "diagonal", "isotropic", or a fixed variance
+    missing       "error", or "marginalise": NaN stands for an entry that was not observed; the
+                  recognition network sees the mask beside the data
+    constant      "error", or "drop": what becomes of constant columns under a learnt diagonal Ψ
+    binarise      None, or "fresh": X are grey values in [0, 1], and every minibatch sees a new draw of 0
+                  and 1 with these probabilities, to the nearest 1/255 (for likelihood="bernoulli"; what
+                  is asked of the fitted model takes binary data)
+    posterior     the family of q: "diagonal" (mean field) or "full"
+    separate      False: one trunk and two heads; True: two networks m(x) and log s(x)
+    kl            "analytic" (1.8) or "sampled" (1.9)
+    nodes         where η comes from: "random", n_samples fresh draws for every case and step; "sigma",
+                  the 2K sigma points, exact for a linear-Gaussian model and refused for any other;
+                  "quadrature", 7 Gauss–Hermite nodes per dimension, for K ≤ 2
+    optimizer     "adam" or "sgd" on minibatches; "lbfgs": full batch, for nodes that are deterministic
+    epochs        passes over the data; with "lbfgs" the most iterations. None: 300, or 5000 for "lbfgs"
+    batch_size, learning_rate   for minibatches
+    tol           for "lbfgs", see optimizers.lbfgs. With hidden=() that search runs in float64, along the
+                  principal axes of what the recognition network sees                           (6.7)
+    start_noise   where a learnt Ψ starts, as a share of each column's variance. Started at the whole
+                  variance, noise explains all there is, and the decoder may never be asked for more
+    min_noise     the floor of Ψ, as such a share
+    backend, dtype, random_state
+
+    After fit: model_, theta_; recognition_ the network and recognition_params_ its v; q_path_ mean Q
+    per epoch, in nats per data case, as seen by the optimiser: of "adam" and "sgd" over an epoch's
+    minibatches, between which the parameters move on, so that the last is not quite Q of what is
+    returned, of "lbfgs" after each iteration, the last that of what is returned; heywood_;
+    noise_variance_ (D,); converged_ (for "lbfgs", else None).
+    """
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        hidden=(64, 64),
+        activation="tanh",
+        likelihood="gaussian",
+        noise="diagonal",
+        missing="error",
+        constant="error",
+        binarise=None,
+        posterior="diagonal",
+        separate=False,
+        kl="analytic",
+        nodes="random",
+        n_samples=1,
+        optimizer="adam",
+        epochs=None,
+        batch_size=128,
+        learning_rate=3e-3,
+        tol=1e-12,
+        start_noise=0.1,
+        min_noise=1e-6,
+        backend="numpy",
+        dtype=None,
+        random_state=0,
+    ):
+        self.n_components = n_components
+        self.hidden = hidden
+        self.activation = activation
+        self.likelihood = likelihood
+        self.noise = noise
+        self.missing = missing
+        self.constant = constant
+        self.binarise = binarise
+        self.posterior = posterior
+        self.separate = separate
+        self.kl = kl
+        self.nodes = nodes
+        self.n_samples = n_samples
+        self.optimizer = optimizer
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.tol = tol
+        self.start_noise = start_noise
+        self.min_noise = min_noise
+        self.backend = backend
+        self.dtype = dtype
+        self.random_state = random_state
+
+    def fit(self, X, y=None, *, progress=None):
+        """Fit to X (N, D). Returns self.
+
+        progress(epoch, epochs, mean_Q) is called after each epoch where given. Raises ValueError for
+        data or parameters that cannot be fitted, `fit.TrainingError` where training diverges.
+
+        There is no sample_weight: minibatches of weighted cases are another stochastic search, in which integer
+        weights do not give the fit to repeated rows. Repeat the rows.
+        """
+        self._check_parameters()
+        table, names, likelihood = self._open(
+            X, "bernoulli-relaxed" if self.binarise else self.likelihood, self.noise
+        )
+        if self.binarise:
+            likelihood = Bernoulli(likelihood.n_visible)
+        K = self.n_components
+        columns = table.columns
+        cases = Cases(table, get_backend(self.backend, "float64"), self.missing == "marginalise")
+        N, n_in = cases.shape
+        hidden = check_hidden(self.hidden)
+        posterior = POSTERIORS[self.posterior](K)
+        decoder = mlp(K, hidden, likelihood.n_f, self.activation)
+        recognition = recognition_network(n_in, hidden[::-1], posterior, self.activation, self.separate)
+        model = Model(decoder, likelihood, K, posterior)
+        if self.nodes == "sigma" and not linear_gaussian.applies(model):
+            raise ValueError(
+                "nodes='sigma' is exact for a linear-Gaussian model only (hidden=(), likelihood='gaussian'); "
+                "elsewhere its Q is no bound: use nodes='random', or 'quadrature' for K <= 2"
+            )
+        kept = self._backend_for(table.x.dtype)
+        # The last decreases of a search that goes to the end are lost in float32.
+        linear = self.optimizer == "lbfgs" and not hidden
+        backend = get_backend(self.backend, "float64") if linear else kept
+        init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
+
+        units = StandardUnits(likelihood, cases)
+        columns.fill = to_numpy(units.shift)
+        seen = replace(cases, backend=backend, origin=columns.fill, scale=to_numpy(units.scale))
+        standard = Model(decoder, likelihood.rescaled(units.scale), K, posterior)
+        params = {
+            "theta": start_theta(standard, init_rng, backend, units, self.start_noise),
+            "recognition": recognition.init(init_rng, backend),
+        }
+        if linear:
+            axes = PrincipalAxes(seen)
+            params["recognition"] = axes.unfold_encoder(recognition, params["recognition"])
+        lower = no_lower_bound(params)
+        if likelihood.learns_noise:
+            floor = standard.likelihood.lower_bounds(units.variance, self.min_noise)
+            lower["theta"]["likelihood"] = tree.map(backend.asarray, floor)
+        report = None
+        if progress is not None:
+            def report(epoch, epochs, mean_Q):
+                progress(epoch, epochs, mean_Q + units.log_volume)
+
+        nodes = self._nodes(backend)
+
+        def batch(rows):
+            if self.binarise:                                      # 0 and 1 are their own standard units
+                grey = np.rint(255 * table[rows]).astype("uint8")
+                return backend.asarray(binarise(grey, "fresh", noise_rng))
+            return seen[rows, ...]
+
+        objective = self._objective(standard, recognition, batch, nodes, backend, noise_rng)
+        if linear:
+            objective = axes.turned(objective, recognition)
+        common = {"lower": lower, "progress": report}
+        converged = None
+        if self.optimizer == "lbfgs":
+            params, path, converged = full_batch(
+                objective,
+                params,
+                N,
+                max_iter=self.epochs or 5000,
+                tol=self.tol,
+                n_samples=len(nodes[1]),
+                memory=100 if linear else 30,                      # a long valley, and cheap to remember
+                **common,
+            )
+        else:
+            params, path, _ = minibatches(
+                objective,
+                params,
+                N,
+                optimizer=OPTIMIZERS[self.optimizer](self.learning_rate),
+                epochs=self.epochs or 300,
+                batch_size=self.batch_size,
+                rng=shuffle_rng,
+                **common,
+            )
+        if converged is False:
+            warnings.warn(
+                f"L-BFGS stopped after {len(path)} iterations without reaching tol={self.tol:g}: the bound "
+                "can still be lowered, or is at odds with rounding; raise epochs or tol",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        exact, v = fold_theta(model, params["theta"], units), params["recognition"]
+        exact_encoder = units.fold_encoder(recognition, axes.fold_encoder(recognition, v) if linear else v)
+        theta, encoder = (tree.map(kept.asarray, params) for params in (exact, exact_encoder))
+
+        self.heywood_ = heywood(
+            likelihood, theta["likelihood"], units.column_variance, self.min_noise, columns.names
+        )
+        self.columns_ = columns
+        self.q_path_ = np.array(path) + units.log_volume
+        self.n_iter_ = len(path)
+        self.converged_ = converged
+        self.model_, self.theta_, self.theta_rest_ = model, theta, rounded_off(exact, theta)
+        self.recognition_ = recognition
+        self.recognition_params_, self.encoder_rest_ = encoder, rounded_off(exact_encoder, encoder)
+        self._keep(kept, names, len(columns.given))
+        return self
+
+    def _check_parameters(self):
+        check_size("n_components", self.n_components)
+        for name in ("batch_size", "n_samples"):
+            check_size(name, getattr(self, name))
+        if self.epochs is not None:
+            check_size("epochs", self.epochs)
+        for name in ("learning_rate", "start_noise", "min_noise", "tol"):
+            check_positive(name, getattr(self, name))
+        choices = {
+            "posterior": sorted(POSTERIORS),
+            "optimizer": [*sorted(OPTIMIZERS), "lbfgs"],
+            "kl": ["analytic", "sampled"],
+            "nodes": ["random", "sigma", "quadrature"],
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+        if self.binarise is not None:
+            if self.binarise != "fresh" or self.likelihood != "bernoulli" or self.missing != "error":
+                raise ValueError(
+                    "binarise must be None or, with likelihood='bernoulli' and complete data, 'fresh', got "
+                    f"{self.binarise!r} with likelihood={self.likelihood!r}, missing={self.missing!r}"
+                )
+            if self.optimizer == "lbfgs":
+                raise ValueError("binarise='fresh' draws anew in every step, optimizer='lbfgs' cannot")
+        if self.optimizer == "lbfgs" and self.nodes == "random":
+            raise ValueError(
+                "optimizer='lbfgs' needs a deterministic objective: use it with nodes='sigma' where the "
+                "model is linear-Gaussian, or nodes='quadrature' for K <= 2"
+            )
+        if self.nodes == "quadrature" and self.n_components > 2:
+            raise ValueError(
+                f"nodes='quadrature' is for K <= 2, got n_components={self.n_components}: use "
+                "nodes='random'"
+            )
+
+    def _nodes(self, backend):
+        """Deterministic nodes and weights, or None where η is drawn anew."""
+        if self.nodes == "random":
+            return None
+        K = self.n_components
+        eta, weights = sigma_points(K) if self.nodes == "sigma" else gauss_hermite(K, 7)
+        return backend.asarray(eta), backend.asarray(weights)
+
+    def _objective(self, model, recognition, batch, nodes, backend, noise_rng):
+        """objective(params, rows) → mean Q of the data batch(rows), and its gradient."""
+
+        def objective(params, rows):
+            x_rows = batch(rows)
+            if nodes is not None:
+                eta, weights = nodes
+                return amortised(
+                    model, recognition, params, x_rows, eta, weights=weights, kl=self.kl
+                )
+            shape = (self.n_samples, x_rows.shape[0], self.n_components)
+            return amortised(
+                model, recognition, params, x_rows, backend.normal(noise_rng, shape), kl=self.kl
+            )
+
+        return objective
+
+    def _phi(self, theta, cases):
+        v, rest = self.recognition_params_, self.encoder_rest_
+        params = centred_encoder(self.recognition_, v, rest, cases.origin)
+        return collect(
+            cases.shape[0], lambda rows: self.recognition_.forward(params, cases[rows, ...])[0]
+        )
+
+    def encode(self, X):
+        """φ (N, n_phi) = g_v(x_n), [m | log s]: what the recognition network says, in one pass."""
+        return self._phi(*self._centred(X))
+
+    def refine(self, X, n_steps=10):
+        """φ (N, n_phi) after n_steps E-steps from `encode`: semi-amortised inference (Kim et al. 2018).
+
+        A step is one try of a quasi-Newton step with backtracking, each case for itself, on fixed nodes,
+        so none raises its Q_n on them: the sigma points of a linear-Gaussian model, else 32 Gauss–Hermite
+        nodes for K = 1, 14 × 14 for K = 2 and 64 + 4K whitened draws beyond. Raises ValueError for
+        n_steps < 0.
+        """
+        check_size("n_steps", n_steps, 0)
+        return self._refined(*self._observed(X), n_steps)
+
+    @property
+    def n_parameters_(self):
+        """How many numbers were learned: θ and the recognition network."""
+        self._require_fit()
+        return tree.size(self.theta_) + tree.size(self.recognition_params_)

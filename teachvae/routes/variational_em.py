@@ -1,0 +1,333 @@
+"""Variational EM: route two, where φ is a table with one row per data case.
+
+The E-step minimises Q over every φ_n with θ fixed, the M-step over θ with φ fixed. With a linear
+decoder and a Gaussian likelihood both are closed forms; with a neural decoder (non-linear factor
+analysis) the E-step takes quasi-Newton steps on quadrature nodes, and the M-step takes Adam steps on
+the decoder and has Ψ in closed form. Equations (2.x), (6.x) are in derivations/equations.md.
+"""
+
+from dataclasses import replace
+import warnings
+
+import numpy as np
+
+from .. import bound
+from ..arrays import tree
+from ..arrays.backend import constant, get_backend, namespace, to_numpy
+from ..arrays.rows import collect, slices, take_rows
+from ..doors.columns import Cases
+from ..doors.units import StandardUnits, fold_theta, heywood, rounded_off, start_theta
+from ..doors.validate import check_hidden, check_positive, check_size, generator
+from ..inference import e_step, em, expectations, linear_gaussian
+from ..inference.em import STARTS, race
+from ..inference.missing import observed_m_step, observed_statistics
+from ..likelihoods import bare, split
+from ..model import Model
+from ..networks.convergence import ConvergenceWarning, settled
+from ..networks.layers import mlp
+from ..networks.optimizers import Adam
+from ..networks.training import minibatches
+from ..posteriors import POSTERIORS
+from ..posteriors.nodes import e_step_nodes, matched_draws
+from .questions import LatentVariableModel
+
+
+class VariationalEM(LatentVariableModel):
+    """Latent variable model fitted by variational EM.
+
+    n_components  K
+    hidden        sizes of the decoder's hidden layers; () is the linear decoder
+    activation    "tanh", "relu", "sigmoid" or "softplus"
+    likelihood    "gaussian", "student-t" (outliers), "bernoulli" (0 and 1), "categorical" (columns of
+                  categories, any numbers), "poisson" (counts), "gaussian-predicted" (variances from the
+                  decoder, above a floor: noise, 1e-4 where "diagonal"), "bernoulli-relaxed" (grey values;
+                  not a likelihood), an object of `likelihoods` (`Categories` names all categories, seen in
+                  training or not), or, for columns that differ in kind, a list of (likelihood, columns),
+                  columns by name or number
+    noise         Ψ of a Gaussian likelihood: "diagonal", "isotropic", or a fixed variance
+    missing       "error", or "marginalise": NaN stands for an entry that was not observed
+    constant      "error", or "drop": what becomes of constant columns under a learnt diagonal Ψ
+    posterior     the family of q: "diagonal" (mean field) or "full"
+    epochs        rounds of one E-step and one M-step; None: 100, or with closed forms as many as tol
+                  asks for, at most 20000
+    tol           with closed forms: end when less than tol nats per data case are to be gained, and were
+                  gained in the last quarter of the rounds (6.6)
+    n_starts      with closed forms: from how many starts a hundred rounds are gone, to go on from the best.
+                  None: 4, or the first alone where it arrives within them. There can be several
+                  minima of Q, as in `FactorAnalysis`
+    e_steps       quasi-Newton steps of an E-step;  m_steps  passes over the data of an M-step
+    n_samples     nodes of an E-step's expectation; None: Gauss–Hermite with 3 per dimension for K ≤ 2,
+                  else 4K whitened draws
+    batch_size, learning_rate   of the M-step's Adam
+    min_noise     the floor of Ψ as a share of each column's variance
+    backend, dtype, random_state
+
+    After fit: phi_ (N, n_phi) the table; model_, theta_; q_path_ mean Q after every E-step, in nats
+    per data case, the last that of phi_ and theta_ (with E-steps by quasi-Newton on more nodes than
+    the others; `bound` has yet finer ones); n_iter_ rounds; converged_ (closed forms); heywood_;
+    noise_variance_ (D,).
+    """
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        hidden=(64, 64),
+        activation="tanh",
+        likelihood="gaussian",
+        noise="diagonal",
+        missing="error",
+        constant="error",
+        posterior="diagonal",
+        epochs=None,
+        tol=1e-8,
+        n_starts=None,
+        e_steps=3,
+        m_steps=5,
+        n_samples=None,
+        batch_size=128,
+        learning_rate=5e-3,
+        min_noise=1e-6,
+        backend="numpy",
+        dtype=None,
+        random_state=0,
+    ):
+        self.n_components = n_components
+        self.hidden = hidden
+        self.activation = activation
+        self.likelihood = likelihood
+        self.noise = noise
+        self.missing = missing
+        self.constant = constant
+        self.posterior = posterior
+        self.epochs = epochs
+        self.tol = tol
+        self.n_starts = n_starts
+        self.e_steps = e_steps
+        self.m_steps = m_steps
+        self.n_samples = n_samples
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.min_noise = min_noise
+        self.backend = backend
+        self.dtype = dtype
+        self.random_state = random_state
+
+    def fit(self, X, y=None, *, progress=None):
+        """Fit to X (N, D). Returns self.
+
+        progress(round, rounds, mean_Q) is called after each round where given. Raises ValueError for
+        data or parameters that cannot be fitted, `fit.TrainingError` where training diverges.
+
+        There is no sample_weight: φ is a table of the data cases, and M-steps by minibatches are no function of
+        weights. Repeat the rows, or take `FactorAnalysis`, which with posterior="full" has the same maximum.
+        """
+        table, names, likelihood = self._open(X, self.likelihood, self.noise)
+        self._check_parameters()
+        D = likelihood.n_visible
+        decoder = mlp(self.n_components, check_hidden(self.hidden), likelihood.n_f, self.activation)
+        posterior = POSTERIORS[self.posterior](self.n_components)
+        model = Model(decoder, likelihood, self.n_components, posterior)
+        closed = linear_gaussian.applies(model)
+        if closed:
+            check_size("n_components", self.n_components, 1, D, f" where hidden=() (X has {D} columns)")
+        backend, double = self._backend_for(table.x.dtype), get_backend(self.backend, "float64")
+        columns, cases = table.columns, Cases(table, double, self.missing == "marginalise")
+        units = StandardUnits(likelihood, cases)
+        columns.fill = to_numpy(units.shift)
+        # Closed forms run in float64, as EM does: their last decreases are lost in float32.
+        own = double if closed else backend
+        x = replace(cases, backend=own, origin=columns.fill, scale=to_numpy(units.scale))
+        standard = Model(decoder, likelihood.rescaled(units.scale), self.n_components, posterior)
+        lower = None
+        if likelihood.learns_noise:
+            lower = standard.likelihood.lower_bounds(units.variance, self.min_noise)
+            lower = tree.map(own.asarray, lower)
+        route = self._fit_closed_form if closed else self._fit_by_steps
+        theta, phi, path, converged = route(standard, backend, units, x, lower, progress)
+        exact = fold_theta(model, theta, units)
+        theta = tree.map(backend.asarray, exact)
+
+        self.heywood_ = heywood(
+            likelihood, theta["likelihood"], units.column_variance, self.min_noise, columns.names
+        )
+        self.columns_ = columns
+        self.q_path_ = np.array(path) + units.log_volume
+        self.n_iter_ = len(path) - 1
+        self.converged_ = converged
+        self.model_, self.theta_, self.theta_rest_ = model, theta, rounded_off(exact, theta)
+        self.phi_ = np.asarray(to_numpy(phi), dtype=backend.dtype)
+        self._keep(backend, names, len(columns.given))
+        return self
+
+    def _check_parameters(self):
+        check_size("n_components", self.n_components)
+        for name in ("e_steps", "m_steps", "batch_size"):
+            check_size(name, getattr(self, name))
+        for name in ("epochs", "n_starts", "n_samples"):
+            if getattr(self, name) is not None:
+                check_size(name, getattr(self, name))
+        for name in ("learning_rate", "min_noise", "tol"):
+            check_positive(name, getattr(self, name))
+        if self.posterior not in POSTERIORS:
+            raise ValueError(f"posterior must be one of {sorted(POSTERIORS)}, got {self.posterior!r}")
+
+    def _fit_closed_form(self, model, backend, units, x, lower, progress):
+        """Coordinate descent on Q, both halves exact: Q never rises."""
+        xp, N = namespace(units.mean), x.shape[0]
+        rng = generator(self.random_state)
+        likelihood, masked = bare(model.likelihood), x.masked
+
+        def parts():
+            """Each block's places in the table, its x and its mask."""
+            for rows in slices(N):
+                yield rows, *split(model.likelihood, x[rows, ...])
+
+        def scatter(x, mask):
+            centred = x - units.mean if mask is None else (x - units.mean) * mask
+            return centred.T @ centred
+
+        S = sum(scatter(*seen) for _, *seen in parts()) / N
+        start_noises = (
+            constant(rng.standard_normal((likelihood.n_visible, self.n_components)), like=units.mean)
+            for _ in range(self.n_starts or STARTS)
+        )
+        most = 20000 if self.epochs is None else self.epochs
+
+        def table(W, b, psi, x, mask):
+            """The rows of φ (n, n_phi) of the best q                              (2.3), (2.10)."""
+            return model.posterior.closest(*linear_gaussian.posterior(W, b, psi, x, mask))
+
+        def observed_e_step(W, b, psi):
+            """`ObservedStatistics` under the best q, and the mean of Q, without the table."""
+            sums, total = None, 0.0
+            for _, *seen in parts():
+                phi = table(W, b, psi, *seen)
+                total = total + xp.sum(linear_gaussian.bound(W, b, psi, phi, model.posterior, *seen))
+                moments = model.posterior.mean(phi), model.posterior.covariance(phi)
+                part = observed_statistics(*moments, *seen)
+                sums = part if sums is None else type(part)(*(a + c for a, c in zip(sums, part)))
+            return sums, total / N
+
+        def rounds(W, b, psi):
+            """E- and M-steps in turn: after every E-step the parameters, the path, whether it converged."""
+            path, converged = [], False
+            while not converged:
+                if masked:
+                    stats, Q = observed_e_step(W, b, psi)
+                else:                                              # the table's moments, without the table
+                    stats, Q = linear_gaussian.e_step_moments(W, psi, S, model.posterior)  # (2.25)
+                path.append(float(Q))
+                converged = settled(path, self.tol)
+                yield (W, b, psi), path, converged
+                if masked:
+                    W, b, mean_square = observed_m_step(stats)  # M-step (2.22), (2.23)
+                else:
+                    W, _, mean_square = linear_gaussian.m_step(stats)  #          (2.11), (2.12)
+                psi = likelihood.psi(likelihood.m_step(mean_square, lower, units.share), like=W)
+
+        def told(iteration, most, Q):
+            progress(iteration, most, Q + units.log_volume)
+
+        starts = em.starts(S, self.n_components, likelihood, start_noises, lower)
+        (W, b, psi), path, converged = race(
+            (rounds(W, units.mean, psi) for W, psi in starts),
+            tol=self.tol,
+            max_iter=most,
+            every=self.n_starts is not None,
+            progress=None if progress is None else told,
+        )
+        if not converged:
+            warnings.warn(
+                f"variational EM stopped after {most} rounds with more than tol={self.tol} nats per "
+                "data case still to be gained: raise epochs or tol",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        params = {"decoder": [{"W": W, "b": b}], "likelihood": likelihood.m_step(psi, None)}
+        # the path's last Q is that of this θ and its table
+        phi = collect(N, lambda rows: table(W, b, psi, *split(model.likelihood, x[rows, ...])))
+        return params, phi, path, converged
+
+    def _fit_by_steps(self, model, backend, units, x, lower, progress):
+        """E-steps by quasi-Newton steps on the table, M-steps by Adam on the decoder."""
+        init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
+        theta = start_theta(model, init_rng, backend, units)
+        phi = e_step.prior_phi(model, backend.zeros((x.shape[0], 1)))
+        xp = namespace(phi)
+        coarse = self._round_nodes(model, backend)
+        rounds = 100 if self.epochs is None else self.epochs
+        optimizer, state = Adam(self.learning_rate), None
+        path = []
+
+        def objective(decoder, rows):
+            """Mean Q of the cases `rows` and its gradient in the decoder, φ and Ψ fixed."""
+            th = {"decoder": decoder, "likelihood": theta["likelihood"]}
+            eta = backend.normal(noise_rng, (1, len(rows), self.n_components))
+            Q, cache = bound.forward(model, th, take_rows(phi, rows), x[rows, ...], eta)
+            dQ = xp.ones_like(Q) / len(rows)
+            _, dtheta = bound.backward(model, th, cache, dQ, need_dphi=False)
+            return xp.mean(Q), dtheta["decoder"]
+
+        for done in range(1, rounds + 1):
+            starts = [phi]
+            if done % SEARCH_EVERY == 0:  # a row may be sitting in the wrong mode of its posterior
+                z = backend.normal(noise_rng, (256, self.n_components))
+                starts.append(e_step.search(model, theta, x, z))
+            e = e_step.from_starts(model, theta, starts, x, *coarse, max_steps=self.e_steps)  # E-step
+            phi = e.phi
+            path.append(float(xp.mean(e.Q)))
+
+            theta["decoder"], _, state = minibatches(                                        # M-step
+                objective,
+                theta["decoder"],
+                x.shape[0],
+                optimizer=optimizer,
+                epochs=self.m_steps,
+                batch_size=self.batch_size,
+                rng=shuffle_rng,
+                state=state,
+            )
+            if model.likelihood.learns_noise:
+                squares, share = expectations.expected_squares(model, theta, phi, x, *coarse)
+                theta["likelihood"] = model.likelihood.m_step(squares, lower, share)
+            if progress is not None:
+                progress(done, rounds, path[-1] + units.log_volume)
+
+        e = self._infer(model, theta, x, backend, [phi])
+        path.append(float(xp.mean(e.Q)))
+        return theta, e.phi, path, None
+
+    def _round_nodes(self, model, backend):
+        """Nodes and weights for the E-steps of the rounds, the same for all data cases and calls."""
+        K = model.n_latent
+        if self.n_samples is None:
+            eta, weights = e_step_nodes(K, 3, 4 * K)
+        else:
+            eta, weights = matched_draws(np.random.default_rng(0), self.n_samples, K)
+        return backend.asarray(eta), backend.asarray(weights)
+
+    def _infer(self, model, theta, x, backend, starts=()):
+        """E-steps to the end, on n_samples nodes where that is given."""
+        nodes = None if self.n_samples is None else (self._round_nodes(model, backend),) * 2
+        return self._e_steps(model, theta, x, backend, starts, nodes)
+
+    def _phi(self, theta, cases):
+        if linear_gaussian.applies(self.model_):
+            return self._closed_form(self.model_, theta, cases)
+        return to_numpy(self._infer(self.model_, theta, cases, self.backend_).phi)
+
+    def infer(self, X):
+        """φ (N, n_phi) of new data: E-steps with θ fixed, until ‖∂Q_n/∂φ_n‖∞ < 1e-6 for every case
+        (1e-3 in float32), Q_n being taken on fixed nodes: 32 Gauss–Hermite nodes for K = 1, 14 × 14 for
+        K = 2, else 64 + 4K whitened draws; where n_samples is given, that many draws.
+
+        Warns, naming rows, where some did not get there. The closed form where there is one. A posterior may
+        have several modes: for K ≤ 2 the search starts from all that a lattice shows which may be the
+        better; beyond, from the best of three sets of points only, so a case may be left in a lesser mode,
+        and `gaps` says for which ones, and by how much at the most (`maybe_lesser`).
+        """
+        return self._phi(*self._centred(X))
+
+
+SEARCH_EVERY = 10
