@@ -652,28 +652,26 @@ def test_2_26_a_step_that_is_too_long_is_taken_back(monkeypatch):
     """A quadratic with slow and fast directions: every step that is kept lowers f, to one end."""
     curvature, taken = np.array([1.0, 0.01]), []
 
-    def e_step(W, b, psi):
-        taken.append(W[0].copy())
-        return W, float(0.5 * np.sum(curvature * W[0] ** 2) + np.sum(psi - np.log(psi)))
+    class Problem:
+        def e_step(self, p):
+            taken.append(p.W[0].copy())
+            return p, float(0.5 * np.sum(curvature * p.W[0] ** 2) + np.sum(p.psi - np.log(p.psi)))
 
-    def m_step(W):
-        psi = taken_psi.pop()
-        return W - 0.5 * curvature * W, np.zeros(2), 1 + 0.9 * (psi - 1)
+        def m_step(self, p):
+            return em.Parameters(p.W - 0.5 * curvature * p.W, np.zeros(2), 1 + 0.9 * (p.psi - 1))
 
-    taken_psi = []
+        def latent_moments(self, p):
+            return np.zeros(1), np.eye(1)
 
-    def tracked(W, b, psi):
-        taken_psi.append(psi)
-        return e_step(W, b, psi)
+        def floored(self, psi):
+            return psi
 
-    start = np.array([[1.0, 1.0]]), np.zeros(2), np.array([3.0, 0.3])
+    start = em.Parameters(np.array([[1.0, 1.0]]), np.zeros(2), np.array([3.0, 0.3]))
     ends = {}
     for lengthening in (1.0, 1.1):
         taken.clear()
         monkeypatch.setattr(em, "LENGTHENING", lengthening)
-        *_, ((W, _, psi), path, converged) = em._iterate(
-            tracked, m_step, lambda psi: psi, start, 1e-12
-        )
+        *_, ((W, _, psi), path, converged) = em.em(Problem(), start, steps=em.LongerSteps(), tol=1e-12)
         assert converged and (np.diff(path) <= 1e-14 * path[-1]).all() and path[-1] == pytest.approx(2, abs=1e-10)
         ends[lengthening] = len(path), len(taken)
         np.testing.assert_allclose(psi, 1, atol=1e-4)
@@ -1616,7 +1614,7 @@ def test_6_5_with_missing_entries_only_what_was_observed_has_a_volume():
 def test_6_7_principal_axes_change_the_weights_and_not_phi(encoder):
     rng = np.random.default_rng(67)
     x = rng.standard_normal((20, 4)) @ (rng.standard_normal((4, 6)) * [1e-3, 1, 1, 50, 1, 1]) + 3  # of rank 4
-    axes = PrincipalAxes(x)
+    axes = PrincipalAxes(x.mean(axis=0), np.cov(x.T, bias=True), like=x)
     y = (x - axes.mean) @ axes.A
     largest = np.linalg.eigvalsh(np.cov(x.T, bias=True))[-1]
     np.testing.assert_allclose(np.cov(y.T, bias=True), np.eye(4) / largest, rtol=0, atol=1e-9 / largest)
@@ -1640,7 +1638,7 @@ def test_6_7_principal_axes_change_the_weights_and_not_phi(encoder):
 
 
 def test_6_7_data_without_any_spread_have_no_axes():
-    axes = PrincipalAxes(np.ones((5, 3)))
+    axes = PrincipalAxes(np.ones(3), np.zeros((3, 3)), like=np.ones(3))
     assert axes.A.shape == (3, 0)
     encoder = mlp(3, (), 2)
     start = encoder.init(np.random.default_rng(0), get_backend())

@@ -3,8 +3,6 @@
 Equations (6.x) are in derivations/equations.md.
 """
 
-from functools import reduce
-from operator import add
 import warnings
 
 import numpy as np
@@ -12,7 +10,6 @@ import numpy as np
 from ..arrays import tree
 from ..arrays.backend import constant, double, namespace, to_numpy
 from ..arrays.rows import slices
-from ..inference.moments import moments
 from ..likelihoods import Mixed, bare, join, split
 from ..messages import shorten
 from ..networks.layers import Linear, Parallel, Sequential
@@ -79,18 +76,18 @@ class PrincipalAxes:
     the largest eigenvalue of x's covariance: then Q is as curved in the encoder's weights as it is in the
     decoder's. Directions in which the data do not vary, beyond rounding, are left out, so that weights
     along them are 0.
+
+    mean (n,), covariance (n, n)   of the input, on the host
+    like                           an array of the encoder's library, device and dtype
     """
 
-    def __init__(self, x):
-        blocks = (to_numpy(x[rows, ...]) for rows in slices(x.shape[0]))
-        stats = reduce(add, (moments(block) for block in blocks))
-        values, U = np.linalg.eigh(stats.covariance)               # ascending
+    def __init__(self, mean, covariance, like):
+        values, U = np.linalg.eigh(covariance)                     # ascending
         seen = values > len(values) * np.finfo("float64").eps * values[-1]
         spread = np.sqrt(values[seen] * values[-1])
-        one = x[:1, ...]
-        self.mean = constant(stats.mean, like=one)                 # (n,)
-        self.A = constant(U[:, seen] / spread, like=one)           # (n, r)
-        self.A_inverse = constant((U[:, seen] * spread).T, like=one)  # (r, n)
+        self.mean = constant(mean, like)                           # (n,)
+        self.A = constant(U[:, seen] / spread, like)               # (n, r)
+        self.A_inverse = constant((U[:, seen] * spread).T, like)   # (r, n)
 
     def unfold_encoder(self, network, params):
         """Make the first Linear take y: W ← A⁺ W, b ← b + mean W."""

@@ -130,7 +130,7 @@ def _own(model, theta, x, tol):
 
 def places(model, theta, x, phi, z, reach=e_step.REACH):
     """Points from which the φ of data cases x (N, D) are to be sought, beside phi (N, n_phi): (row, z) pairs
-    for `infer.from_places`.
+    for `e_step.from_places`.
 
     K ≤ 2: the peaks that a lattice shows which may be as high as log p at phi's mean, less `reach` nats.
     Beyond: for every case the best of each third of the host draws z (R, K), the second of them twice as far

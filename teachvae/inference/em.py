@@ -1,9 +1,17 @@
-"""EM for factor analysis: an E-step and an M-step in turn, both closed forms; and where it starts.
+"""EM for the linear-Gaussian model, the lecture's first algorithm: an E-step and an M-step in turn.
 
+    stats, Q = problem.e_step(p)       the best q of every data case for the parameters p
+    p = problem.m_step(stats)          the best p for these q
+
+There are three E-steps: from the covariance of complete data, case by case where entries are missing, and
+either of them with the closest member of a family of q in place of the posterior, which is variational EM.
+`LongerSteps` spare most of the iterations, and of several starts `race` goes on with the best.
 Equations (2.x) are in derivations/equations.md.
 """
 
+from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from ..arrays.backend import identity, namespace
 from ..arrays.rows import slices
@@ -14,123 +22,197 @@ from . import linear_gaussian
 from .missing import latent_moments, observed_e_step, observed_m_step, observed_statistics
 
 
-def em(S, n_latent, likelihood, *, start_noises, every, min_noise, tol, max_iter, progress=None):
-    """EM for factor analysis on the covariance S (D, D) alone.
+class Parameters(NamedTuple):
+    """W (K, D), b (D,) beside the data's mean, psi (D,)."""
 
-    start_noises are one standard normal (D, K) for each start, to break its symmetry; `every` is what
-    `fit.race` asks for. Returns W (K, D), psi (D,), the path of the mean nlml, and whether the
-    extrapolated rest fell below tol. The nlml never rises, beyond rounding:
-    given the E-step's statistics, W, b and the floored Ψ of the M-step are Q's minimiser within bounds,
-    those of the wider model (2.24) a lower one of the same nlml, and a longer step is taken back where it
-    rises.
+    W: object
+    b: object
+    psi: object
+
+
+class Fit(NamedTuple):
+    """Where EM stands after an E-step: the parameters, the mean Q after each E-step so far, and whether it has
+    come to rest.
     """
-    lower = likelihood.lower_bounds(diagonal(S), min_noise)
-    zero = namespace(S).zeros_like(S[0, :])
 
-    def floored(psi):
-        return likelihood.psi(likelihood.m_step(psi, lower), like=psi)
-
-    def e_step(W, b, psi):
-        return linear_gaussian.e_step_moments(W, psi, S)
-
-    def m_step(stats):
-        W, b, mean_square = linear_gaussian.m_step(stats)
-        return *linear_gaussian.expanded(W, b, stats.z, stats.zz), floored(mean_square)
-
-    begun = starts(S, n_latent, likelihood, start_noises, lower)
-    runs = (_iterate(e_step, m_step, floored, (W, zero, psi), tol) for W, psi in begun)
-    (W, _, psi), path, converged = race(runs, tol=tol, max_iter=max_iter, every=every, progress=progress)
-    return W, psi, path, converged
+    p: Parameters
+    path: list
+    converged: bool
 
 
-def em_observed(
-    data, weights, variance, n_latent, likelihood, *,
-    start_noises, every, min_noise, tol, max_iter, progress=None,
-):
-    """EM for factor analysis on data [x | mask] (N, 2D), x of mean 0, that count where the mask is 1.
+def em(problem, p, *, steps, tol):
+    """EM from the parameters p until it has come to rest: yields a `Fit` after every E-step.
 
-    weights (N,), of mean 1: how often each data case counts. likelihood the `Observed` one, variance (D,) of
-    the columns; the rest is as in `em`. The E-step inverts one K × K matrix for every pattern of missing
-    entries, the M-step solves one regression per column. Returns W (K, D), b (D,), psi (D,), the path of the
-    mean nlml, and whether it converged.
+    problem  `Complete` or `Incomplete`;  steps  `OwnSteps` or `LongerSteps`
+    Q never rises, beyond rounding: each half is its minimiser, the M-step within the bounds of Ψ. With the
+    posterior itself for q it is nlml.
     """
-    xp, N = namespace(variance), data.shape[0]
-
-    def parts():
-        for rows in slices(N):
-            x, mask = split(likelihood, data[rows, ...])
-            yield x * mask, mask, weights[rows]
-
-    # Correlations of columns that are filled with their means are too small, which does for a start.
-    S = sum((w[:, None] * x).T @ x for x, _, w in parts()) / N
-    share = sum(w @ mask for _, mask, w in parts()) / N
-    gaussian = likelihood.likelihood
-    lower = gaussian.lower_bounds(variance, min_noise)
-
-    def floored(psi):
-        return gaussian.psi(gaussian.m_step(psi, lower, share), like=psi)
-
-    def e_step(W, b, psi):
-        sums, total = None, 0.0
-        for x, mask, w in parts():
-            mean, covariance, values = observed_e_step(W, b, psi, x, mask)
-            part = observed_statistics(mean, covariance, x, mask, w)
-            sums = part if sums is None else type(part)(*(a + c for a, c in zip(sums, part)))
-            total = total + float(xp.sum(w * values))
-        return sums, total / N
-
-    def m_step(sums):
-        W, b, mean_square = observed_m_step(sums)
-        return *linear_gaussian.expanded(W, b, *latent_moments(sums)), floored(mean_square)
-
-    begun = starts(S, n_latent, gaussian, start_noises, lower)
-    zero = xp.zeros_like(variance)
-    runs = (_iterate(e_step, m_step, floored, (W, zero, psi), tol) for W, psi in begun)
-    (W, b, psi), path, converged = race(runs, tol=tol, max_iter=max_iter, every=every, progress=progress)
-    return W, b, psi, path, converged
-
-
-def _iterate(e_step, m_step, floored, parameters, tol):
-    """E- and M-steps in turn from parameters (W, b, psi), until they converge: yields, after every E-step, the
-    parameters, the path, which goes on growing, and whether they have converged.
-
-    e_step(W, b, psi) → (statistics, mean nlml), m_step(statistics) → (W, b, psi). Each step goes a little
-    further than the M-step says, and further than the one before: in ψ_d as long as it keeps its direction.
-    Where the nlml rises, back to the M-step's own (Salakhutdinov & Roweis 2003)            (2.26).
-    """
-    xp, one = namespace(parameters[0]), namespace(parameters[2]).ones_like(parameters[2])
-    path, longer, m_steps_own = [], False, parameters
-    length, lengths, before = 1.0, one, 0 * one                    # of W and b; of every ψ_d
+    path = []
     while True:
-        stats, value = e_step(*parameters)
-        if longer and not float(value) <= path[-1] + ROUNDING * abs(path[-1]):
-            parameters, longer = m_steps_own, False
-            length, lengths = 1.0, xp.where(lengths > 2, 0.5 * lengths, one)
+        stats, Q = problem.e_step(p)
+        if not steps.accept(Q, path):
+            p = steps.taken_back()
             continue
-        path.append(float(value))
+        path.append(Q)
         converged = settled(path, tol)
-        yield parameters, path, converged
+        yield Fit(p, path, converged)
         if converged:
             return
-        m_steps_own, longer = m_step(stats), True
-        (W, b, psi), (W_own, b_own, psi_own) = parameters, m_steps_own
-        step = xp.log(psi_own) - xp.log(psi)
-        length, lengths = LENGTHENING * length, xp.where(step * before > 0, LENGTHENING * lengths, one)
-        before = step
-        far = xp.clip(lengths * step, -3.0, 3.0)                   # no ψ_d by more than a factor of e³
-        parameters = W + length * (W_own - W), b + length * (b_own - b), floored(psi * xp.exp(far))
+        p = steps.take(problem, p, stats)
+
+
+class OwnSteps:
+    """Steps as the M-step says."""
+
+    def accept(self, Q, path):
+        return True
+
+    def take(self, problem, p, stats):
+        return problem.m_step(stats)
+
+
+class LongerSteps:
+    """Steps to the M-step of a wider model (2.24), and a little further than that, each further than the one
+    before: in ψ_d as long as it keeps its direction. Where Q rises, back to that M-step's own (Salakhutdinov &
+    Roweis 2003)                                                                               (2.26).
+    """
+
+    def __init__(self):
+        self.own, self.is_longer = None, False
+        self.length, self.lengths, self.before = 1.0, 1.0, 0.0     # of W and b; of every ψ_d
+
+    def accept(self, Q, path):
+        return not self.is_longer or Q <= path[-1] + ROUNDING * abs(path[-1])
+
+    def taken_back(self):
+        xp = namespace(self.lengths)
+        self.is_longer, self.length = False, 1.0
+        self.lengths = xp.where(self.lengths > 2, 0.5 * self.lengths, xp.ones_like(self.lengths))
+        return self.own
+
+    def take(self, problem, p, stats):
+        W, b, psi = problem.m_step(stats)
+        W, b = linear_gaussian.expanded(W, b, *problem.latent_moments(stats))  #           (2.24)
+        self.own, self.is_longer = Parameters(W, b, psi), True
+        xp = namespace(psi)
+        step = xp.log(psi) - xp.log(p.psi)
+        same_way = step * self.before > 0
+        self.length = LENGTHENING * self.length
+        self.lengths = xp.where(same_way, LENGTHENING * self.lengths, xp.ones_like(step))
+        self.before = step
+        far = xp.clip(self.lengths * step, -3.0, 3.0)              # no ψ_d by more than a factor of e³
+        return Parameters(
+            p.W + self.length * (W - p.W), p.b + self.length * (b - p.b), problem.floored(p.psi * xp.exp(far))
+        )
 
 
 LENGTHENING = 1.1                      # of a step over the one before
 
 
-def race(runs, *, tol, max_iter, every, progress=None):
-    """The best of several runs of EM, at its end: (parameters, path, converged).
+@dataclass(frozen=True)
+class Complete:
+    """The two steps for complete data, of which the covariance S (D, D) says all.
 
-    runs      iterators, one for each start, that yield such a triple after every E-step and end where one
-              has converged; each keeps one growing path of its own
+    likelihood  the Gaussian;  lower  the floor of its Ψ, from `lower_bounds`, or None
+    family      None: q is the posterior; else a family of `posteriors`, and q its member closest to that
+    """
+
+    S: object
+    likelihood: object
+    lower: object = None
+    family: object = None
+
+    def e_step(self, p):
+        """The `Statistics` of the centred data, and the mean Q                 (2.7), (2.8), (2.25)."""
+        stats, Q = linear_gaussian.e_step_moments(p.W, p.psi, self.S, self.family)
+        return stats, float(Q)
+
+    def m_step(self, stats):
+        """The `Parameters` of least Q                                                (2.11), (2.12)."""
+        W, b, mean_square = linear_gaussian.m_step(stats)
+        return Parameters(W, b, self.floored(mean_square))
+
+    def latent_moments(self, stats):
+        """E[z] (K,) and E[zᵀz] (K, K)."""
+        return stats.z, stats.zz
+
+    def floored(self, psi):
+        """psi (D,), as the likelihood's noise is, at or above its floor."""
+        return self.likelihood.psi(self.likelihood.m_step(psi, self.lower), like=psi)
+
+
+class Incomplete:
+    """The two steps for data cases with missing entries, which are gone through block by block.
+
+    data        [x | mask] (N, 2D), x about its mean, read as data[rows, …];  observed  their `Observed` likelihood
+    lower, family   as in `Complete`
+    weights     (N,) of mean 1: how often each data case counts; once where None
+    """
+
+    def __init__(self, data, observed, lower=None, family=None, weights=None):
+        self.data, self.observed, self.likelihood = data, observed, observed.likelihood
+        self.lower, self.family, self.weights = lower, family, weights
+        # Correlations of columns that are filled with their means are too small, which does for a start.
+        self.S = sum((w[:, None] * x).T @ x for x, _, w in self.blocks()) / data.shape[0]
+        self.share = sum(w @ mask for _, mask, w in self.blocks()) / data.shape[0]
+
+    def blocks(self):
+        """x (n, D), 0 where it is missing, the mask (n, D) and the weights (n,) of every block."""
+        for rows in slices(self.data.shape[0]):
+            x, mask = split(self.observed, self.data[rows, ...])
+            ones = namespace(x).ones_like(x[:, 0])
+            yield x * mask, mask, ones if self.weights is None else self.weights[rows]
+
+    def e_step(self, p):
+        """The `ObservedStatistics` of all data cases, and the mean Q."""
+        sums, total = None, 0.0
+        for x, mask, w in self.blocks():
+            mean, covariance, Q = self._best_q(p, x, mask)
+            part = observed_statistics(mean, covariance, x, mask, w)  #                    (2.22)
+            sums = part if sums is None else type(part)(*(a + c for a, c in zip(sums, part)))
+            total = total + float(namespace(Q).sum(w * Q))
+        return sums, total / self.data.shape[0]
+
+    def _best_q(self, p, x, mask):
+        """The mean (n, K) and covariance (n, K, K) of the best q of each data case, and Q (n,)."""
+        if self.family is None:
+            return observed_e_step(*p, x, mask)                    #               (2.20), (2.21)
+        phi = self.family.closest(*linear_gaussian.posterior(*p, x, mask))  #      (2.19), (2.10)
+        Q = linear_gaussian.bound(*p, phi, self.family, x, mask)
+        return self.family.mean(phi), self.family.covariance(phi), Q
+
+    def m_step(self, sums):
+        """The `Parameters` of least Q                                                         (2.23)."""
+        W, b, mean_square = observed_m_step(sums)
+        return Parameters(W, b, self.floored(mean_square))
+
+    def latent_moments(self, sums):
+        """E[z] (K,) and E[zᵀz] (K, K)."""
+        return latent_moments(sums)
+
+    def floored(self, psi):
+        """psi (D,), as the likelihood's noise is, at or above its floor."""
+        return self.likelihood.psi(self.likelihood.m_step(psi, self.lower, self.share), like=psi)
+
+
+def fit(problem, n_latent, noises, *, steps, tol, max_iter, every, progress=None):
+    """The `Fit` at the end of EM from the best of several starts, one for each of `noises` (D, K).
+
+    steps  `OwnSteps` or `LongerSteps`, of which each start has its own;  the rest as in `race`
+    """
+    begun = starts(problem.S, n_latent, problem.likelihood, noises, problem.lower)
+    zero = namespace(problem.S).zeros_like(problem.S[0, :])
+    runs = (em(problem, Parameters(W, zero, psi), steps=steps(), tol=tol) for W, psi in begun)
+    return race(runs, tol=tol, max_iter=max_iter, every=every, progress=progress)
+
+
+def race(runs, *, tol, max_iter, every, progress=None):
+    """The `Fit` at the end of the best of several runs of EM.
+
+    runs      iterators, one for each start, that yield a `Fit` after every E-step and end where one has
+              converged; each keeps one growing path of its own
     every     whether all of them are raced; else none but the first where that converges within `RACE` steps
-    progress  progress(iteration, max_iter, value) of the run that wins, its first steps once that is known; or
+    progress  progress(iteration, max_iter, Q) of the run that wins, its first steps once that is known; or
               None
 
     Each goes `RACE` steps, and the one that is lowest then goes on to the end, the first of those that are
@@ -139,15 +221,15 @@ def race(runs, *, tol, max_iter, every, progress=None):
     runs, steps = iter(runs), min(RACE, max_iter)
     leader = next(runs)
     best = _last(islice(leader, steps + 1))
-    for run in () if best[2] and not every else runs:
+    for run in () if best.converged and not every else runs:
         end = _last(islice(run, steps + 1))
-        if end[1][-1] < best[1][-1] - tol:
+        if end.path[-1] < best.path[-1] - tol:
             leader, best = run, end
-    for iteration, value in enumerate(best[1] if progress is not None else ()):
-        progress(iteration, max_iter, value)
+    for iteration, Q in enumerate(best.path if progress is not None else ()):
+        progress(iteration, max_iter, Q)
     for best in islice(leader, max_iter - steps):
         if progress is not None:
-            progress(len(best[1]) - 1, max_iter, best[1][-1])
+            progress(len(best.path) - 1, max_iter, best.path[-1])
     return best
 
 

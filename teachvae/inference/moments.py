@@ -5,6 +5,8 @@ Equations (2.x) are in derivations/equations.md.
 """
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 
@@ -69,3 +71,8 @@ def moments(x, backend="numpy", weights=None):
     count = N if weights is None else float(weights.sum())
     shift = total / count
     return Moments(count, guess + shift, to_numpy(products) - count * np.outer(shift, shift))
+
+
+def moments_of_cases(x):
+    """The `Moments` of the columns of x, data cases that are read as x[rows, …], such as `columns.Cases`."""
+    return reduce(add, (moments(to_numpy(x[rows, ...])) for rows in slices(x.shape[0])))

@@ -14,11 +14,11 @@ import numpy as np
 from ..arrays import tree
 from ..arrays.backend import get_backend, to_numpy
 from ..arrays.rows import float_type, mean_and_variance, slices
+from ..arrays.special import diagonal
 from ..doors.columns import Cases, Columns, Table
 from ..doors.units import heywood, rounded_off
 from ..doors.validate import check_data, check_positive, check_size, generator, weighted_rows
-from ..inference import linear_gaussian
-from ..inference.em import STARTS, em, em_observed
+from ..inference import em, linear_gaussian
 from ..inference.moments import moments
 from ..likelihoods import Gaussian, Observed
 from ..likelihoods.checks import negligible
@@ -96,13 +96,15 @@ class FactorAnalysis(LatentVariableModel):
         table, names, likelihood = self._open(X, "gaussian", self.noise)
         self._check_parameters(likelihood.n_visible)
         if any(np.isnan(table[rows]).any() for rows in slices(table.shape[0])):
-            found, fitted = self._em_observed(table, weights, likelihood, progress), None
+            whole, (mean, variance) = None, mean_and_variance(table, weights)
+            problem = self._incomplete(table, likelihood, mean, variance, weights)
         else:
-            fitted = moments(table, self.backend, weights)
-            found = self._em(fitted.covariance, fitted.mean, progress)
-        self._finish(*found, likelihood, names, table.columns, self._backend_for(table.x.dtype))
+            whole = moments(table, self.backend, weights)
+            mean, variance, problem = whole.mean, np.diag(whole.covariance), self._complete(whole.covariance)
+        found, backend = self._em(problem, progress), self._backend_for(table.x.dtype)
+        self._finish(found, mean, variance, likelihood, names, table.columns, backend)
         self.n_samples_ = table.shape[0] if weights is None else float(weights.sum())
-        self.moments_ = fitted
+        self.moments_ = whole
         return self
 
     def partial_fit(self, X, y=None, sample_weight=None):
@@ -143,9 +145,9 @@ class FactorAnalysis(LatentVariableModel):
                 f"columns {shorten(flat)} are constant so far: begin with data cases in which they vary"
             )
         self._check_parameters(x.shape[1])
-        found = self._em(whole.covariance, whole.mean, None)
-        likelihood = Gaussian(x.shape[1], self.noise)
-        self._finish(*found, likelihood, names, Columns(labels), self._backend_for(x.dtype))
+        found, variance = self._em(self._complete(whole.covariance)), np.diag(whole.covariance)
+        likelihood, backend = Gaussian(x.shape[1], self.noise), self._backend_for(x.dtype)
+        self._finish(found, whole.mean, variance, likelihood, names, Columns(labels), backend)
         self.n_samples_, self.moments_ = whole.n_cases, whole
         return self
 
@@ -186,9 +188,9 @@ class FactorAnalysis(LatentVariableModel):
         if len(flat):
             raise ValueError(f"columns {flat.tolist()} have variance 0: drop these rows and columns of S")
         self._check_parameters(D)
-        found = self._em((S + S.T) / 2, mean, None)
-        columns = Columns(column_names(names, D))
-        self._finish(*found, Gaussian(D, self.noise), names, columns, self._backend_for("float64"))
+        found, columns = self._em(self._complete((S + S.T) / 2)), Columns(column_names(names, D))
+        likelihood, backend = Gaussian(D, self.noise), self._backend_for("float64")
+        self._finish(found, mean, np.diag(S), likelihood, names, columns, backend)
         self.n_samples_, self.moments_ = n_samples, None
         return self
 
@@ -200,50 +202,42 @@ class FactorAnalysis(LatentVariableModel):
         check_positive("tol", self.tol)
         check_positive("min_noise", self.min_noise)
 
-    def _em(self, S, mean, progress):
-        """EM on the covariance S (D, D): W (K, D), b (D,), psi (D,), S's diagonal, path, converged."""
-        double = get_backend(self.backend, "float64")
-        rng, n_starts = generator(self.random_state), self.n_starts or STARTS
-        W, psi, path, converged = em(
-            double.asarray(S),
-            self.n_components,
-            Gaussian(len(mean), self.noise),
-            start_noises=(double.normal(rng, (len(mean), self.n_components)) for _ in range(n_starts)),
-            every=self.n_starts is not None,
-            min_noise=self.min_noise,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            progress=progress,
-        )
-        return to_numpy(linear_gaussian.canonical(W, psi)), mean, to_numpy(psi), np.diag(S), path, converged
+    def _complete(self, S):
+        """EM's problem on the covariance S (D, D)."""
+        S, gaussian = get_backend(self.backend, "float64").asarray(S), Gaussian(len(S), self.noise)
+        return em.Complete(S, gaussian, gaussian.lower_bounds(diagonal(S), self.min_noise))
 
-    def _em_observed(self, table, weights, likelihood, progress):
-        """EM on the data of a `Table` with NaN where nothing was observed; returns what `_em` does."""
+    def _incomplete(self, table, observed, mean, variance, weights):
+        """EM's problem on the data of a `Table` with NaN where nothing was observed."""
         double = get_backend(self.backend, "float64")
-        rng, n_starts = generator(self.random_state), self.n_starts or STARTS
-        weights = np.ones(table.shape[0]) if weights is None else weights / weights.mean()
-        mean, variance = mean_and_variance(table, weights)
-        W, b, psi, path, converged = em_observed(
+        return em.Incomplete(
             Cases(table, double, masked=True, origin=mean),
-            double.asarray(weights),
-            double.asarray(variance),
+            observed,
+            observed.lower_bounds(double.asarray(variance), self.min_noise),
+            weights=None if weights is None else double.asarray(weights / weights.mean()),
+        )
+
+    def _em(self, problem, progress=None):
+        """The `Fit` of EM from the best of `n_starts` starts."""
+        rng, double = generator(self.random_state), get_backend(self.backend, "float64")
+        size = problem.S.shape[0], self.n_components
+        return em.fit(
+            problem,
             self.n_components,
-            likelihood,
-            start_noises=(double.normal(rng, (len(mean), self.n_components)) for _ in range(n_starts)),
-            every=self.n_starts is not None,
-            min_noise=self.min_noise,
+            (double.normal(rng, size) for _ in range(self.n_starts or em.STARTS)),
+            steps=em.LongerSteps,
             tol=self.tol,
             max_iter=self.max_iter,
+            every=self.n_starts is not None,
             progress=progress,
         )
-        W = to_numpy(linear_gaussian.canonical(W, psi))
-        return W, mean + to_numpy(b), to_numpy(psi), variance, path, converged
 
-    def _finish(self, W, mean, psi, variance, path, converged, likelihood, names, columns, backend):
-        """Store what was learned; `variance` (D,) is that of the data's columns."""
+    def _finish(self, found, mean, variance, likelihood, names, columns, backend):
+        """Store the `Fit` found; mean and variance (D,) are those of the data's columns."""
+        W, psi = (to_numpy(part) for part in (linear_gaussian.canonical(found.p.W, found.p.psi), found.p.psi))
         K, D = W.shape
         gaussian = likelihood.likelihood if isinstance(likelihood, Observed) else likelihood
-        if not converged:
+        if not found.converged:
             sinking = np.flatnonzero((psi < 0.01 * variance) & (psi > self.min_noise * variance))
             hint = (
                 f"; the noise of {shorten([columns.names[d] for d in sinking])} is below a hundredth of its "
@@ -259,13 +253,13 @@ class FactorAnalysis(LatentVariableModel):
             )
         noise = gaussian.m_step(psi, None)
         self.heywood_ = heywood(likelihood, noise, variance, self.min_noise, columns.names)
-        self.nlml_path_ = np.array(path)
-        self.n_iter_ = len(path) - 1
-        self.converged_ = converged
+        self.nlml_path_ = np.array(found.path)
+        self.n_iter_ = len(found.path) - 1
+        self.converged_ = found.converged
         # Where entries are missing, the posteriors of one model are no longer all diagonal in one basis.
         family = FullGaussian(K) if isinstance(likelihood, Observed) else None
         self.model_ = Model(Sequential((Linear(K, D),)), likelihood, K, family)
-        exact = {"decoder": [{"W": W, "b": mean}], "likelihood": noise}
+        exact = {"decoder": [{"W": W, "b": mean + to_numpy(found.p.b)}], "likelihood": noise}
         exact = tree.map(get_backend(backend, "float64").asarray, exact)
         self.theta_ = tree.map(backend.asarray, exact)
         self.theta_rest_ = rounded_off(exact, self.theta_)

@@ -338,7 +338,7 @@ class LatentVariableModel(LatentCode):
         """The `EStep` at the end of E-steps from `starts`, from the best of many points of the prior, and
         from other modes that `grid.places` leads to. For K > 2 a case may be left in a lesser one.
 
-        nodes: coarse and fine ones, see `infer.optimal`. Warns of cases that did not get there.
+        nodes: coarse and fine ones, see `e_step.optimal`. Warns of cases that did not get there.
         """
         K, tol = model.n_latent, E_STEP_TOLERANCE[backend.dtype]
         z = np.random.default_rng(0).standard_normal((e_step.SEARCH_POINTS, K))

@@ -20,6 +20,7 @@ from ..doors.units import (
 )
 from ..doors.validate import check_hidden, check_positive, check_size, generator
 from ..inference import linear_gaussian
+from ..inference.moments import moments_of_cases
 from ..likelihoods import Bernoulli
 from ..model import Model
 from ..networks.convergence import ConvergenceWarning
@@ -201,7 +202,8 @@ class VAE(LatentVariableModel):
             "recognition": recognition.init(init_rng, backend),
         }
         if linear:
-            axes = PrincipalAxes(seen)
+            stats = moments_of_cases(seen)
+            axes = PrincipalAxes(stats.mean, stats.covariance, like=params["theta"]["decoder"][0]["W"])
             params["recognition"] = axes.unfold_encoder(recognition, params["recognition"])
         lower = no_lower_bound(params)
         if likelihood.learns_noise:

@@ -19,11 +19,9 @@ from ..doors.columns import Cases
 from ..doors.units import StandardUnits, fold_theta, heywood, rounded_off, start_theta
 from ..doors.validate import check_hidden, check_positive, check_size, generator
 from ..inference import e_step, em, expectations, linear_gaussian
-from ..inference.em import STARTS, race
-from ..inference.missing import observed_m_step, observed_statistics
-from ..likelihoods import bare, split
+from ..likelihoods import bare
 from ..model import Model
-from ..networks.convergence import ConvergenceWarning, settled
+from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import mlp
 from ..networks.optimizers import Adam
 from ..networks.training import minibatches
@@ -173,81 +171,40 @@ class VariationalEM(LatentVariableModel):
             raise ValueError(f"posterior must be one of {sorted(POSTERIORS)}, got {self.posterior!r}")
 
     def _fit_closed_form(self, model, backend, units, x, lower, progress):
-        """Coordinate descent on Q, both halves exact: Q never rises."""
-        xp, N = namespace(units.mean), x.shape[0]
-        rng = generator(self.random_state)
-        likelihood, masked = bare(model.likelihood), x.masked
-
-        def parts():
-            """Each block's places in the table, its x and its mask."""
-            for rows in slices(N):
-                yield rows, *split(model.likelihood, x[rows, ...])
-
-        def scatter(x, mask):
-            centred = x - units.mean if mask is None else (x - units.mean) * mask
-            return centred.T @ centred
-
-        S = sum(scatter(*seen) for _, *seen in parts()) / N
-        start_noises = (
-            constant(rng.standard_normal((likelihood.n_visible, self.n_components)), like=units.mean)
-            for _ in range(self.n_starts or STARTS)
-        )
+        """Coordinate descent on Q, both halves exact: Q never rises. EM with a family of q."""
+        likelihood = bare(model.likelihood)
+        if x.masked:
+            problem = em.Incomplete(x, model.likelihood, lower, model.posterior)
+        else:
+            S = sum(x[rows, ...].T @ x[rows, ...] for rows in slices(x.shape[0])) / x.shape[0]
+            problem = em.Complete(S, likelihood, lower, model.posterior)
+        rng, size = generator(self.random_state), (likelihood.n_visible, self.n_components)
         most = 20000 if self.epochs is None else self.epochs
-
-        def table(W, b, psi, x, mask):
-            """The rows of φ (n, n_phi) of the best q                              (2.3), (2.10)."""
-            return model.posterior.closest(*linear_gaussian.posterior(W, b, psi, x, mask))
-
-        def observed_e_step(W, b, psi):
-            """`ObservedStatistics` under the best q, and the mean of Q, without the table."""
-            sums, total = None, 0.0
-            for _, *seen in parts():
-                phi = table(W, b, psi, *seen)
-                total = total + xp.sum(linear_gaussian.bound(W, b, psi, phi, model.posterior, *seen))
-                moments = model.posterior.mean(phi), model.posterior.covariance(phi)
-                part = observed_statistics(*moments, *seen)
-                sums = part if sums is None else type(part)(*(a + c for a, c in zip(sums, part)))
-            return sums, total / N
-
-        def rounds(W, b, psi):
-            """E- and M-steps in turn: after every E-step the parameters, the path, whether it converged."""
-            path, converged = [], False
-            while not converged:
-                if masked:
-                    stats, Q = observed_e_step(W, b, psi)
-                else:                                              # the table's moments, without the table
-                    stats, Q = linear_gaussian.e_step_moments(W, psi, S, model.posterior)  # (2.25)
-                path.append(float(Q))
-                converged = settled(path, self.tol)
-                yield (W, b, psi), path, converged
-                if masked:
-                    W, b, mean_square = observed_m_step(stats)  # M-step (2.22), (2.23)
-                else:
-                    W, _, mean_square = linear_gaussian.m_step(stats)  #          (2.11), (2.12)
-                psi = likelihood.psi(likelihood.m_step(mean_square, lower, units.share), like=W)
 
         def told(iteration, most, Q):
             progress(iteration, most, Q + units.log_volume)
 
-        starts = em.starts(S, self.n_components, likelihood, start_noises, lower)
-        (W, b, psi), path, converged = race(
-            (rounds(W, units.mean, psi) for W, psi in starts),
+        found = em.fit(
+            problem,
+            self.n_components,
+            (constant(rng.standard_normal(size), like=units.mean) for _ in range(self.n_starts or em.STARTS)),
+            steps=em.OwnSteps,
             tol=self.tol,
             max_iter=most,
             every=self.n_starts is not None,
             progress=None if progress is None else told,
         )
-        if not converged:
+        if not found.converged:
             warnings.warn(
                 f"variational EM stopped after {most} rounds with more than tol={self.tol} nats per "
                 "data case still to be gained: raise epochs or tol",
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        params = {"decoder": [{"W": W, "b": b}], "likelihood": likelihood.m_step(psi, None)}
-        # the path's last Q is that of this θ and its table
-        phi = collect(N, lambda rows: table(W, b, psi, *split(model.likelihood, x[rows, ...])))
-        return params, phi, path, converged
+        W, b, psi = found.p
+        theta = {"decoder": [{"W": W, "b": b}], "likelihood": likelihood.m_step(psi, None)}
+        phi = collect(x.shape[0], lambda rows: e_step.closed_form(model, theta, x[rows, ...]))
+        return theta, phi, found.path, found.converged             # the path's last Q is that of this θ and φ
 
     def _fit_by_steps(self, model, backend, units, x, lower, progress):
         """E-steps by quasi-Newton steps on the table, M-steps by Adam on the decoder."""
