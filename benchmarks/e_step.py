@@ -187,7 +187,8 @@ def run(rounds=15, epochs=30):
             remarks.append(f"{size}, {name}: {type(error).__name__}: {str(error).splitlines()[0][:100]}")
             continue
         if their_gradient is None:                                 # noise of its own: the mean over draws
-            expected = float(expectations.bound_on_nodes(setting.model, setting.theta, setting.phi, setting.x, *nodes).sum())
+            given = setting.model, setting.theta, setting.phi, setting.x
+            expected = float(expectations.bound_on_nodes(*given, *nodes).sum())
             check_equal(f"{name}: the value", expected, their_value, 5e-3)
         else:
             check_equal(f"{name}: the value", float(Q.sum()), their_value, 1e-4)
@@ -195,7 +196,8 @@ def run(rounds=15, epochs=30):
         contestants[name] = go
 
     def end(go):
-        return float(expectations.bound_on_nodes(setting.model, setting.theta, go(), setting.x, *nodes).mean())
+        Q = expectations.bound_on_nodes(setting.model, setting.theta, go(), setting.x, *nodes)
+        return float(Q.mean())
 
     ends = {name: end(go) for name, go in contestants.items()}
     ours = {size: STEPS}

@@ -43,7 +43,7 @@ def ratios(seconds, ours="teachvae"):
 
 
 def check_equal(name, ours, theirs, tolerance):
-    """Raise AssertionError where numbers that ought to be equal differ relatively by more than `tolerance`."""
+    """Raise AssertionError where numbers that ought to be equal differ relatively by more than tolerance."""
     ours, theirs = (np.asarray(a, dtype="float64").ravel() for a in (ours, theirs))
     error = np.abs(ours - theirs).max() / max(np.abs(ours).max(), 1e-300)
     if not error <= tolerance:

@@ -95,8 +95,8 @@ class Model:
     def log_likelihood_gradient(self, theta, x, z):
         """log p(x_n|z_ns) (S, N) and its gradient in z (S, N, K)                              (7.10)."""
         log_p, cache = self.log_likelihood(theta, x, z)
-        dz, _ = self.log_likelihood_backward(theta, cache, namespace(log_p).ones_like(log_p), need_dtheta=False)
-        return log_p, dz
+        ones = namespace(log_p).ones_like(log_p)
+        return log_p, self.log_likelihood_backward(theta, cache, ones, need_dtheta=False)[0]
 
     def log_joint(self, theta, x, z):
         """log p(x_n, z_ns) (S, N), in nats, at latent points z (S, N, K)."""

@@ -672,7 +672,8 @@ def test_2_26_a_step_that_is_too_long_is_taken_back(monkeypatch):
         taken.clear()
         monkeypatch.setattr(em, "LENGTHENING", lengthening)
         *_, ((W, _, psi), path, converged) = em.em(Problem(), start, steps=em.LongerSteps(), tol=1e-12)
-        assert converged and (np.diff(path) <= 1e-14 * path[-1]).all() and path[-1] == pytest.approx(2, abs=1e-10)
+        assert converged and (np.diff(path) <= 1e-14 * path[-1]).all()
+        assert path[-1] == pytest.approx(2, abs=1e-10)
         ends[lengthening] = len(path), len(taken)
         np.testing.assert_allclose(psi, 1, atol=1e-4)
     (plain, _), (longer, tries) = ends[1.0], ends[1.1]
@@ -1670,8 +1671,9 @@ def test_7_1_7_2_importance_sampling_against_the_exact_value_and_repeated_runs()
     p_hat = np.exp(-np.stack([run.values for run in runs]) + exact)                       # relative
     assert np.all(np.abs(p_hat.mean(axis=0) - 1) < 4.5 * p_hat.std(axis=0) / np.sqrt(300))  # unbiased
     spread = np.std([run.values for run in runs], axis=0, ddof=1)
-    errors, sizes = (np.array([getattr(r, f) for r in runs]) for f in ("standard_error", "effective_sample_size"))
-    formula, shown = np.sqrt((200 / sizes - 1) / 199), np.isfinite(errors)                # (7.2) as (7.6) has it
+    errors = np.array([run.standard_error for run in runs])
+    sizes = np.array([run.effective_sample_size for run in runs])
+    formula, shown = np.sqrt((200 / sizes - 1) / 199), np.isfinite(errors)           # (7.2) as (7.6) has it
     np.testing.assert_allclose(errors[shown], formula[shown], rtol=1e-6)
     assert shown.mean() > 0.98 and (formula[~shown] > 0.2).all()                          # (7.15)
     stated = np.sqrt(np.mean(formula**2, axis=0))

@@ -1,4 +1,4 @@
-"""The floors of the house: a folder imports only from floors below, and inside a folder there is no circle."""
+"""The floors of the house: a folder imports from floors below alone, and has no circle inside."""
 
 import ast
 from pathlib import Path
@@ -39,13 +39,13 @@ FILES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
     if path != PACKAGE / "__init__.py"
-}                                                                  # bound, likelihoods, likelihoods.gaussian, …
+}                                                                  # bound, likelihoods, likelihoods.mixed, …
 
 
 def imports(name, source):
     """(module, line, whether inside a function) of every import; the package's own as model, arrays.tree, …
 
-    `from ..arrays import tree` is the module arrays.tree, `from .gaussian import Gaussian` likelihoods.gaussian.
+    `from ..arrays import tree` is the module arrays.tree, `from .mixed import Mixed` likelihoods.mixed.
     """
     folder = name if name in FILES and FILES[name].name == "__init__.py" else name.rpartition(".")[0]
     tree = ast.parse(source)
@@ -62,10 +62,8 @@ def imports(name, source):
             above = ["teachvae", *filter(None, folder.split("."))]
             above = above[: len(above) - node.level + 1] if node.level else []
             start = ".".join([*above, *filter(None, [node.module])])
-            modules = [
-                f"{start}.{alias.name}" if f"{start}.{alias.name}".removeprefix("teachvae.") in FILES else start
-                for alias in node.names
-            ]
+            wholes = [f"{start}.{alias.name}" for alias in node.names]
+            modules = [whole if whole.removeprefix("teachvae.") in FILES else start for whole in wholes]
         else:
             continue
         for module in dict.fromkeys(modules):

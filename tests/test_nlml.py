@@ -266,8 +266,8 @@ def stated_and_wrong(psi, road):
 @pytest.mark.parametrize("road", ["prior", "importance", "ais"])
 def test_what_is_stated_holds_at_any_noise(road):
     """From ψ = 0.1 down to 1e-8, where one draw has all the weight and the formula says a standard error of 1
-    at the most. At 0.1 the error is stated and holds; at 1e-8, where the formula is wrong nearly always, nothing
-    is stated; and between them little that is stated is wrong."""
+    at the most. At 0.1 the error is stated and holds; at 1e-8, where the formula is wrong nearly always,
+    nothing is stated; and between them little that is stated is wrong."""
     found = {
         psi: stated_and_wrong(psi, road)
         for psi in ((1e-1, 1e-8) if road == "ais" else (1e-1, 1e-2, 1e-4, 1e-6, 1e-8))

@@ -1,4 +1,4 @@
-"""Functions that stay exact where the plain formula overflows or cancels, each in the dtype of its argument."""
+"""Functions that stay exact where the plain formula overflows or cancels, in the dtype of their argument."""
 
 import math
 

@@ -317,8 +317,8 @@ def _levels(column, name):
     digits = np.finfo(levels.dtype).nmant + 1
     if np.abs(levels).max(initial=0) >= 2**digits:
         raise ValueError(
-            f"column {name} has categories such as {np.abs(levels).max():.0f}; above 2^{digits} {levels.dtype} "
-            "takes different whole numbers for one: number the categories 0, 1, … instead"
+            f"column {name} has categories such as {np.abs(levels).max():.0f}; above 2^{digits} "
+            f"{levels.dtype} takes different whole numbers for one: number the categories 0, 1, … instead"
         )
     if not 1 <= len(levels) <= MOST_LEVELS:
         raise ValueError(

@@ -69,7 +69,8 @@ def _mean_log_weight(model, theta, phi, x, tol):
         w = np.exp(-0.5 * np.sum(eta * eta, axis=1)) * (mesh / np.sqrt(2 * np.pi)) ** K
         step = max(1, 2**20 // x.shape[1])
         blocks = [constant(eta[s : s + step, None, :], like=x) for s in range(0, len(eta), step)]
-        return w * np.concatenate([to_numpy(expectations.log_weight(model, theta, phi, x, b)[:, 0]) for b in blocks])
+        log_w = [expectations.log_weight(model, theta, phi, x, block)[:, 0] for block in blocks]
+        return w * np.concatenate([to_numpy(part) for part in log_w])
 
     value, off, size = np.nan, np.inf, 0.0
     for _ in range(WIDENINGS):

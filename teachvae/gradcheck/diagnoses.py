@@ -112,8 +112,8 @@ def undecided(e):
     return (
         f"rounding of f decides {replace(e, wrong=e.open).where}; f is {e.probe.value:.3g} here and rounded "
         f"by about {e.probe.rounding:.0e}, so no step shows its slope to better than "
-        f"{np.max(e.zero[e.open]):.0e}, and the two gradients differ by no more; take a large constant off f, "
-        "or bring f and its slopes nearer to each other in size"
+        f"{np.max(e.zero[e.open]):.0e}, and the two gradients differ by no more; take a large constant off "
+        "f, or bring f and its slopes nearer to each other in size"
     )
 
 

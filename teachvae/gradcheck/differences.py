@@ -75,9 +75,9 @@ class Probe:
     def refined(self, i):
         """The slope of f at entry i as well as any step shows it, and how far off it may be       (8.6).
 
-        Steps of (8.1)'s size times 10⁻¹⁰ … 10⁴, two neighbours joined so that the error of order h² goes. From
-        the smallest on, a longer step is believed as long as it agrees with the shorter ones as well as their
-        rounding lets it, and leaves less doubt. NaN and infinity where f is finite for none.
+        Steps of (8.1)'s size times 10⁻¹⁰ … 10⁴, two neighbours joined so that the error of order h² goes.
+        From the smallest on, a longer step is believed as long as it agrees with the shorter ones as well as
+        their rounding lets it, and leaves less doubt. NaN and infinity where f is finite for none.
         """
         sizes = 10.0 ** np.arange(-10, 4.5, 0.5)
         central = np.array([0.5 * sum(self.slopes(i, 1 / size)) for size in sizes])

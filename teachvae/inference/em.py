@@ -31,9 +31,7 @@ class Parameters(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """Where EM stands after an E-step: the parameters, the mean Q after each E-step so far, and whether it has
-    come to rest.
-    """
+    """Where EM stands after an E-step: the parameters, the mean Q after each so far, whether it is at rest."""
 
     p: Parameters
     path: list
@@ -73,8 +71,8 @@ class OwnSteps:
 
 class LongerSteps:
     """Steps to the M-step of a wider model (2.24), and a little further than that, each further than the one
-    before: in ψ_d as long as it keeps its direction. Where Q rises, back to that M-step's own (Salakhutdinov &
-    Roweis 2003)                                                                               (2.26).
+    before: in ψ_d as long as it keeps its direction. Where Q rises, back to that M-step's own
+    (Salakhutdinov & Roweis 2003)                                                              (2.26).
     """
 
     def __init__(self):
@@ -144,9 +142,10 @@ class Complete:
 class Incomplete:
     """The two steps for data cases with missing entries, which are gone through block by block.
 
-    data        [x | mask] (N, 2D), x about its mean, read as data[rows, …];  observed  their `Observed` likelihood
-    lower, family   as in `Complete`
-    weights     (N,) of mean 1: how often each data case counts; once where None
+    data           [x | mask] (N, 2D), x about its mean, read as data[rows, …]
+    observed       their `Observed` likelihood
+    lower, family  as in `Complete`
+    weights        (N,) of mean 1: how often each data case counts; once where None
     """
 
     def __init__(self, data, observed, lower=None, family=None, weights=None):

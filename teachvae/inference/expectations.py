@@ -71,7 +71,8 @@ def quadrature(model, theta, phi, x, *, tol=1e-6):
     change = xp.abs(values - before)
     rows = list(range(x.shape[0]))
     for order in orders[2:]:
-        finer = bound_on_nodes(model, theta, take_rows(phi, rows), take_rows(x, rows), *_rule(model, order, x))
+        rule = _rule(model, order, x)
+        finer = bound_on_nodes(model, theta, take_rows(phi, rows), take_rows(x, rows), *rule)
         last = take_rows(values, rows)
         moved = xp.maximum(xp.abs(finer - last), xp.abs(finer - take_rows(before, rows)))
         before = _put(before, rows, last)

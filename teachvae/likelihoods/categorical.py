@@ -174,7 +174,7 @@ class Categorical:
             raise about_rows(
                 ValueError,
                 f"the categorical likelihood needs one-hot columns, exactly one 1 among 0s in "
-                f"{shorten(list(names[block]))}; row {{rows}} has {x[n : n + 1][0, block].tolist()}: give the "
-                "categories as one column of numbers with likelihood='categorical', or encode them",
+                f"{shorten(list(names[block]))}; row {{rows}} has {x[n : n + 1][0, block].tolist()}: give "
+                "the categories as one column of numbers with likelihood='categorical', or encode them",
                 [n],
             )

@@ -34,7 +34,7 @@ ROUNDING = 1e-14                       # of a mean over data cases in float64, b
 
 
 def settled(path, tol):
-    """Whether a path has come to rest: its last quarter fell, and what is to come will fall, by less than tol.
+    """Whether a path has come to rest: its last quarter fell, and what is to come will, by less than tol.
 
     The extrapolation alone sees the fast part of a path and misses a slow one behind it, and after one
     huge step it promises too much.

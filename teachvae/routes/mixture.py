@@ -36,8 +36,8 @@ class GaussianMixture(Estimator):
     pmf           the family of q: "free", any PMF for each data case: EM; "hard", all probability on one
                   component for each data case; "tied", one PMF for all data cases, which cannot tell the
                   components apart: all of them end as the same Gaussian
-    tol           EM ends when both what the last quarter of the steps has gained and all that is still to come,
-                  as extrapolated from the last steps, are below tol nats per data case (6.6)
+    tol           EM ends when both what the last quarter of the steps has gained and all that is still to
+                  come, as extrapolated from the last steps, are below tol nats per data case (6.6)
     max_iter      the most M-steps; ending there warns
     min_variance  the floor of Σ_k as a share of each column's variance (9.8). Without one the likelihood
                   of a mixture has no maximum: a component may shrink onto a single data case
@@ -82,9 +82,9 @@ class GaussianMixture(Estimator):
     def fit(self, X, y=None, sample_weight=None, *, progress=None):
         """Fit to X (N, D). Returns self. Raises ValueError for data or options that cannot be fitted.
 
-        sample_weight (N,) >= 0: how often each data case counts, once where None; one of weight 0 is left out,
-        of phi_ too. From the same init the estimate depends on the ratios of the weights alone, and is that of
-        rows that are repeated; without init the data cases it starts from are drawn by their weights.
+        sample_weight (N,) >= 0: how often each data case counts, once where None; one of weight 0 is left
+        out, of phi_ too. From the same init the estimate depends on the ratios of the weights alone, and is
+        that of rows that are repeated; without init the data cases it starts from are drawn by their weights.
         progress(iteration, max_iter, mean_Q) is called after each E-step where given.
         """
         X, weights = weighted_rows(X, sample_weight)

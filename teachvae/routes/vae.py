@@ -164,8 +164,8 @@ class VAE(LatentVariableModel):
         progress(epoch, epochs, mean_Q) is called after each epoch where given. Raises ValueError for
         data or parameters that cannot be fitted, `fit.TrainingError` where training diverges.
 
-        There is no sample_weight: minibatches of weighted cases are another stochastic search, in which integer
-        weights do not give the fit to repeated rows. Repeat the rows.
+        There is no sample_weight: minibatches of weighted cases are another stochastic search, in which
+        integer weights do not give the fit to repeated rows. Repeat the rows.
         """
         self._check_parameters()
         table, names, likelihood = self._open(

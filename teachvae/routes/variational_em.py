@@ -117,8 +117,8 @@ class VariationalEM(LatentVariableModel):
         progress(round, rounds, mean_Q) is called after each round where given. Raises ValueError for
         data or parameters that cannot be fitted, `fit.TrainingError` where training diverges.
 
-        There is no sample_weight: φ is a table of the data cases, and M-steps by minibatches are no function of
-        weights. Repeat the rows, or take `FactorAnalysis`, which with posterior="full" has the same maximum.
+        There is no sample_weight: φ is a table of the data cases, and M-steps by minibatches are no function
+        of weights. Repeat the rows, or take `FactorAnalysis`, which has the maximum of posterior="full".
         """
         table, names, likelihood = self._open(X, self.likelihood, self.noise)
         self._check_parameters()
