@@ -146,7 +146,7 @@ def test_a_small_spread_far_from_the_origin_is_no_constant(rng):
 STATES = [3, None, np.int64(3), np.random.SeedSequence(3), np.random.default_rng(3), np.random.RandomState(3)]
 
 
-@pytest.mark.filterwarnings("ignore::teachvae.mixture.CollapseWarning")  # None may draw such a start
+@pytest.mark.filterwarnings("ignore::teachvae.routes.mixture.CollapseWarning")  # None may draw such a start
 @pytest.mark.parametrize("state", STATES, ids=lambda state: type(state).__name__)
 @pytest.mark.parametrize("name", MAKERS)
 def test_every_kind_of_random_state_is_taken(name, state):
