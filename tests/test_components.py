@@ -269,7 +269,7 @@ def test_standard_units_are_the_same_model(p, masked, rng):
     small = p.rescaled(scale)
     assert Observed(p).rescaled(scale) == Observed(small)
     params_small = perturbed(rng, small)
-    params = p.rescale_params(params_small, scale) if p.learns_noise else params_small
+    params = p.rescale_params(params_small, scale)
     f_small = rng.standard_normal((2, 6, p.n_f))
     f, noise_ = f_small * f_scale + f_shift, p.draw_noise(rng, f_small[0].shape)
     x = p.sample(params, f[0], noise_)
@@ -311,14 +311,17 @@ def test_zeros_and_ones_have_no_other_units(p):
 
 
 @every_likelihood
-def test_learns_noise_says_whether_there_are_parameters(p):
+def test_every_parameter_of_the_package_has_an_m_step(p):
+    """So a closed form replaces all of them, and gradients none; a likelihood of one's own may do otherwise."""
     for q in (p, Observed(p)):
-        leaves = [path for path, _ in tree.leaves(q.init(np.random.default_rng(0), HOST))]
-        assert q.learns_noise is bool(leaves)
+        params = q.init(np.random.default_rng(0), HOST)
+        leaves = [path for path, _ in tree.leaves(params)]
+        assert q.has_m_step is bool(leaves)
+        moved = q.by_gradient(tree.map(lambda leaf: leaf + 1, params))
+        assert [path for path, _ in tree.leaves(moved)] == leaves
+        assert all((leaf == 0).all() for _, leaf in tree.leaves(moved))
         assert q.normalised is (p != likelihoods.relaxed_bernoulli(D))
         assert (q.n_visible, q.n_f) == (p.n_visible, p.n_f)
-    if not p.learns_noise and not isinstance(p, (likelihoods.Gaussian, likelihoods.Mixed)):
-        assert not any(hasattr(p, name) for name in ("squares", "m_step", "lower_bounds", "rescale_params"))
     one_grey = ((likelihoods.relaxed_bernoulli(1), [0]), (p, range(1, p.n_visible + 1)))
     assert not likelihoods.Mixed(one_grey).normalised
 
@@ -357,12 +360,14 @@ def test_the_rest_of_a_likelihood_on_every_backend(p, backend, rng):
             p.mean(i["params"], i["f"]), p.sample(i["params"], i["f"], i["noise"]), p.start_W(i["W"]),
             list(p.start(i["mean"], i["variance"])), shift, scale, list(p.units_of_f(shift, scale)),
         ]
-        if p.learns_noise:
+        said.append(p.rescale_params(i["params"], i["variance"]))
+        if p.has_m_step:
             lower = p.lower_bounds(i["variance"], 0.9)
             x = join(i["x"], i["mask"]) if isinstance(p, Observed) else i["x"]
             said += [
-                p.squares(i["params"], i["f"][None, ...], x), lower, p.m_step(i["mean"], lower),
-                p.m_step(i["mean"], None, i["share"]), p.rescale_params(i["params"], i["variance"]),
+                p.squares(i["params"], i["f"][None, ...], x), tree.filled(lower, i["params"]),
+                p.closed_form(i["params"], i["mean"], lower),
+                p.closed_form(i["params"], i["mean"], None, i["share"]),
             ]
         return said
 

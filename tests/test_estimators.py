@@ -24,6 +24,7 @@ from teachvae.doors.units import HeywoodWarning
 from teachvae.inference import em
 from teachvae.likelihoods import bare
 from teachvae.networks.convergence import ConvergenceWarning
+from teachvae.networks.layers import mlp
 from teachvae.networks.training import TrainingError
 from teachvae.routes.conventions import NotFittedError
 
@@ -201,14 +202,16 @@ def test_parameters_are_keyword_only_but_for_the_first():
 HEEDED = {
     "VAE": [
         {"n_components": 1}, {"hidden": (5,)}, {"activation": "relu"}, {"noise": "isotropic"}, {"noise": 0.5},
-        {"posterior": "full"}, {"separate": True}, {"kl": "sampled"}, {"nodes": "quadrature"},
+        {"decoder": mlp(K, (5,), D)}, {"recognition": mlp(D, (5,), 2 * K)}, {"posterior": "full"},
+        {"separate": True}, {"kl": "sampled"}, {"nodes": "quadrature"},
         {"optimizer": "sgd"}, {"optimizer": "lbfgs", "nodes": "quadrature"}, {"n_samples": 3}, {"epochs": 6},
         {"batch_size": 7}, {"learning_rate": 0.1}, {"min_noise": 0.3}, {"random_state": 1},
         {"dtype": "float32"},
     ],
     "VariationalEM": [
         {"n_components": 1}, {"hidden": (5,)}, {"activation": "relu"}, {"noise": "isotropic"}, {"noise": 0.5},
-        {"posterior": "full"}, {"e_steps": 1}, {"m_steps": 1}, {"n_samples": 8}, {"epochs": 4},
+        {"decoder": mlp(K, (5,), D)}, {"posterior": "full"}, {"e_steps": 1}, {"m_steps": 1},
+        {"n_samples": 8}, {"epochs": 4},
         {"batch_size": 7}, {"learning_rate": 0.1}, {"min_noise": 0.9}, {"random_state": 1},
         {"dtype": "float32"},
     ],
@@ -223,7 +226,7 @@ HEEDED = {
     "Autoencoder": [
         {"n_components": 1}, {"hidden": (5,)}, {"activation": "relu"}, {"optimizer": "sgd"}, {"epochs": 6},
         {"batch_size": 7}, {"learning_rate": 0.1}, {"random_state": 1}, {"dtype": "float32"},
-        {"noise_variance": 0.5},
+        {"noise_variance": 0.5}, {"encoder": mlp(D, (5,), K)}, {"decoder": mlp(K, (5,), D)},
     ],
 }
 
@@ -239,7 +242,7 @@ def test_no_parameter_falls_on_deaf_ears(name):
     tried = {option for options in HEEDED[name] for option in options}
     elsewhere = {"backend", "likelihood", "max_iter", "start_noise", "missing", "constant", "binarise",
                  "n_starts"}
-    closed_form = {"hidden", "activation", "epochs", "e_steps", "m_steps", "n_samples", "batch_size",
+    closed_form = {"hidden", "activation", "decoder", "epochs", "e_steps", "m_steps", "n_samples", "batch_size",
                    "learning_rate", "random_state"} if name == "VariationalEM, linear" else set()
     full_batch = {"tol"} if name in ("VAE", "VariationalEM") else set()
     assert set(MAKERS[name]().get_params()) - tried <= elsewhere | closed_form | full_batch

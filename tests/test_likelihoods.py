@@ -15,7 +15,7 @@ from teachvae import FactorAnalysis, VAE, VariationalEM, bound, divergence, expe
 from teachvae.arrays.backend import get_backend, to_numpy
 from teachvae.arrays.special import log_factorial, poisson_quantile
 from teachvae.doors.units import StandardUnits, fold_theta, start_theta
-from teachvae.gradcheck import check, package
+from teachvae.gradcheck import draw_until_smooth, package
 from teachvae.likelihoods import (
     Bernoulli, Categorical, Gaussian, Mixed, Observed, Poisson, PredictedGaussian, StudentT, join, poisson,
     relaxed_bernoulli
@@ -112,7 +112,7 @@ def test_the_rate_leaves_exp_smoothly():
 def test_beyond_the_bend_it_is_still_a_poisson_with_its_gradient(masked, monkeypatch):
     """With the bend at 0, where sums and central differences can see it."""
     monkeypatch.setattr(poisson, "MOST_LOG_RATE", 0.0)
-    report = check.draw_until_smooth(
+    report = draw_until_smooth(
         lambda seed: package.of_likelihood(np.random.default_rng(seed), Poisson(D), masked), range(5)
     )
     assert report.ok, report
@@ -463,7 +463,7 @@ def test_mixed_is_the_sum_of_its_parts(rng):
             np.testing.assert_array_equal(dparams[i][key], value)
         np.testing.assert_array_equal(x[:, c], p.sample(params[i], f[0][:, own], noise_[i]))
         np.testing.assert_array_equal(mean[..., c], p.mean(params[i], f[..., own]))
-        expected = p.squares(params[i], f[..., own], x[:, c]) if p.learns_noise else 0
+        expected = p.squares(params[i], f[..., own], x[:, c]) if p.has_m_step else 0
         np.testing.assert_array_equal(squares[..., c], expected + np.zeros((2, 5, len(c))))
     np.testing.assert_allclose(log_p, total, rtol=1e-13)
     np.testing.assert_allclose(cross, pairs, rtol=1e-13)
@@ -474,7 +474,7 @@ def test_mixed_parts_start_and_are_maximised_each_for_itself(rng):
     mean, variance, share = rng.random(9), rng.uniform(0.5, 2, 9), rng.uniform(0.5, 1, 9)
     f, params = WIDE.start(mean, variance)
     lower = WIDE.lower_bounds(variance, 0.9)
-    best = WIDE.m_step(mean, lower, share)
+    best = WIDE.closed_form(WIDE.init(rng, get_backend()), mean, lower, share)
     W, start = rng.standard_normal((2, WIDE.n_f)), 0
     for i, (p, columns) in enumerate(WIDE.parts):
         c, own = list(columns), slice(start, start + p.n_f)
@@ -482,7 +482,7 @@ def test_mixed_parts_start_and_are_maximised_each_for_itself(rng):
         part_f, part_params = p.start(mean[c], variance[c])
         np.testing.assert_array_equal(f[own], part_f)
         np.testing.assert_array_equal(WIDE.start_W(W)[:, own], p.start_W(W[:, own]))
-        expected = p.m_step(mean[c], p.lower_bounds(variance[c], 0.9), share[c]) if p.learns_noise else {}
+        expected = p.m_step(mean[c], p.lower_bounds(variance[c], 0.9), share[c]) if p.has_m_step else {}
         for got, wanted in ((params[i], part_params), (best[i], expected)):
             assert got.keys() == wanted.keys()
             for key in got:
@@ -493,9 +493,10 @@ def test_an_isotropic_part_weighs_its_columns_by_what_was_seen():
     p, square, share = Gaussian(2, "isotropic"), np.array([1.0, 4.0]), np.array([0.9, 0.3])
     np.testing.assert_allclose(np.exp(p.m_step(square, None, share)["log_psi"]), (0.9 + 1.2) / 1.2)
     mixed = Mixed(((Poisson(1), [1]), (p, [2, 0])))
-    best = mixed.m_step(np.array([4.0, 9, 1]), None, np.array([0.3, 1, 0.9]))
+    best = mixed.closed_form([{}, {}], np.array([4.0, 9, 1]), None, np.array([0.3, 1, 0.9]))
     np.testing.assert_allclose(np.exp(best[1]["log_psi"]), (0.9 + 1.2) / 1.2)
-    np.testing.assert_allclose(np.exp(Observed(p).m_step(square, None, share)["log_psi"]), 2.1 / 1.2)
+    observed = Observed(p).closed_form({}, square, None, share)
+    np.testing.assert_allclose(np.exp(observed["log_psi"]), 2.1 / 1.2)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -513,9 +514,9 @@ def test_float32_stays_float32(name, rng):
     shift, scale = p.standard_units(*cast([rng.random(V), rng.uniform(0.5, 2, V)]))
     said = [x, log_p, p.mean(params, f), shift, scale, *p.units_of_f(shift, scale), *p.start(shift, scale),
             *observed.backward(params, cache, log_p), p.cross(params, f[0], x, mask)]
-    if p.learns_noise:
+    if p.has_m_step:
         lower = p.lower_bounds(scale, 1e-6)
-        said += [p.squares(params, f, x), lower, p.m_step(scale, lower, scale)]
+        said += [p.squares(params, f, x), tree.filled(lower, params), p.closed_form(params, scale, lower, scale)]
         said += [p.rescale_params(params, scale)]
     assert {leaf.dtype for _, leaf in tree.leaves(said)} == {np.dtype("float32")}
 

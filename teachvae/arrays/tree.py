@@ -33,6 +33,17 @@ def map(function, tree, *others):  # noqa: A001 - tree.map(...) is how it is rea
     return function(tree, *others)
 
 
+def filled(partial, whole):
+    """The tree `partial` with branches of `whole` where it has None, or lacks a name."""
+    if partial is None:
+        return whole
+    if isinstance(whole, dict):
+        return {name: filled(partial.get(name), branch) for name, branch in whole.items()}
+    if isinstance(whole, (list, tuple)):
+        return [filled(*pair) for pair in zip(partial, whole, strict=True)]
+    return partial
+
+
 def size(tree):
     """How many numbers the leaves of `tree` hold together."""
     return sum(_count(leaf.shape) for _, leaf in leaves(tree))

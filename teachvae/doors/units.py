@@ -10,7 +10,7 @@ import numpy as np
 from ..arrays import tree
 from ..arrays.backend import constant, double, namespace, to_numpy
 from ..arrays.rows import slices
-from ..likelihoods import Mixed, bare, join, split
+from ..likelihoods import join, split
 from ..messages import shorten
 from ..networks.layers import Linear, Parallel, Sequential
 
@@ -25,9 +25,12 @@ class StandardUnits:
     Networks are trained on (x − shift)/scale, so that learning rates and starts mean the same for
     every data set. Both ends of the model are Linear layers, so the change of units can be folded
     into their weights afterwards (6.5): what is kept speaks of the data's own units alone.
+
+    likelihood, x   that of the data, and the data cases
+    foldable        whether both ends can be folded; where they cannot, the units are the data's own
     """
 
-    def __init__(self, likelihood, x):
+    def __init__(self, likelihood, x, foldable=True):
         count, total, squares = 0.0, 0.0, 0.0
         for b, mask in _parts(likelihood, x):
             count = count + namespace(b).sum(mask, axis=0)
@@ -39,7 +42,9 @@ class StandardUnits:
         xp = namespace(mean)
         self.likelihood = likelihood
         self.share = count / x.shape[0]                            # of each column that was observed
-        self.shift, self.scale = likelihood.standard_units(mean, variance)
+        self.shift, self.scale = xp.zeros_like(mean), xp.ones_like(mean)
+        if foldable:
+            self.shift, self.scale = likelihood.standard_units(mean, variance)
         self.f_shift, self.f_scale = likelihood.units_of_f(self.shift, self.scale)  # (n_f,)
         self.column_variance = variance                            # in the data's own units
         self.variance = variance / (self.scale * self.scale)
@@ -55,9 +60,9 @@ class StandardUnits:
 
     def fold_decoder(self, decoder, params):
         """Make the last Linear speak of x: W ← W·scale, b ← b·scale + shift, both those of f."""
-        if isinstance(decoder, Sequential):
-            return [*params[:-1], self.fold_decoder(decoder.layers[-1], params[-1])]
-        return {"W": params["W"] * self.f_scale, "b": params["b"] * self.f_scale + self.f_shift}
+        return with_last_layer(
+            decoder, params, lambda p: {"W": p["W"] * self.f_scale, "b": p["b"] * self.f_scale + self.f_shift}
+        )
 
     def fold_encoder(self, network, params):
         """Make the first Linear take x in place of x in standard units.
@@ -136,6 +141,22 @@ def fold_encoder(network, params, shift, scale):
     return _with_first_layer(network, params, fold)
 
 
+def starts_linear(network):
+    """Whether the network's first layer, that of every branch, is Linear, so that a shift can be folded in."""
+    if isinstance(network, Parallel):
+        return all(starts_linear(branch) for branch in network.branches)
+    if isinstance(network, Sequential):
+        return starts_linear(network.layers[0])
+    return isinstance(network, Linear)
+
+
+def ends_linear(network):
+    """Whether the network's last layer is Linear, so that a change of units can be folded into it."""
+    while isinstance(network, Sequential):
+        network = network.layers[-1]
+    return isinstance(network, Linear)
+
+
 def _with_first_layer(network, params, change):
     """params with those of the first Linear, of every branch, put through `change`."""
     if isinstance(network, Parallel):
@@ -147,6 +168,13 @@ def _with_first_layer(network, params, change):
     return change(params)
 
 
+def with_last_layer(network, params, change):
+    """params with those of the last layer put through `change`, where that is Linear; else as they are."""
+    if isinstance(network, Sequential):
+        return [*params[:-1], with_last_layer(network.layers[-1], params[-1], change)]
+    return change(params) if isinstance(network, Linear) else params
+
+
 def start_theta(model, rng, backend, units, start_noise=1.0):
     """theta to start training from, in standard units: random, but right about the columns' means.
 
@@ -154,18 +182,19 @@ def start_theta(model, rng, backend, units, start_noise=1.0):
     """
     theta = model.init(rng, backend)
     f, likelihood = model.likelihood.start(units.mean, start_noise * units.variance)
-    last = theta["decoder"][-1]
-    theta["decoder"][-1] = {"W": model.likelihood.start_W(last["W"]), "b": f}
-    theta["likelihood"] = likelihood
+    decoder = with_last_layer(
+        model.decoder, theta["decoder"], lambda p: {"W": model.likelihood.start_W(p["W"]), "b": f}
+    )
+    theta = {"decoder": decoder, "likelihood": tree.filled(likelihood, theta["likelihood"])}
     return tree.map(backend.asarray, theta)
 
 
 def fold_theta(model, theta, units):
     """theta of `model`, trained in standard units, for the data's own units."""
-    likelihood = theta["likelihood"]
-    if model.likelihood.learns_noise:
-        likelihood = model.likelihood.rescale_params(likelihood, units.scale)
-    return {"decoder": units.fold_decoder(model.decoder, theta["decoder"]), "likelihood": likelihood}
+    return {
+        "decoder": units.fold_decoder(model.decoder, theta["decoder"]),
+        "likelihood": model.likelihood.rescale_params(theta["likelihood"], units.scale),
+    }
 
 
 def rounded_off(exact, kept):
@@ -183,12 +212,19 @@ def centred(model, theta, rest):
     their difference loses; x − origin and its f(z) have none to lose. Q and its gradient in φ are the same.
     """
     likelihood, exact = model.likelihood, tree.map(_whole, theta, rest)
-    b = exact["decoder"][-1]["b"]
-    at_b = double(likelihood.mean(exact["likelihood"], b[None, :]))[0, :]  # E[x|f = b], (V,)
-    one = namespace(b).ones_like(at_b)
-    origin, _ = likelihood.standard_units(at_b, one)
-    f_shift, _ = likelihood.units_of_f(origin, one)
-    exact["decoder"][-1]["b"] = b - f_shift
+    if not ends_linear(model.decoder):
+        return theta, np.zeros(likelihood.n_visible)
+    origin = None
+
+    def move(p):
+        nonlocal origin
+        at_b = double(likelihood.mean(exact["likelihood"], p["b"][None, :]))[0, :]  # E[x|f = b], (V,)
+        one = namespace(at_b).ones_like(at_b)
+        origin, _ = likelihood.standard_units(at_b, one)
+        f_shift, _ = likelihood.units_of_f(origin, one)
+        return {"W": p["W"], "b": p["b"] - f_shift}
+
+    exact["decoder"] = with_last_layer(model.decoder, exact["decoder"], move)
     return tree.map(_as, exact, theta), to_numpy(origin)
 
 
@@ -212,7 +248,7 @@ def heywood(likelihood, params, variance, min_noise, names):
 
     params the likelihood's, variance (D,) of the columns, names (D,). Empty where no Ψ is learnt.
     """
-    places = np.array(_at_the_floor(bare(likelihood), params, to_numpy(variance), min_noise), dtype=int)
+    places = np.array(likelihood.at_the_floor(params, to_numpy(variance), min_noise), dtype=int)
     if len(places):
         warnings.warn(
             f"{len(places)} noise variance(s) ended at the floor, columns "
@@ -222,17 +258,3 @@ def heywood(likelihood, params, variance, min_noise, names):
             stacklevel=3,
         )
     return places
-
-
-def _at_the_floor(likelihood, params, variance, min_noise):
-    """Places (of `variance`) whose entry of a learnt diagonal Ψ is at its floor, a list."""
-    if isinstance(likelihood, Mixed):
-        return sorted(
-            columns[i]
-            for (p, columns), own in zip(likelihood.parts, params)
-            for i in _at_the_floor(p, own, variance[list(columns)], min_noise)
-        )
-    if not likelihood.learns_noise or params["log_psi"].shape != variance.shape:
-        return []
-    psi = np.exp(to_numpy(params["log_psi"]))
-    return np.flatnonzero(psi <= min_noise * variance * (1 + 1e-5)).tolist()

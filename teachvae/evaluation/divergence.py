@@ -24,7 +24,7 @@ def kl_to_posterior(model, theta, phi, x, *, tol=1e-6):
     """
     theta, phi, x = tree.map(double, theta), double(phi), double(x)
     xp, K = namespace(phi, x), model.n_latent
-    if linear_gaussian.applies(model):
+    if linear_gaussian.gaussian_q_applies(model):
         parameters = linear_gaussian.parameters(model, theta)
         mean, M = linear_gaussian.posterior(*parameters, *split(model.likelihood, x))
         C, r = model.posterior.covariance(phi), model.posterior.mean(phi) - mean

@@ -103,7 +103,7 @@ def gaps(model, theta, phi, x, rng, *, tol=1e-4, first=0):
     Computed in float64. Warnings call the first case number `first`.
     """
     theta, phi, x = tree.map(double, theta), double(phi), double(x)
-    if linear_gaussian.applies(model):
+    if linear_gaussian.gaussian_q_applies(model):
         return _closed_form(model, theta, phi, x)
     xp, K = namespace(phi, x), model.n_latent
     nodes, z = e_step.coarse_and_fine(K, DRAWS, x), rng.standard_normal((e_step.SEARCH_POINTS, K))

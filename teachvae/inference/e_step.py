@@ -45,7 +45,31 @@ def prior_phi(model, x):
     """φ (N, n_phi) with q_n = p(z) = N(0, I): where an E-step starts when nothing is known."""
     xp = namespace(x)
     mean = xp.zeros_like(x[:, :1]) + constant([0.0] * model.n_latent, like=x)
-    return model.posterior.closest(mean, identity(model.n_latent, like=x))
+    return closest(model.posterior, mean, identity(model.n_latent, like=x))
+
+
+def closest(posterior, mean, precision):
+    """The φ (N, n_phi) with the least KL(q_n ‖ N(mean_n, precision⁻¹)), mean (N, K), precision (K, K).
+
+    By the family's own closed form where it has one, else by quasi-Newton steps from φ = 0: but for a constant
+    that divergence is KL(q ‖ N(0, I)) + E_q[½ z (P − I) zᵀ − z P meanᵀ], P being the precision.
+    """
+    if hasattr(posterior, "closest"):
+        return posterior.closest(mean, precision)
+    K, xp = posterior.n_latent, namespace(mean)
+    _, (eta, weights) = coarse_and_fine(K, 64 + 4 * K, like=mean)
+    w, beyond = weights[:, None], precision - identity(K, like=mean)
+
+    def objective(phi, mean):
+        kl, kl_cache = posterior.kl(phi)
+        z, cache = posterior.sample(phi, eta)                      # (S, N, K)
+        pull, pulled = z @ beyond, mean @ precision
+        value = kl + xp.sum(w * xp.sum(z * (0.5 * pull - pulled), axis=2), axis=0)
+        dz = w[:, :, None] * (pull - pulled)
+        return value, posterior.kl_backward(kl_cache, xp.ones_like(kl)) + posterior.sample_backward(cache, dz)
+
+    phi = xp.zeros_like(mean[:, :1]) + constant([0.0] * posterior.n_phi, like=mean)
+    return minimise(objective, phi, posterior.natural_scale(phi), mean, max_steps=100, tol=COARSE_TOL)[0]
 
 
 def e_step(model, theta, phi, x, eta, weights, *, max_steps=200, tol=1e-6):
@@ -80,7 +104,7 @@ def search(model, theta, x, z):
     that mode in its first step, a narrow one grows.
     """
     means = best_point(model, theta, x, z)
-    return model.posterior.closest(means, 400 * identity(model.n_latent, like=z))
+    return closest(model.posterior, means, 400 * identity(model.n_latent, like=z))
 
 
 def best_point(model, theta, x, z):
@@ -199,7 +223,7 @@ def _rivals(model, theta, best, x, places, reach, tried):
             means.append([float(k) for k in z])
     if not rows:
         return rows, None
-    return rows, model.posterior.closest(constant(means, like=x), 400 * identity(model.n_latent, like=x))
+    return rows, closest(model.posterior, constant(means, like=x), 400 * identity(model.n_latent, like=x))
 
 
 def peaks(model, theta, x, z, max_steps=50):
@@ -210,7 +234,7 @@ def peaks(model, theta, x, z, max_steps=50):
     xp, K = namespace(x), model.n_latent
     point = Model(model.decoder, model.likelihood, K)
     node, weight = xp.zeros_like(z[:1, :])[None, :, :], xp.ones_like(z[:1, 0])
-    start = point.posterior.closest(z, 400 * identity(K, like=x))
+    start = closest(point.posterior, z, 400 * identity(K, like=x))
     phi = e_step(point, theta, start, x, node, weight, max_steps=max_steps, tol=COARSE_TOL).phi
-    phi = point.posterior.closest(point.posterior.mean(phi), identity(K, like=x))
+    phi = closest(point.posterior, point.posterior.mean(phi), identity(K, like=x))
     return to_numpy(phi[:, :K]), -to_numpy(bound_on_nodes(point, theta, phi, x, node, weight))

@@ -39,6 +39,11 @@ def applies(model):
     )
 
 
+def gaussian_q_applies(model):
+    """Whether beside that the best q has a closed form: its family has `closest` and `covariance`."""
+    return applies(model) and hasattr(model.posterior, "closest") and hasattr(model.posterior, "covariance")
+
+
 def parameters(model, theta):
     """W (K, D), b (D,), psi (D,) of a linear-Gaussian model."""
     layer = theta["decoder"][0] if isinstance(model.decoder, Sequential) else theta["decoder"]

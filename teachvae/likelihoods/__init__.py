@@ -5,14 +5,15 @@
 
 log_p is in nats with every constant kept. mask (N, D) holds 1 where x was observed and 0 where it
 was not; unobserved entries (any finite number stands there) leave the sum. A likelihood owns its
-parameters: its density, its mean, its sample, its start from data and its closed-form M-step, where
-`learns_noise` says that it has one. `normalised` is False for the one formula here that is no
-likelihood. Each family has a file of its own; a new one needs a line in the table below.
+parameters: its density, its mean, its sample, its start from data and its closed-form M-step.
+`likelihood.py` says what a new one has to write and what it inherits. Each family has a file of its own;
+a new one needs a line in the table below.
 """
 
 from .bernoulli import Bernoulli, relaxed_bernoulli
 from .categorical import Categorical, Categories
 from .gaussian import Gaussian
+from .likelihood import Likelihood
 from .mixed import Mixed
 from .observed import Observed, bare, join, split
 from .poisson import Poisson
@@ -30,6 +31,6 @@ LIKELIHOODS = {
 }
 
 __all__ = [
-    "LIKELIHOODS", "Bernoulli", "Categorical", "Categories", "Gaussian", "Mixed", "Observed", "Poisson",
-    "PredictedGaussian", "StudentT", "bare", "join", "relaxed_bernoulli", "split",
+    "LIKELIHOODS", "Bernoulli", "Categorical", "Categories", "Gaussian", "Likelihood", "Mixed", "Observed",
+    "Poisson", "PredictedGaussian", "StudentT", "bare", "join", "relaxed_bernoulli", "split",
 ]

@@ -9,10 +9,11 @@ from ..arrays.backend import namespace
 from ..arrays.rows import misfits, sum_last
 from ..arrays.special import log_2cosh, sigmoid, softplus
 from ..messages import about_rows
+from .likelihood import Likelihood
 
 
 @dataclass(frozen=True)
-class Bernoulli:
+class Bernoulli(Likelihood):
     """p(x|f) = Π_d σ(f_d)^x_d (1 − σ(f_d))^(1−x_d) for x in {0, 1}; f are logits. No parameters.
 
     n_visible  D
@@ -24,8 +25,6 @@ class Bernoulli:
     n_visible: int
     relaxed: bool = False
 
-    learns_noise = False
-
     @property
     def normalised(self):
         return not self.relaxed
@@ -33,9 +32,6 @@ class Bernoulli:
     @property
     def n_f(self):
         return self.n_visible
-
-    def init(self, rng, backend):
-        return {}
 
     def forward(self, params, f, x, mask=None):
         xp = namespace(f, x)
@@ -80,24 +76,6 @@ class Bernoulli:
         mean = xp.where(mean < 0.01, xp.zeros_like(mean) + 0.01, mean)
         mean = xp.where(mean > 0.99, xp.zeros_like(mean) + 0.99, mean)
         return xp.log(mean) - xp.log1p(-mean), {}
-
-    def start_W(self, W):
-        return W
-
-    def standard_units(self, mean, variance):
-        """x is 0 or 1 and stays so: shift 0, scale 1."""
-        xp = namespace(mean)
-        return xp.zeros_like(mean), xp.ones_like(mean)
-
-    def units_of_f(self, shift, scale):
-        return shift, scale
-
-    def rescaled(self, scale):
-        return self
-
-    def check(self, x, names):
-        """Raise ValueError where host data x (N, D) cannot be fitted; `names` (D,) for the message."""
-        self.check_values(x, names)
 
     def check_values(self, x, names):
         """Raise ValueError where host data x (N, D) is not binary; `names` (D,) for the message."""

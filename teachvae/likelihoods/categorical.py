@@ -10,6 +10,7 @@ from math import isfinite
 from ..arrays.backend import constant, namespace
 from ..arrays.rows import misfits, sum_last
 from ..messages import about_rows, shorten
+from .likelihood import Likelihood
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Categories:
 
 
 @dataclass(frozen=True)
-class Categorical:
+class Categorical(Likelihood):
     """p(x|f) = Π_d softmax(f_d)_{x_d}, each variable with logits f_d of its own. No parameters.
 
     x holds every variable as a one-hot block: C_d columns, of which one is 1 and the others are 0. A
@@ -50,9 +51,6 @@ class Categorical:
     """
 
     sizes: tuple
-
-    learns_noise = False
-    normalised = True
 
     def __post_init__(self):
         try:
@@ -73,9 +71,6 @@ class Categorical:
     @property
     def n_f(self):
         return self.n_visible
-
-    def init(self, rng, backend):
-        return {}
 
     def blocks(self):
         """The columns of every variable, slices."""
@@ -137,24 +132,6 @@ class Categorical:
         """(f (D,), params): the logarithms of the categories' shares, these kept at or above 0.001."""
         xp = namespace(mean)
         return xp.log(xp.where(mean < 1e-3, xp.zeros_like(mean) + 1e-3, mean)), {}
-
-    def start_W(self, W):
-        return W
-
-    def standard_units(self, mean, variance):
-        """x is 0 or 1 and stays so: shift 0, scale 1."""
-        xp = namespace(mean)
-        return xp.zeros_like(mean), xp.ones_like(mean)
-
-    def units_of_f(self, shift, scale):
-        return shift, scale
-
-    def rescaled(self, scale):
-        return self
-
-    def check(self, x, names):
-        """Raise ValueError where host data x (N, D) cannot be fitted; `names` (D,) for the message."""
-        self.check_values(x, names)
 
     def check_values(self, x, names):
         """Raise ValueError where host data x (N, D) are not one-hot; `names` (D,) for the message."""

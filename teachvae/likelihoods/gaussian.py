@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import math
 from numbers import Real
 
-from ..arrays.backend import constant, namespace
+from ..arrays.backend import constant, namespace, to_numpy
 from ..arrays.special import LOG_2PI
 from .checks import refuse_constant, still
+from .likelihood import Likelihood
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(Likelihood):
     """p(x|f) = N(x; f, Ψ), Ψ diagonal. Parameters: log_psi, the logarithms of Ψ's diagonal.
 
     n_visible  D
@@ -24,8 +25,6 @@ class Gaussian:
 
     n_visible: int
     noise: object = "diagonal"
-
-    normalised = True
 
     def __post_init__(self):
         if self.noise not in ("diagonal", "isotropic"):
@@ -41,7 +40,12 @@ class Gaussian:
 
     @property
     def learns_noise(self):
+        """Whether Ψ is learnt."""
         return isinstance(self.noise, str)
+
+    @property
+    def has_m_step(self):
+        return self.learns_noise
 
     def init(self, rng, backend):
         if not self.learns_noise:
@@ -116,10 +120,6 @@ class Gaussian:
         """(f (D,), params): the best fit that ignores z, from the columns' mean and variance."""
         return mean, self.m_step(variance, None)
 
-    def start_W(self, W):
-        """The decoder's last weights (., n_f) to start from, given random ones."""
-        return W
-
     def squares(self, params, f, x):
         """The squared residuals (S, N, D) whose mean under q the M-step takes."""
         return (x - f) ** 2
@@ -140,6 +140,22 @@ class Gaussian:
             floor = xp.exp(lower["log_psi"])
             mean_square = xp.where(mean_square > floor, mean_square, floor)
         return {"log_psi": xp.log(mean_square)}
+
+    def closed_form(self, params, squares, lower, share=None):
+        """The parameters of `m_step`."""
+        return self.m_step(squares, lower, share)
+
+    def by_gradient(self, dparams):
+        """0 for all of them."""
+        return {name: 0 * d for name, d in dparams.items()}
+
+    def at_the_floor(self, params, variance, min_noise):
+        """Places of the columns whose entry of a learnt diagonal Ψ ended at its floor, a list; variance (D,)."""
+        if self.noise != "diagonal":
+            return []
+        psi = namespace(params["log_psi"]).exp(params["log_psi"])
+        floor = min_noise * constant(variance, like=psi) * (1 + 1e-5)
+        return [d for d, low in enumerate(to_numpy(psi <= floor).tolist()) if low]
 
     def lower_bounds(self, variance, min_noise):
         """The floor of Ψ: log_psi of `min_noise` times each column's variance (D,)."""
@@ -170,9 +186,6 @@ class Gaussian:
             return {}
         log_scale = xp.log(scale if self.noise == "diagonal" else scale[:1])
         return {"log_psi": params["log_psi"] + 2 * log_scale}
-
-    def check_values(self, x, names):
-        """Every finite number has a density."""
 
     def check(self, x, names):
         """Raise ValueError where host data x (N, D) cannot be fitted; `names` (D,) for the message."""

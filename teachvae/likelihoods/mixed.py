@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from ..arrays.backend import index, namespace
 from ..arrays.rows import Share
+from .likelihood import Likelihood
 
 
 @dataclass(frozen=True)
-class Mixed:
+class Mixed(Likelihood):
     """p(x|f) = Π_i p_i(x_i|f_i): the columns of x shared out among likelihoods of different kinds.
 
     parts  ((likelihood, columns), …); the columns of all parts together are 0 … D − 1, each once.
@@ -42,8 +43,8 @@ class Mixed:
         return sum(p.n_f for p, _ in self.parts)
 
     @property
-    def learns_noise(self):
-        return any(p.learns_noise for p, _ in self.parts)
+    def has_m_step(self):
+        return any(p.has_m_step for p, _ in self.parts)
 
     @property
     def normalised(self):
@@ -115,28 +116,35 @@ class Mixed:
         return namespace(W).concat(parts, axis=1)
 
     def squares(self, params, f, x):
-        """The squares (S, N, D) of the parts that learn their noise, and 0 for the others."""
+        """The squares (S, N, D) of the parts that have an M-step, and 0 for the others."""
         xp = namespace(f, x)
         parts = []
         for p, columns, own, f_p in self.split(params, f):
             x_p = take(x, columns)
-            squares = p.squares(own, f_p, x_p) if p.learns_noise else xp.zeros_like(f_p[..., :1] * x_p[:, :1])
+            squares = p.squares(own, f_p, x_p) if p.has_m_step else xp.zeros_like(f_p[..., :1] * x_p[:, :1])
             parts.append(squares + xp.zeros_like(x_p))
         return self.gather(parts)
 
-    def m_step(self, mean_square, lower, share=None):
-        """Each part's parameters in closed form, from the expected squares (D,)."""
+    def closed_form(self, params, squares, lower, share=None):
+        """Each part's parameters, from the expected squares (D,)."""
         lower = [None] * len(self.parts) if lower is None else lower
         return [
-            p.m_step(take(mean_square, columns), bound, take(share, columns)) if p.learns_noise else {}
-            for (p, columns), bound in zip(self.parts, lower)
+            p.closed_form(own, take(squares, columns), bound, take(share, columns))
+            for (p, columns), own, bound in zip(self.parts, params, lower)
         ]
 
+    def by_gradient(self, dparams):
+        return [p.by_gradient(own) for (p, _), own in zip(self.parts, dparams)]
+
     def lower_bounds(self, variance, min_noise):
-        return [
-            p.lower_bounds(take(variance, columns), min_noise) if p.learns_noise else {}
-            for p, columns in self.parts
-        ]
+        return [p.lower_bounds(take(variance, columns), min_noise) for p, columns in self.parts]
+
+    def at_the_floor(self, params, variance, min_noise):
+        return sorted(
+            columns[i]
+            for (p, columns), own in zip(self.parts, params)
+            for i in p.at_the_floor(own, take(variance, columns), min_noise)
+        )
 
     def standard_units(self, mean, variance):
         """shift and scale (D,), each part's."""
@@ -156,8 +164,7 @@ class Mixed:
     def rescale_params(self, params, scale):
         """The parameters for x·scale from those for x; scale (D,)."""
         return [
-            p.rescale_params(own, take(scale, columns)) if p.learns_noise else {}
-            for (p, columns), own in zip(self.parts, params)
+            p.rescale_params(own, take(scale, columns)) for (p, columns), own in zip(self.parts, params)
         ]
 
     def check(self, x, names):

@@ -31,8 +31,8 @@ class Observed:
         return self.likelihood.n_f
 
     @property
-    def learns_noise(self):
-        return self.likelihood.learns_noise
+    def has_m_step(self):
+        return self.likelihood.has_m_step
 
     @property
     def normalised(self):
@@ -78,8 +78,14 @@ class Observed:
         """The squares (S, N, D) that the M-step takes; what stands for missing entries is to be masked."""
         return self.likelihood.squares(params, f, self.split(x)[0])
 
-    def m_step(self, mean_square, lower, share=None):
-        return self.likelihood.m_step(mean_square, lower, share)
+    def closed_form(self, params, squares, lower, share=None):
+        return self.likelihood.closed_form(params, squares, lower, share)
+
+    def by_gradient(self, dparams):
+        return self.likelihood.by_gradient(dparams)
+
+    def at_the_floor(self, params, variance, min_noise):
+        return self.likelihood.at_the_floor(params, variance, min_noise)
 
     def lower_bounds(self, variance, min_noise):
         return self.likelihood.lower_bounds(variance, min_noise)

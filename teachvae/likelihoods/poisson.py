@@ -10,6 +10,7 @@ from ..arrays.backend import namespace
 from ..arrays.rows import misfits, sum_last
 from ..arrays.special import log_factorial, log_poisson_peak, poisson_quantile
 from ..messages import about_rows
+from .likelihood import Likelihood
 
 
 MOST_LOG_RATE = 30.0                   # of a rate that is exp f; e³⁰ is about 1e13
@@ -17,7 +18,7 @@ MOST_COUNT = 1e12                      # of data, well below that rate
 
 
 @dataclass(frozen=True)
-class Poisson:
+class Poisson(Likelihood):
     """p(x|f) = Π_d λ_d^x_d exp(−λ_d) / x_d! for counts x; λ = exp f is the rate. No parameters.
 
     Above f = MOST_LOG_RATE the rate goes on along the tangent of exp (5.15): there it stays a Poisson
@@ -30,15 +31,9 @@ class Poisson:
     n_visible: int
     unit: float = 1.0
 
-    learns_noise = False
-    normalised = True
-
     @property
     def n_f(self):
         return self.n_visible
-
-    def init(self, rng, backend):
-        return {}
 
     def rate(self, f):
         """λ, log λ, dλ/df and d log λ/df, each shaped like f                              (5.15)."""
@@ -114,10 +109,6 @@ class Poisson:
     def rescaled(self, scale):
         """This likelihood for x/scale, scale (D,) one common number                        (5.19)."""
         return Poisson(self.n_visible, float(self.unit * scale[0]))
-
-    def check(self, x, names):
-        """Raise ValueError where host data x (N, D) cannot be fitted; `names` (D,) for the message."""
-        self.check_values(x, names)
 
     def check_values(self, x, names):
         """Raise ValueError where host data x (N, D) are no counts; `names` (D,) for the message."""

@@ -12,10 +12,11 @@ from ..arrays.rows import mean_and_variance, sum_last
 from ..arrays.special import LOG_2PI, sigmoid, softplus
 from ..messages import shorten
 from .gaussian import Gaussian
+from .likelihood import Likelihood
 
 
 @dataclass(frozen=True)
-class PredictedGaussian:
+class PredictedGaussian(Likelihood):
     """p(x|f) = N(x; m, v), v diagonal, both from the decoder: f = [m | l], v = floor + exp l.
 
     l is the logarithm of the variance above the floor. There are no parameters of its own.
@@ -26,9 +27,6 @@ class PredictedGaussian:
 
     n_visible: int
     floor: float = 1e-4
-
-    learns_noise = False
-    normalised = True
 
     def __post_init__(self):
         number = isinstance(self.floor, Real) and not isinstance(self.floor, bool)
@@ -41,9 +39,6 @@ class PredictedGaussian:
     @property
     def n_f(self):
         return 2 * self.n_visible
-
-    def init(self, rng, backend):
-        return {}
 
     def split(self, f):
         """m, log v and d log v / dl, each (…, D), from f (…, 2D)                          (5.20)."""
@@ -115,9 +110,6 @@ class PredictedGaussian:
     def rescaled(self, scale):
         """This likelihood for x/scale, scale (D,) one common number: the floor is a variance (5.26)."""
         return PredictedGaussian(self.n_visible, float(self.floor / scale[0] ** 2))
-
-    def check_values(self, x, names):
-        """Every finite number has a density."""
 
     def check(self, x, names):
         """Raise ValueError where host data x (N, D) cannot be fitted; `names` (D,) for the message."""

@@ -11,10 +11,11 @@ from ..arrays.backend import namespace
 from ..arrays.rows import sum_last
 from .checks import refuse_constant
 from .gaussian import Gaussian
+from .likelihood import Likelihood
 
 
 @dataclass(frozen=True)
-class StudentT:
+class StudentT(Likelihood):
     """p(x|f) = Π_d t_ν((x_d − f_d)/√ψ_d)/√ψ_d. Parameters: log_psi (D,), the squared scales' logarithms.
 
     n_visible  D
@@ -24,8 +25,7 @@ class StudentT:
     n_visible: int
     dof: float = 4.0
 
-    learns_noise = True
-    normalised = True
+    has_m_step = True
 
     def __post_init__(self):
         if not (isinstance(self.dof, Real) and 2 < self.dof < math.inf):
@@ -99,9 +99,6 @@ class StudentT:
         xp = namespace(variance)
         return mean, {"log_psi": xp.log(variance * (1 - 2 / self.dof))}
 
-    def start_W(self, W):
-        return W
-
     def squares(self, params, f, x):
         """The squared residuals (S, N, D) whose mean under q the M-step takes, each by its weight."""
         xp = namespace(f, x)
@@ -111,6 +108,18 @@ class StudentT:
     def m_step(self, mean_square, lower, share=None):
         """ψ from the expected weighted squares (D,): a step that never raises Q              (5.37)."""
         return Gaussian(self.n_visible).m_step(mean_square, lower)
+
+    def closed_form(self, params, squares, lower, share=None):
+        """The parameters of `m_step`."""
+        return self.m_step(squares, lower, share)
+
+    def by_gradient(self, dparams):
+        """0 for all of them."""
+        return Gaussian(self.n_visible).by_gradient(dparams)
+
+    def at_the_floor(self, params, variance, min_noise):
+        """Places of the columns whose ψ ended at its floor, a list."""
+        return Gaussian(self.n_visible).at_the_floor(params, variance, min_noise)
 
     def lower_bounds(self, variance, min_noise):
         """The floor of ψ: log_psi of `min_noise` times each column's variance (D,)."""
@@ -123,15 +132,9 @@ class StudentT:
     def units_of_f(self, shift, scale):
         return shift, scale
 
-    def rescaled(self, scale):
-        return self
-
     def rescale_params(self, params, scale):
         """The parameters for x·scale from those for x; scale (D,)."""
         return {"log_psi": params["log_psi"] + 2 * namespace(scale).log(scale)}
-
-    def check_values(self, x, names):
-        """Every finite number has a density."""
 
     def check(self, x, names):
         """Raise ValueError where host data x (N, D) cannot be fitted; `names` (D,) for the message."""

@@ -11,6 +11,9 @@ dx = ∂L/∂x and dparams = ∂L/∂params, which has the shape of params. Para
 values, so calling forward twice before a backward, or backward twice, is harmless. The first layer
 of a network needs no dx, an E-step no dparams: ask with need_dx=False, need_dparams=False.
 
+A layer of your own needs forward and backward; where it has parameters or changes the width, init(rng,
+backend), n_in and n_out too.
+
 Equations (4.x) are in derivations/equations.md.
 """
 
@@ -139,7 +142,7 @@ class Sequential:
             object.__setattr__(self, "n_out", widths[-1])
 
     def init(self, rng, backend):
-        return [layer.init(rng, backend) for layer in self.layers]
+        return [layer.init(rng, backend) if hasattr(layer, "init") else {} for layer in self.layers]
 
     def forward(self, params, x):
         caches = []
@@ -203,16 +206,18 @@ ACTIVATIONS = {"tanh": Tanh, "relu": ReLU, "sigmoid": Sigmoid, "softplus": Softp
 def mlp(n_in, hidden, n_out, activation="tanh"):
     """A network n_in – hidden[0] – … – n_out with `activation` after each hidden layer.
 
-    hidden=() is one Linear layer. Raises ValueError for an unknown activation or a size below 1.
+    activation is a name of ACTIVATIONS, or a layer of your own that keeps the width. hidden=() is one Linear
+    layer. Raises ValueError for an unknown activation or a size below 1.
     """
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
+    if isinstance(activation, str) and activation not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)} or a layer, got {activation!r}")
+    bend = ACTIVATIONS[activation]() if isinstance(activation, str) else activation
     sizes = [n_in, *hidden]
     if any(isinstance(n, bool) or int(n) != n or n < 1 for n in (*sizes, n_out)):
         raise ValueError(f"layer sizes must be integers >= 1, got {[*sizes, n_out]}")
     # A ReLU lets half of the second moment through; a gain of √2 makes up for it.
-    gain = 2**0.5 if activation == "relu" else 1.0
+    gain = 2**0.5 if isinstance(bend, ReLU) else 1.0
     stack = []
     for i, width in enumerate(hidden):
-        stack += [Linear(sizes[i], width, gain), ACTIVATIONS[activation]()]
+        stack += [Linear(sizes[i], width, gain), bend]
     return Sequential((*stack, Linear(sizes[-1], n_out)))

@@ -2,7 +2,8 @@
 
 from .diagonal import DiagonalGaussian
 from .full import FullGaussian
+from .posterior import Posterior
 
 POSTERIORS = {"diagonal": DiagonalGaussian, "full": FullGaussian}
 
-__all__ = ["POSTERIORS", "DiagonalGaussian", "FullGaussian"]
+__all__ = ["POSTERIORS", "DiagonalGaussian", "FullGaussian", "Posterior"]

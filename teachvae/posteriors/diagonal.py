@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from ..arrays.backend import identity, namespace
 from ..arrays.rows import sum_last
 from ..arrays.special import LOG_2PI
+from .posterior import Posterior
 
 
 @dataclass(frozen=True)
-class DiagonalGaussian:
+class DiagonalGaussian(Posterior):
     """The mean-field family: q(z|φ_n) = Π_k N(z_k; m_k, s_k²), φ = [m | log s], (N, 2K).
 
     s is the standard deviation; its logarithm is what is learned, so s > 0 holds by itself.

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from ..arrays.backend import constant, identity, index, namespace
 from ..arrays.special import LOG_2PI
+from .posterior import Posterior
 
 
 @dataclass(frozen=True)
-class FullGaussian:
+class FullGaussian(Posterior):
     """q(z|φ_n) = N(z; m, L Lᵀ), φ = [m | L], (N, K + K(K+1)/2).
 
     L is lower triangular, its entries stored row by row; the diagonal is stored as its logarithm.

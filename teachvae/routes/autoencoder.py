@@ -11,13 +11,13 @@ import numpy as np
 from ..arrays import tree
 from ..arrays.backend import double, get_backend, namespace, to_numpy
 from ..arrays.rows import collect
+from ..doors import parts
 from ..doors.columns import Cases, Columns, Table
-from ..doors.units import StandardUnits, centred_encoder, rounded_off
+from ..doors.units import StandardUnits, centred_encoder, ends_linear, rounded_off, starts_linear
 from ..doors.validate import check_data, check_hidden, check_positive, check_size, generator
 from ..likelihoods import Gaussian
 from ..messages import column_names
 from ..networks.layers import mlp
-from ..networks.optimizers import OPTIMIZERS
 from ..networks.training import minibatches
 from .conventions import LatentCode
 
@@ -59,9 +59,11 @@ class Autoencoder(LatentCode):
     noise_variance  above 0: a denoising autoencoder. Each minibatch sees its data with fresh noise
                   N(0, noise_variance·I) and is to give them back without (Vincent et al. 2008)
     activation, optimizer ("adam", "sgd"), epochs, batch_size, learning_rate
+    encoder, decoder   networks of your own in place of those that hidden describes, from D to K numbers and
+                  back; activation and optimizer can be objects too, as in `VAE`
     backend, dtype, random_state
 
-    After fit: encoder_, decoder_, encoder_params_, decoder_params_; loss_path_ ½ squared error per
+    After fit: mean_ (D,) of the data; encoder_, decoder_, encoder_params_, decoder_params_; loss_path_ ½ squared error per
     data case and epoch, over its minibatches, between which the parameters move on.
     """
 
@@ -71,6 +73,8 @@ class Autoencoder(LatentCode):
         *,
         hidden=(64, 64),
         activation="tanh",
+        encoder=None,
+        decoder=None,
         noise_variance=0.0,
         optimizer="adam",
         epochs=300,
@@ -83,6 +87,8 @@ class Autoencoder(LatentCode):
         self.n_components = n_components
         self.hidden = hidden
         self.activation = activation
+        self.encoder = encoder
+        self.decoder = decoder
         self.noise_variance = noise_variance
         self.optimizer = optimizer
         self.epochs = epochs
@@ -104,16 +110,18 @@ class Autoencoder(LatentCode):
         check_positive("learning_rate", self.learning_rate)
         if self.noise_variance != 0:
             check_positive("noise_variance, where it is not 0,", self.noise_variance)
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer must be one of {sorted(OPTIMIZERS)}, got {self.optimizer!r}")
-        encoder = mlp(D, hidden[::-1], K, self.activation)
-        decoder = mlp(K, hidden, D, self.activation)
+        optimizer = parts.optimizer(self.optimizer, self.learning_rate)
+        encoder = parts.network(
+            self.encoder, "encoder", D, K, lambda: mlp(D, hidden[::-1], K, self.activation)
+        )
+        decoder = parts.network(self.decoder, "decoder", K, D, lambda: mlp(K, hidden, D, self.activation))
         backend = self._backend_for(x.dtype)
         init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
 
         cases = Cases(Table(x, Columns(column_names(names, D))), get_backend(self.backend, "float64"))
         # One common scale: a scale per column would weight the squared error by column.
-        units = StandardUnits(Gaussian(D, "isotropic"), cases)
+        foldable = starts_linear(encoder) and ends_linear(decoder)
+        units = StandardUnits(Gaussian(D, "isotropic"), cases, foldable)
         standard = replace(
             cases, backend=backend, origin=to_numpy(units.shift), scale=to_numpy(units.scale)
         )
@@ -133,7 +141,7 @@ class Autoencoder(LatentCode):
             objective,
             {"encoder": encoder.init(init_rng, backend), "decoder": decoder.init(init_rng, backend)},
             N,
-            optimizer=OPTIMIZERS[self.optimizer](self.learning_rate),
+            optimizer=optimizer,
             epochs=self.epochs,
             batch_size=self.batch_size,
             rng=shuffle_rng,
@@ -141,19 +149,22 @@ class Autoencoder(LatentCode):
         )
         self.loss_path_ = np.array(path) * scale2
         self.encoder_, self.decoder_ = encoder, decoder
-        exact = units.fold_encoder(encoder, params["encoder"])
+        exact = units.fold_encoder(encoder, params["encoder"]) if foldable else params["encoder"]
         self.encoder_params_ = tree.map(backend.asarray, exact)
         self.encoder_rest_ = rounded_off(exact, self.encoder_params_)
         self.decoder_params_ = tree.map(backend.asarray, units.fold_decoder(decoder, params["decoder"]))
+        self.mean_ = to_numpy(double(units.mean * units.scale + units.shift))
         self._keep(backend, names, D)
         return self
 
     def transform(self, X):
         """The codes g(x), (N, K)."""
         self._require_fit()
-        origin = to_numpy(double(self.decoder_params_[-1]["b"]))   # near to the data, as in `units.centred`
+        origin, params = 0.0, self.encoder_params_
+        if starts_linear(self.encoder_) and ends_linear(self.decoder_):
+            origin = self.mean_                                    # near to the data, as in `units.centred`
+            params = centred_encoder(self.encoder_, params, self.encoder_rest_, origin)
         cases = self._cases(X, origin=origin)
-        params = centred_encoder(self.encoder_, self.encoder_params_, self.encoder_rest_, origin)
         return collect(cases.shape[0], lambda rows: self.encoder_.forward(params, cases[rows, ...])[0])
 
     def decode(self, Z):

@@ -132,7 +132,7 @@ class LatentVariableModel(LatentCode):
     def _refined(self, theta, cases, n_steps):
         """φ (N, n_phi) after n_steps E-steps from the model's own, on nodes that suit the model."""
         model, K = self.model_, self.model_.n_latent
-        if linear_gaussian.applies(model):
+        if linear_gaussian.gaussian_q_applies(model):
             nodes = [self.backend_.asarray(a) for a in sigma_points(K)]
         else:
             _, nodes = e_step.coarse_and_fine(K, 64 + 4 * K, self.backend_.zeros((1,)))
@@ -150,7 +150,7 @@ class LatentVariableModel(LatentCode):
 
     def _bound(self, theta, x, phi, n_samples, rng):
         model = self.model_
-        if n_samples is None and linear_gaussian.applies(model):
+        if n_samples is None and linear_gaussian.gaussian_q_applies(model):
             parameters = linear_gaussian.parameters(model, tree.map(double, theta))
             seen = split(model.likelihood, double(x))
             Q = linear_gaussian.bound(*parameters, double(phi), model.posterior, *seen)
@@ -327,7 +327,7 @@ class LatentVariableModel(LatentCode):
 
     def _best_phi(self, model, theta, cases):
         """φ (N, n_phi) at the minimum of Q, on the host: in closed form, or else by E-steps."""
-        if linear_gaussian.applies(model):
+        if linear_gaussian.gaussian_q_applies(model):
             return self._closed_form(model, theta, cases)
         return to_numpy(self._e_steps(model, theta, cases, self.backend_).phi)
 

@@ -14,9 +14,11 @@ from ..arrays import tree
 from ..arrays.backend import get_backend, namespace, to_numpy
 from ..arrays.rows import collect
 from ..datasets import binarise
+from ..doors import parts
 from ..doors.columns import Cases
 from ..doors.units import (
-    PrincipalAxes, StandardUnits, centred_encoder, fold_theta, heywood, rounded_off, start_theta
+    PrincipalAxes, StandardUnits, centred_encoder, ends_linear, fold_theta, heywood, rounded_off,
+    start_theta, starts_linear
 )
 from ..doors.validate import check_hidden, check_positive, check_size, generator
 from ..inference import linear_gaussian
@@ -25,9 +27,7 @@ from ..likelihoods import Bernoulli
 from ..model import Model
 from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import Parallel, mlp
-from ..networks.optimizers import OPTIMIZERS
 from ..networks.training import full_batch, minibatches, no_lower_bound
-from ..posteriors import POSTERIORS
 from ..posteriors.nodes import gauss_hermite, sigma_points
 from .questions import LatentVariableModel
 
@@ -70,7 +70,11 @@ class VAE(LatentVariableModel):
     n_components  K
     hidden        sizes of the decoder's hidden layers, from z to x; the recognition network mirrors
                   them; () is the linear VAE, whose best encoder leaves no amortisation gap (10.9)
-    activation    "tanh", "relu", "sigmoid" or "softplus"
+    activation    "tanh", "relu", "sigmoid" or "softplus", or a layer of your own that keeps the width
+    decoder, recognition   networks of your own in place of those that hidden describes, such as a
+                  `layers.Sequential`: from K to what the likelihood takes, from the model's columns (and
+                  their mask) to φ. Where the one does not end, or the other begin, with `layers.Linear`, the
+                  data are taken in their own units
     likelihood    "gaussian", "student-t" (outliers), "bernoulli" (0 and 1), "categorical" (columns of
                   categories, any numbers), "poisson" (counts), "gaussian-predicted" (variances from the
                   decoder, above a floor: noise, 1e-4 where "diagonal"), "bernoulli-relaxed" (grey values;
@@ -84,13 +88,14 @@ class VAE(LatentVariableModel):
     binarise      None, or "fresh": X are grey values in [0, 1], and every minibatch sees a new draw of 0
                   and 1 with these probabilities, to the nearest 1/255 (for likelihood="bernoulli"; what
                   is asked of the fitted model takes binary data)
-    posterior     the family of q: "diagonal" (mean field) or "full"
+    posterior     the family of q: "diagonal" (mean field) or "full", or an object for this K
     separate      False: one trunk and two heads; True: two networks m(x) and log s(x)
     kl            "analytic" (1.8) or "sampled" (1.9)
     nodes         where η comes from: "random", n_samples fresh draws for every case and step; "sigma",
                   the 2K sigma points, exact for a linear-Gaussian model and refused for any other;
                   "quadrature", 7 Gauss–Hermite nodes per dimension, for K ≤ 2
-    optimizer     "adam" or "sgd" on minibatches; "lbfgs": full batch, for nodes that are deterministic
+    optimizer     "adam" or "sgd" on minibatches, or an object with init and step, which has a learning rate
+                  of its own; "lbfgs": full batch, for nodes that are deterministic
     epochs        passes over the data; with "lbfgs" the most iterations. None: 300, or 5000 for "lbfgs"
     batch_size, learning_rate   for minibatches
     tol           for "lbfgs", see optimizers.lbfgs. With hidden=() that search runs in float64, along the
@@ -113,6 +118,8 @@ class VAE(LatentVariableModel):
         *,
         hidden=(64, 64),
         activation="tanh",
+        decoder=None,
+        recognition=None,
         likelihood="gaussian",
         noise="diagonal",
         missing="error",
@@ -137,6 +144,8 @@ class VAE(LatentVariableModel):
         self.n_components = n_components
         self.hidden = hidden
         self.activation = activation
+        self.decoder = decoder
+        self.recognition = recognition
         self.likelihood = likelihood
         self.noise = noise
         self.missing = missing
@@ -177,23 +186,28 @@ class VAE(LatentVariableModel):
         columns = table.columns
         cases = Cases(table, get_backend(self.backend, "float64"), self.missing == "marginalise")
         N, n_in = cases.shape
-        hidden = check_hidden(self.hidden)
-        posterior = POSTERIORS[self.posterior](K)
-        decoder = mlp(K, hidden, likelihood.n_f, self.activation)
-        recognition = recognition_network(n_in, hidden[::-1], posterior, self.activation, self.separate)
+        hidden, posterior = check_hidden(self.hidden), parts.posterior(self.posterior, K)
+        decoder = parts.network(
+            self.decoder, "decoder", K, likelihood.n_f,
+            lambda: mlp(K, hidden, likelihood.n_f, self.activation),
+        )
+        recognition = parts.network(
+            self.recognition, "recognition", n_in, posterior.n_phi,
+            lambda: recognition_network(n_in, hidden[::-1], posterior, self.activation, self.separate),
+        )
         model = Model(decoder, likelihood, K, posterior)
-        if self.nodes == "sigma" and not linear_gaussian.applies(model):
+        if self.nodes == "sigma" and not linear_gaussian.gaussian_q_applies(model):
             raise ValueError(
                 "nodes='sigma' is exact for a linear-Gaussian model only (hidden=(), likelihood='gaussian'); "
                 "elsewhere its Q is no bound: use nodes='random', or 'quadrature' for K <= 2"
             )
         kept = self._backend_for(table.x.dtype)
         # The last decreases of a search that goes to the end are lost in float32.
-        linear = self.optimizer == "lbfgs" and not hidden
+        linear = self.optimizer == "lbfgs" and not hidden and self.recognition is None
         backend = get_backend(self.backend, "float64") if linear else kept
         init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
 
-        units = StandardUnits(likelihood, cases)
+        units = StandardUnits(likelihood, cases, ends_linear(decoder) and starts_linear(recognition))
         columns.fill = to_numpy(units.shift)
         seen = replace(cases, backend=backend, origin=columns.fill, scale=to_numpy(units.scale))
         standard = Model(decoder, likelihood.rescaled(units.scale), K, posterior)
@@ -206,9 +220,10 @@ class VAE(LatentVariableModel):
             axes = PrincipalAxes(stats.mean, stats.covariance, like=params["theta"]["decoder"][0]["W"])
             params["recognition"] = axes.unfold_encoder(recognition, params["recognition"])
         lower = no_lower_bound(params)
-        if likelihood.learns_noise:
-            floor = standard.likelihood.lower_bounds(units.variance, self.min_noise)
-            lower["theta"]["likelihood"] = tree.map(backend.asarray, floor)
+        floor = standard.likelihood.lower_bounds(units.variance, self.min_noise)
+        lower["theta"]["likelihood"] = tree.map(
+            backend.asarray, tree.filled(floor, lower["theta"]["likelihood"])
+        )
         report = None
         if progress is not None:
             def report(epoch, epochs, mean_Q):
@@ -243,7 +258,7 @@ class VAE(LatentVariableModel):
                 objective,
                 params,
                 N,
-                optimizer=OPTIMIZERS[self.optimizer](self.learning_rate),
+                optimizer=parts.optimizer(self.optimizer, self.learning_rate),
                 epochs=self.epochs or 300,
                 batch_size=self.batch_size,
                 rng=shuffle_rng,
@@ -257,7 +272,9 @@ class VAE(LatentVariableModel):
                 stacklevel=2,
             )
         exact, v = fold_theta(model, params["theta"], units), params["recognition"]
-        exact_encoder = units.fold_encoder(recognition, axes.fold_encoder(recognition, v) if linear else v)
+        exact_encoder = axes.fold_encoder(recognition, v) if linear else v
+        if starts_linear(recognition):
+            exact_encoder = units.fold_encoder(recognition, exact_encoder)
         theta, encoder = (tree.map(kept.asarray, params) for params in (exact, exact_encoder))
 
         self.heywood_ = heywood(
@@ -282,8 +299,6 @@ class VAE(LatentVariableModel):
         for name in ("learning_rate", "start_noise", "min_noise", "tol"):
             check_positive(name, getattr(self, name))
         choices = {
-            "posterior": sorted(POSTERIORS),
-            "optimizer": [*sorted(OPTIMIZERS), "lbfgs"],
             "kl": ["analytic", "sampled"],
             "nodes": ["random", "sigma", "quadrature"],
         }
@@ -335,8 +350,11 @@ class VAE(LatentVariableModel):
         return objective
 
     def _phi(self, theta, cases):
-        v, rest = self.recognition_params_, self.encoder_rest_
-        params = centred_encoder(self.recognition_, v, rest, cases.origin)
+        params = self.recognition_params_
+        if starts_linear(self.recognition_):
+            params = centred_encoder(self.recognition_, params, self.encoder_rest_, cases.origin)
+        else:                                                      # a shift cannot be folded in: it sees x itself
+            cases = replace(cases, origin=0.0)
         return collect(
             cases.shape[0], lambda rows: self.recognition_.forward(params, cases[rows, ...])[0]
         )

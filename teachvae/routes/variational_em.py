@@ -15,8 +15,9 @@ from .. import bound
 from ..arrays import tree
 from ..arrays.backend import constant, get_backend, namespace, to_numpy
 from ..arrays.rows import collect, slices, take_rows
+from ..doors import parts
 from ..doors.columns import Cases
-from ..doors.units import StandardUnits, fold_theta, heywood, rounded_off, start_theta
+from ..doors.units import StandardUnits, ends_linear, fold_theta, heywood, rounded_off, start_theta
 from ..doors.validate import check_hidden, check_positive, check_size, generator
 from ..inference import e_step, em, expectations, linear_gaussian
 from ..likelihoods import bare
@@ -24,8 +25,7 @@ from ..model import Model
 from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import mlp
 from ..networks.optimizers import Adam
-from ..networks.training import minibatches
-from ..posteriors import POSTERIORS
+from ..networks.training import minibatches, no_lower_bound
 from ..posteriors.nodes import e_step_nodes, matched_draws
 from .questions import LatentVariableModel
 
@@ -35,7 +35,10 @@ class VariationalEM(LatentVariableModel):
 
     n_components  K
     hidden        sizes of the decoder's hidden layers; () is the linear decoder
-    activation    "tanh", "relu", "sigmoid" or "softplus"
+    activation    "tanh", "relu", "sigmoid" or "softplus", or a layer of your own that keeps the width
+    decoder       a network of your own in place of the one that hidden describes, from K to what the
+                  likelihood takes. Where it does not end with `layers.Linear`, the data are taken in their
+                  own units
     likelihood    "gaussian", "student-t" (outliers), "bernoulli" (0 and 1), "categorical" (columns of
                   categories, any numbers), "poisson" (counts), "gaussian-predicted" (variances from the
                   decoder, above a floor: noise, 1e-4 where "diagonal"), "bernoulli-relaxed" (grey values;
@@ -45,7 +48,7 @@ class VariationalEM(LatentVariableModel):
     noise         Ψ of a Gaussian likelihood: "diagonal", "isotropic", or a fixed variance
     missing       "error", or "marginalise": NaN stands for an entry that was not observed
     constant      "error", or "drop": what becomes of constant columns under a learnt diagonal Ψ
-    posterior     the family of q: "diagonal" (mean field) or "full"
+    posterior     the family of q: "diagonal" (mean field) or "full", or an object for this K
     epochs        rounds of one E-step and one M-step; None: 100, or with closed forms as many as tol
                   asks for, at most 20000
     tol           with closed forms: end when less than tol nats per data case are to be gained, and were
@@ -72,6 +75,7 @@ class VariationalEM(LatentVariableModel):
         *,
         hidden=(64, 64),
         activation="tanh",
+        decoder=None,
         likelihood="gaussian",
         noise="diagonal",
         missing="error",
@@ -93,6 +97,7 @@ class VariationalEM(LatentVariableModel):
         self.n_components = n_components
         self.hidden = hidden
         self.activation = activation
+        self.decoder = decoder
         self.likelihood = likelihood
         self.noise = noise
         self.missing = missing
@@ -123,24 +128,24 @@ class VariationalEM(LatentVariableModel):
         table, names, likelihood = self._open(X, self.likelihood, self.noise)
         self._check_parameters()
         D = likelihood.n_visible
-        decoder = mlp(self.n_components, check_hidden(self.hidden), likelihood.n_f, self.activation)
-        posterior = POSTERIORS[self.posterior](self.n_components)
+        decoder = parts.network(
+            self.decoder, "decoder", self.n_components, likelihood.n_f,
+            lambda: mlp(self.n_components, check_hidden(self.hidden), likelihood.n_f, self.activation),
+        )
+        posterior = parts.posterior(self.posterior, self.n_components)
         model = Model(decoder, likelihood, self.n_components, posterior)
-        closed = linear_gaussian.applies(model)
+        closed = linear_gaussian.gaussian_q_applies(model)
         if closed:
             check_size("n_components", self.n_components, 1, D, f" where hidden=() (X has {D} columns)")
         backend, double = self._backend_for(table.x.dtype), get_backend(self.backend, "float64")
         columns, cases = table.columns, Cases(table, double, self.missing == "marginalise")
-        units = StandardUnits(likelihood, cases)
+        units = StandardUnits(likelihood, cases, ends_linear(decoder))
         columns.fill = to_numpy(units.shift)
         # Closed forms run in float64, as EM does: their last decreases are lost in float32.
         own = double if closed else backend
         x = replace(cases, backend=own, origin=columns.fill, scale=to_numpy(units.scale))
         standard = Model(decoder, likelihood.rescaled(units.scale), self.n_components, posterior)
-        lower = None
-        if likelihood.learns_noise:
-            lower = standard.likelihood.lower_bounds(units.variance, self.min_noise)
-            lower = tree.map(own.asarray, lower)
+        lower = standard.likelihood.lower_bounds(units.variance, self.min_noise)
         route = self._fit_closed_form if closed else self._fit_by_steps
         theta, phi, path, converged = route(standard, backend, units, x, lower, progress)
         exact = fold_theta(model, theta, units)
@@ -167,8 +172,6 @@ class VariationalEM(LatentVariableModel):
                 check_size(name, getattr(self, name))
         for name in ("learning_rate", "min_noise", "tol"):
             check_positive(name, getattr(self, name))
-        if self.posterior not in POSTERIORS:
-            raise ValueError(f"posterior must be one of {sorted(POSTERIORS)}, got {self.posterior!r}")
 
     def _fit_closed_form(self, model, backend, units, x, lower, progress):
         """Coordinate descent on Q, both halves exact: Q never rises. EM with a family of q."""
@@ -215,16 +218,19 @@ class VariationalEM(LatentVariableModel):
         coarse = self._round_nodes(model, backend)
         rounds = 100 if self.epochs is None else self.epochs
         optimizer, state = Adam(self.learning_rate), None
+        likelihood, lower_theta = model.likelihood, no_lower_bound(theta)
+        lower_theta["likelihood"] = tree.map(
+            backend.asarray, tree.filled(lower, lower_theta["likelihood"])
+        )
         path = []
 
-        def objective(decoder, rows):
-            """Mean Q of the cases `rows` and its gradient in the decoder, φ and Ψ fixed."""
-            th = {"decoder": decoder, "likelihood": theta["likelihood"]}
+        def objective(theta, rows):
+            """Mean Q of the cases `rows` and its gradient in θ, φ fixed; 0 in what has an M-step of its own."""
             eta = backend.normal(noise_rng, (1, len(rows), self.n_components))
-            Q, cache = bound.forward(model, th, take_rows(phi, rows), x[rows, ...], eta)
+            Q, cache = bound.forward(model, theta, take_rows(phi, rows), x[rows, ...], eta)
             dQ = xp.ones_like(Q) / len(rows)
-            _, dtheta = bound.backward(model, th, cache, dQ, need_dphi=False)
-            return xp.mean(Q), dtheta["decoder"]
+            _, dtheta = bound.backward(model, theta, cache, dQ, need_dphi=False)
+            return xp.mean(Q), {**dtheta, "likelihood": likelihood.by_gradient(dtheta["likelihood"])}
 
         for done in range(1, rounds + 1):
             starts = [phi]
@@ -235,19 +241,22 @@ class VariationalEM(LatentVariableModel):
             phi = e.phi
             path.append(float(xp.mean(e.Q)))
 
-            theta["decoder"], _, state = minibatches(                                        # M-step
+            theta, _, state = minibatches(                                                   # M-step
                 objective,
-                theta["decoder"],
+                theta,
                 x.shape[0],
                 optimizer=optimizer,
                 epochs=self.m_steps,
                 batch_size=self.batch_size,
                 rng=shuffle_rng,
+                lower=lower_theta,
                 state=state,
             )
-            if model.likelihood.learns_noise:
+            if likelihood.has_m_step:
                 squares, share = expectations.expected_squares(model, theta, phi, x, *coarse)
-                theta["likelihood"] = model.likelihood.m_step(squares, lower, share)
+                theta["likelihood"] = likelihood.closed_form(
+                    theta["likelihood"], squares, lower_theta["likelihood"], share
+                )
             if progress is not None:
                 progress(done, rounds, path[-1] + units.log_volume)
 
@@ -270,7 +279,7 @@ class VariationalEM(LatentVariableModel):
         return self._e_steps(model, theta, x, backend, starts, nodes)
 
     def _phi(self, theta, cases):
-        if linear_gaussian.applies(self.model_):
+        if linear_gaussian.gaussian_q_applies(self.model_):
             return self._closed_form(self.model_, theta, cases)
         return to_numpy(self._infer(self.model_, theta, cases, self.backend_).phi)
 
