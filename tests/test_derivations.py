@@ -1417,7 +1417,7 @@ def test_5_37_the_m_step_of_students_t_never_raises_q_and_ends_where_a_search_do
             before = np.exp(theta["likelihood"]["log_psi"])
             squares, share = expectations.expected_squares(model, theta, phi, x, *nodes)
             np.testing.assert_allclose(share, seen.mean(axis=0), rtol=1e-13)
-            theta["likelihood"] = model.likelihood.m_step(squares, None, share)
+            theta["likelihood"] = model.likelihood.closed_form({}, squares, None, share)
             written = np.einsum("s,snd->nd", nodes[1], 4 / (3 + r2 / before) * r2)
             written = np.sum(seen * written, axis=0) / seen.sum(axis=0)
             np.testing.assert_allclose(np.exp(theta["likelihood"]["log_psi"]), written, rtol=1e-10)
@@ -1431,7 +1431,7 @@ def test_5_37_the_m_step_of_students_t_never_raises_q_and_ends_where_a_search_do
     theta["likelihood"], path = {"log_psi": end + 2}, [Q(end + 2)]
     for step in range(50):
         squares, share = expectations.expected_squares(model, theta, phi, x, *nodes)
-        theta["likelihood"] = model.likelihood.m_step(squares, floor, share)
+        theta["likelihood"] = model.likelihood.closed_form({}, squares, floor, share)
         path.append(Q(theta["likelihood"]["log_psi"]))
     assert max(np.diff(path)) < 1e-10 * abs(path[-1])
     np.testing.assert_allclose(theta["likelihood"]["log_psi"], end + [0.5, 0, 1.0], atol=1e-6)

@@ -216,14 +216,14 @@ def test_complete_data_make_the_complete_fit(noise):
     close(fa.nlml(GAPS).values, dense(*linear_parameters(plain), GAPS)[0], 1e-10)
     # and EM for incomplete data, run on complete ones, comes to the same end
     x = WHOLE - WHOLE.mean(axis=0)
-    W, b, psi, path, converged = em.em_observed(
-        join(x, np.ones_like(x)), np.ones(len(x)), x.var(axis=0), K, fa.model_.likelihood,
-        min_noise=1e-6, tol=1e-12,
-        start_noises=[np.random.default_rng(0).standard_normal((D, K))], every=False, max_iter=20000,
-    )
-    assert converged
+    observed = fa.model_.likelihood
+    problem = em.Incomplete(join(x, np.ones_like(x)), observed, observed.lower_bounds(x.var(axis=0), 1e-6))
+    noises = [np.random.default_rng(0).standard_normal((D, K))]
+    found = em.fit(problem, K, noises, steps=em.LongerSteps, tol=1e-12, every=False, max_iter=20000)
+    W, b, psi = found.p
+    assert found.converged
     close(b, 0, 1e-7)
-    close(path[-1], -plain.score(WHOLE), 1e-9)
+    close(found.path[-1], -plain.score(WHOLE), 1e-9)
     close(W.T @ W + np.diag(psi), plain.get_covariance(), 2e-4)
 
 
