@@ -138,6 +138,10 @@ def _parser():
         help="check every gradient against finite differences",
         description="Check every layer, likelihood, posterior and bound against central differences.",
     )
+    gradcheck.add_argument(
+        "part", nargs="?", metavar="FILE.py:NAME",
+        help="instead, a part of your own: the layer, network, likelihood or family of q of that name in a file",
+    )
     gradcheck.add_argument("--seed", type=_natural, default=0)
     gradcheck.set_defaults(run=_gradcheck)
 
@@ -226,11 +230,36 @@ def _data(arguments):
 
 
 def _gradcheck(arguments):
+    if arguments.part is not None:
+        return _gradcheck_of(arguments.part, arguments.seed)
     from .gradcheck import package
 
     results = package.run(arguments.seed)
     print(package.format(results))
     return 0 if all(report.ok for _, report in results) else 1
+
+
+def _gradcheck_of(name, seed):
+    """Check the object that FILE.py:NAME names; exit status 0 where nothing is wrong or open."""
+    import runpy
+
+    from .gradcheck import part
+
+    path, colon, name = name.rpartition(":")
+    if not colon or not path.endswith(".py"):
+        raise ValueError(f"expected FILE.py:NAME, such as laplace.py:part, got {path + colon + name!r}")
+    found = runpy.run_path(path)
+    if name not in found:
+        own = [key for key, value in found.items() if getattr(value, "__module__", None) == "<run_path>"]
+        raise ValueError(f"{path} has no {name}; it has {', '.join(own) or 'nothing of its own'}")
+    candidate = found[name]
+    if isinstance(candidate, type):
+        raise ValueError(
+            f"{name} is a class: make an object of it in {path}, such as part = {name}(3), and give its name"
+        )
+    report = part(candidate, seed=seed)
+    print(report)
+    return 0 if report.ok else 1
 
 
 class _Progress:

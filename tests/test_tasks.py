@@ -216,7 +216,7 @@ def test_noise_that_the_data_cannot_have_is_refused():
                                 ("Categorical", "categorical", BITS), ("StudentT", "student-t", X),
                                 ("Mixed", mixed, np.hstack([X[:60, :3], BITS[:, :3]]))):
         model = VAE(1, hidden=(3,), epochs=1, likelihood=likelihood).fit(x)
-        refusal = rf"denoise takes off Gaussian noise .*is {name}: use likelihood='gaussian'"
+        refusal = rf"denoise takes off Gaussian noise .*{name} has none: use likelihood='gaussian'"
         with pytest.raises(ValueError, match=refusal):
             model.denoise(x, 0.1)
 

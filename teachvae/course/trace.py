@@ -271,11 +271,11 @@ def _forward_rows(calls, model, x, mask, phi, eta, weights, kl, Q):
     amortised = ("phi", "forward") in calls
     number = _join("1.17", _taken_from(rows, phi)) if amortised else ""
     rows.append(Row("phi", "φ = g_v(x)" if amortised else "φ", phi, None, number))
-    m, spread = model.posterior.unpack(phi)                        # (N, K), and log s or L
-    rows.append(Row("m", "m", m, None, ""))
+    rows.append(Row("m", "m", model.posterior.mean(phi), None, ""))
+    spread = model.posterior.unpack(phi)[1] if hasattr(model.posterior, "unpack") else None  # log s or L
     if isinstance(model.posterior, DiagonalGaussian):
         rows += [Row("log_s", "log s", spread, None, ""), Row("s", "s", namespace(phi).exp(spread), None, "")]
-    else:
+    elif spread is not None:
         rows.append(Row("L", "L", spread, None, ""))
     sample = calls["q", "sample"]
     z = sample.result[0]                                           # (S, N, K)

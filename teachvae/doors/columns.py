@@ -16,6 +16,7 @@ from ..likelihoods import (
 )
 from ..likelihoods.checks import negligible, still
 from ..messages import about_rows, shorten
+from .parts import require
 
 MOST_LEVELS = 256                      # of a column of categories; more is taken for a mistake
 EXPECTED = (
@@ -218,6 +219,8 @@ def columns_for(spec, x, names, noise="diagonal", constant="error"):
         )
         if not known or isinstance(name, type):
             raise ValueError(f"{EXPECTED}, got {name!r}")
+        if not isinstance(name, (str, Categories)):
+            require("likelihood", name)
     named = {kind for kind in kinds if isinstance(kind, str)}
     if noise != "diagonal" and not {"gaussian", "gaussian-predicted"} & named:
         raise ValueError(f"noise={noise!r} belongs to likelihood='gaussian', not {spec!r}")

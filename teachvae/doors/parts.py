@@ -1,4 +1,4 @@
-"""Parts of a model by name, or of your own: what each has to have, and what is said where something is missing."""
+"""Parts of a model by name, or of your own: what each has to have, and what is said where it has not."""
 
 from ..networks.optimizers import OPTIMIZERS
 from ..posteriors import POSTERIORS
@@ -26,12 +26,19 @@ def require(kind, part):
     if isinstance(part, type):
         raise TypeError(f"{kind} must be an object, got the class {part.__name__}: give {part.__name__}(…)")
     missing = [name for name in members if not hasattr(part, name)]
+    if kind == "likelihood" and not missing and not hasattr(part, "cross"):
+        missing = ["defaults for the rest"]
     if missing:
         raise TypeError(
-            f"this {kind}, {type(part).__name__}, has no {', '.join(missing)}; a {kind} needs {', '.join(members)}, "
-            f"as written down in {page}"
+            f"this {kind}, {type(part).__name__}, has no {', '.join(missing)}; a {kind} needs "
+            f"{', '.join(members)}, as written down in {page}"
         )
     return part
+
+
+def activation(spec):
+    """The name of an activation, or a layer of your own."""
+    return spec if isinstance(spec, str) else require("activation", spec)
 
 
 def posterior(spec, n_latent):
@@ -43,7 +50,8 @@ def posterior(spec, n_latent):
     family = require("posterior", spec)
     if family.n_latent != n_latent:
         raise ValueError(
-            f"the posterior has {family.n_latent} latent variables, n_components is {n_latent}: give one for as many"
+            f"the posterior has {family.n_latent} latent variables, n_components is {n_latent}: give one for "
+            "as many"
         )
     return family
 

@@ -2,8 +2,7 @@
 
 Whatever stands in the tables ACTIVATIONS, LIKELIHOODS and POSTERIORS is checked: on its own, inside
 the bound, and in the whole of a VAE, from the data through the recognition network to Q. Each check
-is a function rng → Report that draws a random point (parameters away from zero) and a random
-cotangent, the weights c of L = Σ c·y: nothing is hidden by a zero, nor by a sum that is constant.
+is a function rng → Report that draws a random point and a random cotangent, as in `part`.
 """
 
 from functools import partial
@@ -12,18 +11,19 @@ from itertools import product
 import numpy as np
 
 from .. import bound
-from ..arrays import tree
-from ..arrays.backend import get_backend
 from ..likelihoods import Categorical, Gaussian, LIKELIHOODS, Mixed, Poisson
 from ..messages import align
 from ..model import Model
 from ..networks.layers import ACTIVATIONS, Linear, Parallel, Sequential, mlp
 from ..posteriors import POSTERIORS
 from ..posteriors.nodes import gauss_hermite, monte_carlo
-from . import check, draw_until_smooth
+from .check import check, draw_until_smooth
+from .part import (
+    ATTEMPTS, away_from_zero, cotangent, data, of_kl, of_layer, of_likelihood, of_log_prob, of_sample, table,
+    weighted
+)
 
 N, S, D, K = 4, 3, 3, 2
-ATTEMPTS = 20                                                      # points tried until none is at a kink
 
 
 def run(seed=0):
@@ -87,53 +87,6 @@ def likelihoods():
     yield "mixed", Mixed(((Gaussian(1), [2]), (Categorical((2,)), [0, 3]), (Poisson(1), [1])))
 
 
-def of_layer(rng, layer):
-    params = {"x": rng.standard_normal((N, 4)), "params": away_from_zero(rng, layer)}
-
-    def forward(p):
-        return layer.forward(p["params"], p["x"])
-
-    y, cache = forward(params)
-    c = cotangent(rng, y.shape)
-    dx, dparams = layer.backward(params["params"], cache, c)
-    return check(weighted(c, forward, y), params, {"x": dx, "params": dparams}, counts={"N": N})
-
-
-def of_likelihood(rng, likelihood, masked):
-    theta = away_from_zero(rng, likelihood)
-    params = {"f": rng.standard_normal((S, N, likelihood.n_f)), "params": theta}
-    x = data(rng, likelihood, theta, params["f"][0])
-    mask = (rng.random(x.shape) < 0.6).astype(float) if masked else None
-    c = cotangent(rng, (S, N))
-
-    def forward(p):
-        return likelihood.forward(p["params"], p["f"], x, mask)
-
-    log_p, cache = forward(params)
-    df, dparams = likelihood.backward(theta, cache, c)
-    grads = {"f": df, "params": dparams}
-    return check(weighted(c, forward, log_p), params, grads, counts={"N": N, "S": S})
-
-
-def of_sample(rng, q):
-    phi, eta, c = table(rng, q), rng.standard_normal((S, N, K)), cotangent(rng, (S, N, K))
-    z, cache = q.sample(phi, eta)
-    return check(weighted(c, lambda p: q.sample(p, eta), z), phi, q.sample_backward(cache, c))
-
-
-def of_kl(rng, q):
-    phi, c = table(rng, q), cotangent(rng, N)
-    kl, cache = q.kl(phi)
-    return check(weighted(c, q.kl, kl), phi, q.kl_backward(cache, c))
-
-
-def of_log_prob(rng, q):
-    params, c = [table(rng, q), rng.standard_normal((S, N, K))], cotangent(rng, (S, N))
-    log_q, cache = q.log_prob(*params)
-    dphi, dz = q.log_prob_backward(cache, c)
-    return check(weighted(c, lambda p: q.log_prob(*p), log_q), params, [dphi, dz], names=["phi", "z"])
-
-
 def of_bound(rng, decoder, likelihood, q, kl, nodes):
     """∂/∂φ and ∂/∂θ of Σ c_n Q_n, with random draws and weights 1/S, or with quadrature nodes."""
     model = Model(decoder, likelihood, K, q)
@@ -167,35 +120,6 @@ def of_amortised(rng, decoder, likelihood, q, kl):
     _, drecognition = recognition.backward(params["recognition"], recognition_cache, dphi, need_dx=False)
     grads = {"recognition": drecognition, "theta": dtheta}
     return check(weighted(c, forward, Q), params, grads, counts={"N": N, "S": S})
-
-
-def weighted(c, forward, y):
-    """L: params → Σ c·(forward(params) − y). Taking off y, the value here, spares the sum its rounding."""
-    return lambda params: np.sum(c * (forward(params)[0] - y))
-
-
-def away_from_zero(rng, part):
-    """Parameters of a layer, likelihood or model whose entries are 0.2 to 0.6 in size: none is zero."""
-    return tree.map(lambda leaf: signed(rng, leaf.shape, 0.2, 0.6), part.init(rng, get_backend()))
-
-
-def cotangent(rng, shape):
-    """The weights c of L = Σ c·y: random, and none is small."""
-    return signed(rng, shape, 0.5, 1.5)
-
-
-def signed(rng, shape, low, high):
-    return rng.choice([-1.0, 1.0], shape) * rng.uniform(low, high, shape)
-
-
-def table(rng, q):
-    """φ (N, n_phi) with standard deviations between about ½ and 2."""
-    return rng.uniform(-0.7, 0.7, (N, q.n_phi))
-
-
-def data(rng, likelihood, params, f):
-    """x ~ p(x|f), f (N, n_f)."""
-    return likelihood.sample(params, f, likelihood.draw_noise(rng, f.shape))
 
 
 def model_data(rng, model, theta):

@@ -111,10 +111,9 @@ class Autoencoder(LatentCode):
         if self.noise_variance != 0:
             check_positive("noise_variance, where it is not 0,", self.noise_variance)
         optimizer = parts.optimizer(self.optimizer, self.learning_rate)
-        encoder = parts.network(
-            self.encoder, "encoder", D, K, lambda: mlp(D, hidden[::-1], K, self.activation)
-        )
-        decoder = parts.network(self.decoder, "decoder", K, D, lambda: mlp(K, hidden, D, self.activation))
+        bend = parts.activation(self.activation)
+        encoder = parts.network(self.encoder, "encoder", D, K, lambda: mlp(D, hidden[::-1], K, bend))
+        decoder = parts.network(self.decoder, "decoder", K, D, lambda: mlp(K, hidden, D, bend))
         backend = self._backend_for(x.dtype)
         init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
 

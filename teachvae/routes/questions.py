@@ -300,8 +300,8 @@ class LatentVariableModel(LatentCode):
         if not hasattr(likelihood, "noisier"):
             raise ValueError(
                 "denoise takes off Gaussian noise by adding its variance to Ψ of a Gaussian likelihood, for "
-                f"all columns; this model's likelihood is {type(likelihood).__name__}: use "
-                "likelihood='gaussian' or 'gaussian-predicted'"
+                "all columns; it asks for noisier and denoised, as likelihoods.Gaussian has them, and "
+                f"{type(likelihood).__name__} has none: use likelihood='gaussian' or 'gaussian-predicted'"
             )
         variance = self.backend_.asarray(noise_variance)
         noisy, params = likelihood.noisier(theta["likelihood"], variance)
@@ -384,6 +384,12 @@ class LatentVariableModel(LatentCode):
         check_size("n_samples", n_samples)
         rng = generator(random_state)
         model, theta = self.model_, self.theta_
+        lacks = [name for name in ("draw_noise", "sample") if not hasattr(bare(model.likelihood), name)]
+        if lacks:
+            raise TypeError(
+                f"sample needs a likelihood that can draw: {type(bare(model.likelihood)).__name__} has no "
+                f"{' and no '.join(lacks)}, whose shapes are in likelihoods/likelihood.py: write them"
+            )
         z = rng.standard_normal((n_samples, model.n_latent))
 
         def draws(rows):

@@ -187,13 +187,13 @@ class VAE(LatentVariableModel):
         cases = Cases(table, get_backend(self.backend, "float64"), self.missing == "marginalise")
         N, n_in = cases.shape
         hidden, posterior = check_hidden(self.hidden), parts.posterior(self.posterior, K)
+        activation = parts.activation(self.activation)
         decoder = parts.network(
-            self.decoder, "decoder", K, likelihood.n_f,
-            lambda: mlp(K, hidden, likelihood.n_f, self.activation),
+            self.decoder, "decoder", K, likelihood.n_f, lambda: mlp(K, hidden, likelihood.n_f, activation)
         )
         recognition = parts.network(
             self.recognition, "recognition", n_in, posterior.n_phi,
-            lambda: recognition_network(n_in, hidden[::-1], posterior, self.activation, self.separate),
+            lambda: recognition_network(n_in, hidden[::-1], posterior, activation, self.separate),
         )
         model = Model(decoder, likelihood, K, posterior)
         if self.nodes == "sigma" and not linear_gaussian.gaussian_q_applies(model):

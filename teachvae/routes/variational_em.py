@@ -128,9 +128,9 @@ class VariationalEM(LatentVariableModel):
         table, names, likelihood = self._open(X, self.likelihood, self.noise)
         self._check_parameters()
         D = likelihood.n_visible
+        K, hidden, activation = self.n_components, check_hidden(self.hidden), parts.activation(self.activation)
         decoder = parts.network(
-            self.decoder, "decoder", self.n_components, likelihood.n_f,
-            lambda: mlp(self.n_components, check_hidden(self.hidden), likelihood.n_f, self.activation),
+            self.decoder, "decoder", K, likelihood.n_f, lambda: mlp(K, hidden, likelihood.n_f, activation)
         )
         posterior = parts.posterior(self.posterior, self.n_components)
         model = Model(decoder, likelihood, self.n_components, posterior)

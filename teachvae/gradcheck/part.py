@@ -1,0 +1,178 @@
+"""The gradients of one part, of yours or of the package, in one call: `part(layer)`, `part(likelihood)`, ….
+
+Random inputs, parameters away from zero, and a random cotangent, the weights c of L = Σ c·y: nothing is
+hidden by a zero, nor by a sum that is constant.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..arrays import tree
+from ..arrays.backend import get_backend
+from .check import Report, check, draw_until_smooth
+
+N, S, WIDTH = 4, 3, 4
+ATTEMPTS = 20                                                      # points tried until none is at a kink
+
+
+def part(candidate, x=None, seed=0):
+    """Check a layer, network, likelihood or family of q against central differences: a `Report`, .ok or not.
+
+    candidate  what has forward and backward is a layer or a network; with n_f too a likelihood, which is checked
+               with and without a mask; what has n_phi is a family of q: its sample, its KL and its log q
+    x          (N, D) data, 4 cases at the least, for a likelihood that cannot draw any
+
+    In float32 nothing may come out wider, nor far from what float64 gives: else a note says so. Raises
+    TypeError for anything else, ValueError where a shape is not what it should be, in words.
+    """
+    rows, notes, tolerance = [], [], 0.0
+    for name, of_one in _checks(candidate, x).items():
+        report = draw_until_smooth(lambda a: of_one(np.random.default_rng([seed, a])), range(ATTEMPTS))
+        rows += [replace(row, path=f"{name}: {row.path}" if name else row.path) for row in report.rows]
+        notes, tolerance = notes + report.notes, report.tolerance
+    return Report(rows, tolerance, notes + _in_float32(candidate, x, np.random.default_rng(seed)))
+
+
+def _checks(part, x):
+    """{what: rng → Report} of a part."""
+    if hasattr(part, "n_phi"):
+        return {
+            "sample": lambda rng: of_sample(rng, part), "kl": lambda rng: of_kl(rng, part),
+            "log q": lambda rng: of_log_prob(rng, part),
+        }
+    if not (hasattr(part, "forward") and hasattr(part, "backward")):
+        raise TypeError(
+            f"{type(part).__name__} has no forward and backward, so it is no layer and no likelihood, and no "
+            "n_phi, so it is no family of q: give an object that has them"
+        )
+    if hasattr(part, "n_f"):
+        return {
+            "": lambda rng: of_likelihood(rng, part, False, x),
+            "masked": lambda rng: of_likelihood(rng, part, True, x),
+        }
+    return {"": lambda rng: of_layer(rng, part)}
+
+
+def _in_float32(part, x, rng):
+    """Sentences where a forward in float32 gives something wider, or far from what it gives in float64."""
+    if hasattr(part, "n_phi"):
+        inputs = {"phi": table(rng, part), "eta": rng.standard_normal((S, N, part.n_latent))}
+        forward = {"sample": lambda i: part.sample(i["phi"], i["eta"])[0], "kl": lambda i: part.kl(i["phi"])[0]}
+    elif hasattr(part, "n_f"):
+        params, f = away_from_zero(rng, part), rng.standard_normal((S, N, part.n_f))
+        inputs = {"params": params, "f": f, "x": data(rng, part, params, f[0]) if x is None else x[:N]}
+        forward = {"forward": lambda i: part.forward(i["params"], i["f"], i["x"], None)[0]}
+    else:
+        inputs = {"params": away_from_zero(rng, part), "x": rng.standard_normal((N, _width(part)))}
+        forward = {"forward": lambda i: part.forward(i["params"], i["x"])[0]}
+    single = tree.map(lambda leaf: np.asarray(leaf, dtype="float32"), inputs)
+    notes = []
+    for name, function in forward.items():
+        wide, narrow = np.asarray(function(inputs)), np.asarray(function(single))
+        if narrow.dtype != np.float32:
+            notes.append(
+                f"{name} of float32 gives {narrow.dtype}; a number of NumPy's own float64 widens it; use Python's "
+                "numbers, or constants made with backend.constant"
+            )
+        elif not np.allclose(wide, narrow, rtol=1e-3, atol=1e-3 * max(1.0, float(np.abs(wide).max()))):
+            notes.append(
+                f"{name} in float32 is off by {np.abs(wide - narrow).max():.1e}; large numbers cancel in it, or "
+                "something overflows"
+            )
+    return notes
+
+
+def _width(layer):
+    return getattr(layer, "n_in", WIDTH)
+
+
+def of_layer(rng, layer):
+    params = {"x": rng.standard_normal((N, _width(layer))), "params": away_from_zero(rng, layer)}
+
+    def forward(p):
+        return layer.forward(p["params"], p["x"])
+
+    y, cache = forward(params)
+    _expect("forward", y, (N, getattr(layer, "n_out", _width(layer))))
+    c = cotangent(rng, y.shape)
+    dx, dparams = layer.backward(params["params"], cache, c)
+    return check(weighted(c, forward, y), params, {"x": dx, "params": dparams}, counts={"N": N})
+
+
+def of_likelihood(rng, likelihood, masked, x=None):
+    theta = away_from_zero(rng, likelihood)
+    params = {"f": rng.standard_normal((S, N, likelihood.n_f)), "params": theta}
+    x = data(rng, likelihood, theta, params["f"][0]) if x is None else np.asarray(x, dtype=float)[:N]
+    _expect("x", x, (N, likelihood.n_visible))
+    mask = (rng.random(x.shape) < 0.6).astype(float) if masked else None
+    c = cotangent(rng, (S, N))
+
+    def forward(p):
+        return likelihood.forward(p["params"], p["f"], x, mask)
+
+    log_p, cache = forward(params)
+    _expect("forward", log_p, (S, N))
+    df, dparams = likelihood.backward(theta, cache, c)
+    grads = {"f": df, "params": dparams}
+    return check(weighted(c, forward, log_p), params, grads, counts={"N": N, "S": S})
+
+
+def of_sample(rng, q):
+    phi, eta, c = table(rng, q), rng.standard_normal((S, N, q.n_latent)), cotangent(rng, (S, N, q.n_latent))
+    z, cache = q.sample(phi, eta)
+    return check(weighted(c, lambda p: q.sample(p, eta), z), phi, q.sample_backward(cache, c))
+
+
+def of_kl(rng, q):
+    phi, c = table(rng, q), cotangent(rng, N)
+    kl, cache = q.kl(phi)
+    return check(weighted(c, q.kl, kl), phi, q.kl_backward(cache, c))
+
+
+def of_log_prob(rng, q):
+    params, c = [table(rng, q), rng.standard_normal((S, N, q.n_latent))], cotangent(rng, (S, N))
+    log_q, cache = q.log_prob(*params)
+    dphi, dz = q.log_prob_backward(cache, c)
+    return check(weighted(c, lambda p: q.log_prob(*p), log_q), params, [dphi, dz], names=["phi", "z"])
+
+
+def _expect(what, array, shape):
+    """Raise ValueError unless `array` has this shape."""
+    got = getattr(array, "shape", None)
+    if got != shape:
+        raise ValueError(f"{what} must give shape {shape} here, got {got}")
+
+
+def weighted(c, forward, y):
+    """L: params → Σ c·(forward(params) − y). Taking off y, the value here, spares the sum its rounding."""
+    return lambda params: np.sum(c * (forward(params)[0] - y))
+
+
+def away_from_zero(rng, part):
+    """Parameters of a layer, likelihood or model whose entries are 0.2 to 0.6 in size: none is zero."""
+    params = part.init(rng, get_backend()) if hasattr(part, "init") else {}
+    return tree.map(lambda leaf: signed(rng, leaf.shape, 0.2, 0.6), params)
+
+
+def cotangent(rng, shape):
+    """The weights c of L = Σ c·y: random, and none is small."""
+    return signed(rng, shape, 0.5, 1.5)
+
+
+def signed(rng, shape, low, high):
+    return rng.choice([-1.0, 1.0], shape) * rng.uniform(low, high, shape)
+
+
+def table(rng, q):
+    """φ (N, n_phi) with standard deviations between about ½ and 2."""
+    return rng.uniform(-0.7, 0.7, (N, q.n_phi))
+
+
+def data(rng, likelihood, params, f):
+    """x ~ p(x|f), f (N, n_f)."""
+    if not (hasattr(likelihood, "sample") and hasattr(likelihood, "draw_noise")):
+        raise ValueError(
+            f"{type(likelihood).__name__} cannot draw data, it has no sample and draw_noise: give it data, x=…"
+        )
+    return likelihood.sample(params, f, likelihood.draw_noise(rng, f.shape))

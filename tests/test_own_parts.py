@@ -1,0 +1,199 @@
+"""Parts of one's own: they are checked, fitted, asked everything and drawn without the package being touched."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from own_parts import Laplace, LogCosh, Round, Scale, Signs, Sine, forgets_the_mask, widens
+from scipy import special, stats
+from sklearn.base import clone
+
+from teachvae import VAE, Autoencoder, Trace, VariationalEM, datasets, gradcheck
+from teachvae.doors import parts
+from teachvae.networks.layers import Linear, Sequential, Tanh, mlp
+from teachvae.posteriors import DiagonalGaussian
+
+D = 4
+X = datasets.linear_gaussian(n_cases=60, n_visible=D, n_latent=1, seed=3).x
+FEW = X[:12]
+HOLES = np.where(np.random.default_rng(0).random(X.shape) < 0.15, np.nan, X)
+quiet = pytest.mark.filterwarnings("ignore:the E-step of", "ignore:the sampled")   # Laplace has kinks
+
+
+def vae(**options):
+    return VAE(1, **{"hidden": (4,), "epochs": 5, **options})
+
+
+def vem(**options):
+    return VariationalEM(1, **{"hidden": (4,), "epochs": 2, **options})
+
+
+# ---- In one call
+
+
+@pytest.mark.parametrize("own", [Laplace(3), Sine(), Scale(3), Round(2), Sequential((Linear(3, 2), Sine()))])
+def test_a_right_part_is_ok(own):
+    report = gradcheck.part(own)
+    assert report.ok, report
+
+
+def test_a_likelihood_that_cannot_draw_is_given_data():
+    assert gradcheck.part(LogCosh(D), X).ok
+    with pytest.raises(ValueError, match="LogCosh cannot draw data, it has no sample and draw_noise: give it"):
+        gradcheck.part(LogCosh(D))
+
+
+def test_a_wrong_part_is_explained():
+    report = gradcheck.part(forgets_the_mask(Laplace(3)))
+    wrong = [row.path for row in report.rows if row.verdict == "WRONG"]
+    assert wrong == ["masked: f", "masked: params.log_b"]
+    report = gradcheck.part(widens(Laplace(3)))
+    assert not report.ok and "forward of float32 gives float64" in str(report)
+
+
+def test_what_is_no_part_is_refused():
+    with pytest.raises(TypeError, match="int has no forward and backward.*no n_phi"):
+        gradcheck.part(3)
+
+    class Flat(Laplace):
+        def forward(self, params, f, x, mask=None):
+            log_p, cache = super().forward(params, f, x, mask)
+            return np.sum(log_p, axis=0), cache
+
+    with pytest.raises(ValueError, match=r"forward must give shape \(3, 4\) here, got \(4,\)"):
+        gradcheck.part(Flat(3))
+
+
+def test_from_the_command_line(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("import sys\nsys.path.insert(0, 'tests')\nfrom own_parts import *\npart = Laplace(3)\n"
+                    "wrong = forgets_the_mask(part)\n", encoding="utf-8")
+
+    def run(name):
+        command = [sys.executable, "-m", "teachvae", "gradcheck", name]
+        return subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
+
+    done = run(f"{path}:part")
+    assert done.returncode == 0 and "masked: params.log_b" in done.stdout, done.stderr
+    done = run(f"{path}:wrong")
+    assert done.returncode == 1 and "WRONG" in done.stdout
+    done = run(f"{path}:Laplace")
+    assert done.returncode == 2 and "Laplace is a class: make an object of it" in done.stderr
+    done = run(f"{path}:nothing")
+    assert done.returncode == 2 and "has no nothing" in done.stderr
+
+
+# ---- Through every route, and every question
+
+
+@quiet
+@pytest.mark.parametrize("make", [vae, vem])
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_the_parameters_of_a_likelihood_of_ones_own_are_trained_in_the_datas_units(make, scale):
+    """What training says of Q is what is kept: neither is left in other units, whatever the data's are."""
+    x = scale * X
+    model = make(likelihood=Laplace(D), epochs=8 if make is vae else 3).fit(x)
+    log_b = model.theta_["likelihood"]["log_b"]
+    assert (np.abs(log_b) > 1e-3).all(), "they are where they started"
+    Q = model.bound(x, phi=model.phi_) if make is vem else model.bound(x)
+    assert model.q_path_[-1] == pytest.approx(Q.mean(), rel=0.05)
+    z = np.linspace(-8, 8, 4001)
+    f = model.decode(z[:, None])
+    log_p = stats.laplace.logpdf(x[:5, None], f, np.exp(log_b)).sum(axis=2) + stats.norm.logpdf(z)
+    dense = -special.logsumexp(log_p, axis=1) - np.log(z[1] - z[0])
+    np.testing.assert_allclose(model.nlml(x[:5], "grid").values, dense, rtol=0, atol=1e-4)
+
+
+@quiet
+@pytest.mark.parametrize("options", [
+    {"likelihood": Laplace(D)}, {"likelihood": LogCosh(D)}, {"activation": Sine()}, {"posterior": Round(1)},
+    {"decoder": Sequential((Linear(1, D), Scale(D)))},
+    {"likelihood": [("gaussian", [0, 1]), (Laplace(2), [2, 3])]},
+    {"hidden": (), "posterior": Round(1)},
+], ids=lambda options: "-".join(options))
+@pytest.mark.parametrize("make", [vae, vem])
+def test_every_question_is_answered(make, options):
+    model = make(**options).fit(X)
+    again = pickle.loads(pickle.dumps(model))
+    Q, ledger = model.bound(FEW), model.gaps(FEW)
+    np.testing.assert_array_equal(again.bound(FEW), Q)
+    worth = model.nlml(FEW, "grid").values
+    assert (Q > worth - 1e-6).all()
+    np.testing.assert_allclose(ledger.nlml, worth, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(ledger.q_used, Q, rtol=0, atol=1e-9)
+    off = np.abs(model.kl_to_posterior(FEW) - (Q - worth))         # a kink costs quadrature its digits
+    assert (off < 1e-5 + ledger.amortisation_error + ledger.nlml_error).all()
+    for method in ("importance", "ais", "laplace"):
+        assert model.nlml(FEW, method).values.shape == (12,)
+    assert model.transform(FEW).shape == (12, 1) and model.reconstruct(FEW).shape == (12, D)
+    assert np.isfinite(model.impute(HOLES[:12])).all()
+    theirs = clone(model)
+    assert repr(theirs.get_params()) == repr(model.get_params())
+
+
+@quiet
+@pytest.mark.parametrize("make", [vae, vem])
+def test_missing_entries_and_both_precisions(make):
+    model = make(likelihood=Laplace(D), missing="marginalise").fit(HOLES)
+    assert model.nlml(HOLES[:12], "grid").values.shape == (12,)
+    narrow = make(likelihood=Laplace(D), dtype="float32").fit(X)
+    assert narrow.bound(FEW).dtype == np.float32 and narrow.theta_["likelihood"]["log_b"].dtype == np.float32
+
+
+def test_what_is_missing_is_named_by_the_question():
+    model = vae(likelihood=LogCosh(D)).fit(X)
+    with pytest.raises(TypeError, match="sample needs a likelihood that can draw.*LogCosh has no draw_noise"):
+        model.sample(3)
+    with pytest.raises(ValueError, match="denoise takes off.*noisier.*LogCosh"):
+        model.denoise(FEW, 0.1)
+
+
+def test_optimisers_encoders_and_recognition_networks():
+    slow = vae(optimizer=Signs(), epochs=20).fit(X)
+    assert slow.q_path_[-1] < slow.q_path_[0]
+    own = vae(recognition=Sequential((Scale(D), Linear(D, 2)))).fit(X)
+    far = vae(recognition=Sequential((Scale(D), Linear(D, 2)))).fit(X + 3)
+    for model, x in ((own, X), (far, X + 3)):
+        assert model.q_path_[-1] == pytest.approx(model.bound(x).mean(), rel=0.2)
+    code = Autoencoder(1, encoder=mlp(D, (3,), 1), decoder=Sequential((Linear(1, D), Scale(D))), epochs=5,
+                       optimizer=Signs()).fit(X)
+    assert code.reconstruct(X).shape == X.shape
+
+
+def test_a_trace_shows_parts_of_ones_own(rng=np.random.default_rng(0)):
+    model = vae(likelihood=Laplace(D), posterior=Round(1), activation=Sine()).fit(X)
+    trace = Trace(model.model_, model.theta_, model.encode(FEW), FEW, rng.standard_normal((2, 12, 1)))
+    assert trace["likelihood.dlog_b"].shape == (D,) and "log_b" in str(trace)
+    trace.replay()
+
+
+# ---- Doors
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"likelihood": object()}, "likelihood must be one of"),
+    ({"decoder": Tanh()}, "this network, Tanh, has no n_in, n_out; a network needs"),
+    ({"decoder": mlp(2, (), D)}, "decoder must go from 1 to 4 numbers, this one goes from 2 to 4"),
+    ({"posterior": DiagonalGaussian}, "posterior must be an object, got the class DiagonalGaussian"),
+    ({"posterior": DiagonalGaussian(2)}, "the posterior has 2 latent variables, n_components is 1"),
+    ({"posterior": object()}, "this posterior, object, has no n_latent, n_phi"),
+    ({"optimizer": object()}, "this optimizer, object, has no init, step; .* networks/optimizers.py"),
+    ({"activation": object()}, "this activation, object, has no forward, backward"),
+])
+def test_what_a_part_lacks_is_named_at_the_door(options, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        vae(**options).fit(X)
+
+
+def test_a_likelihood_without_all_its_members_is_named():
+    class Half:
+        n_visible = n_f = D
+
+        def forward(self, params, f, x, mask=None):
+            return 0
+
+    with pytest.raises(TypeError, match="Half, has no init, backward, mean; .*inherit from teachvae.likelihoods"):
+        vae(likelihood=Half()).fit(X)
+    assert set(parts.PROTOCOLS) == {"likelihood", "network", "activation", "posterior", "optimizer"}
