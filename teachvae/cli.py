@@ -40,6 +40,7 @@ def main(argv=None):
 
 def _parser():
     from . import __version__
+    from .likelihoods import LIKELIHOODS
 
     parser = argparse.ArgumentParser(
         prog="teachvae",
@@ -91,8 +92,7 @@ def _parser():
     )
     compare.add_argument(
         "--likelihood",
-        choices=["gaussian", "gaussian-predicted", "student-t", "bernoulli", "bernoulli-relaxed", "poisson",
-                 "categorical"],
+        choices=list(LIKELIHOODS),
         help="what p(x|z) is (default: gaussian, and bernoulli with --binarise). bernoulli needs 0 and 1, "
         "poisson counts, categorical few different values per column",
     )

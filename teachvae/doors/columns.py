@@ -19,10 +19,6 @@ from ..messages import about_rows, shorten
 from .parts import require
 
 MOST_LEVELS = 256                      # of a column of categories; more is taken for a mistake
-EXPECTED = (
-    f"likelihood must be one of {sorted(LIKELIHOODS)}, a likelihood such as Gaussian(3) for 3 columns, or a "
-    "list of (likelihood, list of columns)"
-)
 
 
 class MovedWarning(UserWarning):
@@ -218,7 +214,7 @@ def columns_for(spec, x, names, noise="diagonal", constant="error"):
             hasattr(name, "n_f") or isinstance(name, Categories)
         )
         if not known or isinstance(name, type):
-            raise ValueError(f"{EXPECTED}, got {name!r}")
+            raise ValueError(_expected(name))
         if not isinstance(name, (str, Categories)):
             require("likelihood", name)
     named = {kind for kind in kinds if isinstance(kind, str)}
@@ -247,6 +243,13 @@ def columns_for(spec, x, names, noise="diagonal", constant="error"):
     if len(parts) == 1 and parts[0][1] == list(range(len(columns.names))):
         return columns, parts[0][0]
     return columns, Mixed(tuple(parts))
+
+
+def _expected(got):
+    return (
+        f"likelihood must be one of {sorted(LIKELIHOODS)}, a likelihood such as Gaussian(3) for 3 columns, or a "
+        f"list of (likelihood, list of columns), got {got!r}"
+    )
 
 
 def _learns_diagonal(name, noise):
@@ -287,7 +290,7 @@ def _shares(spec, names):
                 raise ValueError(f"the columns of a part must be a list, got {columns!r}: give [{columns!r}]")
             shares.append((name, [_place(column, names) for column in columns]))
     except TypeError as error:
-        raise ValueError(f"{EXPECTED}, got {spec!r}") from error
+        raise ValueError(_expected(spec)) from error
     given = sorted(d for _, places in shares for d in places)
     if given != list(range(len(names))):
         twice = sorted({names[d] for d in given if given.count(d) > 1}, key=str)

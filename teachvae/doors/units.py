@@ -3,6 +3,7 @@
 Equations (6.x) are in derivations/equations.md.
 """
 
+from dataclasses import replace
 import warnings
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..arrays.rows import slices
 from ..likelihoods import join, split
 from ..messages import shorten
 from ..networks.layers import Linear, Parallel, Sequential
+from ..networks.training import no_lower_bound
 
 
 class HeywoodWarning(UserWarning):
@@ -71,6 +73,51 @@ class StandardUnits:
         standard units.
         """
         return fold_encoder(network, params, self.shift, self.scale)
+
+
+class Standardised:
+    """A model in standard units: its data cases there, where training starts, the floor of its noise, and the
+    way back.
+
+    model     of the data's own units;  cases  the `columns.Cases`
+    foldable  as for `StandardUnits`
+    """
+
+    def __init__(self, model, cases, foldable=True):
+        self.own, self.units = model, StandardUnits(model.likelihood, cases, foldable)
+        self.model = replace(model, likelihood=model.likelihood.rescaled(self.units.scale))
+        self.shift, self.scale = to_numpy(self.units.shift), to_numpy(self.units.scale)
+
+    def cases(self, cases, backend):
+        """The same data cases in standard units, on a backend."""
+        return replace(cases, backend=backend, origin=self.shift, scale=self.scale)
+
+    def start(self, rng, backend, start_noise=1.0):
+        """theta to start training from; a learnt Ψ at `start_noise` times the columns' variances."""
+        return start_theta(self.model, rng, backend, self.units, start_noise)
+
+    def lower(self, theta, min_noise):
+        """Bounds from below for theta: Ψ's floor is `min_noise` times the columns' variances."""
+        floor, none = self.model.likelihood.lower_bounds(self.units.variance, min_noise), no_lower_bound(theta)
+        floor = tree.filled(floor, none["likelihood"])
+        like = none["likelihood"]
+        return {**none, "likelihood": tree.map(lambda b, leaf: constant(to_numpy(b), leaf), floor, like)}
+
+    def path(self, values):
+        """Mean Q of the data from mean Q in standard units, an array."""
+        return np.array(values) + self.units.log_volume
+
+    def fold(self, theta):
+        """theta of the model for the data's own units, as exact as the dtype that it was trained in."""
+        return fold_theta(self.own, theta, self.units)
+
+    def fold_encoder(self, network, params):
+        """A recognition network for the data's own units; one whose first layer is not Linear as it is."""
+        return self.units.fold_encoder(network, params) if starts_linear(network) else params
+
+    def heywood(self, params, min_noise, names):
+        """`heywood` of the likelihood's params in the data's own units; names (D,) of the columns."""
+        return heywood(self.own.likelihood, params, self.units.column_variance, min_noise, names)
 
 
 class PrincipalAxes:
