@@ -63,7 +63,9 @@ def prose(source):
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, documented):
             texts.append(ast.get_docstring(node) or "")
-    return "\n".join(texts)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "option":
+            texts += [part.value for part in node.args if isinstance(part, ast.Constant)]  # of a docstring too
+    return "\n".join(str(text) for text in texts)
 
 
 def citations(sources):

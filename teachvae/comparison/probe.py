@@ -7,6 +7,7 @@ it reads lies open in the codes: what would need a bend to be seen counts for no
 Equations (8.x) are in derivations/equations.md.
 """
 
+from dataclasses import KW_ONLY
 import warnings
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..doors.validate import check_data, check_positive, check_size
 from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import Linear
 from ..networks.training import full_batch
-from ..routes.conventions import Estimator
+from ..routes.conventions import Estimator, estimator, option
 
 
 def log_softmax(logits):
@@ -86,26 +87,32 @@ def check_classes(labels):
         )
 
 
+@estimator
 class LinearProbe(Estimator):
     """p(y|z) = softmax(z̃ W + b): what a linear map can read of a label y off codes z.
 
+    {options}
+
     z̃ are the codes in units of the training codes: each column minus its mean, over its spread. So
     neither a shift nor a scale of a column changes what is read. A rotation does, by way of λ alone.
-
-    penalty        λ > 0, weight decay in nats per data case (8.3). Where classes can be separated there
-                   is no minimum without it
-    tol, max_iter  L-BFGS ends where a step gains less than tol · max(loss, 1) nats per data case or no
-                   slope is above tol, at the latest after max_iter iterations; ending there warns
 
     After fit: classes_ (C,), sorted; params_ {"W": (K, C), "b": (C,)}, for z̃; mean_ and scale_ (K,) of
     the codes, where scale_ is 1 for a constant column; loss_path_, (8.3) after each iteration;
     converged_.
     """
 
-    def __init__(self, *, penalty=1e-3, tol=1e-10, max_iter=1000):
-        self.penalty = penalty
-        self.tol = tol
-        self.max_iter = max_iter
+    _: KW_ONLY
+    penalty: float = option(
+        1e-3,
+        "λ > 0, weight decay in nats per data case (8.3). Where classes can be separated there is no "
+        "minimum without it",
+    )
+    tol: float = option(
+        1e-10,
+        "L-BFGS ends where a step gains less than tol · max(loss, 1) nats per data case or no slope is "
+        "above tol",
+    )
+    max_iter: int = option(1000, "… at the latest after so many iterations; ending there warns")
 
     def fit(self, Z, y):
         """Fit to codes Z (N, K) and labels y (N,) of any kind that can be sorted. Returns self.
@@ -177,19 +184,11 @@ class LinearProbe(Estimator):
     def _n_latent(self):
         return self.layer_.n_in
 
-    def _makes_none(self):
-        raise AttributeError(
-            "a LinearProbe reads codes and makes none: call transform on the model that made Z, and "
-            "predict or predict_log_proba here"
-        )
-
-    transform = fit_transform = property(_makes_none)
-
     def __sklearn_tags__(self):
         """A classifier's, so that scikit-learn's cross-validation keeps the classes' shares."""
         from sklearn.utils import ClassifierTags
 
         tags = super().__sklearn_tags__()
         tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags()
-        tags.transformer_tags, tags.target_tags.required = None, True
+        tags.target_tags.required = True
         return tags

@@ -211,8 +211,8 @@ def race(runs, *, tol, max_iter, every, progress=None):
     runs      iterators, one for each start, that yield a `Fit` after every E-step and end where one has
               converged; each keeps one growing path of its own
     every     whether all of them are raced; else none but the first where that converges within `RACE` steps
-    progress  progress(iteration, max_iter, Q) of the run that wins, its first steps once that is known; or
-              None
+    progress  progress(iteration, max_iter, Q, p) of the run that wins, its first steps once that is known; or
+              None. Where it returns True EM ends, and converged is None
 
     Each goes `RACE` steps, and the one that is lowest then goes on to the end, the first of those that are
     equal to within tol.
@@ -225,10 +225,11 @@ def race(runs, *, tol, max_iter, every, progress=None):
         if end.path[-1] < best.path[-1] - tol:
             leader, best = run, end
     for iteration, Q in enumerate(best.path if progress is not None else ()):
-        progress(iteration, max_iter, Q)
+        if progress(iteration, max_iter, Q, best.p):
+            return best._replace(converged=None)
     for best in islice(leader, max_iter - steps):
-        if progress is not None:
-            progress(len(best.path) - 1, max_iter, best.path[-1])
+        if progress is not None and progress(len(best.path) - 1, max_iter, best.path[-1], best.p):
+            return best._replace(converged=None)
     return best
 
 

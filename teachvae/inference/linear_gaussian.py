@@ -31,12 +31,15 @@ class Statistics(NamedTuple):
     xz: object
 
 
+def is_linear(network):
+    """Whether `network` is one Linear layer."""
+    layers = network.layers if isinstance(network, Sequential) else (network,)
+    return len(layers) == 1 and isinstance(layers[0], Linear)
+
+
 def applies(model):
     """Whether `model` is linear-Gaussian: a decoder of one Linear layer and a Gaussian likelihood."""
-    layers = model.decoder.layers if isinstance(model.decoder, Sequential) else (model.decoder,)
-    return (
-        isinstance(bare(model.likelihood), Gaussian) and len(layers) == 1 and isinstance(layers[0], Linear)
-    )
+    return isinstance(bare(model.likelihood), Gaussian) and is_linear(model.decoder)
 
 
 def gaussian_q_applies(model):

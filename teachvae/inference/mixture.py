@@ -172,8 +172,8 @@ def em(theta, x, pmf, *, weights, lowest, tol, max_iter, progress=None):
         # "tied" alone looks at more than one data case
         q = E_STEPS[pmf](weights[:, None] * log_p if pmf == "tied" else log_p)
         path.append(float(xp.mean(weights * divergence(q, log_p))))
-        if progress is not None:
-            progress(len(path) - 1, max_iter, path[-1])
+        if progress is not None and progress(len(path) - 1, max_iter, path[-1], theta):
+            return theta, q, path, None
         converged = settled(path, tol)
         if converged or len(path) > max_iter:
             return theta, q, path, converged

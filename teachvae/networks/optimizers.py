@@ -71,7 +71,7 @@ OPTIMIZERS = {"sgd": SGD, "adam": Adam}
 PATIENCE = 10  # iterations of L-BFGS: in a long valley one alone can gain next to nothing
 
 
-def lbfgs(objective, flat, *, lower=None, max_iter=1000, tol=1e-9, memory=30):
+def lbfgs(objective, flat, *, lower=None, max_iter=1000, tol=1e-9, memory=30, ended=None):
     """Minimise a deterministic objective from `flat` (P,) with SciPy's L-BFGS-B.
 
     objective(flat) → (value, grad): a float and the gradient (P,), on the backend of flat
@@ -80,6 +80,7 @@ def lbfgs(objective, flat, *, lower=None, max_iter=1000, tol=1e-9, memory=30):
                     tol · max(|value|, 1), where one of them does and rounding hides what is lower still,
                     or where the largest entry of the projected gradient is below tol
     memory          how many of the last steps the curvature is read from
+    ended           () → whether to stop after this iteration, or None
 
     `flat` holds the minimiser afterwards. Returns (path, converged, message); path lists the value
     after each iteration. The search runs in float64 on the host, whatever the dtype of flat.
@@ -106,7 +107,8 @@ def lbfgs(objective, flat, *, lower=None, max_iter=1000, tol=1e-9, memory=30):
 
         def note(intermediate_result):
             path.append(float(intermediate_result.fun))
-            if len(gains()) == PATIENCE and sum(gains()) < 1:
+            stop = ended is not None and ended()
+            if stop or len(gains()) == PATIENCE and sum(gains()) < 1:
                 raise StopIteration                                # SciPy's way to end a search
 
         result = minimize(
@@ -125,7 +127,7 @@ def lbfgs(objective, flat, *, lower=None, max_iter=1000, tol=1e-9, memory=30):
     result = run(to_numpy(flat).astype("float64"))
     # Once it has met a bound, L-BFGS-B can stop after a step of next to nothing, far from the
     # minimum. With an empty memory it goes on from there; where it gains nothing, it was the end.
-    while met_a_bound and result.success:
+    while met_a_bound and result.success and not (ended is not None and ended()):
         again = run(result.x)
         gain, result.x = result.fun - again.fun, again.x           # the gain is never negative
         if gain <= tol * max(abs(again.fun), 1):

@@ -29,7 +29,8 @@ def minibatches(
     rng       a numpy Generator for the shuffling
     lower     a tree shaped like params of bounds from below, applied after each step, or None
     state     the optimiser's state from an earlier call, or None
-    progress  progress(epoch, epochs, mean_Q) after each epoch, or None
+    progress  progress(epoch, epochs, mean_Q, params) after each epoch, or None; where it returns True, training
+              ends
     path      the mean of the objective over each epoch's batches, weighted by their sizes
 
     Raises TrainingError where the objective becomes NaN or infinite.
@@ -57,8 +58,8 @@ def minibatches(
                 f"the objective became {path[-1]} in epoch {epoch + 1} of {epochs}; "
                 "a smaller learning_rate usually helps"
             )
-        if progress is not None:
-            progress(epoch + 1, epochs, path[-1])
+        if progress is not None and progress(epoch + 1, epochs, path[-1], params):
+            break
     return params, path, state
 
 
@@ -69,14 +70,14 @@ def full_batch(
 
     The data cases are walked through in blocks that suit n_samples samples per case, so memory is
     bounded. `lower`, `progress` and `path` are as in `minibatches`, with iterations for epochs; tol and
-    memory are those of `lbfgs`.
+    memory are those of `lbfgs`; converged is None where `progress` has ended it.
     """
     flat, params = tree.pack(params)
     flat_lower = None if lower is None else tree.flatten(lower, params)
-    evaluations = 0
+    evaluations, ended = 0, False
 
     def whole(vector):
-        nonlocal evaluations
+        nonlocal evaluations, ended
         flat[...] = vector
         value, grad = 0.0, None
         for rows in blocks(n_cases, n_samples):
@@ -89,11 +90,13 @@ def full_batch(
         if not math.isfinite(float(value)):
             raise TrainingError(f"the objective became {float(value)} in evaluation {evaluations}")
         if progress is not None:
-            progress(min(evaluations, max_iter), max_iter, float(value))
+            ended = bool(progress(min(evaluations, max_iter), max_iter, float(value), params)) or ended
         return value, grad
 
-    path, converged, _ = lbfgs(whole, flat, lower=flat_lower, max_iter=max_iter, tol=tol, memory=memory)
-    return params, path, converged
+    path, converged, _ = lbfgs(
+        whole, flat, lower=flat_lower, max_iter=max_iter, tol=tol, memory=memory, ended=lambda: ended
+    )
+    return params, path, None if ended else converged
 
 
 def no_lower_bound(params):

@@ -4,7 +4,8 @@ An encoder and a decoder, of the same shapes as a VAE's, trained on the squared 
 p(x): no bound, no nlml, and nothing to sample from, and it says so when asked.
 """
 
-from dataclasses import replace
+from copy import copy
+from dataclasses import KW_ONLY, replace
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from ..likelihoods import Gaussian
 from ..messages import column_names
 from ..networks.layers import mlp
 from ..networks.training import minibatches
-from .conventions import LatentCode
+from .conventions import LatentCode, estimator, option, tell
 
 
 def squared_error(encoder, decoder, params, x, noise=None):
@@ -50,56 +51,54 @@ def _has_no(name):
     return property(missing)
 
 
+@estimator
 class Autoencoder(LatentCode):
     """Autoencoder with squared error.
 
-    n_components  K, the width of the code
-    hidden        sizes of the decoder's hidden layers; the encoder mirrors them; () is linear, which
-                  spans the same subspace as principal components
-    noise_variance  above 0: a denoising autoencoder. Each minibatch sees its data with fresh noise
-                  N(0, noise_variance·I) and is to give them back without (Vincent et al. 2008)
-    activation, optimizer ("adam", "sgd"), epochs, batch_size, learning_rate
-    encoder, decoder   networks of your own in place of those that hidden describes, from D to K numbers and
-                  back; activation and optimizer can be objects too, as in `VAE`
-    backend, dtype, random_state
+    {options}
 
     After fit: mean_ (D,) of the data; encoder_, decoder_, encoder_params_, decoder_params_; loss_path_ ½ squared error per
     data case and epoch, over its minibatches, between which the parameters move on.
     """
 
-    def __init__(
-        self,
-        n_components=2,
-        *,
-        hidden=(64, 64),
-        activation="tanh",
-        encoder=None,
-        decoder=None,
-        noise_variance=0.0,
-        optimizer="adam",
-        epochs=300,
-        batch_size=128,
-        learning_rate=3e-3,
-        backend="numpy",
-        dtype=None,
-        random_state=0,
-    ):
-        self.n_components = n_components
-        self.hidden = hidden
-        self.activation = activation
-        self.encoder = encoder
-        self.decoder = decoder
-        self.noise_variance = noise_variance
-        self.optimizer = optimizer
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.backend = backend
-        self.dtype = dtype
-        self.random_state = random_state
+    n_components: int = option(2, "K, the width of the code")
+    _: KW_ONLY
+    hidden: object = option(
+        (64, 64),
+        "sizes of the decoder's hidden layers; the encoder mirrors them; () is linear, which spans the "
+        "same subspace as principal components",
+    )
+    activation: object = option(
+        "tanh",
+        '"tanh", "relu", "sigmoid" or "softplus", or a layer of your own that keeps the width',
+    )
+    encoder: object = option(
+        None,
+        "a network of your own in place of the one that hidden describes, from D to K numbers",
+    )
+    decoder: object = option(None, "likewise, from K to D numbers")
+    noise_variance: float = option(
+        0.0,
+        "above 0: a denoising autoencoder. Each minibatch sees its data with fresh noise N(0, "
+        "noise_variance·I) and is to give them back without (Vincent et al. 2008)",
+    )
+    optimizer: object = option(
+        "adam",
+        '"adam" or "sgd", or an object with init and step, which has a learning rate of its own',
+    )
+    epochs: int = option(300, "passes over the data")
+    batch_size: int = option(128, "data cases of a minibatch")
+    learning_rate: float = option(3e-3, 'of "adam" and "sgd"')
+    backend: str = option("numpy", 'where arrays live: "numpy", "cupy", or "auto"')
+    dtype: object = option(None, '"float64" or "float32"; None: that of the data, or float64')
+    random_state: object = option(
+        0,
+        "seed of all that is drawn: an integer, None, a numpy.random.Generator, RandomState or "
+        "SeedSequence",
+    )
 
     def fit(self, X, y=None, *, progress=None):
-        """Fit to X (N, D). Returns self. progress(epoch, epochs, loss) is called where given.
+        """Fit to X (N, D). Returns self. progress(epoch, epochs, loss) is called where given, as in `VAE.fit`.
 
         There is no sample_weight, for the reason that `VAE.fit` gives: repeat the rows.
         """
@@ -125,10 +124,22 @@ class Autoencoder(LatentCode):
             cases, backend=backend, origin=to_numpy(units.shift), scale=to_numpy(units.scale)
         )
         scale2 = float(units.scale[0]) ** 2
-        report = None
-        if progress is not None:
-            def report(epoch, epochs, loss):
-                progress(epoch, epochs, loss * scale2)
+
+        def finish(code, params, path):
+            code.loss_path_ = np.array(path) * scale2
+            code.encoder_, code.decoder_ = encoder, decoder
+            exact = units.fold_encoder(encoder, params["encoder"]) if foldable else params["encoder"]
+            code.encoder_params_ = tree.map(backend.asarray, exact)
+            code.encoder_rest_ = rounded_off(exact, code.encoder_params_)
+            code.decoder_params_ = tree.map(
+                backend.asarray, units.fold_decoder(decoder, params["decoder"])
+            )
+            code.mean_ = to_numpy(double(units.mean * units.scale + units.shift))
+            code._keep(backend, names, D)
+            return code
+
+        def report(epoch, epochs, loss, params):
+            return tell(progress, epoch, epochs, loss * scale2, lambda: finish(copy(self), params, [loss]))
 
         def objective(params, rows):
             x_rows, noise = standard[rows, ...], None
@@ -146,15 +157,7 @@ class Autoencoder(LatentCode):
             rng=shuffle_rng,
             progress=report,
         )
-        self.loss_path_ = np.array(path) * scale2
-        self.encoder_, self.decoder_ = encoder, decoder
-        exact = units.fold_encoder(encoder, params["encoder"]) if foldable else params["encoder"]
-        self.encoder_params_ = tree.map(backend.asarray, exact)
-        self.encoder_rest_ = rounded_off(exact, self.encoder_params_)
-        self.decoder_params_ = tree.map(backend.asarray, units.fold_decoder(decoder, params["decoder"]))
-        self.mean_ = to_numpy(double(units.mean * units.scale + units.shift))
-        self._keep(backend, names, D)
-        return self
+        return finish(self, params, path)
 
     def transform(self, X):
         """The codes g(x), (N, K)."""

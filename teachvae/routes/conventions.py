@@ -3,7 +3,10 @@
 `Estimator` follows scikit-learn's conventions by duck typing.
 """
 
+from dataclasses import dataclass, field, fields
 import inspect
+import textwrap
+import warnings
 
 import numpy as np
 
@@ -16,6 +19,51 @@ from ..messages import column_names, shorten
 
 class NotFittedError(ValueError, AttributeError):
     """A fitted estimator was needed; call fit first."""
+
+
+def option(default, doc):
+    """A hyper-parameter of a class under `estimator`: its default, and what it is, for the class's docstring."""
+    return field(default=default, metadata={"doc": doc})
+
+
+def estimator(cls):
+    """Class decorator: every `option` becomes a keyword argument of __init__, an attribute, stored as given, and a
+    line where the docstring says {options}.
+    """
+    cls = dataclass(eq=False, repr=False)(cls)
+    options = [one for one in fields(cls) if "doc" in one.metadata]
+    width = max(len(one.name) for one in options) + 2
+    lines = [
+        textwrap.fill(
+            f"{one.name:{width}}{one.metadata['doc']}", 110, initial_indent=4 * " ",
+            subsequent_indent=(4 + width) * " ",
+        )
+        for one in options
+    ]
+    if cls.__doc__ is not None:                                    # python -OO leaves none
+        cls.__doc__ = cls.__doc__.replace("    {options}", "\n".join(lines))
+    return cls
+
+
+def tell(progress, step, steps, value, now):
+    """Call progress(step, steps, value), where one is given, and return whether training is to end: True.
+
+    One with a parameter called now is handed now, a function that returns the estimator as it stands.
+    """
+    if progress is None:
+        return False
+    try:
+        asks = "now" in inspect.signature(progress).parameters
+    except ValueError:                                             # some builtins do not say what they take
+        asks = False
+    return (progress(step, steps, value, now=now) if asks else progress(step, steps, value)) is True
+
+
+def quietly(function, *arguments):
+    """function(*arguments), whose warnings are for another time."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return function(*arguments)
 
 
 class Estimator:
@@ -50,28 +98,12 @@ class Estimator:
         ]
         return f"{type(self).__name__}({', '.join(changed)})"
 
-    def fit_transform(self, X, y=None):
-        """fit(X), then transform(X): (N, K)."""
-        return self.fit(X).transform(X)
-
-    def active_units(self, X, threshold=0.01):
-        """Which latent variables the data move: Var_n of `transform`'s columns above threshold, (K,) bool.
-
-        The statistic of Burda et al. (2016). A collapsed unit's mean stays at 0, whatever x is
-        (10.10). It looks at one axis at a time: a rotation of z, to which p(x) may be blind, changes it
-        (10.8).
-        """
-        return self.transform(X).var(axis=0, dtype="float64") > threshold
-
     def __sklearn_tags__(self):
         """What scikit-learn's tools ask of an estimator; it is imported only if they do."""
-        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
+        from sklearn.utils import InputTags, Tags, TargetTags
 
         return Tags(
-            estimator_type=None,
-            target_tags=TargetTags(required=False),
-            transformer_tags=TransformerTags(),
-            input_tags=InputTags(),
+            estimator_type=None, target_tags=TargetTags(required=False), input_tags=InputTags()
         )
 
     def _require_fit(self):
@@ -129,8 +161,33 @@ class Estimator:
         self.n_features_in_ = n_visible
 
 
-class LatentCode(Estimator):
+class Transformer(Estimator):
+    """An estimator that turns data into something else: a subclass has transform(X)."""
+
+    def fit_transform(self, X, y=None):
+        """fit(X), then transform(X): (N, K)."""
+        return self.fit(X).transform(X)
+
+    def __sklearn_tags__(self):
+        """Those of a transformer."""
+        from sklearn.utils import TransformerTags
+
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags = TransformerTags()
+        return tags
+
+
+class LatentCode(Transformer):
     """What every model with a code z for x can be asked: a subclass has transform(X) and decode(Z)."""
+
+    def active_units(self, X, threshold=0.01):
+        """Which latent variables the data move: Var_n of `transform`'s columns above threshold, (K,) bool.
+
+        The statistic of Burda et al. (2016). A collapsed unit's mean stays at 0, whatever x is
+        (10.10). It looks at one axis at a time: a rotation of z, to which p(x) may be blind, changes it
+        (10.8).
+        """
+        return self.transform(X).var(axis=0, dtype="float64") > threshold
 
     def get_feature_names_out(self, input_features=None):
         """Names (K,) of `transform`'s columns, the class's name and a number, as scikit-learn gives them."""

@@ -7,6 +7,8 @@ the plain M-step spare most of the iterations, (2.24) and (2.26); without them E
 `VariationalEM(K, hidden=(), posterior="full")`. Equations (2.x) are in derivations/equations.md.
 """
 
+from copy import copy
+from dataclasses import KW_ONLY
 import warnings
 
 import numpy as np
@@ -27,28 +29,15 @@ from ..model import Model
 from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import Linear, Sequential
 from ..posteriors import FullGaussian
+from .conventions import estimator, option, quietly, tell
 from .questions import LatentVariableModel
 
 
+@estimator
 class FactorAnalysis(LatentVariableModel):
     """Factor analysis by maximum likelihood.
 
-    n_components  K <= D
-    noise         "diagonal", "isotropic" (probabilistic PCA), or a fixed variance σ²
-    missing       "error", or "marginalise": NaN stands for an entry that was not observed, and EM is
-                  exact on what was
-    constant      "error", or "drop": what becomes of constant columns under a diagonal Ψ
-    tol           EM ends when the nlml still to be gained, as extrapolated from the last steps, and what the
-                  last quarter of the steps has gained are below tol nats per data case (6.6)
-    max_iter      the most EM iterations, those not counted that are taken back (2.26); ending there warns
-    n_starts      from how many starts EM goes a hundred steps, to go on from the best. None: 4, or the
-                  first alone where it arrives from there within them. The likelihood of a diagonal Ψ can have
-                  several maxima, and EM ends in one near its start: the highest where the data say much
-                  about few factors, not always where cases are few, K is large, or Ψ runs to its floor.
-                  More starts find it more often; nlml_path_[-1] tells which of two fits is better
-    min_noise     the floor of Ψ as a share of each column's variance
-    backend, dtype, random_state   where and in what precision results live, EM itself being float64; the
-                  seed of the starts
+    {options}
 
     After fit, for the D columns that constant="drop" has not set aside:
     components_ (K, D) canonical loadings, W Ψ⁻¹ Wᵀ diagonal; loadings_ (D, K) their transpose;
@@ -58,39 +47,50 @@ class FactorAnalysis(LatentVariableModel):
     the sum of their weights.
     """
 
-    def __init__(
-        self,
-        n_components=2,
-        *,
-        noise="diagonal",
-        missing="error",
-        constant="error",
-        tol=1e-8,
-        max_iter=20000,
-        n_starts=None,
-        min_noise=1e-6,
-        backend="numpy",
-        dtype=None,
-        random_state=0,
-    ):
-        self.n_components = n_components
-        self.noise = noise
-        self.missing = missing
-        self.constant = constant
-        self.tol = tol
-        self.max_iter = max_iter
-        self.n_starts = n_starts
-        self.min_noise = min_noise
-        self.backend = backend
-        self.dtype = dtype
-        self.random_state = random_state
+    n_components: int = option(2, "K <= D")
+    _: KW_ONLY
+    noise: object = option("diagonal", '"diagonal", "isotropic" (probabilistic PCA), or a fixed variance σ²')
+    missing: str = option(
+        "error",
+        '"error", or "marginalise": NaN stands for an entry that was not observed, and EM is exact on '
+        "what was",
+    )
+    constant: str = option(
+        "error",
+        '"error", or "drop": what becomes of constant columns under a diagonal Ψ',
+    )
+    tol: float = option(
+        1e-8,
+        "EM ends when the nlml still to be gained, as extrapolated from the last steps, and what the last "
+        "quarter of the steps has gained are below tol nats per data case (6.6)",
+    )
+    max_iter: int = option(
+        20000,
+        "the most EM iterations, those not counted that are taken back (2.26); ending there warns",
+    )
+    n_starts: object = option(
+        None,
+        "from how many starts EM goes a hundred steps, to go on from the best. None: 4, or the first "
+        "alone where it arrives from there within them. The likelihood of a diagonal Ψ can have several "
+        "maxima, and EM ends in one near its start: the highest where the data say much about few "
+        "factors, not always where cases are few, K is large, or Ψ runs to its floor. More starts find it "
+        "more often; nlml_path_[-1] tells which of two fits is better",
+    )
+    min_noise: float = option(1e-6, "the floor of Ψ as a share of each column's variance")
+    backend: str = option("numpy", 'where EM runs, always in float64: "numpy", "cupy", or "auto"')
+    dtype: object = option(
+        None,
+        'of what comes out: "float64" or "float32"; None: that of the data, or float64',
+    )
+    random_state: object = option(0, "seed of the starts")
 
     def fit(self, X, y=None, sample_weight=None, *, progress=None):
         """Fit to X (N, D). Returns self. Raises ValueError for data that cannot be fitted.
 
         sample_weight (N,) >= 0: how often each data case counts, once where None, and with 0 not at all.
         The estimate depends on the ratios of the weights alone.
-        progress(iteration, max_iter, mean_nlml) is called after each iteration where given.
+        progress(iteration, max_iter, mean_nlml) is called after each iteration where given; where it returns
+        True, EM ends. With a parameter called now it is handed a function that returns the model as it stands.
         """
         X, weights = weighted_rows(X, sample_weight)
         table, names, likelihood = self._open(X, "gaussian", self.noise)
@@ -101,8 +101,17 @@ class FactorAnalysis(LatentVariableModel):
         else:
             whole = moments(table, self.backend, weights)
             mean, variance, problem = whole.mean, np.diag(whole.covariance), self._complete(whole.covariance)
-        found, backend = self._em(problem, progress), self._backend_for(table.x.dtype)
-        self._finish(found, mean, variance, likelihood, names, table.columns, backend)
+        rest = mean, variance, likelihood, names, table.columns, self._backend_for(table.x.dtype)
+
+        def report(iteration, most, nlml, p):
+            def now():
+                fa = copy(self)
+                fa._finish(em.Fit(p, [nlml], None), *rest)
+                return fa
+
+            return tell(progress, iteration, most, nlml, lambda: quietly(now))
+
+        self._finish(self._em(problem, None if progress is None else report), *rest)
         self.n_samples_ = table.shape[0] if weights is None else float(weights.sum())
         self.moments_ = whole
         return self
@@ -237,7 +246,7 @@ class FactorAnalysis(LatentVariableModel):
         W, psi = (to_numpy(part) for part in (linear_gaussian.canonical(found.p.W, found.p.psi), found.p.psi))
         K, D = W.shape
         gaussian = likelihood.likelihood if isinstance(likelihood, Observed) else likelihood
-        if not found.converged:
+        if found.converged is False:
             sinking = np.flatnonzero((psi < 0.01 * variance) & (psi > self.min_noise * variance))
             hint = (
                 f"; the noise of {shorten([columns.names[d] for d in sinking])} is below a hundredth of its "

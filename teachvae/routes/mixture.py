@@ -7,6 +7,8 @@ is EM; a family that is too small leaves a gap, KL(q_n ‖ p(z|x_n)), which is e
 case. Equations (9.x) are in derivations/equations.md.
 """
 
+from copy import copy
+from dataclasses import KW_ONLY
 import warnings
 
 import numpy as np
@@ -21,31 +23,18 @@ from ..inference.mixture import EMPTY, E_STEPS, Mixture, divergence, em, log_joi
 from ..likelihoods.checks import still
 from ..messages import column_names, shorten
 from ..networks.convergence import ConvergenceWarning
-from .conventions import Estimator
+from .conventions import Transformer, estimator, option, tell
 
 
 class CollapseWarning(UserWarning):
     """A component ended without data cases, or shrank to the floor of its covariance."""
 
 
-class GaussianMixture(Estimator):
+@estimator
+class GaussianMixture(Transformer):
     """p(x) = Σ_k π_k N(x; μ_k, Σ_k), fitted by minimising Q over θ and a PMF for each data case.
 
-    n_components  K, no more than there are data cases
-    covariance    "diagonal" or "full" Σ_k
-    pmf           the family of q: "free", any PMF for each data case: EM; "hard", all probability on one
-                  component for each data case; "tied", one PMF for all data cases, which cannot tell the
-                  components apart: all of them end as the same Gaussian
-    tol           EM ends when both what the last quarter of the steps has gained and all that is still to
-                  come, as extrapolated from the last steps, are below tol nats per data case (6.6)
-    max_iter      the most M-steps; ending there warns
-    min_variance  the floor of Σ_k as a share of each column's variance (9.8). Without one the likelihood
-                  of a mixture has no maximum: a component may shrink onto a single data case
-    init          (weights (K,), means (K, D), covariances (K, D) or (K, D, D)) to start from. None: equal
-                  weights, data cases far from one another for means, diagonal covariances. EM ends in a
-                  minimum near its start: compare the q_path_ of several values of random_state
-    backend, dtype, random_state   where the arithmetic is done, always in float64; the precision of what
-                  comes out; the seed of the start
+    {options}
 
     After fit:
     weights_ (K,), means_ (K, D), covariances_ (K, D) or (K, D, D); phi_ (N, K) the PMF of every data
@@ -54,30 +43,38 @@ class GaussianMixture(Estimator):
     covariance no longer change; collapsed_ places of components at the floor of their covariance.
     """
 
-    def __init__(
-        self,
-        n_components=2,
-        *,
-        covariance="diagonal",
-        pmf="free",
-        tol=1e-8,
-        max_iter=20000,
-        min_variance=1e-6,
-        init=None,
-        backend="numpy",
-        dtype=None,
-        random_state=0,
-    ):
-        self.n_components = n_components
-        self.covariance = covariance
-        self.pmf = pmf
-        self.tol = tol
-        self.max_iter = max_iter
-        self.min_variance = min_variance
-        self.init = init
-        self.backend = backend
-        self.dtype = dtype
-        self.random_state = random_state
+    n_components: int = option(2, "K, no more than there are data cases")
+    _: KW_ONLY
+    covariance: str = option("diagonal", '"diagonal" or "full" Σ_k')
+    pmf: str = option(
+        "free",
+        'the family of q: "free", any PMF for each data case: EM; "hard", all probability on one '
+        'component for each data case; "tied", one PMF for all data cases, which cannot tell the '
+        "components apart: all of them end as the same Gaussian",
+    )
+    tol: float = option(
+        1e-8,
+        "EM ends when both what the last quarter of the steps has gained and all that is still to come, "
+        "as extrapolated from the last steps, are below tol nats per data case (6.6)",
+    )
+    max_iter: int = option(20000, "the most M-steps; ending there warns")
+    min_variance: float = option(
+        1e-6,
+        "the floor of Σ_k as a share of each column's variance (9.8). Without one the likelihood of a "
+        "mixture has no maximum: a component may shrink onto a single data case",
+    )
+    init: object = option(
+        None,
+        "(weights (K,), means (K, D), covariances (K, D) or (K, D, D)) to start from. None: equal "
+        "weights, data cases far from one another for means, diagonal covariances. EM ends in a minimum "
+        "near its start: compare the q_path_ of several values of random_state",
+    )
+    backend: str = option("numpy", 'where EM runs, always in float64: "numpy", "cupy", or "auto"')
+    dtype: object = option(
+        None,
+        'of what comes out: "float64" or "float32"; None: that of the data, or float64',
+    )
+    random_state: object = option(0, "seed of the start")
 
     def fit(self, X, y=None, sample_weight=None, *, progress=None):
         """Fit to X (N, D). Returns self. Raises ValueError for data or options that cannot be fitted.
@@ -106,6 +103,15 @@ class GaussianMixture(Estimator):
         else:
             theta = check_init(self.init, self.n_components, D, self.covariance)
 
+        def report(iteration, most, Q, theta):
+            def now():
+                mixture = copy(self)
+                mixture.theta_, mixture.pmf_, mixture.q_path_ = theta, self.pmf, np.array([Q])
+                mixture._keep(backend, names, D)
+                return mixture
+
+            return tell(progress, iteration, most, Q, now)
+
         theta, phi, path, converged = em(
             Mixture(*(double.asarray(part) for part in theta)),
             Cases(Table(x, Columns(column_names(names, D))), double),
@@ -114,13 +120,13 @@ class GaussianMixture(Estimator):
             lowest=double.asarray(lowest),
             tol=self.tol,
             max_iter=self.max_iter,
-            progress=progress,
+            progress=None if progress is None else report,
         )
         n_cases = N * to_numpy(theta.weights)
         shrunk = [at_floor(covariance, lowest) for covariance in to_numpy(theta.covariances)]
         empty = np.flatnonzero(n_cases < EMPTY)
         collapsed = np.flatnonzero(np.array(shrunk) & (n_cases >= EMPTY))
-        if not converged:
+        if converged is False:
             warnings.warn(
                 f"EM stopped after max_iter={self.max_iter} iterations with more than tol={self.tol} "
                 "nats per data case still to be gained: raise max_iter or tol",

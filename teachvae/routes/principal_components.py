@@ -5,20 +5,20 @@ import numpy as np
 from ..arrays.backend import get_backend
 from ..arrays.rows import as_floats, collect, extremes, mean_and_variance, slices
 from ..doors.validate import check_data, check_size, weighted_rows
-from .conventions import LatentCode
+from .conventions import LatentCode, estimator, option
 
 
+@estimator
 class PrincipalComponents(LatentCode):
     """PCA: the K directions in which the data vary most, by the SVD of the centred data.
 
-    n_components  K, no more than the centred data's rank
+    {options}
 
     After fit: components_ (K, D), orthonormal rows, the largest entry of each positive; mean_ (D,);
     explained_variance_ (K,), the variances of the codes, falling, with the divisor N.
     """
 
-    def __init__(self, n_components=2):
-        self.n_components = n_components
+    n_components: int = option(2, "K, no more than the centred data's rank")
 
     def fit(self, X, y=None, sample_weight=None):
         """Fit to X (N, D). Returns self. Raises ValueError where there are no K directions to find.

@@ -4,21 +4,21 @@
 stochastic gradients (Kingma & Welling 2014). Equations (1.x) are in derivations/equations.md.
 """
 
-from dataclasses import replace
+from copy import copy
+from dataclasses import KW_ONLY, replace
 import warnings
 
 import numpy as np
 
 from .. import bound
 from ..arrays import tree
-from ..arrays.backend import get_backend, namespace, to_numpy
+from ..arrays.backend import get_backend, namespace
 from ..arrays.rows import collect
 from ..datasets import binarise
 from ..doors import parts
 from ..doors.columns import Cases
 from ..doors.units import (
-    PrincipalAxes, StandardUnits, centred_encoder, ends_linear, fold_theta, heywood, rounded_off,
-    start_theta, starts_linear
+    PrincipalAxes, Standardised, centred_encoder, ends_linear, rounded_off, starts_linear
 )
 from ..doors.validate import check_hidden, check_positive, check_size, generator
 from ..inference import linear_gaussian
@@ -29,6 +29,7 @@ from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import Parallel, mlp
 from ..networks.training import full_batch, minibatches, no_lower_bound
 from ..posteriors.nodes import gauss_hermite, sigma_points
+from .conventions import estimator, option, quietly, tell
 from .questions import LatentVariableModel
 
 
@@ -64,46 +65,11 @@ def amortised(model, recognition, params, x, eta, *, weights=None, kl="analytic"
     return Q @ dQ, {"theta": dtheta, "recognition": dv}
 
 
+@estimator
 class VAE(LatentVariableModel):
     """Variational autoencoder.
 
-    n_components  K
-    hidden        sizes of the decoder's hidden layers, from z to x; the recognition network mirrors
-                  them; () is the linear VAE, whose best encoder leaves no amortisation gap (10.9)
-    activation    "tanh", "relu", "sigmoid" or "softplus", or a layer of your own that keeps the width
-    decoder, recognition   networks of your own in place of those that hidden describes, such as a
-                  `layers.Sequential`: from K to what the likelihood takes, from the model's columns (and
-                  their mask) to φ. Where the one does not end, or the other begin, with `layers.Linear`, the
-                  data are taken in their own units
-    likelihood    "gaussian", "student-t" (outliers), "bernoulli" (0 and 1), "categorical" (columns of
-                  categories, any numbers), "poisson" (counts), "gaussian-predicted" (variances from the
-                  decoder, above a floor: noise, 1e-4 where "diagonal"), "bernoulli-relaxed" (grey values;
-                  not a likelihood), an object of `likelihoods` (`Categories` names all categories, seen in
-                  training or not), or, for columns that differ in kind, a list of (likelihood, columns),
-                  columns by name or number
-    noise         Ψ of a Gaussian likelihood: "diagonal", "isotropic", or a fixed variance
-    missing       "error", or "marginalise": NaN stands for an entry that was not observed; the
-                  recognition network sees the mask beside the data
-    constant      "error", or "drop": what becomes of constant columns under a learnt diagonal Ψ
-    binarise      None, or "fresh": X are grey values in [0, 1], and every minibatch sees a new draw of 0
-                  and 1 with these probabilities, to the nearest 1/255 (for likelihood="bernoulli"; what
-                  is asked of the fitted model takes binary data)
-    posterior     the family of q: "diagonal" (mean field) or "full", or an object for this K
-    separate      False: one trunk and two heads; True: two networks m(x) and log s(x)
-    kl            "analytic" (1.8) or "sampled" (1.9)
-    nodes         where η comes from: "random", n_samples fresh draws for every case and step; "sigma",
-                  the 2K sigma points, exact for a linear-Gaussian model and refused for any other;
-                  "quadrature", 7 Gauss–Hermite nodes per dimension, for K ≤ 2
-    optimizer     "adam" or "sgd" on minibatches, or an object with init and step, which has a learning rate
-                  of its own; "lbfgs": full batch, for nodes that are deterministic
-    epochs        passes over the data; with "lbfgs" the most iterations. None: 300, or 5000 for "lbfgs"
-    batch_size, learning_rate   for minibatches
-    tol           for "lbfgs", see optimizers.lbfgs. With hidden=() that search runs in float64, along the
-                  principal axes of what the recognition network sees                           (6.7)
-    start_noise   where a learnt Ψ starts, as a share of each column's variance. Started at the whole
-                  variance, noise explains all there is, and the decoder may never be asked for more
-    min_noise     the floor of Ψ, as such a share
-    backend, dtype, random_state
+    {options}
 
     After fit: model_, theta_; recognition_ the network and recognition_params_ its v; q_path_ mean Q
     per epoch, in nats per data case, as seen by the optimiser: of "adam" and "sgd" over an epoch's
@@ -112,66 +78,104 @@ class VAE(LatentVariableModel):
     noise_variance_ (D,); converged_ (for "lbfgs", else None).
     """
 
-    def __init__(
-        self,
-        n_components=2,
-        *,
-        hidden=(64, 64),
-        activation="tanh",
-        decoder=None,
-        recognition=None,
-        likelihood="gaussian",
-        noise="diagonal",
-        missing="error",
-        constant="error",
-        binarise=None,
-        posterior="diagonal",
-        separate=False,
-        kl="analytic",
-        nodes="random",
-        n_samples=1,
-        optimizer="adam",
-        epochs=None,
-        batch_size=128,
-        learning_rate=3e-3,
-        tol=1e-12,
-        start_noise=0.1,
-        min_noise=1e-6,
-        backend="numpy",
-        dtype=None,
-        random_state=0,
-    ):
-        self.n_components = n_components
-        self.hidden = hidden
-        self.activation = activation
-        self.decoder = decoder
-        self.recognition = recognition
-        self.likelihood = likelihood
-        self.noise = noise
-        self.missing = missing
-        self.constant = constant
-        self.binarise = binarise
-        self.posterior = posterior
-        self.separate = separate
-        self.kl = kl
-        self.nodes = nodes
-        self.n_samples = n_samples
-        self.optimizer = optimizer
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.tol = tol
-        self.start_noise = start_noise
-        self.min_noise = min_noise
-        self.backend = backend
-        self.dtype = dtype
-        self.random_state = random_state
+    n_components: int = option(2, "K")
+    _: KW_ONLY
+    hidden: object = option(
+        (64, 64),
+        "sizes of the decoder's hidden layers, from z to x; the recognition network mirrors them; () is "
+        "the linear VAE, whose best encoder leaves no amortisation gap (10.9)",
+    )
+    activation: object = option(
+        "tanh",
+        '"tanh", "relu", "sigmoid" or "softplus", or a layer of your own that keeps the width',
+    )
+    decoder: object = option(
+        None,
+        "a network of your own in place of the one that hidden describes, such as a `layers.Sequential`, "
+        "from K to what the likelihood takes. Where it does not end with `layers.Linear`, the data are "
+        "taken in their own units",
+    )
+    recognition: object = option(
+        None,
+        "likewise, from the model's columns (and their mask) to φ. Where it does not begin with "
+        "`layers.Linear`, the data are taken in their own units",
+    )
+    likelihood: object = option(
+        "gaussian",
+        '"gaussian", "student-t" (outliers), "bernoulli" (0 and 1), "categorical" (columns of categories, '
+        'any numbers), "poisson" (counts), "gaussian-predicted" (variances from the decoder, above a '
+        'floor: noise, 1e-4 where "diagonal"), "bernoulli-relaxed" (grey values; not a likelihood), an '
+        "object of `likelihoods` (`Categories` names all categories, seen in training or not), or, for "
+        "columns that differ in kind, a list of (likelihood, columns), columns by name or number",
+    )
+    noise: object = option(
+        "diagonal",
+        'Ψ of a Gaussian likelihood: "diagonal", "isotropic", or a fixed variance',
+    )
+    missing: str = option(
+        "error",
+        '"error", or "marginalise": NaN stands for an entry that was not observed; the recognition '
+        "network sees the mask beside the data",
+    )
+    constant: str = option(
+        "error",
+        '"error", or "drop": what becomes of constant columns under a learnt diagonal Ψ',
+    )
+    binarise: object = option(
+        None,
+        'None, or "fresh": X are grey values in [0, 1], and every minibatch sees a new draw of 0 and 1 '
+        'with these probabilities, to the nearest 1/255 (for likelihood="bernoulli"; what is asked of the '
+        "fitted model takes binary data)",
+    )
+    posterior: object = option(
+        "diagonal",
+        'the family of q: "diagonal" (mean field) or "full", or an object for this K',
+    )
+    separate: bool = option(False, "False: one trunk and two heads; True: two networks m(x) and log s(x)")
+    kl: str = option("analytic", '"analytic" (1.8) or "sampled" (1.9)')
+    nodes: str = option(
+        "random",
+        'where η comes from: "random", n_samples fresh draws for every case and step; "sigma", the 2K '
+        'sigma points, exact for a linear-Gaussian model and refused for any other; "quadrature", 7 '
+        "Gauss–Hermite nodes per dimension, for K ≤ 2",
+    )
+    n_samples: int = option(1, "fresh draws for every case and step, with nodes=\"random\"")
+    optimizer: object = option(
+        "adam",
+        '"adam" or "sgd" on minibatches, or an object with init and step, which has a learning rate of '
+        'its own; "lbfgs": full batch, for nodes that are deterministic',
+    )
+    epochs: object = option(
+        None,
+        'passes over the data; with "lbfgs" the most iterations. None: 300, or 5000 for "lbfgs"',
+    )
+    batch_size: int = option(128, "data cases of a minibatch")
+    learning_rate: float = option(3e-3, 'of "adam" and "sgd"')
+    tol: float = option(
+        1e-12,
+        'for "lbfgs", see optimizers.lbfgs. With hidden=() that search runs in float64, along the '
+        "principal axes of what the recognition network sees                           (6.7)",
+    )
+    start_noise: float = option(
+        0.1,
+        "where a learnt Ψ starts, as a share of each column's variance. Started at the whole variance, "
+        "noise explains all there is, and the decoder may never be asked for more",
+    )
+    min_noise: float = option(1e-6, "the floor of Ψ, as such a share")
+    backend: str = option("numpy", 'where arrays live: "numpy", "cupy", or "auto"')
+    dtype: object = option(None, '"float64" or "float32"; None: that of the data, or float64')
+    random_state: object = option(
+        0,
+        "seed of all that is drawn: an integer, None, a numpy.random.Generator, RandomState or "
+        "SeedSequence",
+    )
 
     def fit(self, X, y=None, *, progress=None):
         """Fit to X (N, D). Returns self.
 
-        progress(epoch, epochs, mean_Q) is called after each epoch where given. Raises ValueError for
-        data or parameters that cannot be fitted, `fit.TrainingError` where training diverges.
+        progress(epoch, epochs, mean_Q) is called after each epoch where given; where it returns True, training
+        ends. With a parameter called now it is handed a function that returns the model as it stands. Raises
+        ValueError for data or parameters that cannot be fitted, `fit.TrainingError` where training diverges.
 
         There is no sample_weight: minibatches of weighted cases are another stochastic search, in which
         integer weights do not give the fit to repeated rows. Repeat the rows.
@@ -182,12 +186,81 @@ class VAE(LatentVariableModel):
         )
         if self.binarise:
             likelihood = Bernoulli(likelihood.n_visible)
-        K = self.n_components
-        columns = table.columns
         cases = Cases(table, get_backend(self.backend, "float64"), self.missing == "marginalise")
-        N, n_in = cases.shape
-        hidden, posterior = check_hidden(self.hidden), parts.posterior(self.posterior, K)
-        activation = parts.activation(self.activation)
+        model, recognition = self._parts(likelihood, n_in=cases.shape[1])
+        kept = self._backend_for(table.x.dtype)
+        # The last decreases of a search that goes to the end are lost in float32.
+        linear = self.optimizer == "lbfgs" and linear_gaussian.is_linear(recognition)
+        backend = get_backend(self.backend, "float64") if linear else kept
+        init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
+
+        standard = Standardised(model, cases, ends_linear(model.decoder) and starts_linear(recognition))
+        table.columns.fill = standard.shift
+        seen = standard.cases(cases, backend)
+        params = {
+            "theta": standard.start(init_rng, backend, self.start_noise),
+            "recognition": recognition.init(init_rng, backend),
+        }
+        batch = self._batches(table, seen, noise_rng) if self.binarise else lambda rows: seen[rows, ...]
+        nodes = self._nodes(backend)
+        objective, axes = self._objective(standard.model, recognition, batch, nodes, backend, noise_rng), None
+        if linear:
+            stats = moments_of_cases(seen)
+            axes = PrincipalAxes(stats.mean, stats.covariance, like=tree.leaves(params["theta"])[0][1])
+            params["recognition"] = axes.unfold_encoder(recognition, params["recognition"])
+            objective = axes.turned(objective, recognition)
+        lower = {
+            "theta": standard.lower(params["theta"], self.min_noise),
+            "recognition": no_lower_bound(params["recognition"]),
+        }
+
+        def finish(vae, params, path, converged):
+            vae._finish(params, path, converged, standard, recognition, axes, table.columns, kept, names)
+            return vae
+
+        def report(epoch, epochs, mean_Q, params):
+            (Q,) = standard.path([mean_Q])
+            return tell(
+                progress, epoch, epochs, float(Q), lambda: quietly(finish, copy(self), params, [mean_Q], None)
+            )
+
+        common = {"lower": lower, "progress": report}
+        if self.optimizer == "lbfgs":
+            params, path, converged = full_batch(
+                objective,
+                params,
+                len(table.x),
+                max_iter=self.epochs or 5000,
+                tol=self.tol,
+                n_samples=len(nodes[1]),
+                memory=100 if linear else 30,                      # a long valley, and cheap to remember
+                **common,
+            )
+            if converged is False:
+                warnings.warn(
+                    f"L-BFGS stopped after {len(path)} iterations without reaching tol={self.tol:g}: the bound "
+                    "can still be lowered, or is at odds with rounding; raise epochs or tol",
+                    ConvergenceWarning,
+                    stacklevel=2,
+                )
+        else:
+            converged = None
+            params, path, _ = minibatches(
+                objective,
+                params,
+                len(table.x),
+                optimizer=parts.optimizer(self.optimizer, self.learning_rate),
+                epochs=self.epochs or 300,
+                batch_size=self.batch_size,
+                rng=shuffle_rng,
+                **common,
+            )
+        return finish(self, params, path, converged)
+
+    def _parts(self, likelihood, n_in):
+        """The model, and the recognition network from n_in numbers to φ."""
+        K, hidden, activation = self.n_components, check_hidden(self.hidden), parts.activation(self.activation)
+        posterior = parts.posterior(self.posterior, K)
         decoder = parts.network(
             self.decoder, "decoder", K, likelihood.n_f, lambda: mlp(K, hidden, likelihood.n_f, activation)
         )
@@ -201,94 +274,29 @@ class VAE(LatentVariableModel):
                 "nodes='sigma' is exact for a linear-Gaussian model only (hidden=(), likelihood='gaussian'); "
                 "elsewhere its Q is no bound: use nodes='random', or 'quadrature' for K <= 2"
             )
-        kept = self._backend_for(table.x.dtype)
-        # The last decreases of a search that goes to the end are lost in float32.
-        linear = self.optimizer == "lbfgs" and not hidden and self.recognition is None
-        backend = get_backend(self.backend, "float64") if linear else kept
-        init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
+        return model, recognition
 
-        units = StandardUnits(likelihood, cases, ends_linear(decoder) and starts_linear(recognition))
-        columns.fill = to_numpy(units.shift)
-        seen = replace(cases, backend=backend, origin=columns.fill, scale=to_numpy(units.scale))
-        standard = Model(decoder, likelihood.rescaled(units.scale), K, posterior)
-        params = {
-            "theta": start_theta(standard, init_rng, backend, units, self.start_noise),
-            "recognition": recognition.init(init_rng, backend),
-        }
-        if linear:
-            stats = moments_of_cases(seen)
-            axes = PrincipalAxes(stats.mean, stats.covariance, like=params["theta"]["decoder"][0]["W"])
-            params["recognition"] = axes.unfold_encoder(recognition, params["recognition"])
-        lower = no_lower_bound(params)
-        floor = standard.likelihood.lower_bounds(units.variance, self.min_noise)
-        lower["theta"]["likelihood"] = tree.map(
-            backend.asarray, tree.filled(floor, lower["theta"]["likelihood"])
-        )
-        report = None
-        if progress is not None:
-            def report(epoch, epochs, mean_Q):
-                progress(epoch, epochs, mean_Q + units.log_volume)
-
-        nodes = self._nodes(backend)
+    def _batches(self, table, seen, noise_rng):
+        """batch(rows): a new draw of 0 and 1, which are their own standard units, for the grey values there."""
 
         def batch(rows):
-            if self.binarise:                                      # 0 and 1 are their own standard units
-                grey = np.rint(255 * table[rows]).astype("uint8")
-                return backend.asarray(binarise(grey, "fresh", noise_rng))
-            return seen[rows, ...]
+            grey = np.rint(255 * table[rows]).astype("uint8")
+            return seen.backend.asarray(binarise(grey, "fresh", noise_rng))
 
-        objective = self._objective(standard, recognition, batch, nodes, backend, noise_rng)
-        if linear:
-            objective = axes.turned(objective, recognition)
-        common = {"lower": lower, "progress": report}
-        converged = None
-        if self.optimizer == "lbfgs":
-            params, path, converged = full_batch(
-                objective,
-                params,
-                N,
-                max_iter=self.epochs or 5000,
-                tol=self.tol,
-                n_samples=len(nodes[1]),
-                memory=100 if linear else 30,                      # a long valley, and cheap to remember
-                **common,
-            )
-        else:
-            params, path, _ = minibatches(
-                objective,
-                params,
-                N,
-                optimizer=parts.optimizer(self.optimizer, self.learning_rate),
-                epochs=self.epochs or 300,
-                batch_size=self.batch_size,
-                rng=shuffle_rng,
-                **common,
-            )
-        if converged is False:
-            warnings.warn(
-                f"L-BFGS stopped after {len(path)} iterations without reaching tol={self.tol:g}: the bound "
-                "can still be lowered, or is at odds with rounding; raise epochs or tol",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
-        exact, v = fold_theta(model, params["theta"], units), params["recognition"]
-        exact_encoder = axes.fold_encoder(recognition, v) if linear else v
-        if starts_linear(recognition):
-            exact_encoder = units.fold_encoder(recognition, exact_encoder)
-        theta, encoder = (tree.map(kept.asarray, params) for params in (exact, exact_encoder))
+        return batch
 
-        self.heywood_ = heywood(
-            likelihood, theta["likelihood"], units.column_variance, self.min_noise, columns.names
-        )
+    def _finish(self, params, path, converged, standard, recognition, axes, columns, kept, names):
+        """What was learnt in standard units, told in the data's own, on the backend `kept`."""
+        exact, v = standard.fold(params["theta"]), params["recognition"]
+        exact_encoder = standard.fold_encoder(recognition, v if axes is None else axes.fold_encoder(recognition, v))
+        theta, encoder = (tree.map(kept.asarray, tree_) for tree_ in (exact, exact_encoder))
+        self.heywood_ = standard.heywood(theta["likelihood"], self.min_noise, columns.names)
         self.columns_ = columns
-        self.q_path_ = np.array(path) + units.log_volume
-        self.n_iter_ = len(path)
-        self.converged_ = converged
-        self.model_, self.theta_, self.theta_rest_ = model, theta, rounded_off(exact, theta)
+        self.q_path_, self.n_iter_, self.converged_ = standard.path(path), len(path), converged
+        self.model_, self.theta_, self.theta_rest_ = standard.own, theta, rounded_off(exact, theta)
         self.recognition_ = recognition
         self.recognition_params_, self.encoder_rest_ = encoder, rounded_off(exact_encoder, encoder)
         self._keep(kept, names, len(columns.given))
-        return self
 
     def _check_parameters(self):
         check_size("n_components", self.n_components)

@@ -6,18 +6,19 @@ analysis) the E-step takes quasi-Newton steps on quadrature nodes, and the M-ste
 the decoder and has Ψ in closed form. Equations (2.x), (6.x) are in derivations/equations.md.
 """
 
-from dataclasses import replace
+from copy import copy
+from dataclasses import KW_ONLY
 import warnings
 
 import numpy as np
 
 from .. import bound
 from ..arrays import tree
-from ..arrays.backend import constant, get_backend, namespace, to_numpy
+from ..arrays.backend import get_backend, namespace, to_numpy
 from ..arrays.rows import collect, slices, take_rows
 from ..doors import parts
 from ..doors.columns import Cases
-from ..doors.units import StandardUnits, ends_linear, fold_theta, heywood, rounded_off, start_theta
+from ..doors.units import Standardised, ends_linear, rounded_off
 from ..doors.validate import check_hidden, check_positive, check_size, generator
 from ..inference import e_step, em, expectations, linear_gaussian
 from ..likelihoods import bare
@@ -25,43 +26,17 @@ from ..model import Model
 from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import mlp
 from ..networks.optimizers import Adam
-from ..networks.training import minibatches, no_lower_bound
+from ..networks.training import minibatches
 from ..posteriors.nodes import e_step_nodes, matched_draws
+from .conventions import estimator, option, quietly, tell
 from .questions import LatentVariableModel
 
 
+@estimator
 class VariationalEM(LatentVariableModel):
     """Latent variable model fitted by variational EM.
 
-    n_components  K
-    hidden        sizes of the decoder's hidden layers; () is the linear decoder
-    activation    "tanh", "relu", "sigmoid" or "softplus", or a layer of your own that keeps the width
-    decoder       a network of your own in place of the one that hidden describes, from K to what the
-                  likelihood takes. Where it does not end with `layers.Linear`, the data are taken in their
-                  own units
-    likelihood    "gaussian", "student-t" (outliers), "bernoulli" (0 and 1), "categorical" (columns of
-                  categories, any numbers), "poisson" (counts), "gaussian-predicted" (variances from the
-                  decoder, above a floor: noise, 1e-4 where "diagonal"), "bernoulli-relaxed" (grey values;
-                  not a likelihood), an object of `likelihoods` (`Categories` names all categories, seen in
-                  training or not), or, for columns that differ in kind, a list of (likelihood, columns),
-                  columns by name or number
-    noise         Ψ of a Gaussian likelihood: "diagonal", "isotropic", or a fixed variance
-    missing       "error", or "marginalise": NaN stands for an entry that was not observed
-    constant      "error", or "drop": what becomes of constant columns under a learnt diagonal Ψ
-    posterior     the family of q: "diagonal" (mean field) or "full", or an object for this K
-    epochs        rounds of one E-step and one M-step; None: 100, or with closed forms as many as tol
-                  asks for, at most 20000
-    tol           with closed forms: end when less than tol nats per data case are to be gained, and were
-                  gained in the last quarter of the rounds (6.6)
-    n_starts      with closed forms: from how many starts a hundred rounds are gone, to go on from the best.
-                  None: 4, or the first alone where it arrives within them. There can be several
-                  minima of Q, as in `FactorAnalysis`
-    e_steps       quasi-Newton steps of an E-step;  m_steps  passes over the data of an M-step
-    n_samples     nodes of an E-step's expectation; None: Gauss–Hermite with 3 per dimension for K ≤ 2,
-                  else 4K whitened draws
-    batch_size, learning_rate   of the M-step's Adam
-    min_noise     the floor of Ψ as a share of each column's variance
-    backend, dtype, random_state
+    {options}
 
     After fit: phi_ (N, n_phi) the table; model_, theta_; q_path_ mean Q after every E-step, in nats
     per data case, the last that of phi_ and theta_ (with E-steps by quasi-Newton on more nodes than
@@ -69,99 +44,125 @@ class VariationalEM(LatentVariableModel):
     noise_variance_ (D,).
     """
 
-    def __init__(
-        self,
-        n_components=2,
-        *,
-        hidden=(64, 64),
-        activation="tanh",
-        decoder=None,
-        likelihood="gaussian",
-        noise="diagonal",
-        missing="error",
-        constant="error",
-        posterior="diagonal",
-        epochs=None,
-        tol=1e-8,
-        n_starts=None,
-        e_steps=3,
-        m_steps=5,
-        n_samples=None,
-        batch_size=128,
-        learning_rate=5e-3,
-        min_noise=1e-6,
-        backend="numpy",
-        dtype=None,
-        random_state=0,
-    ):
-        self.n_components = n_components
-        self.hidden = hidden
-        self.activation = activation
-        self.decoder = decoder
-        self.likelihood = likelihood
-        self.noise = noise
-        self.missing = missing
-        self.constant = constant
-        self.posterior = posterior
-        self.epochs = epochs
-        self.tol = tol
-        self.n_starts = n_starts
-        self.e_steps = e_steps
-        self.m_steps = m_steps
-        self.n_samples = n_samples
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.min_noise = min_noise
-        self.backend = backend
-        self.dtype = dtype
-        self.random_state = random_state
+    n_components: int = option(2, "K")
+    _: KW_ONLY
+    hidden: object = option((64, 64), "sizes of the decoder's hidden layers; () is the linear decoder")
+    activation: object = option(
+        "tanh",
+        '"tanh", "relu", "sigmoid" or "softplus", or a layer of your own that keeps the width',
+    )
+    decoder: object = option(
+        None,
+        "a network of your own in place of the one that hidden describes, from K to what the likelihood "
+        "takes. Where it does not end with `layers.Linear`, the data are taken in their own units",
+    )
+    likelihood: object = option(
+        "gaussian",
+        '"gaussian", "student-t" (outliers), "bernoulli" (0 and 1), "categorical" (columns of categories, '
+        'any numbers), "poisson" (counts), "gaussian-predicted" (variances from the decoder, above a '
+        'floor: noise, 1e-4 where "diagonal"), "bernoulli-relaxed" (grey values; not a likelihood), an '
+        "object of `likelihoods` (`Categories` names all categories, seen in training or not), or, for "
+        "columns that differ in kind, a list of (likelihood, columns), columns by name or number",
+    )
+    noise: object = option(
+        "diagonal",
+        'Ψ of a Gaussian likelihood: "diagonal", "isotropic", or a fixed variance',
+    )
+    missing: str = option(
+        "error",
+        '"error", or "marginalise": NaN stands for an entry that was not observed',
+    )
+    constant: str = option(
+        "error",
+        '"error", or "drop": what becomes of constant columns under a learnt diagonal Ψ',
+    )
+    posterior: object = option(
+        "diagonal",
+        'the family of q: "diagonal" (mean field) or "full", or an object for this K',
+    )
+    epochs: object = option(
+        None,
+        "rounds of one E-step and one M-step; None: 100, or with closed forms as many as tol asks for, at "
+        "most 20000",
+    )
+    tol: float = option(
+        1e-8,
+        "with closed forms: end when less than tol nats per data case are to be gained, and were gained "
+        "in the last quarter of the rounds (6.6)",
+    )
+    n_starts: object = option(
+        None,
+        "with closed forms: from how many starts a hundred rounds are gone, to go on from the best. None: "
+        "4, or the first alone where it arrives within them. There can be several minima of Q, as in "
+        "`FactorAnalysis`",
+    )
+    e_steps: int = option(3, "quasi-Newton steps of an E-step")
+    m_steps: int = option(5, "passes over the data of an M-step")
+    n_samples: object = option(
+        None,
+        "nodes of an E-step's expectation; None: Gauss–Hermite with 3 per dimension for K ≤ 2, else 4K "
+        "whitened draws",
+    )
+    batch_size: int = option(128, "data cases of a minibatch of the M-step's Adam")
+    learning_rate: float = option(5e-3, "of the M-step's Adam")
+    min_noise: float = option(1e-6, "the floor of Ψ as a share of each column's variance")
+    backend: str = option("numpy", 'where arrays live: "numpy", "cupy", or "auto"')
+    dtype: object = option(None, '"float64" or "float32"; None: that of the data, or float64')
+    random_state: object = option(
+        0,
+        "seed of all that is drawn: an integer, None, a numpy.random.Generator, RandomState or "
+        "SeedSequence",
+    )
 
     def fit(self, X, y=None, *, progress=None):
         """Fit to X (N, D). Returns self.
 
-        progress(round, rounds, mean_Q) is called after each round where given. Raises ValueError for
-        data or parameters that cannot be fitted, `fit.TrainingError` where training diverges.
+        progress(round, rounds, mean_Q) is called after each round where given; where it returns True, training
+        ends. With a parameter called now it is handed a function that returns the model as it stands. Raises
+        ValueError for data or parameters that cannot be fitted, `fit.TrainingError` where training diverges.
 
         There is no sample_weight: φ is a table of the data cases, and M-steps by minibatches are no function
         of weights. Repeat the rows, or take `FactorAnalysis`, which has the maximum of posterior="full".
         """
         table, names, likelihood = self._open(X, self.likelihood, self.noise)
         self._check_parameters()
-        D = likelihood.n_visible
         K, hidden, activation = self.n_components, check_hidden(self.hidden), parts.activation(self.activation)
         decoder = parts.network(
             self.decoder, "decoder", K, likelihood.n_f, lambda: mlp(K, hidden, likelihood.n_f, activation)
         )
-        posterior = parts.posterior(self.posterior, self.n_components)
-        model = Model(decoder, likelihood, self.n_components, posterior)
+        model = Model(decoder, likelihood, K, parts.posterior(self.posterior, K))
         closed = linear_gaussian.gaussian_q_applies(model)
         if closed:
-            check_size("n_components", self.n_components, 1, D, f" where hidden=() (X has {D} columns)")
-        backend, double = self._backend_for(table.x.dtype), get_backend(self.backend, "float64")
-        columns, cases = table.columns, Cases(table, double, self.missing == "marginalise")
-        units = StandardUnits(likelihood, cases, ends_linear(decoder))
-        columns.fill = to_numpy(units.shift)
-        # Closed forms run in float64, as EM does: their last decreases are lost in float32.
-        own = double if closed else backend
-        x = replace(cases, backend=own, origin=columns.fill, scale=to_numpy(units.scale))
-        standard = Model(decoder, likelihood.rescaled(units.scale), self.n_components, posterior)
-        lower = standard.likelihood.lower_bounds(units.variance, self.min_noise)
-        route = self._fit_closed_form if closed else self._fit_by_steps
-        theta, phi, path, converged = route(standard, backend, units, x, lower, progress)
-        exact = fold_theta(model, theta, units)
-        theta = tree.map(backend.asarray, exact)
+            D = likelihood.n_visible
+            check_size("n_components", K, 1, D, f" where hidden=() (X has {D} columns)")
+        kept, double = self._backend_for(table.x.dtype), get_backend(self.backend, "float64")
+        cases = Cases(table, double, self.missing == "marginalise")
+        standard = Standardised(model, cases, ends_linear(decoder))
+        table.columns.fill = standard.shift
 
-        self.heywood_ = heywood(
-            likelihood, theta["likelihood"], units.column_variance, self.min_noise, columns.names
-        )
-        self.columns_ = columns
-        self.q_path_ = np.array(path) + units.log_volume
-        self.n_iter_ = len(path) - 1
-        self.converged_ = converged
-        self.model_, self.theta_, self.theta_rest_ = model, theta, rounded_off(exact, theta)
-        self.phi_ = np.asarray(to_numpy(phi), dtype=backend.dtype)
-        self._keep(backend, names, len(columns.given))
-        return self
+        def finish(vem, theta, phi, path, converged):
+            exact = standard.fold(theta)
+            vem.theta_ = tree.map(kept.asarray, exact)
+            vem.heywood_ = standard.heywood(vem.theta_["likelihood"], self.min_noise, table.columns.names)
+            vem.columns_ = table.columns
+            vem.q_path_, vem.n_iter_, vem.converged_ = standard.path(path), len(path) - 1, converged
+            vem.model_, vem.theta_rest_ = model, rounded_off(exact, vem.theta_)
+            vem.phi_ = np.asarray(to_numpy(phi), dtype=kept.dtype)
+            vem._keep(kept, names, len(table.columns.given))
+            return vem
+
+        def report(done, rounds, mean_Q, theta, phi):
+            """phi is a function: a table that is made where it is asked for."""
+            (Q,) = standard.path([mean_Q])
+            return tell(
+                progress, done, rounds, float(Q),
+                lambda: quietly(finish, copy(self), theta, phi(), [mean_Q], None),
+            )
+
+        # Closed forms run in float64, as EM does: their last decreases are lost in float32.
+        route, backend = (self._fit_closed_form, double) if closed else (self._fit_by_steps, kept)
+        x, told = standard.cases(cases, backend), None if progress is None else report
+        return finish(self, *route(standard, backend, x, told))
 
     def _check_parameters(self):
         check_size("n_components", self.n_components)
@@ -173,9 +174,10 @@ class VariationalEM(LatentVariableModel):
         for name in ("learning_rate", "min_noise", "tol"):
             check_positive(name, getattr(self, name))
 
-    def _fit_closed_form(self, model, backend, units, x, lower, progress):
+    def _fit_closed_form(self, standard, backend, x, report):
         """Coordinate descent on Q, both halves exact: Q never rises. EM with a family of q."""
-        likelihood = bare(model.likelihood)
+        model, likelihood = standard.model, bare(standard.model.likelihood)
+        lower = model.likelihood.lower_bounds(standard.units.variance, self.min_noise)
         if x.masked:
             problem = em.Incomplete(x, model.likelihood, lower, model.posterior)
         else:
@@ -184,45 +186,45 @@ class VariationalEM(LatentVariableModel):
         rng, size = generator(self.random_state), (likelihood.n_visible, self.n_components)
         most = 20000 if self.epochs is None else self.epochs
 
-        def told(iteration, most, Q):
-            progress(iteration, most, Q + units.log_volume)
+        def theta(p):
+            return {"decoder": [{"W": p.W, "b": p.b}], "likelihood": likelihood.m_step(p.psi, None)}
+
+        def table(p):
+            return collect(x.shape[0], lambda rows: e_step.closed_form(model, theta(p), x[rows, ...]))
+
+        def told(iteration, most, Q, p):
+            return report(iteration, most, Q, theta(p), lambda: table(p))
 
         found = em.fit(
             problem,
             self.n_components,
-            (constant(rng.standard_normal(size), like=units.mean) for _ in range(self.n_starts or em.STARTS)),
+            (backend.normal(rng, size) for _ in range(self.n_starts or em.STARTS)),
             steps=em.OwnSteps,
             tol=self.tol,
             max_iter=most,
             every=self.n_starts is not None,
-            progress=None if progress is None else told,
+            progress=None if report is None else told,
         )
-        if not found.converged:
+        if found.converged is False:
             warnings.warn(
                 f"variational EM stopped after {most} rounds with more than tol={self.tol} nats per "
                 "data case still to be gained: raise epochs or tol",
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        W, b, psi = found.p
-        theta = {"decoder": [{"W": W, "b": b}], "likelihood": likelihood.m_step(psi, None)}
-        phi = collect(x.shape[0], lambda rows: e_step.closed_form(model, theta, x[rows, ...]))
-        return theta, phi, found.path, found.converged             # the path's last Q is that of this θ and φ
+        # the path's last Q is that of this θ and its table
+        return theta(found.p), table(found.p), found.path, found.converged
 
-    def _fit_by_steps(self, model, backend, units, x, lower, progress):
-        """E-steps by quasi-Newton steps on the table, M-steps by Adam on the decoder."""
+    def _fit_by_steps(self, standard, backend, x, report):
+        """E-steps by quasi-Newton steps on the table, M-steps by Adam on θ."""
         init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
-        theta = start_theta(model, init_rng, backend, units)
+        model, theta = standard.model, standard.start(init_rng, backend)
         phi = e_step.prior_phi(model, backend.zeros((x.shape[0], 1)))
         xp = namespace(phi)
         coarse = self._round_nodes(model, backend)
         rounds = 100 if self.epochs is None else self.epochs
         optimizer, state = Adam(self.learning_rate), None
-        likelihood, lower_theta = model.likelihood, no_lower_bound(theta)
-        lower_theta["likelihood"] = tree.map(
-            backend.asarray, tree.filled(lower, lower_theta["likelihood"])
-        )
-        path = []
+        likelihood, lower, path = model.likelihood, standard.lower(theta, self.min_noise), []
 
         def objective(theta, rows):
             """Mean Q of the cases `rows` and its gradient in θ, φ fixed; 0 in what has an M-step of its own."""
@@ -249,16 +251,16 @@ class VariationalEM(LatentVariableModel):
                 epochs=self.m_steps,
                 batch_size=self.batch_size,
                 rng=shuffle_rng,
-                lower=lower_theta,
+                lower=lower,
                 state=state,
             )
             if likelihood.has_m_step:
                 squares, share = expectations.expected_squares(model, theta, phi, x, *coarse)
                 theta["likelihood"] = likelihood.closed_form(
-                    theta["likelihood"], squares, lower_theta["likelihood"], share
+                    theta["likelihood"], squares, lower["likelihood"], share
                 )
-            if progress is not None:
-                progress(done, rounds, path[-1] + units.log_volume)
+            if report is not None and report(done, rounds, path[-1], theta, lambda: phi):
+                break
 
         e = self._infer(model, theta, x, backend, [phi])
         path.append(float(xp.mean(e.Q)))
