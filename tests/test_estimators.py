@@ -433,12 +433,12 @@ ROWS = {
     ),
     "VariationalEM, three factors": (
         lambda: VariationalEM(3, hidden=(4,), epochs=2, posterior="full"),
-        lambda: datasets.linear_gaussian(n_cases=60, n_visible=5).x,
+        lambda: datasets.linear_gaussian(n_cases=30, n_visible=5).x,
     ),
     "VariationalEM, binary": (
         lambda: VariationalEM(2, hidden=(4,), epochs=3, likelihood="bernoulli"), lambda: BITS,
     ),
-    "VAE": (lambda: VAE(2, hidden=(4,), epochs=2), lambda: datasets.linear_gaussian(n_cases=120).x),
+    "VAE": (lambda: VAE(2, hidden=(4,), epochs=2), lambda: datasets.linear_gaussian(n_cases=60).x),
     "VAE, binary": (lambda: VAE(3, hidden=(4,), epochs=2, likelihood="bernoulli"), lambda: BITS),
     "Autoencoder": (lambda: Autoencoder(2, hidden=(4,), epochs=2), lambda: LINEAR),
 }

@@ -153,7 +153,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+SLOW = ("linear, K = 3, little noise", "very narrow, K = 3")
+
+
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.thorough if name in SLOW else ()) for name in CASES
+])
 def test_values_are_right_and_certificates_honest(name):
     make, truth, tolerance = CASES[name]
     model, theta, x = make()

@@ -118,7 +118,12 @@ def error(found):
     return np.mean((found - TEST) ** 2)
 
 
-@pytest.mark.parametrize("name", [*OF_DIGITS, "predicted"])
+SLOW = ("VariationalEM", "predicted")
+
+
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.thorough if name in SLOW else ()) for name in (*OF_DIGITS, "predicted")
+])
 def test_denoised_digits(name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
