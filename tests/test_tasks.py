@@ -122,7 +122,8 @@ SLOW = ("VariationalEM", "predicted")
 
 
 @pytest.mark.parametrize("name", [
-    pytest.param(name, marks=pytest.mark.thorough if name in SLOW else ()) for name in (*OF_DIGITS, "predicted")
+    pytest.param(name, marks=pytest.mark.thorough if name in SLOW else ())
+    for name in (*OF_DIGITS, "predicted")
 ])
 def test_denoised_digits(name):
     with warnings.catch_warnings():
