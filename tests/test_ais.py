@@ -123,7 +123,7 @@ def test_the_truth_lies_between(make):
 
 def test_the_interval_holds_the_truth_and_is_as_it_says():
     model, theta, _ = network(1, Gaussian(3), 3, size=2.0)
-    s = ais.sandwich(model, theta, 40, np.random.default_rng(0), HOST, n_chains=48, n_temperatures=60)
+    s = ais.sandwich(model, theta, 40, np.random.default_rng(0), HOST, n_chains=96, n_temperatures=120)
     low, high = s.interval()
     np.testing.assert_array_equal(low, s.lower.values - 2 * s.lower.standard_error)
     np.testing.assert_array_equal(high, s.upper.values + 2 * s.upper.standard_error)

@@ -393,7 +393,7 @@ def test_each_likelihood_is_fitted_and_draws_in_its_range(name, route, hidden, d
         x[:, 1] = x[::-1, 1]
     x = x.astype(dtype)
     spec = [(kind, [NAMES.index(c) for c in columns]) for kind, columns in KINDS] if name == "mixed" else name
-    fitted = route(1, hidden=hidden, likelihood=spec, epochs=3).fit(x)
+    fitted = route(1, hidden=hidden, likelihood=spec, epochs=1).fit(x)
     D = x.shape[1]
     Q, draws, mean = fitted.bound(x), fitted.sample(300, random_state=0), fitted.reconstruct(x)
     assert Q.shape == (60,) and draws.shape == (300, D) and mean.shape == (60, D)

