@@ -9,6 +9,7 @@ from math import isfinite
 
 from ..arrays.backend import constant, namespace
 from ..arrays.rows import misfits, sum_last
+from ..arrays.special import log_softmax
 from ..messages import about_rows, shorten
 
 
@@ -84,12 +85,7 @@ class Categorical:
 
     def log_softmax(self, f):
         """log p of every category, shaped like f (…, D)                                     (5.29)."""
-        xp = namespace(f)
-        parts = []
-        for block in self.blocks():
-            logits = f[..., block] - xp.max(f[..., block], axis=-1, keepdims=True)
-            parts.append(logits - xp.log(xp.sum(xp.exp(logits), axis=-1, keepdims=True)))
-        return xp.concat(parts, axis=-1)
+        return namespace(f).concat([log_softmax(f[..., block]) for block in self.blocks()], axis=-1)
 
     def forward(self, params, f, x, mask=None):
         log_pi = self.log_softmax(f)                               # (S, N, D)
