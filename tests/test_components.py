@@ -174,6 +174,17 @@ def test_bernoulli_is_stable_for_large_logits():
     assert softplus(np.array(-800.0)) == 0 and sigmoid(np.array(-800.0)) == 0
 
 
+def test_nan_goes_through_every_activation_and_rate(backend):
+    """A NaN that a layer turned into 0 would hide where it came from."""
+    x = backend.asarray([[np.nan, 1.0, -1.0]])
+    for activation in layers.ACTIVATIONS.values():
+        y, _ = activation().forward({}, x)
+        assert to_numpy(namespace(y).isnan(y)).tolist() == [[True, False, False]], activation.__name__
+    assert [np.isnan(to_numpy(part)).tolist() for part in likelihoods.Poisson(3).rate(x)] == 4 * [
+        [[True, False, False]]
+    ]
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])
 def test_log_sum_exp_along_every_axis_and_of_nothing(axis, backend):
     log_p = 300 * np.random.default_rng(3).standard_normal((3, 4, 5))

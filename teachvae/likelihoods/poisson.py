@@ -43,9 +43,7 @@ class Poisson:
     def rate(self, f):
         """λ, log λ, dλ/df and d log λ/df, each shaped like f                              (5.15)."""
         xp = namespace(f)
-        over = f - MOST_LOG_RATE
-        over = xp.where(over > 0, over, xp.zeros_like(f))
-        low = xp.where(over > 0, xp.zeros_like(f) + MOST_LOG_RATE, f)
+        low, over = xp.minimum(f, MOST_LOG_RATE), xp.maximum(f - MOST_LOG_RATE, 0)
         slope = xp.exp(low)
         return slope * (1 + over), low + xp.log1p(over), slope, 1 / (1 + over)
 
