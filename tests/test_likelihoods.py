@@ -15,7 +15,7 @@ from teachvae import FactorAnalysis, VAE, VariationalEM, bound, divergence, expe
 from teachvae.arrays.backend import get_backend, to_numpy
 from teachvae.arrays.special import log_factorial, poisson_quantile
 from teachvae.doors.units import StandardUnits, fold_theta, start_theta
-from teachvae.gradcheck import check, package
+from teachvae.gradcheck import draw_until_smooth, package
 from teachvae.likelihoods import (
     Bernoulli, Categorical, Gaussian, Mixed, Observed, Poisson, PredictedGaussian, StudentT, join, poisson,
     relaxed_bernoulli
@@ -112,7 +112,7 @@ def test_the_rate_leaves_exp_smoothly():
 def test_beyond_the_bend_it_is_still_a_poisson_with_its_gradient(masked, monkeypatch):
     """With the bend at 0, where sums and central differences can see it."""
     monkeypatch.setattr(poisson, "MOST_LOG_RATE", 0.0)
-    report = check.draw_until_smooth(
+    report = draw_until_smooth(
         lambda seed: package.of_likelihood(np.random.default_rng(seed), Poisson(D), masked), range(5)
     )
     assert report.ok, report
