@@ -35,6 +35,7 @@ class Bernoulli:
         return self.n_visible
 
     def init(self, rng, backend):
+        """No parameters."""
         return {}
 
     def forward(self, params, f, x, mask=None):

@@ -76,6 +76,7 @@ class Categorical:
         return self.n_visible
 
     def init(self, rng, backend):
+        """No parameters."""
         return {}
 
     def blocks(self):
@@ -88,16 +89,19 @@ class Categorical:
         return namespace(f).concat([log_softmax(f[..., block]) for block in self.blocks()], axis=-1)
 
     def forward(self, params, f, x, mask=None):
+        """log p(x|f) (S, N) of f (S, N, D), x and mask (N, D), and a cache."""
         log_pi = self.log_softmax(f)                               # (S, N, D)
-        seen = x if mask is None else x * mask
-        return sum_last(seen * log_pi), (log_pi, x, mask)          # (S, N)                (5.30)
+        seen = x if mask is None else x * mask                     # (N, D)
+        log_p = sum_last(seen * log_pi)                            # (S, N)               (5.30)
+        return log_p, (log_pi, seen)
 
     def backward(self, params, cache, dlog_p, *, need_dparams=True):
+        """df (S, N, D) from dlog_p (S, N); there are no parameters."""
         xp = namespace(dlog_p)
-        log_pi, x, mask = cache
-        dlog_pi = dlog_p[:, :, None] * (x if mask is None else x * mask)
+        log_pi, seen = cache
+        dlog_pi = dlog_p[:, :, None] * seen                        # (S, N, D)
         total = [xp.sum(dlog_pi[..., b], axis=2, keepdims=True) + 0 * dlog_pi[..., b] for b in self.blocks()]
-        df = dlog_pi - xp.exp(log_pi) * xp.concat(total, axis=2)   # (S, N, D)             (5.31)
+        df = dlog_pi - xp.exp(log_pi) * xp.concat(total, axis=2)   # (S, N, D)            (5.31)
         return df, {} if need_dparams else None
 
     def cross(self, params, f, x, mask=None):
