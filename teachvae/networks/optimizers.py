@@ -22,9 +22,11 @@ class SGD:
     momentum: float = 0.9
 
     def init(self, flat):
+        """The state before the first step, for flat (P,): v = 0."""
         return {"velocity": namespace(flat).zeros_like(flat)}
 
     def step(self, flat, grad, state):
+        """Changes flat (P,) and the velocity in the state, by the gradient (P,)."""
         v = state["velocity"]
         v *= self.momentum
         v -= self.learning_rate * grad
@@ -41,6 +43,7 @@ class Adam:
     epsilon: float = 1e-8
 
     def init(self, flat):
+        """The state before the first step, for flat (P,): m = v = 0, both (P,), and t = 0."""
         xp = namespace(flat)
         return {"m": xp.zeros_like(flat), "v": xp.zeros_like(flat), "t": 0}
 
@@ -54,7 +57,7 @@ class Adam:
         return p, m, v
 
     def step(self, flat, grad, state):
-        """Changes flat, and m, v and t of the state, to what `moved` says, in half the time."""
+        """Changes flat (P,), and m, v and t in the state, to what `moved` says, in half the time."""
         state["t"] += 1
         # Block by block, so that only the first pass over a block waits for memory.
         for place in cache_blocks(flat):
