@@ -4,6 +4,8 @@ A gradient check cannot see a wrong constant, or an s that is a variance here an
 deviation there, as long as the backward agrees with the forward. The oracles here can.
 """
 
+import warnings
+
 from cases import CASES, D, K, LIKELIHOODS, TOTALS, WIDE, full_moments, kl_to_prior, perturbed
 from hypothesis import given, strategies as st
 import numpy as np
@@ -12,7 +14,7 @@ from scipy import special, stats
 
 from teachvae import bound, layers, likelihoods, noise, posteriors, tree
 from teachvae.arrays.backend import get_backend, namespace, to_numpy
-from teachvae.arrays.special import sigmoid, softplus
+from teachvae.arrays.special import log_softmax, log_sum_exp, sigmoid, softplus
 from teachvae.likelihoods import Observed, join
 from teachvae.messages import shorten
 from teachvae.model import Model
@@ -170,6 +172,44 @@ def test_bernoulli_is_stable_for_large_logits():
     df, _ = p.backward({}, cache, np.ones((1, 1)))
     np.testing.assert_array_equal(df[0], [[0, -1, 1, 0]])
     assert softplus(np.array(-800.0)) == 0 and sigmoid(np.array(-800.0)) == 0
+
+
+def test_nan_goes_through_every_activation_and_rate(backend):
+    """A NaN that a layer turned into 0 would hide where it came from."""
+    x = backend.asarray([[np.nan, 1.0, -1.0]])
+    for activation in layers.ACTIVATIONS.values():
+        y, _ = activation().forward({}, x)
+        assert to_numpy(namespace(y).isnan(y)).tolist() == [[True, False, False]], activation.__name__
+    assert [np.isnan(to_numpy(part)).tolist() for part in likelihoods.Poisson(3).rate(x)] == 4 * [
+        [[True, False, False]]
+    ]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+def test_log_sum_exp_along_every_axis_and_of_nothing(axis, backend):
+    log_p = 300 * np.random.default_rng(3).standard_normal((3, 4, 5))
+    log_p[0, :, :3] = log_p[:, 2, 1] = log_p[1, 0] = -np.inf
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")                             # no logarithm of 0, no ∞ − ∞
+        value = log_sum_exp(backend.asarray(log_p), axis=axis)
+    expected = special.logsumexp(log_p, axis=axis)
+    assert np.isneginf(expected).any() and namespace(value) is backend.xp
+    np.testing.assert_allclose(to_numpy(value), expected, rtol=10 * np.finfo(backend.dtype).eps)
+
+
+def test_log_sum_exp_of_one_row_of_infinity_and_of_nan():
+    assert log_sum_exp(np.array([-np.inf, -np.inf])) == -np.inf and log_sum_exp(np.array([2.0])) == 2.0
+    assert log_sum_exp(np.array([1.0, np.inf])) == np.inf and np.isnan(log_sum_exp(np.array([1.0, np.nan])))
+
+
+def test_log_softmax_is_scipy_s(backend):
+    logits = 200 * np.random.default_rng(3).standard_normal((3, 4, 5))
+    value = log_softmax(backend.asarray(logits))
+    assert namespace(value) is backend.xp
+    np.testing.assert_allclose(
+        to_numpy(value), special.log_softmax(logits, axis=-1), atol=100 * np.finfo(backend.dtype).eps,
+        rtol=10 * np.finfo(backend.dtype).eps,
+    )
 
 
 @pytest.mark.parametrize("kind", ["whole", "masked", "observed"])

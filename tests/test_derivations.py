@@ -22,7 +22,7 @@ from teachvae import (
     linear_gaussian, moments, nlml, noise, tree
 )
 from teachvae.arrays.backend import get_backend
-from teachvae.arrays.special import log_2cosh, log_sum_exp
+from teachvae.arrays.special import log_sum_exp
 from teachvae.course.jensen import (
     jensen_continuous, jensen_discrete, nlml_as_jensen_continuous, nlml_as_jensen_discrete
 )
@@ -1134,16 +1134,6 @@ def test_4_9_4_11_the_safe_forms_are_the_functions():
     x = np.concatenate([np.linspace(-40, 40, 81), [-800.0, 800.0]])[:, None]
     np.testing.assert_allclose(Sigmoid().forward({}, x)[0], special.expit(x), rtol=1e-12, atol=1e-16)
     np.testing.assert_allclose(Softplus().forward({}, x)[0], np.logaddexp(0, x), rtol=1e-14)
-
-
-def test_4_21_log_2cosh_from_the_tanh_that_is_its_derivative():
-    x = np.concatenate([np.linspace(-60, 60, 2001), [-1e3, 1e3, 0.0]])
-    for dtype, eps in (("float64", 4.5e-16), ("float32", 2.4e-7)):
-        half = x.astype(dtype)
-        y = log_2cosh(half, np.tanh(half))
-        assert y.dtype == half.dtype
-        exact = np.logaddexp(half.astype("float64"), -half.astype("float64"))
-        np.testing.assert_allclose(y, exact, rtol=eps)
 
 
 def test_4_17_to_4_20_the_decoders_that_made_data():

@@ -351,7 +351,7 @@ def test_memory_of_the_bounds_is_bounded_and_blocks_do_not_matter(monkeypatch):
     monkeypatch.setattr(iwae, "_group_means", lambda w, k: held.append(w.shape) or grouped(w, k))
     for pairs, rows in ((1, 1), (700, 3), (10**6, 9)):
         held.clear()
-        monkeypatch.setattr(nlml, "PAIRS", pairs)
+        monkeypatch.setattr(iwae, "PAIRS", pairs)
         parts = iwae.iwae(model, theta, phi, x, np.random.default_rng(6), sizes=(1, 20), n_samples=200)
         assert set(held) == {(200, rows)}
         np.testing.assert_allclose(parts.values, whole.values, rtol=1e-12)

@@ -59,16 +59,32 @@ def test_steps_equal_the_scalar_recursion(optimizer, by_hand, backend):
     np.testing.assert_allclose(steps(optimizer, backend), expected, rtol=20 * np.finfo(backend.dtype).eps)
 
 
-def test_adam_in_blocks_is_adam_in_one():
-    P, rng = 2 * CACHED + 7, np.random.default_rng(0)
-    assert len(cache_blocks(np.zeros(P))) == 3
-    start, gradients = rng.standard_normal(P), rng.standard_normal((3, P))
-    flat, adam = start.copy(), Adam(0.1, 0.8, 0.95, 1e-3)
-    state = adam.init(flat)
-    for grad in gradients:
+@pytest.mark.parametrize("P", [3, 2 * CACHED + 7])
+@pytest.mark.parametrize("adam", [Adam(0.1, 0.8, 0.95, 1e-3), Adam()])
+def test_adam_s_step_in_blocks_is_the_plain_one(adam, P, backend):
+    assert len(cache_blocks(np.zeros(P))) == (1 if P == 3 else 3)
+    rng, close = np.random.default_rng(0), 20 * np.finfo(backend.dtype).eps
+    flat = backend.normal(rng, (P,)) + 0                           # a copy that may be written
+    p, state = flat + 0, adam.init(flat)
+    m, v = state["m"] + 0, state["v"] + 0
+    for t in range(1, 6):
+        grad = backend.normal(rng, (P,))
+        p, m, v = adam.moved(p, grad, m, v, t)
         adam.step(flat, grad, state)
-    expected = adam_by_hand(start, gradients, 0.1, 0.8, 0.95, 1e-3)[-1]
-    np.testing.assert_allclose(flat, expected, rtol=1e-11, atol=1e-13)
+        for fast, plain in ((flat, p), (state["m"], m), (state["v"], v)):
+            assert namespace(plain) is backend.xp and plain.dtype == fast.dtype == flat.dtype
+            np.testing.assert_allclose(to_numpy(fast), to_numpy(plain), rtol=close, atol=close)
+    assert state["t"] == 5
+
+
+def test_the_state_of_adam_holds_the_moments_themselves():
+    """From 0, m = (1 − β₁ᵗ) g and v = (1 − β₂ᵗ) g² while the gradient stays the same."""
+    flat, adam, grad = np.zeros(3), Adam(0.1, 0.8, 0.95), np.array([1.0, -2.0, 0.5])
+    state = adam.init(flat)
+    for t in range(1, 5):
+        adam.step(flat, grad, state)
+        np.testing.assert_allclose(state["m"], (1 - 0.8**t) * grad, rtol=1e-14)
+        np.testing.assert_allclose(state["v"], (1 - 0.95**t) * grad**2, rtol=1e-14)
 
 
 def test_the_first_step_of_adam_is_the_learning_rate():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from teachvae import bound, layers, likelihoods, tree
+from teachvae import bound, datasets, layers, likelihoods, tree
 from teachvae.arrays.backend import get_backend, namespace, to_numpy
 from teachvae.course import trace
 from teachvae.course.trace import ReplayError, Trace
@@ -373,23 +373,123 @@ def test_a_layer_without_source_whose_forward_is_the_identity():
 # ---- equations
 
 
-def test_equations_of_a_vae():
-    t = Setting().vae(kl="sampled")
-    expected = {
-        "x": "", "phi": "1.17, 4.1", "z": "1.10, 3.1", "decoder[0].y": "4.1", "decoder[1].y": "4.5",
-        "f": "4.1", "log_p": "5.1", "log_prior": "1.1", "log_q": "3.7", "Q": "1.9", "dlog_p": "1.11",
-        "df": "5.2",
-        "likelihood.dlog_psi": "5.3, 5.4", "decoder[2].dW": "4.3", "decoder[2].db": "4.4",
-        "decoder[1].dy": "4.2", "decoder[0].dy": "4.6", "dz_f": "4.2", "dz_q": "3.8", "dz": "1.13",
-        "dphi_z": "3.2, 3.3", "dm": "3.9, 3.2", "dlog_s": "3.10, 3.3", "dphi": "1.13",
-    }
-    assert {name: t.row(name).equation for name in expected} == expected
-    t = Setting().vae()
-    assert [t.row(name).equation for name in ("kl", "Q", "dz", "dphi_kl", "dphi")] == [
-        "3.4", "1.8", "4.2", "3.5, 3.6", "1.12"
-    ]
+LAYERS = {                                                         # Linear, Tanh, Linear
+    "[0].W": "", "[0].b": "", "[0].y": "4.1", "[1].y": "4.5", "[2].W": "", "[2].b": "",
+}
+LAYERS_BACK = {
+    "[2].dW": "4.3", "[2].db": "4.4", "[1].dy": "4.2", "[0].dy": "4.6", "[0].dW": "4.3", "[0].db": "4.4",
+}
+OF_FAMILY = {
+    ("diagonal", "analytic"): {
+        "z": "1.10, 3.1", "kl": "3.4", "dphi_kl": "3.5, 3.6", "dphi_z": "3.2, 3.3",
+        "dm": "3.5, 3.2", "dlog_s": "3.6, 3.3",
+    },
+    ("diagonal", "sampled"): {
+        "z": "1.10, 3.1", "log_q": "3.7", "dz_q": "3.8", "dphi_q": "3.9, 3.10", "dphi_z": "3.2, 3.3",
+        "dm": "3.9, 3.2", "dlog_s": "3.10, 3.3",
+    },
+    ("full", "analytic"): {
+        "z": "1.10, 3.13", "kl": "3.16", "dphi_kl": "3.17, 3.18, 3.12", "dphi_z": "3.14, 3.15, 3.12",
+        "dm": "3.17, 3.14",
+    },
+    ("full", "sampled"): {
+        "z": "1.10, 3.13", "log_q": "3.19", "dz_q": "3.20", "dphi_q": "3.21, 3.22, 3.12",
+        "dphi_z": "3.14, 3.15, 3.12", "dm": "3.21, 3.14",
+    },
+}
+OF_KL = {
+    "analytic": {"Q": "1.8", "dkl": "", "dz": "4.2", "dphi": "1.12"},
+    "sampled": {
+        "log_prior": "1.1", "Q": "1.9", "dlog_prior": "1.13", "dlog_q": "1.13", "dz_f": "4.2",
+        "dz_prior": "1.13", "dz": "1.13", "dphi": "1.13",
+    },
+}
+OF_LIKELIHOOD = {
+    "gaussian": {
+        "likelihood.log_psi": "", "log_p": "5.1", "df": "5.2", "likelihood.dlog_psi": "5.3, 5.4"
+    },
+    "bernoulli": {"log_p": "5.7", "df": "5.8"},
+}
+
+
+@pytest.mark.parametrize("likelihood", OF_LIKELIHOOD)
+@pytest.mark.parametrize("kl", OF_KL)
+@pytest.mark.parametrize("family", POSTERIORS)
+def test_every_row_has_its_own_equations(family, kl, likelihood):
+    expected = {"x": "", "phi": "1.17, 4.1", "m": "", "eta": "", "f": "4.1", "dQ": "", "dlog_p": "1.11"}
+    expected |= {"log_s": "", "s": ""} if family == "diagonal" else {"L": ""}
+    expected |= OF_FAMILY[family, kl] | OF_KL[kl] | OF_LIKELIHOOD[likelihood]
+    for root in ("decoder", "recognition"):
+        expected |= {root + name: number for name, number in (LAYERS | LAYERS_BACK).items()}
+    t = Setting(family, likelihood).vae(kl=kl)
+    assert {row.name: row.equation for row in (*t.forward, *t.backward)} == expected
+
+
+@pytest.mark.parametrize("activation, dy", [
+    ("tanh", "4.6"), ("relu", "4.8"), ("sigmoid", "4.10"), ("softplus", "4.12"),
+])
+def test_equation_of_what_an_activation_hands_back(activation, dy):
+    assert Setting(activation=activation).trace().row("decoder[0].dy").equation == dy
+
+
+def test_equations_of_phi():
     assert Setting(separate=True).vae().row("phi").equation == "1.17"  # two networks' last layers made it
     assert Setting().trace().row("phi").equation == ""
+
+
+def with_likelihood(likelihood, params, x=None):
+    s = Setting()
+    s.model = Model(layers.mlp(K, (6,), likelihood.n_f), likelihood, K)
+    s.theta = {"decoder": s.model.init(np.random.default_rng(0), NUMPY)["decoder"], "likelihood": params}
+    s.x = s.x if x is None else x
+    return s.trace()
+
+
+@pytest.mark.parametrize("likelihood, x, log_p, df", [
+    (likelihoods.PredictedGaussian(D), None, "5.21", "5.22, 5.23"),
+    (likelihoods.Poisson(D), np.ones((N, D)), "5.13", "5.14"),
+    (likelihoods.Categorical((2, 2)), np.tile([1.0, 0.0, 0.0, 1.0], (N, 1)), "5.30", "5.31"),
+])
+def test_equations_of_likelihoods_without_parameters(likelihood, x, log_p, df):
+    t = with_likelihood(likelihood, {}, x)
+    assert (t.row("log_p").equation, t.row("df").equation) == (log_p, df)
+
+
+def test_equations_of_a_student_t():
+    t = with_likelihood(likelihoods.StudentT(D), {"log_psi": np.zeros(D)})
+    names = ("log_p", "df", "likelihood.dlog_psi")
+    assert [t.row(name).equation for name in names] == ["5.34", "5.35", "5.36"]
+
+
+@pytest.mark.parametrize("decoder, f, dz", [
+    (datasets.Spiral(), "4.17", "4.18"), (datasets.BentSheet(), "4.19", "4.20"),
+])
+def test_equations_of_the_decoders_that_made_data(decoder, f, dz):
+    rng = np.random.default_rng(0)
+    model = Model(decoder, likelihoods.Gaussian(decoder.n_out, 0.1), decoder.n_in)
+    phi, x = rng.standard_normal((N, 2 * decoder.n_in)), rng.standard_normal((N, decoder.n_out))
+    t = Trace(model, {"decoder": {}, "likelihood": {}}, phi, x, rng.standard_normal((S, N, decoder.n_in)))
+    assert (t.row("f").equation, t.row("dz").equation) == (f, dz)
+
+
+class Doubled:
+    """y = 2 x. Its backward has no line that makes dx."""
+
+    def forward(self, params, x):
+        y = 2 * x                                                  # (4.1)
+        return y, None
+
+    def backward(self, params, cache, dy, *, need_dx=True, need_dparams=True):
+        half = dy + 0                                              # (4.3)
+        return 2 * half, {}                                        # (4.2)
+
+
+def test_what_no_tagged_line_makes_has_no_number():
+    s = Setting()
+    first, _, last = s.model.decoder.layers
+    s.model = Model(layers.Sequential((first, Doubled(), last)), s.model.likelihood, K)
+    t = s.trace()
+    assert (t.row("decoder[1].y").equation, t.row("decoder[0].dy").equation) == ("4.1", "")
 
 
 @pytest.mark.parametrize("family", POSTERIORS)

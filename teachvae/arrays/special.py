@@ -17,25 +17,27 @@ def sigmoid(x):
 def softplus(x):
     """log(1 + exp x) as max(x, 0) + log(1 + exp(−|x|)), which cannot overflow."""
     xp = namespace(x)
-    return xp.where(x > 0, x, xp.zeros_like(x)) + xp.log1p(xp.exp(-xp.abs(x)))
+    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
-def log_2cosh(x, t):
-    """log(2 cosh x) from t = tanh x, as |x| − log(½ (1 + |t|)): nothing can overflow           (4.21)."""
-    xp = namespace(x, t)
-    half = xp.abs(t)
-    half += 1
-    half *= 0.5
-    y = xp.abs(x)
-    y -= xp.log(half)
-    return y
+def log_sum_exp(log_p, axis=-1):
+    """log Σ exp log_p along an axis, which goes, without leaving log space; −∞ where all are −∞.
 
-
-def log_sum_exp(log_p):
-    """log Σ_k exp log_p_nk, (N,), without leaving log space: of `log_joint`, −nlml          (9.2)."""
+    Over the classes of `log_joint` (N, K) it is −nlml (N,)                                  (9.2).
+    """
     xp = namespace(log_p)
-    top = xp.max(log_p, axis=1)
-    return top + xp.log(xp.sum(xp.exp(log_p - top[:, None]), axis=1))
+    top = xp.max(log_p, axis=axis, keepdims=True)
+    finite = xp.where(xp.isfinite(top), top, xp.zeros_like(top))   # ∞ − ∞ is no number
+    total = xp.sum(xp.exp(log_p - finite), axis=axis, keepdims=True)
+    total = total + xp.astype(total == 0, total.dtype)             # there the top, −∞, is the answer
+    return xp.squeeze(top + xp.log(total), axis=axis)
+
+
+def log_softmax(logits):
+    """log of exp l_c / Σ_j exp l_j along the last axis, shaped like logits (…, C). Nothing can overflow."""
+    xp = namespace(logits)
+    below = logits - xp.max(logits, axis=-1, keepdims=True)        # all ≤ 0, and one of them is 0
+    return below - xp.log(xp.sum(xp.exp(below), axis=-1, keepdims=True))
 
 
 def log_factorial(x):

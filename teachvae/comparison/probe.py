@@ -14,18 +14,12 @@ import numpy as np
 
 from ..arrays.backend import get_backend, namespace, to_numpy
 from ..arrays.rows import as_floats, collect, extremes, mean_and_variance
+from ..arrays.special import log_softmax
 from ..doors.validate import check_data, check_positive, check_size
 from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import Linear
 from ..networks.training import full_batch
 from ..routes.conventions import Estimator, estimator, option
-
-
-def log_softmax(logits):
-    """log of exp(l_c) / Σ_j exp(l_j) along the rows of logits (N, C). Nothing can overflow."""
-    xp = namespace(logits)
-    below = logits - xp.max(logits, axis=1, keepdims=True)         # (N, C), all ≤ 0
-    return below - xp.log(xp.sum(xp.exp(below), axis=1, keepdims=True))
 
 
 def cross_entropy(layer, params, z, onehot, penalty):

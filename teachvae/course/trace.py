@@ -314,7 +314,9 @@ def _backward_rows(calls, model, kl, dQ, dphi, names):
         rows += [Row("dlog_prior", "∂/∂ log p(z)", dlog_p, None, "1.13"),
                  Row("dlog_q", "∂/∂ log q(z|φ)", dlog_q, None, "1.13")]
     df, dlikelihood = likelihood.result
-    rows.append(Row("df", "∂/∂ f", df, None, _join(likelihood, name="df")))
+    # Of a likelihood without parameters all of the backward is df, whatever its parts are called.
+    number = _join(likelihood, name="df" if dlikelihood else None)
+    rows.append(Row("df", "∂/∂ f", df, None, number))
     rows += _gradient_rows(dlikelihood, "likelihood", likelihood)
     rows += _layer_gradients(calls, "decoder", names)
     through_f = _into(calls, calls["f", "forward"].args[1])        # the number of the first layer's dx
@@ -329,7 +331,7 @@ def _backward_rows(calls, model, kl, dQ, dphi, names):
                  Row("dz_q", "∂/∂ z through log q", dz_q, None, _join(q, name="dz")),
                  Row("dz_prior", "∂/∂ z through log p(z)", model.log_prior_backward(z, dlog_p), None, "1.13"),
                  Row("dz", "∂/∂ z", dz, None, "1.13"),
-                 Row("dphi_q", "∂/∂ φ in log q, z fixed", dphi_q, None, _join(q))]
+                 Row("dphi_q", "∂/∂ φ in log q, z fixed", dphi_q, None, _join(q, but="dz"))]
     rows += [Row("dphi_z", "∂/∂ φ through z", dphi_z, None, _join(sample)),
              Row("dm", "∂/∂ m", model.posterior.mean(dphi), None, _join(q, sample, name="dm"))]
     if isinstance(model.posterior, DiagonalGaussian):
@@ -402,21 +404,18 @@ def _formula(method):
     return found[1] if found else layer.__name__
 
 
-def _join(*sources, name=None):
-    """Equation numbers as one string; of a call those of its method, or of its line `name = …`.
-
-    Where no line makes `name`, it is what the method returns, or else the first thing it makes.
+def _join(*sources, name=None, but=None):
+    """Equation numbers as one string; of a call those of its method, or of its lines `name = …` alone, or of
+    all its lines but those.
     """
     numbers = []
     for source in sources:
         if isinstance(source, str):
             numbers.append(source)
             continue
-        by_line = _equations(source.method)
-        if name is None:
-            numbers += sum(by_line.values(), [])
-        else:
-            numbers += by_line.get(name) or by_line.get("return") or next(iter(by_line.values()), [])
+        for target, found in _equations(source.method).items():
+            if target != but and name in (None, target):
+                numbers += found
     return ", ".join(dict.fromkeys(number for number in numbers if number))
 
 

@@ -42,7 +42,8 @@ class Spiral:
         f1, f2 = cache[:, :1], cache[:, 1:]
         df1, df2 = df[:, :1], df[:, 1:]
         a, w = self.alpha, self.omega
-        return (a * f1 - w * f2) * df1 + (a * f2 + w * f1) * df2, {}  # (R, 1)            (4.18)
+        dx = (a * f1 - w * f2) * df1 + (a * f2 + w * f1) * df2     # (R, 1)               (4.18)
+        return dx, {}
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ class BentSheet:
     def backward(self, params, cache, df, *, need_dx=True, need_dparams=True):
         xp = namespace(df)
         cos, sin = cache
-        dz1 = cos * df[:, :1] + sin * df[:, 2:]                    # (R, 1)               (4.20)
-        return xp.concat([dz1, df[:, 1:2]], axis=1), {}            # (R, 2)
+        df1, df2, df3 = df[:, :1], df[:, 1:2], df[:, 2:]           # (R, 1)
+        dx = xp.concat([cos * df1 + sin * df3, df2], axis=1)       # (R, 2)               (4.20)
+        return dx, {}
 
 
 def linear_gaussian(*, n_cases=1000, n_visible=10, n_latent=3, seed=0):

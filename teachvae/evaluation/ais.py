@@ -177,7 +177,7 @@ def _hmc(model, theta, x, z, at, beta, step, p, log_u):
     rise = log_density(z_end, p_end, at_end) - log_density(z, p, at)
     rise = xp.where(xp.isfinite(rise), rise, xp.zeros_like(rise) - 1e30)  # the path flew off
     accept = log_u < rise                                          # (S, N)
-    rate = xp.mean(xp.exp(xp.where(rise < 0, rise, xp.zeros_like(rise))), axis=0)
+    rate = xp.mean(xp.exp(xp.minimum(rise, 0)), axis=0)
     z = xp.where(accept[:, :, None], z_end, z)
     at = xp.where(accept, at_end[0], at[0]), xp.where(accept[:, :, None], at_end[1], at[1])
     return z, at, rate

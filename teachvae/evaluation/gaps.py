@@ -173,7 +173,7 @@ def _what_another_mode_may_save(gap):
     """How much lower Q can be elsewhere, (N,), from Q − nlml: log(eᵍᵃᵖ − 1), nothing up to log 2  (10.11)."""
     xp = namespace(gap)
     least = xp.zeros_like(gap) + math.log(2)
-    gap = xp.where(gap > least, gap, least)
+    gap = xp.where(gap > least, gap, least)                        # and nothing where nlml was refused, NaN
     return gap + xp.log1p(-xp.exp(-gap))
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from ..arrays import tree
 from ..arrays.backend import constant, double, to_numpy
 from ..arrays.rows import take_rows
+from ..arrays.special import log_sum_exp
 from ..inference import e_step
 from .nlml import NLML
 
@@ -196,7 +197,7 @@ def integral(log_joint, look, log_p, h, tol, mesh=1.0):
     floor = top - MARGIN + min(0.0, np.linalg.slogdet(axes)[1])
     seeds = np.concatenate([np.array(peaks)[heights > floor], look[log_p > floor]])
     rest = log_p[log_p <= floor]                                   # where nothing will be looked at again
-    log_rest = (_log_sum(rest) if len(rest) else -np.inf) + K * math.log(h)
+    log_rest = (log_sum_exp(rest) if len(rest) else -np.inf) + K * math.log(h)
     value, change = -np.inf, np.inf
     for axes, mesh in ((axes, mesh), (np.identity(K), h)):
         value, change = _followed(log_joint, origin, axes, mesh, seeds, floor, tol)
@@ -219,7 +220,7 @@ def _followed(log_joint, origin, axes, h, seeds, floor, tol):
         places, log_p = _grown(lambda i: log_joint(origin + h * i @ axes.T), places, floor)
         if places is None:
             break
-        finer = _log_sum(log_p) + K * math.log(h) + log_cell
+        finer = log_sum_exp(log_p) + K * math.log(h) + log_cell
         change, value = abs(finer - value), finer
         if change < 0.5 * tol:
             break
@@ -352,7 +353,7 @@ def _log_mass(model, theta, x, z):
     """log Σ_g p(x_n, z_g) (N,) over host nodes z (G, K)."""
     total = np.full(x.shape[0], -np.inf)
     for log_p in pair_blocks(model, theta, x, z):
-        total = np.logaddexp(total, _log_sum(to_numpy(log_p)))
+        total = np.logaddexp(total, log_sum_exp(to_numpy(log_p), axis=0))
     return total
 
 
@@ -361,14 +362,6 @@ def pair_blocks(model, theta, x, z):
     step = max(1, PAIRS // max(x.shape[0], x.shape[1]))
     for start in range(0, len(z), step):
         yield model.log_joint_of_pairs(theta, x, constant(z[start : start + step], like=x))
-
-
-def _log_sum(log_p):
-    """log Σ exp over the first axis; −∞ where all are."""
-    top = log_p.max(axis=0)
-    top = np.where(np.isfinite(top), top, 0.0)
-    with np.errstate(divide="ignore"):
-        return np.log(np.exp(log_p - top).sum(axis=0)) + top
 
 
 def lattice(box, h, K):

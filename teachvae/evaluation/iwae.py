@@ -3,9 +3,11 @@
 Equations (7.x) are in derivations/equations.md.
 """
 
+import math
 from typing import NamedTuple
 
 from ..arrays.backend import constant, namespace
+from ..arrays.special import log_sum_exp
 from ..inference.expectations import log_weight
 
 
@@ -54,8 +56,7 @@ def _group_means(log_w, k):
     xp = namespace(log_w)
     groups = log_w.shape[0] // k
     log_w = xp.reshape(log_w[: groups * k, :], (groups, k, log_w.shape[1]))
-    top = xp.max(log_w, axis=1)
-    bounds = -xp.log(xp.mean(xp.exp(log_w - top[:, None, :]), axis=1)) - top  # (groups, n)
+    bounds = math.log(k) - log_sum_exp(log_w, axis=1)              # (groups, n)
     mean = xp.mean(bounds, axis=0)
     if groups == 1:
         return mean, xp.zeros_like(mean) + float("nan")

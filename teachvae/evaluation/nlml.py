@@ -140,7 +140,7 @@ class StreamingLogMeanExp:
         if self.top is None:
             self.top = top
             self.sum, self.squares, self.fourths = (xp.zeros_like(top) for _ in range(3))
-        new_top = xp.where(top > self.top, top, self.top)
+        new_top = xp.maximum(top, self.top)
         shrink = xp.exp(self.top - new_top)
         w = xp.exp(log_w - new_top)
         self.sum = self.sum * shrink + xp.sum(w, axis=0)
@@ -155,8 +155,7 @@ class StreamingLogMeanExp:
         """
         xp, S = self.xp, self.count
         mean = self.sum / S
-        variance = (self.squares / S - mean * mean) * (S / (S - 1))
-        variance = xp.where(variance > 0, variance, xp.zeros_like(variance))
+        variance = xp.maximum((self.squares / S - mean * mean) * (S / (S - 1)), 0)
         log_mean = xp.log(mean) + self.top
         error = xp.sqrt(variance / S) / mean
         return log_mean, stated(error, self.squares, self.fourths), self.sum * self.sum / self.squares

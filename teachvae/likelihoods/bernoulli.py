@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..arrays.backend import namespace
 from ..arrays.rows import misfits, sum_last
-from ..arrays.special import log_2cosh, sigmoid, softplus
+from ..arrays.special import sigmoid, softplus
 from ..messages import about_rows
 from .likelihood import Likelihood
 
@@ -34,20 +34,19 @@ class Bernoulli(Likelihood):
         return self.n_visible
 
     def forward(self, params, f, x, mask=None):
-        xp = namespace(f, x)
-        half_f, x = 0.5 * f, x - 0.5
-        t = xp.tanh(half_f)                                        # (S, N, D), for value and gradient
-        terms = x * f
-        terms -= log_2cosh(half_f, t)
+        """log p(x|f) (S, N) of f (S, N, D), x and mask (N, D), and a cache."""
+        terms = x * f - softplus(f)                                # (S, N, D)
         if mask is not None:
-            terms *= mask
-        return sum_last(terms), (t, x, mask)                       # (S, N)                (5.7)
+            terms = terms * mask
+        log_p = sum_last(terms)                                    # (S, N)                (5.7)
+        return log_p, (f, x, mask)
 
     def backward(self, params, cache, dlog_p, *, need_dparams=True):
-        t, x, mask = cache
-        df = x - 0.5 * t                                           # x − σ(f), as x is x − ½ here
-        df *= dlog_p[:, :, None] if mask is None else dlog_p[:, :, None] * mask
-        return df, {} if need_dparams else None                    # (S, N, D)             (5.8)
+        """df (S, N, D) from dlog_p (S, N); there are no parameters."""
+        f, x, mask = cache
+        d = dlog_p[:, :, None] if mask is None else dlog_p[:, :, None] * mask
+        df = d * (x - sigmoid(f))                                  # (S, N, D)             (5.8)
+        return df, {} if need_dparams else None
 
     def cross(self, params, f, x, mask=None):
         """log p(x_n|f_g) for every pair, from f (G, D) and x (N, D): (G, N), by one product (5.12)."""

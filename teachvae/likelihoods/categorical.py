@@ -9,6 +9,7 @@ from math import isfinite
 
 from ..arrays.backend import constant, namespace
 from ..arrays.rows import misfits, sum_last
+from ..arrays.special import log_softmax
 from ..messages import about_rows, shorten
 from .likelihood import Likelihood
 
@@ -79,24 +80,22 @@ class Categorical(Likelihood):
 
     def log_softmax(self, f):
         """log p of every category, shaped like f (…, D)                                     (5.29)."""
-        xp = namespace(f)
-        parts = []
-        for block in self.blocks():
-            logits = f[..., block] - xp.max(f[..., block], axis=-1, keepdims=True)
-            parts.append(logits - xp.log(xp.sum(xp.exp(logits), axis=-1, keepdims=True)))
-        return xp.concat(parts, axis=-1)
+        return namespace(f).concat([log_softmax(f[..., block]) for block in self.blocks()], axis=-1)
 
     def forward(self, params, f, x, mask=None):
+        """log p(x|f) (S, N) of f (S, N, D), x and mask (N, D), and a cache."""
         log_pi = self.log_softmax(f)                               # (S, N, D)
-        seen = x if mask is None else x * mask
-        return sum_last(seen * log_pi), (log_pi, x, mask)          # (S, N)                (5.30)
+        seen = x if mask is None else x * mask                     # (N, D)
+        log_p = sum_last(seen * log_pi)                            # (S, N)               (5.30)
+        return log_p, (log_pi, seen)
 
     def backward(self, params, cache, dlog_p, *, need_dparams=True):
+        """df (S, N, D) from dlog_p (S, N); there are no parameters."""
         xp = namespace(dlog_p)
-        log_pi, x, mask = cache
-        dlog_pi = dlog_p[:, :, None] * (x if mask is None else x * mask)
+        log_pi, seen = cache
+        dlog_pi = dlog_p[:, :, None] * seen                        # (S, N, D)
         total = [xp.sum(dlog_pi[..., b], axis=2, keepdims=True) + 0 * dlog_pi[..., b] for b in self.blocks()]
-        df = dlog_pi - xp.exp(log_pi) * xp.concat(total, axis=2)   # (S, N, D)             (5.31)
+        df = dlog_pi - xp.exp(log_pi) * xp.concat(total, axis=2)   # (S, N, D)            (5.31)
         return df, {} if need_dparams else None
 
     def cross(self, params, f, x, mask=None):

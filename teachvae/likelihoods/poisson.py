@@ -38,9 +38,7 @@ class Poisson(Likelihood):
     def rate(self, f):
         """λ, log λ, dλ/df and d log λ/df, each shaped like f                              (5.15)."""
         xp = namespace(f)
-        over = f - MOST_LOG_RATE
-        over = xp.where(over > 0, over, xp.zeros_like(f))
-        low = xp.where(over > 0, xp.zeros_like(f) + MOST_LOG_RATE, f)
+        low, over = xp.minimum(f, MOST_LOG_RATE), xp.maximum(f - MOST_LOG_RATE, 0)
         slope = xp.exp(low)
         return slope * (1 + over), low + xp.log1p(over), slope, 1 / (1 + over)
 
@@ -49,6 +47,7 @@ class Poisson(Likelihood):
         return x if self.unit == 1 else namespace(x).round(x * self.unit)
 
     def forward(self, params, f, x, mask=None):
+        """log p(x|f) (S, N) of f (S, N, D), x and mask (N, D), and a cache."""
         xp = namespace(f, x)
         rate, log_rate, *slopes = self.rate(f)
         x = self.counts(x)                                         # (N, D)
@@ -57,12 +56,15 @@ class Poisson(Likelihood):
         terms = log_poisson_peak(x) + math.log(self.unit) - below_peak
         if mask is not None:
             terms = terms * mask
-        return sum_last(terms), (x, slopes, mask)                  # (S, N)               (5.13)
+        log_p = sum_last(terms)                                    # (S, N)               (5.13)
+        return log_p, (x, slopes, mask)
 
     def backward(self, params, cache, dlog_p, *, need_dparams=True):
+        """df (S, N, D) from dlog_p (S, N); there are no parameters."""
         x, (drate, dlog_rate), mask = cache                        # by f
         d = dlog_p[:, :, None] if mask is None else dlog_p[:, :, None] * mask
-        return d * (x * dlog_rate - drate), {} if need_dparams else None  # (S, N, D)     (5.14)
+        df = d * (x * dlog_rate - drate)                           # (S, N, D)            (5.14)
+        return df, {} if need_dparams else None
 
     def cross(self, params, f, x, mask=None):
         """log p(x_n|f_g) for every pair, from f (G, D) and x (N, D): (G, N), by two products (5.18)."""

@@ -47,21 +47,25 @@ class PredictedGaussian(Likelihood):
         return m, math.log(self.floor) + softplus(above), sigmoid(above)
 
     def forward(self, params, f, x, mask=None):
+        """log p(x|f) (S, N) of f (S, N, 2D), x and mask (N, D), and a cache."""
         xp = namespace(f, x)
         m, log_v, share = self.split(f)
         residual, precision = x - m, xp.exp(-log_v)                # (S, N, D)
         terms = residual * residual * precision + log_v + LOG_2PI
         if mask is not None:
             terms = terms * mask
-        return -0.5 * sum_last(terms), (residual, precision, share, mask)  # (S, N)       (5.21)
+        log_p = -0.5 * sum_last(terms)                             # (S, N)               (5.21)
+        return log_p, (residual, precision, share, mask)
 
     def backward(self, params, cache, dlog_p, *, need_dparams=True):
+        """df = [dm | dl] (S, N, 2D) from dlog_p (S, N); there are no parameters."""
         xp = namespace(dlog_p)
         residual, precision, share, mask = cache
         d = dlog_p[:, :, None] if mask is None else dlog_p[:, :, None] * mask
         dm = d * residual * precision                              # (S, N, D)            (5.22)
         dl = 0.5 * (dm * residual - d) * share                     # (S, N, D)            (5.23)
-        return xp.concat([dm, dl], axis=2), {} if need_dparams else None
+        df = xp.concat([dm, dl], axis=2)                           # (S, N, 2D)
+        return df, {} if need_dparams else None
 
     def cross(self, params, f, x, mask=None):
         """log p(x_n|f_g) for every pair, from f (G, 2D), x (N, D): (G, N), by three products (5.25)."""

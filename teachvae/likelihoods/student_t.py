@@ -36,6 +36,7 @@ class StudentT(Likelihood):
         return self.n_visible
 
     def init(self, rng, backend):
+        """log_psi (D,): ψ = 1."""
         return {"log_psi": backend.zeros((self.n_visible,))}
 
     def log_constant(self):
@@ -47,6 +48,7 @@ class StudentT(Likelihood):
         return math.lgamma(half + 0.5) - math.lgamma(half) - 0.5 * math.log(self.dof * math.pi)
 
     def forward(self, params, f, x, mask=None):
+        """log p(x|f) (S, N) of f (S, N, D), x and mask (N, D), and a cache."""
         xp = namespace(f, x)
         log_psi = params["log_psi"]
         residual = x - f                                           # (S, N, D)
@@ -54,17 +56,20 @@ class StudentT(Likelihood):
         terms = self.log_constant() - 0.5 * log_psi - 0.5 * (self.dof + 1) * xp.log1p(u2 / self.dof)
         if mask is not None:
             terms = terms * mask
-        return sum_last(terms), (residual, u2, log_psi, mask)      # (S, N)              (5.34)
+        log_p = sum_last(terms)                                    # (S, N)               (5.34)
+        return log_p, (residual, u2, log_psi, mask)
 
     def backward(self, params, cache, dlog_p, *, need_dparams=True):
+        """df (S, N, D), and dlog_psi (D,), from dlog_p (S, N)."""
         xp = namespace(dlog_p)
         residual, u2, log_psi, mask = cache
         d = dlog_p[:, :, None] if mask is None else dlog_p[:, :, None] * mask
         weight = self.weight(u2)
-        df = d * weight * residual * xp.exp(-log_psi)              # (S, N, D)             (5.35)
+        df = d * weight * residual * xp.exp(-log_psi)              # (S, N, D)            (5.35)
         if not need_dparams:
             return df, None
-        return df, {"log_psi": 0.5 * self.dof * xp.sum(d * (1 - weight), axis=(0, 1))}  # (D,) (5.36)
+        dlog_psi = 0.5 * self.dof * xp.sum(d * (1 - weight), axis=(0, 1))  # (D,)         (5.36)
+        return df, {"log_psi": dlog_psi}
 
     def weight(self, u2):
         """How much a residual counts beside one of a Gaussian, from u² = (x − f)²/ψ          (5.35)."""

@@ -36,6 +36,7 @@ class Linear:
     gain: float = 1.0
 
     def init(self, rng, backend):
+        """W (n_in, n_out), drawn from the host generator rng, and b (n_out,), as arrays of `backend`."""
         scale = self.gain / self.n_in**0.5
         return {
             "W": backend.normal(rng, (self.n_in, self.n_out)) * scale,
@@ -43,11 +44,12 @@ class Linear:
         }
 
     def forward(self, params, x):
-        y = x @ params["W"]
-        y += params["b"]                                           # (R, n_out)            (4.1)
+        """y (R, n_out) of x (R, n_in), and x as the cache."""
+        y = x @ params["W"] + params["b"]                          # (R, n_out)            (4.1)
         return y, x
 
     def backward(self, params, cache, dy, *, need_dx=True, need_dparams=True):
+        """dx (R, n_in), and dW (n_in, n_out) and db (n_out,), from dy (R, n_out)."""
         x = cache
         dx = dy @ params["W"].T if need_dx else None               # (R, n_in)             (4.2)
         if not need_dparams:
@@ -62,17 +64,19 @@ class Tanh:
     """y = tanh x. No parameters; the cache is y."""
 
     def init(self, rng, backend):
+        """No parameters."""
         return {}
 
     def forward(self, params, x):
+        """y (R, n) of x (R, n), and y as the cache."""
         y = namespace(x).tanh(x)                                   #                       (4.5)
         return y, y
 
     def backward(self, params, cache, dy, *, need_dx=True, need_dparams=True):
+        """dx (R, n) from dy (R, n); there are no parameters."""
         y = cache
-        slope = 1 - namespace(y).square(y)
-        slope *= dy
-        return slope, {}                                           #                       (4.6)
+        dx = dy * (1 - y * y)                                      #                       (4.6)
+        return dx, {}
 
 
 @dataclass(frozen=True)
@@ -80,16 +84,20 @@ class ReLU:
     """y = max(x, 0). No parameters; the cache is x. At the kink, x = 0, the slope is taken as 0."""
 
     def init(self, rng, backend):
+        """No parameters."""
         return {}
 
     def forward(self, params, x):
-        xp = namespace(x)
-        return xp.where(x > 0, x, xp.zeros_like(x)), x             #                       (4.7)
+        """y (R, n) of x (R, n), and x as the cache."""
+        y = namespace(x).maximum(x, 0)                             #                       (4.7)
+        return y, x
 
     def backward(self, params, cache, dy, *, need_dx=True, need_dparams=True):
+        """dx (R, n) from dy (R, n); there are no parameters."""
         xp = namespace(dy)
         x = cache
-        return xp.where(x > 0, dy, xp.zeros_like(dy)), {}          #                       (4.8)
+        dx = dy * xp.astype(x > 0, dy.dtype)                       #                       (4.8)
+        return dx, {}
 
 
 @dataclass(frozen=True)
@@ -97,15 +105,19 @@ class Sigmoid:
     """y = 1 / (1 + exp(−x)). No parameters; the cache is y."""
 
     def init(self, rng, backend):
+        """No parameters."""
         return {}
 
     def forward(self, params, x):
+        """y (R, n) of x (R, n), and y as the cache."""
         y = sigmoid(x)                                             #                       (4.9)
         return y, y
 
     def backward(self, params, cache, dy, *, need_dx=True, need_dparams=True):
+        """dx (R, n) from dy (R, n); there are no parameters."""
         y = cache
-        return dy * y * (1 - y), {}                                #                      (4.10)
+        dx = dy * y * (1 - y)                                      #                      (4.10)
+        return dx, {}
 
 
 @dataclass(frozen=True)
@@ -113,14 +125,19 @@ class Softplus:
     """y = log(1 + exp x). No parameters; the cache is x."""
 
     def init(self, rng, backend):
+        """No parameters."""
         return {}
 
     def forward(self, params, x):
-        return softplus(x), x                                      #                      (4.11)
+        """y (R, n) of x (R, n), and x as the cache."""
+        y = softplus(x)                                            #                      (4.11)
+        return y, x
 
     def backward(self, params, cache, dy, *, need_dx=True, need_dparams=True):
+        """dx (R, n) from dy (R, n); there are no parameters."""
         x = cache
-        return dy * sigmoid(x), {}                                 #                      (4.12)
+        dx = dy * sigmoid(x)                                       #                      (4.12)
+        return dx, {}
 
 
 @dataclass(frozen=True)
@@ -142,9 +159,11 @@ class Sequential:
             object.__setattr__(self, "n_out", widths[-1])
 
     def init(self, rng, backend):
+        """The layers' parameters, a list, drawn from the host generator rng."""
         return [layer.init(rng, backend) if hasattr(layer, "init") else {} for layer in self.layers]
 
     def forward(self, params, x):
+        """y (R, n_out) of x (R, n_in), and the layers' caches."""
         caches = []
         for layer, p in zip(self.layers, params, strict=True):     # y_l = layer_l(y_{l−1}) (4.13)
             x, cache = layer.forward(p, x)
@@ -152,6 +171,7 @@ class Sequential:
         return x, caches
 
     def backward(self, params, cache, dy, *, need_dx=True, need_dparams=True):
+        """dx (R, n_in), or None, and the layers' dparams, a list, from dy (R, n_out)."""
         dparams = [None] * len(self.layers)
         for i in reversed(range(len(self.layers))):                # dy_{l−1} from dy_l    (4.14)
             dy, dparams[i] = self.layers[i].backward(
@@ -179,14 +199,18 @@ class Parallel:
         object.__setattr__(self, "n_out", sum(branch.n_out for branch in self.branches))
 
     def init(self, rng, backend):
+        """The branches' parameters, a list, drawn from the host generator rng."""
         return [branch.init(rng, backend) for branch in self.branches]
 
     def forward(self, params, x):
+        """y (R, n_out) of x (R, n_in), and the branches' caches."""
         xp = namespace(x)
         ys, caches = zip(*(b.forward(p, x) for b, p in zip(self.branches, params, strict=True)))
-        return xp.concat(list(ys), axis=1), caches                 #                      (4.15)
+        y = xp.concat(list(ys), axis=1)                            # (R, n_out)           (4.15)
+        return y, caches
 
     def backward(self, params, cache, dy, *, need_dx=True, need_dparams=True):
+        """dx (R, n_in), or None, and the branches' dparams, a list, from dy (R, n_out)."""
         dx, dparams, start = None, [], 0
         for branch, p, c in zip(self.branches, params, cache, strict=True):
             stop = start + branch.n_out

@@ -22,9 +22,11 @@ class SGD:
     momentum: float = 0.9
 
     def init(self, flat):
+        """The state before the first step, for flat (P,): v = 0."""
         return {"velocity": namespace(flat).zeros_like(flat)}
 
     def step(self, flat, grad, state):
+        """Changes flat (P,) and the velocity in the state, by the gradient (P,)."""
         v = state["velocity"]
         v *= self.momentum
         v -= self.learning_rate * grad
@@ -41,28 +43,43 @@ class Adam:
     epsilon: float = 1e-8
 
     def init(self, flat):
+        """The state before the first step, for flat (P,): m = v = 0, both (P,), and t = 0."""
         xp = namespace(flat)
         return {"m": xp.zeros_like(flat), "v": xp.zeros_like(flat), "t": 0}
 
+    def moved(self, p, g, m, v, t):
+        """p, m and v, (P,) each, after step t = 1, 2, … with the gradient g (P,); nothing in place."""
+        m = self.beta1 * m + (1 - self.beta1) * g
+        v = self.beta2 * v + (1 - self.beta2) * g * g
+        m_hat = m / (1 - self.beta1**t)
+        v_hat = v / (1 - self.beta2**t)
+        p = p - self.learning_rate * m_hat / (namespace(v).sqrt(v_hat) + self.epsilon)
+        return p, m, v
+
     def step(self, flat, grad, state):
-        xp = namespace(flat, grad)
+        """Changes flat (P,), and m, v and t in the state, to what `moved` says, in half the time."""
         state["t"] += 1
-        # What is kept is m/(1 − β₁) and v/(1 − β₂): the factors are numbers, and join the others here.
-        m_scale = (1 - self.beta1) / (1 - self.beta1 ** state["t"])
-        v_scale = (1 - self.beta2) / (1 - self.beta2 ** state["t"])
-        rate = float(self.learning_rate) * m_scale / v_scale**0.5  # NumPy's own float64 would widen float32
-        # Block by block, so that only the first pass over a block waits for memory, and in place.
+        # Block by block, so that only the first pass over a block waits for memory.
         for place in cache_blocks(flat):
-            p, g, m, v = flat[place], grad[place], state["m"][place], state["v"][place]
-            m *= self.beta1
-            m += g
-            v *= self.beta2
-            v += xp.square(g)
-            root = xp.sqrt(v)
-            root += self.epsilon / v_scale**0.5
-            step = rate / root
-            step *= m
-            p -= step
+            self._move(flat[place], grad[place], state["m"][place], state["v"][place], state["t"])
+
+    def _move(self, p, g, m, v, t):
+        """`moved` in place, with as few passes over the numbers as there can be."""
+        xp = namespace(p, g)
+        m *= self.beta1
+        m += (1 - self.beta1) * g
+        square = xp.square(g)
+        square *= 1 - self.beta2
+        v *= self.beta2
+        v += square
+        # √v̂ = √v / correction, and both biases are numbers: they join the rate and ε, not m and v.
+        correction = (1 - self.beta2**t) ** 0.5
+        rate = float(self.learning_rate) * correction / (1 - self.beta1**t)  # NumPy's own would widen float32
+        root = xp.sqrt(v)
+        root += self.epsilon * correction
+        step = m / root
+        step *= rate
+        p -= step
 
 
 OPTIMIZERS = {"sgd": SGD, "adam": Adam}

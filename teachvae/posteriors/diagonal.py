@@ -39,6 +39,7 @@ class DiagonalGaussian(Posterior):
         return phi[:, : self.n_latent], phi[:, self.n_latent :]
 
     def sample(self, phi, eta):
+        """z (S, N, K) from noise eta (S, N, K) or (S, 1, K), and a cache."""
         xp = namespace(phi, eta)
         m, log_s = self.unpack(phi)
         s = xp.exp(log_s)
@@ -46,6 +47,7 @@ class DiagonalGaussian(Posterior):
         return z, (s, eta)
 
     def sample_backward(self, cache, dz):
+        """dphi (N, n_phi) from dz (S, N, K)."""
         xp = namespace(dz)
         s, eta = cache
         dm = xp.sum(dz, axis=0)                                    # (N, K)                (3.2)
@@ -53,16 +55,14 @@ class DiagonalGaussian(Posterior):
         return xp.concat([dm, dlog_s], axis=1)
 
     def kl(self, phi):
-        xp = namespace(phi)
+        """KL(q_n ‖ N(0, I)), (N,), in nats, and a cache."""
         m, log_s = self.unpack(phi)
-        log_s2 = 2 * log_s
-        s2 = xp.exp(log_s2)
-        terms = m * m + s2
-        terms -= 1
-        terms -= log_s2
-        return 0.5 * sum_last(terms), (m, s2)                      # (N,)                  (3.4)
+        s2 = namespace(phi).exp(2 * log_s)                         # (N, K)
+        kl = 0.5 * sum_last(m * m + s2 - 1 - 2 * log_s)            # (N,)                  (3.4)
+        return kl, (m, s2)
 
     def kl_backward(self, cache, dkl):
+        """dphi (N, n_phi) from dkl (N,)."""
         xp = namespace(dkl)
         m, s2 = cache
         dm = dkl[:, None] * m                                      # (N, K)                (3.5)
@@ -70,16 +70,17 @@ class DiagonalGaussian(Posterior):
         return xp.concat([dm, dlog_s], axis=1)
 
     def log_prob(self, phi, z):
+        """log q(z|φ_n) (S, N) at z (S, N, K), and a cache."""
         xp = namespace(phi, z)
         m, log_s = self.unpack(phi)
         s = xp.exp(log_s)
         u = (z - m) / s                                            # (S, N, K)
-        log_q = (
-            -0.5 * xp.sum(u * u, axis=2) - xp.sum(log_s, axis=1) - 0.5 * self.n_latent * LOG_2PI
-        )                                                          # (S, N)                (3.7)
+        constant = 0.5 * self.n_latent * LOG_2PI
+        log_q = -0.5 * xp.sum(u * u, axis=2) - xp.sum(log_s, axis=1) - constant  # (S, N)  (3.7)
         return log_q, (s, u)
 
     def log_prob_backward(self, cache, dlog_q):
+        """dphi (N, n_phi), z held fixed, and dz (S, N, K), from dlog_q (S, N)."""
         xp = namespace(dlog_q)
         s, u = cache
         dlog_q = dlog_q[:, :, None]

@@ -43,6 +43,7 @@ class FullGaussian(Posterior):
         return xp.concat([dm, xp.take(entries, index(packed, dm), axis=1)], axis=1)
 
     def sample(self, phi, eta):
+        """z (S, N, K) from noise eta (S, N, K) or (S, 1, K), and a cache."""
         xp = namespace(phi, eta)
         m, L = self.unpack(phi)
         eta = xp.permute_dims(eta, (1, 2, 0))                      # (N, K, S)
@@ -50,49 +51,52 @@ class FullGaussian(Posterior):
         return z, (L, eta)
 
     def sample_backward(self, cache, dz):
+        """dphi (N, n_phi) from dz (S, N, K)."""
         xp = namespace(dz)
         L, eta = cache
         dm = xp.sum(dz, axis=0)                                    # (N, K)               (3.14)
         dL = xp.permute_dims(dz, (1, 2, 0)) @ xp.permute_dims(eta, (0, 2, 1))  # (N, K, K) (3.15)
-        return self._pack(dm, dL, L)
+        dphi = self._pack(dm, dL, L)                               # (N, n_phi)           (3.12)
+        return dphi
 
     def kl(self, phi):
+        """KL(q_n ‖ N(0, I)), (N,), in nats, and a cache."""
         xp = namespace(phi)
         m, L = self.unpack(phi)
-        kl = (
-            0.5 * (xp.sum(L * L, axis=(1, 2)) + xp.sum(m * m, axis=1) - self.n_latent)
-            - self._log_det(L)
-        )                                                          # (N,)                 (3.16)
+        squares = xp.sum(L * L, axis=(1, 2)) + xp.sum(m * m, axis=1)  # (N,)
+        kl = 0.5 * (squares - self.n_latent) - self._log_det(L)    # (N,)                 (3.16)
         return kl, (m, L)
 
     def kl_backward(self, cache, dkl):
+        """dphi (N, n_phi) from dkl (N,)."""
         m, L = cache
-        eye, _ = self._masks(m)
         dm = dkl[:, None] * m                                      # (N, K)               (3.17)
-        dL = dkl[:, None, None] * (L - eye / (L * eye + (1 - eye)))  # L_kk − 1/L_kk      (3.18)
-        return self._pack(dm, dL, L)
+        dL = dkl[:, None, None] * (L - self._inverse_diagonal(L))  # (N, K, K)            (3.18)
+        dphi = self._pack(dm, dL, L)                               # (N, n_phi)           (3.12)
+        return dphi
 
     def log_prob(self, phi, z):
+        """log q(z|φ_n) (S, N) at z (S, N, K), and a cache."""
         xp = namespace(phi, z)
         m, L = self.unpack(phi)
         u = xp.linalg.solve(L, xp.permute_dims(z - m, (1, 2, 0)))  # L⁻¹(z − m), (N, K, S)
-        log_q = (
-            -0.5 * xp.permute_dims(xp.sum(u * u, axis=1), (1, 0))
-            - self._log_det(L)
-            - 0.5 * self.n_latent * LOG_2PI
-        )                                                          # (S, N)               (3.19)
+        squares = xp.permute_dims(xp.sum(u * u, axis=1), (1, 0))   # (S, N)
+        log_q = -0.5 * squares - self._log_det(L) - 0.5 * self.n_latent * LOG_2PI  #      (3.19)
         return log_q, (L, u)
 
     def log_prob_backward(self, cache, dlog_q):
+        """dphi (N, n_phi), z held fixed, and dz (S, N, K), from dlog_q (S, N)."""
         xp = namespace(dlog_q)
         L, u = cache
-        eye, _ = self._masks(dlog_q)
-        d = xp.permute_dims(dlog_q, (1, 0))[:, None, :]            # (N, 1, S)
-        dr = -xp.linalg.solve(xp.permute_dims(L, (0, 2, 1)), d * u)  # −L⁻ᵀ u d, (N, K, S) (3.20)
-        dm = -xp.sum(dr, axis=2)                                   # (N, K)               (3.21)
-        dL = -dr @ xp.permute_dims(u, (0, 2, 1))                   # (N, K, K)            (3.22)
-        dL = dL - xp.sum(d, axis=2)[:, :, None] * eye / (L * eye + (1 - eye))
-        return self._pack(dm, dL, L), xp.permute_dims(dr, (2, 0, 1))
+        total = xp.sum(dlog_q, axis=0)[:, None, None]              # (N, 1, 1)
+        du = -xp.permute_dims(dlog_q, (1, 0))[:, None, :] * u      # (N, K, S)
+        L_T, u_T = xp.permute_dims(L, (0, 2, 1)), xp.permute_dims(u, (0, 2, 1))
+        dz = xp.permute_dims(xp.linalg.solve(L_T, du), (2, 0, 1))  # (S, N, K)            (3.20)
+        dm = -xp.sum(dz, axis=0)                                   # (N, K)               (3.21)
+        outer = xp.permute_dims(dz, (1, 2, 0)) @ u_T               # Σ_s dzᵀ u, (N, K, K)
+        dL = -outer - total * self._inverse_diagonal(L)            # (N, K, K)            (3.22)
+        dphi = self._pack(dm, dL, L)                               # (N, n_phi)           (3.12)
+        return dphi, dz
 
     def mean(self, phi):
         """E_q[z], (N, K)."""
@@ -141,6 +145,11 @@ class FullGaussian(Posterior):
         xp = namespace(L)
         eye, _ = self._masks(L)
         return xp.sum(xp.log(L * eye + (1 - eye)), axis=(1, 2))
+
+    def _inverse_diagonal(self, L):
+        """diag(1/L_11, …, 1/L_KK), (N, K, K)."""
+        eye, _ = self._masks(L)
+        return eye / (L * eye + (1 - eye))
 
     def _masks(self, like):
         """The identity, and ones strictly below the diagonal, both (K, K)."""
