@@ -454,6 +454,33 @@ def test_frames_and_arrays_by_name_and_number_are_the_same_fit(route, rng):
         one.bound(pd.DataFrame(x, columns=NAMES))
 
 
+@pytest.mark.parametrize("labels", [[1, 0], [1.0, 0.0], [3, 0], pd.to_datetime(["2020-01-01", "2021-01-01"])])
+def test_a_label_of_a_frame_is_its_column_wherever_it_stands(labels, rng):
+    kinds, counts = rng.integers(0, 3, 40), rng.poisson(5, 40)
+    frame = pd.DataFrame(np.column_stack([counts, kinds]), columns=labels)
+    first, second = frame.columns
+    for spec in ([("poisson", [first]), ("categorical", [second])],
+                 [("categorical", [str(second)]), ("poisson", [str(first)])]):
+        columns = VAE(1, likelihood=spec, epochs=1, hidden=(3,)).fit(frame).columns_
+        assert list(columns.levels) == [1] and columns.levels[1].tolist() == [0, 1, 2]
+
+
+def test_a_number_is_no_place_where_labels_are_numbers(rng):
+    frame = pd.DataFrame(rng.poisson(5, (40, 3)), columns=[2, 7, 0])
+    with pytest.raises(ValueError, match="there is no column 1; the columns are 2, 7, 0"):
+        VAE(1, likelihood=[("gaussian", [0, 1]), ("poisson", [2])], epochs=1).fit(frame)
+    frame.columns = ["1", "0", "a"]                                # of text: numbers are places
+    fitted = VAE(1, likelihood=[("gaussian", [0, 2]), ("categorical", [1])], epochs=1).fit(frame)
+    assert list(fitted.columns_.levels) == [1]
+
+
+def test_a_mask_is_no_list_of_columns():
+    for mask in (np.array([True, False, False]), [True, False, False]):
+        for names in (ABC, [0, 1, 2]):
+            with pytest.raises(ValueError, match="there is no column (np.)?True"):
+                columns_for([("gaussian", mask), ("poisson", [1, 2])], np.zeros((4, 3)), names)
+
+
 @pytest.mark.parametrize("route", [VAE, VariationalEM])
 def test_a_category_coded_by_hand_is_the_same_model(route, rng):
     x = table(rng)[:, [2, 4]]

@@ -5,7 +5,7 @@ likelihood with sizes.
 """
 
 from dataclasses import dataclass, field, replace
-from numbers import Integral
+from numbers import Integral, Real
 import warnings
 
 import numpy as np
@@ -192,10 +192,12 @@ class Cases:
 
 
 def columns_for(spec, x, names, noise="diagonal", constant="error"):
-    """(Columns, likelihood) for training data x (N, D), NaN where nothing was observed; names (D,).
+    """(Columns, likelihood) for training data x (N, D), NaN where nothing was observed; names (D,), a data
+    frame's own labels or the numbers 0 … D − 1.
 
     spec      a name of `LIKELIHOODS`, a likelihood with D columns, `Categories` of D columns, or a list of
-              (one of these, columns), columns by name or number, which makes a Mixed
+              (one of these, columns), columns by name or number, which makes a Mixed. In a data frame whose
+              labels are numbers a number is a label, and nowhere a place
     noise     Ψ of Gaussians called by name; of "gaussian-predicted" the floor, where it is a number
     constant  "error", or "drop": constant columns under a learnt diagonal Ψ are set aside
 
@@ -297,11 +299,15 @@ def _shares(spec, names):
 
 
 def _place(column, names):
-    """The place of a column called by its name or its number."""
-    if isinstance(column, str) and column in names:
-        return names.index(column)
-    if isinstance(column, Integral) and not isinstance(column, bool) and 0 <= column < len(names):
-        return int(column)
+    """The place of a column called by its name, which a number is too where names are numbers, or its number."""
+    if not isinstance(column, (bool, np.bool_)):                   # a mask is no list of columns
+        texts = [str(name) for name in names]                      # as messages and feature_names_in_ have them
+        for known in (names, texts):
+            if column in known:
+                return known.index(column)
+        whole = isinstance(column, Integral) and 0 <= column < len(names)
+        if whole and not any(isinstance(name, Real) for name in names):
+            return int(column)
     raise ValueError(f"there is no column {column!r}; the columns are {shorten(names)}")
 
 
