@@ -474,6 +474,14 @@ def test_a_number_is_no_place_where_labels_are_numbers(rng):
     assert list(fitted.columns_.levels) == [1]
 
 
+@pytest.mark.parametrize("name", ["a", 7])
+def test_two_columns_of_one_name_are_said_to_be_two(name, rng):
+    frame = pd.DataFrame(rng.poisson(5, (40, 3)), columns=[name, name, "b"])
+    with pytest.raises(ValueError, match=f"2 columns bear the name {name!r}; .*: rename them"):
+        VAE(1, likelihood=[("gaussian", [name, "b"])], epochs=1).fit(frame)
+    assert VAE(1, likelihood="poisson", epochs=1, hidden=(3,)).fit(frame).n_features_in_ == 3
+
+
 def test_a_mask_is_no_list_of_columns():
     for mask in (np.array([True, False, False]), [True, False, False]):
         for names in (ABC, [0, 1, 2]):

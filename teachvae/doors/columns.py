@@ -299,10 +299,15 @@ def _shares(spec, names):
 
 
 def _place(column, names):
-    """The place of a column called by its name, which a number is too where names are numbers, or its number."""
+    """The place of a column called by its name, or by its number where no name is a number."""
     if not isinstance(column, (bool, np.bool_)):                   # a mask is no list of columns
-        texts = [str(name) for name in names]                      # as messages and feature_names_in_ have them
+        texts = [str(name) for name in names]                      # as feature_names_in_ has them
         for known in (names, texts):
+            if known.count(column) > 1:
+                raise ValueError(
+                    f"{known.count(column)} columns bear the name {column!r}; a list of likelihoods must know "
+                    "them apart: rename them"
+                )
             if column in known:
                 return known.index(column)
         whole = isinstance(column, Integral) and 0 <= column < len(names)
