@@ -5,7 +5,7 @@ likelihood with sizes.
 """
 
 from dataclasses import dataclass, field, replace
-from numbers import Integral, Real
+from numbers import Real
 import warnings
 
 import numpy as np
@@ -276,7 +276,7 @@ def _make(name, n_visible, sizes, noise, given):
 
 def _shares(spec, names):
     """[(name or likelihood, places)] from a list of (name or likelihood, columns by name or number)."""
-    shares = []
+    shares, called = [], _places(names)
     try:
         for share in spec:
             if len(share) != 2:
@@ -284,7 +284,7 @@ def _shares(spec, names):
             name, columns = share
             if isinstance(columns, str):
                 raise ValueError(f"the columns of a part must be a list, got {columns!r}: give [{columns!r}]")
-            shares.append((name, [_place(column, names) for column in columns]))
+            shares.append((name, [_place(column, called, names) for column in columns]))
     except TypeError as error:
         raise ValueError(f"{EXPECTED}, got {spec!r}") from error
     given = sorted(d for _, places in shares for d in places)
@@ -298,22 +298,28 @@ def _shares(spec, names):
     return shares
 
 
-def _place(column, names):
-    """The place of a column called by its name, or by its number where no name is a number."""
-    if not isinstance(column, (bool, np.bool_)):                   # a mask is no list of columns
-        texts = [str(name) for name in names]                      # as feature_names_in_ has them
-        for known in (names, texts):
-            if known.count(column) > 1:
-                raise ValueError(
-                    f"{known.count(column)} columns bear the name {column!r}; a list of likelihoods must know "
-                    "them apart: rename them"
-                )
-            if column in known:
-                return known.index(column)
-        whole = isinstance(column, Integral) and 0 <= column < len(names)
-        if whole and not any(isinstance(name, Real) for name in names):
-            return int(column)
-    raise ValueError(f"there is no column {column!r}; the columns are {shorten(names)}")
+def _places(names):
+    """{name: its places} of all columns. Where no name is a number, the places' numbers are names too."""
+    called = {}
+    for d, name in enumerate(names):
+        for text in {name, str(name)}:                             # as feature_names_in_ has it
+            called.setdefault(text, []).append(d)
+    numbers = any(isinstance(name, Real) for name in names)
+    return called if numbers else {d: [d] for d in range(len(names))} | called
+
+
+def _place(column, called, names):
+    """The place of a column by its name, one of `_places`. Neither True nor 1.0 is the name 1."""
+    kind = next((kind for kind in (float, bool, np.bool_) if isinstance(column, kind)), object)
+    places = called.get(column, [])
+    if not places or not any(isinstance(name, kind) for name in names):
+        raise ValueError(f"there is no column {column!r}; the columns are {shorten(names)}")
+    if len(places) > 1:
+        raise ValueError(
+            f"{len(places)} columns bear the name {column!r}; a list of likelihoods must know them apart: "
+            "rename them"
+        )
+    return places[0]
 
 
 def _text(level):
