@@ -78,7 +78,7 @@ class Columns:
         for d in range(len(self.given)):
             column = x[:, d : d + 1]
             if d in self.levels:
-                levels, unseen = self.levels[d], np.isnan(column)
+                (column, levels), unseen = _of_one_precision(column, self.levels[d]), np.isnan(column)
                 hot = column == levels                             # (N, C)
                 new = ~hot.any(axis=1) & ~unseen[:, 0]
                 if new.any():
@@ -100,7 +100,8 @@ class Columns:
     def warn_of_moved(self, x):
         """Warn where columns of X (N, D) that were set aside have other values than their constant."""
         def differs(column, value):
-            return ~negligible(np.abs(column - value), np.abs(column) + abs(value)) & ~np.isnan(column)
+            column, value = _of_one_precision(column, np.array([value]))
+            return ~negligible(np.abs(column - value), np.abs(column) + np.abs(value)) & ~np.isnan(column)
 
         moved = [
             self.given[d] for d, value in self.dropped.items() if differs(as_floats(x[:, d]), value).any()
@@ -320,6 +321,17 @@ def _place(column, called, names):
             "rename them"
         )
     return places[0]
+
+
+def _of_one_precision(column, levels):
+    """Host numbers, and levels (C,), in the coarser of their precisions, for float32's 0.1 is not float64's;
+    in float64 where the coarser one does not tell the levels apart.
+    """
+    dtype = "float32" if "float32" in (column.dtype, levels.dtype) else "float64"
+    with np.errstate(over="ignore"):                               # a number that float32 lacks is no level
+        if len(np.unique(levels.astype(dtype))) < len(levels):
+            dtype = "float64"
+        return column.astype(dtype), levels.astype(dtype)
 
 
 def _text(level):
