@@ -8,6 +8,7 @@ import hashlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import math
 from pathlib import Path
+import re
 import sys
 import threading
 import warnings
@@ -192,6 +193,11 @@ def test_separators_and_decimal_marks(tmp_path, text, x, read_with):
     ("3,14\n0,13\n", ["two columns, or one"], {"separator": ","}, [[3, 14], [0, 13]]),
     ("1,234;2\n3;5,678\n", ["semicolons between cells, row 1 holds '1,234'", "thousands", "--decimal ,"],
      {"decimal": ","}, [[1.234, 2], [3, 5.678]]),
+    ("umsatz;kosten\n1.234;2\n12.500;3.000\n",
+     ["semicolons between cells, row 2 holds '1.234', a decimal point or", "thousands", "--decimal ."],
+     {"decimal": "."}, [[1.234, 2], [12.5, 3]]),
+    ("-1.234\t2\n3\t5.678\n", ["tabs between cells, row 1 holds '-1.234'"], {"decimal": "."},
+     [[-1.234, 2], [3, 5.678]]),
     ('"1,234",2\n3,"5,678"\n', ["commas between cells, row 1 holds '1,234'"], {"decimal": ","},
      [[1.234, 2], [3, 5.678]]),
 ])
@@ -205,6 +211,22 @@ def test_marks_that_may_mean_two_things_are_refused(tmp_path, text, fragments, o
     if "decimal" in options and '"' in text:
         options = {**options, "separator": ","}
     np.testing.assert_array_equal(datasets.load(path, **options).x, x)
+
+
+@pytest.mark.parametrize("text", [
+    "1.234;0.500\n", "1.234;2.5\n", "1.2345\t1.234\n", "1.234,2.345\n", "1.234\n",
+])
+def test_points_of_which_one_marks_no_thousands_are_decimal(tmp_path, text):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    np.testing.assert_array_equal(datasets.load(path).x, [[float(c) for c in re.split("[;,\t]", text)]])
+
+
+def test_points_for_thousands_twice_in_a_number(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("1.234.567;2\n3;4\n")
+    with pytest.raises(ValueError, match="row 1 holds '1.234.567'.*take the marks for thousands out"):
+        datasets.load(path)
 
 
 def test_marks_that_differ_are_refused(tmp_path):
