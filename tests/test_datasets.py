@@ -58,7 +58,7 @@ def assert_noise_is(residual, psi):
 
 
 def digits_file():
-    with (resources.files("teachvae") / "data" / "digits.npz").open("rb") as file:
+    with (resources.files("teachvae") / "datasets" / "digits.npz").open("rb") as file:
         with np.load(file, allow_pickle=False) as arrays:
             return arrays["x"], arrays["y"]
 
@@ -74,7 +74,7 @@ def test_digits_file_is_scikit_learns():
 
 
 def test_digits_provenance_is_stated():
-    readme = (resources.files("teachvae") / "data" / "README.md").read_text(encoding="utf-8")
+    readme = (resources.files("teachvae") / "datasets" / "digits.md").read_text(encoding="utf-8")
     for fact in ("E. Alpaydin", "C. Kaynak", "1998", "CC BY 4.0", "10.24432/C50P49", "1797", "32 × 32"):
         assert fact in readme, fact
     for fact in ("Alpaydin", "Kaynak", "CC BY 4.0", "10.24432/C50P49"):

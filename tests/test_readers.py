@@ -6,6 +6,7 @@ import gc
 import gzip
 import hashlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 import math
 from pathlib import Path
 import re
@@ -19,7 +20,9 @@ import pandas as pd
 import pytest
 
 from teachvae import datasets
-from teachvae.datasets import images, readers
+from teachvae.datasets import readers
+
+images = import_module("teachvae.datasets.images")                 # whose name in datasets is a function's
 
 # ---- .csv, .npy and .npz ---------------------------------------------------------------------
 
@@ -626,16 +629,16 @@ def server(tmp_path, monkeypatch, request):
     server.files, server.cut, server.asked = dict(SERVED), set(), []
     server.url = f"http://127.0.0.1:{server.server_port}/"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
     monkeypatch.delenv("TEACHVAE_DATA", raising=False)
     monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
-    monkeypatch.setattr(datasets, "MNIST_MIRRORS", (server.url,))
-    monkeypatch.setattr(datasets, "MNIST_SHA256", SHA256)
+    monkeypatch.setattr(images, "MNIST_MIRRORS", (server.url,))
+    monkeypatch.setattr(images, "MNIST_SHA256", SHA256)
     server.stop = lambda: (server.shutdown(), thread.join(), server.server_close())
     # After a failure pooch leaves the connection to the garbage collector: let that be in here.
     request.node.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
+    thread.start()                                                 # last: a fixture that fails leaves none
     yield server
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -708,7 +711,7 @@ def test_a_file_that_the_server_lacks(server, tmp_path):
 
 
 def test_the_second_mirror_helps_out(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "MNIST_MIRRORS", (server.url + "first/", server.url + "second/"))
+    monkeypatch.setattr(images, "MNIST_MIRRORS", (server.url + "first/", server.url + "second/"))
     asked = []
 
     class Lists(dict):
