@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from teachvae import FactorAnalysis, VAE, VariationalEM, likelihoods
-from teachvae.doors.columns import Columns, MOST_LEVELS, columns_for
+from teachvae.doors.columns import Columns, MOST_LEVELS, MovedWarning, columns_for
 from teachvae.likelihoods import (
     Bernoulli, Categorical, Gaussian, LIKELIHOODS, Mixed, Observed, Poisson, PredictedGaussian, StudentT,
     relaxed_bernoulli
@@ -204,6 +204,38 @@ def test_an_unknown_category_is_refused_with_its_cell():
     message = r"column kind has the category 3 in row 3, which is none of those that are known: 1, 2.5;"
     with pytest.raises(ValueError, match=message):
         columns.encode(x)
+
+
+@pytest.mark.parametrize("fitted, asked", [("float32", "float64"), ("float64", "float32")])
+def test_a_category_is_known_in_the_other_precision(fitted, asked):
+    x = np.array([[0.1, 5], [0.2, 5], [np.nan, 5]])
+    columns = columns_for([("categorical", [0]), ("gaussian", [1])], x.astype(fitted), ["a", "b"])[0]
+    np.testing.assert_array_equal(columns.encode(x.astype(asked)), columns.encode(x.astype(fitted)))
+    with pytest.raises(ValueError, match="category 0.3 in row 1, .* known: 0.1, 0.2;"):
+        columns.encode(np.array([[0.1, 5], [0.3, 5]]).astype(asked))
+    with pytest.raises(ValueError, match="category inf|category 1e"):
+        columns.encode(np.array([[1e100, 5]]))
+    named = columns_for(likelihoods.Categories([[0.1, 0.2], [5]]), x.astype(asked), ["a", "b"])[0]
+    assert np.nansum(named.encode(x.astype(asked))[:2], axis=1).tolist() == [2, 2]
+
+
+def test_categories_that_the_coarser_precision_merges_are_told_by_their_digits():
+    x = np.array([[0.1], [0.1 + 1e-12], [0.2]])
+    columns = columns_for("categorical", x, ["a"])[0]
+    assert (columns.encode(x) == np.eye(3)).all()
+    message = r"category 0.10000000149011612 in row 0, .* known: 0.1, 0.10000000000100001, 0.2;"
+    with pytest.raises(ValueError, match=message):
+        columns.encode(x.astype("float32"))
+
+
+def test_a_constant_is_the_same_in_the_other_precision():
+    columns = Columns(["a", "b"], {0: np.float32(0.1)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        columns.warn_of_moved(np.full((3, 2), 0.1))
+        Columns(["a", "b"], {0: 0.1}).warn_of_moved(np.full((3, 2), 0.1, "float32"))
+    with pytest.warns(MovedWarning, match="columns a were constant"):
+        columns.warn_of_moved(np.full((3, 2), 0.1001))
 
 
 def test_a_column_of_numbers_is_no_column_of_categories(rng):
@@ -452,6 +484,41 @@ def test_frames_and_arrays_by_name_and_number_are_the_same_fit(route, rng):
     x[4, 2], x[7, 3] = 35, 2
     with pytest.raises(ValueError, match="row 7, column flag"):
         one.bound(pd.DataFrame(x, columns=NAMES))
+
+
+@pytest.mark.parametrize("labels", [[1, 0], [1.0, 0.0], [3, 0], pd.to_datetime(["2020-01-01", "2021-01-01"])])
+def test_a_label_of_a_frame_is_its_column_wherever_it_stands(labels, rng):
+    kinds, counts = rng.integers(0, 3, 40), rng.poisson(5, 40)
+    frame = pd.DataFrame(np.column_stack([counts, kinds]), columns=labels)
+    first, second = frame.columns
+    for spec in ([("poisson", [first]), ("categorical", [second])],
+                 [("categorical", [str(second)]), ("poisson", [str(first)])]):
+        columns = VAE(1, likelihood=spec, epochs=1, hidden=(3,)).fit(frame).columns_
+        assert list(columns.levels) == [1] and columns.levels[1].tolist() == [0, 1, 2]
+
+
+def test_a_number_is_no_place_where_labels_are_numbers(rng):
+    frame = pd.DataFrame(rng.poisson(5, (40, 3)), columns=[2, 7, 0])
+    with pytest.raises(ValueError, match="there is no column 1; the columns are 2, 7, 0"):
+        VAE(1, likelihood=[("gaussian", [0, 1]), ("poisson", [2])], epochs=1).fit(frame)
+    frame.columns = ["1", "0", "a"]                                # of text: numbers are places
+    fitted = VAE(1, likelihood=[("gaussian", [0, 2]), ("categorical", [1])], epochs=1).fit(frame)
+    assert list(fitted.columns_.levels) == [1]
+
+
+@pytest.mark.parametrize("name", ["a", 7])
+def test_two_columns_of_one_name_are_said_to_be_two(name, rng):
+    frame = pd.DataFrame(rng.poisson(5, (40, 3)), columns=[name, name, "b"])
+    with pytest.raises(ValueError, match=f"2 columns bear the name {name!r}; .*: rename them"):
+        VAE(1, likelihood=[("gaussian", [name, "b"])], epochs=1).fit(frame)
+    assert VAE(1, likelihood="poisson", epochs=1, hidden=(3,)).fit(frame).n_features_in_ == 3
+
+
+def test_a_mask_is_no_list_of_columns():
+    for mask in (np.array([True, False, False]), [True, False, False]):
+        for names in (ABC, [0, 1, 2]):
+            with pytest.raises(ValueError, match="there is no column (np.)?True"):
+                columns_for([("gaussian", mask), ("poisson", [1, 2])], np.zeros((4, 3)), names)
 
 
 @pytest.mark.parametrize("route", [VAE, VariationalEM])

@@ -493,6 +493,13 @@ def test_a_component_on_one_data_case_ends_at_the_floor(covariance):
     assert_never_rises(model.q_path_)
 
 
+@pytest.mark.parametrize("scale", [1e81, 1e-81])
+def test_the_floor_is_told_from_covariances_of_every_size(scale):
+    assert GaussianMixture(2, covariance="full").fit(scale * X).collapsed_.size == 0
+    with pytest.warns(CollapseWarning, match="components 0, 1 shrank"):
+        GaussianMixture(2, covariance="full").fit(scale * np.column_stack([X, X[:, 0] - X[:, 1]]))
+
+
 def test_columns_that_follow_from_one_another_need_the_floor():
     x = np.column_stack([X, X[:, 0] - X[:, 1]])
     with pytest.warns(CollapseWarning, match=r"components 0, 1 shrank .* covariance='diagonal'"):

@@ -274,8 +274,24 @@ def test_the_score_is_the_share_of_right_labels_and_unseen_ones_are_wrong():
     wrong = right.copy()
     wrong[:30] = 99
     assert fitted().score(Z, wrong) == pytest.approx(0.9, abs=1e-15)
-    assert fitted().score(Z, np.full(N, "ox")) == 0
+    assert fitted().score(Z, np.full(N, 99)) == fitted().score(Z, np.full(N, 99.0)) == 0
     assert fitted().score(Z, (right + 1) % C) == 0
+
+
+@pytest.mark.parametrize("taught, asked, said", [
+    (Y, Y.astype(str), "y holds text, first '.', .* which are numbers: 0, 1, 2; give y of"),
+    (Y.astype(str), Y, "y holds numbers, first ., .* which are text: 0, 1, 2; give"),
+    (Y.astype(str), Y.astype(object), "y holds numbers, .* which are text"),
+    (Y.astype(str), Y.astype(str).astype("S"), "y holds bytes, .* which are text"),
+    (Y, KINDS["days"][Y], "y holds times, .* which are numbers"),
+    (Y + 0.1, (Y + 0.1).astype("float32"), "fractions in float32, .* which are fractions in float64"),
+])
+def test_labels_of_another_kind_are_not_scored_as_wrong(taught, asked, said):
+    probe = LinearProbe().fit(Z, taught)
+    assert_refused(probe, lambda p: p.score(Z, asked), "and none of the classes that were fitted")
+    with pytest.raises(ValueError, match=said):
+        probe.score(Z, asked)
+    assert probe.score(Z, taught) == LinearProbe().fit(Z, taught.astype(object)).score(Z, taught) > 0.5
 
 
 # ---- digits ----------------------------------------------------------------------------------------

@@ -6,8 +6,10 @@ import gc
 import gzip
 import hashlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 import math
 from pathlib import Path
+import re
 import sys
 import threading
 import warnings
@@ -18,7 +20,9 @@ import pandas as pd
 import pytest
 
 from teachvae import datasets
-from teachvae.datasets import images, readers
+from teachvae.datasets import readers
+
+images = import_module("teachvae.datasets.images")                 # whose name in datasets is a function's
 
 # ---- .csv, .npy and .npz ---------------------------------------------------------------------
 
@@ -192,6 +196,11 @@ def test_separators_and_decimal_marks(tmp_path, text, x, read_with):
     ("3,14\n0,13\n", ["two columns, or one"], {"separator": ","}, [[3, 14], [0, 13]]),
     ("1,234;2\n3;5,678\n", ["semicolons between cells, row 1 holds '1,234'", "thousands", "--decimal ,"],
      {"decimal": ","}, [[1.234, 2], [3, 5.678]]),
+    ("umsatz;kosten\n1.234;2\n12.500;3.000\n",
+     ["semicolons between cells, row 2 holds '1.234', a decimal point or", "thousands", "--decimal ."],
+     {"decimal": "."}, [[1.234, 2], [12.5, 3]]),
+    ("-1.234\t2\n3\t5.678\n", ["tabs between cells, row 1 holds '-1.234'"], {"decimal": "."},
+     [[-1.234, 2], [3, 5.678]]),
     ('"1,234",2\n3,"5,678"\n', ["commas between cells, row 1 holds '1,234'"], {"decimal": ","},
      [[1.234, 2], [3, 5.678]]),
 ])
@@ -205,6 +214,22 @@ def test_marks_that_may_mean_two_things_are_refused(tmp_path, text, fragments, o
     if "decimal" in options and '"' in text:
         options = {**options, "separator": ","}
     np.testing.assert_array_equal(datasets.load(path, **options).x, x)
+
+
+@pytest.mark.parametrize("text", [
+    "1.234;0.500\n", "1.234;2.5\n", "1.2345\t1.234\n", "1.234,2.345\n", "1.234\n",
+])
+def test_points_of_which_one_marks_no_thousands_are_decimal(tmp_path, text):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    np.testing.assert_array_equal(datasets.load(path).x, [[float(c) for c in re.split("[;,\t]", text)]])
+
+
+def test_points_for_thousands_twice_in_a_number(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("1.234.567;2\n3;4\n")
+    with pytest.raises(ValueError, match="row 1 holds '1.234.567'.*take the marks for thousands out"):
+        datasets.load(path)
 
 
 def test_marks_that_differ_are_refused(tmp_path):
@@ -604,16 +629,16 @@ def server(tmp_path, monkeypatch, request):
     server.files, server.cut, server.asked = dict(SERVED), set(), []
     server.url = f"http://127.0.0.1:{server.server_port}/"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
     monkeypatch.delenv("TEACHVAE_DATA", raising=False)
     monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
-    monkeypatch.setattr(datasets, "MNIST_MIRRORS", (server.url,))
-    monkeypatch.setattr(datasets, "MNIST_SHA256", SHA256)
+    monkeypatch.setattr(images, "MNIST_MIRRORS", (server.url,))
+    monkeypatch.setattr(images, "MNIST_SHA256", SHA256)
     server.stop = lambda: (server.shutdown(), thread.join(), server.server_close())
     # After a failure pooch leaves the connection to the garbage collector: let that be in here.
     request.node.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
+    thread.start()                                                 # last: a fixture that fails leaves none
     yield server
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -686,7 +711,7 @@ def test_a_file_that_the_server_lacks(server, tmp_path):
 
 
 def test_the_second_mirror_helps_out(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "MNIST_MIRRORS", (server.url + "first/", server.url + "second/"))
+    monkeypatch.setattr(images, "MNIST_MIRRORS", (server.url + "first/", server.url + "second/"))
     asked = []
 
     class Lists(dict):

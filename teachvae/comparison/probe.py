@@ -8,6 +8,7 @@ Equations (8.x) are in derivations/equations.md.
 """
 
 from dataclasses import KW_ONLY
+from numbers import Number
 import warnings
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..arrays.backend import get_backend, namespace, to_numpy
 from ..arrays.rows import as_floats, collect, extremes, mean_and_variance
 from ..arrays.special import log_softmax
 from ..doors.validate import check_data, check_positive, check_size
+from ..messages import shorten
 from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import Linear
 from ..networks.training import full_batch
@@ -79,6 +81,17 @@ def check_classes(labels):
             f"Unknown label type: continuous. y holds numbers such as {between:g}, the label of a class "
             "is expected: cut y into classes, e.g. y > np.median(y)"
         )
+
+
+def kind_of(labels):
+    """What labels (N,) are, in a word: numbers, fractions with their precision, text, times, …"""
+    kind, first = labels.dtype.kind, labels.tolist()[0]
+    if kind == "f" and (labels != np.rint(labels)).any():
+        return f"fractions in {labels.dtype}"
+    if kind in "biuf" or (kind == "O" and isinstance(first, Number)):
+        return "numbers"
+    words = {"M": "times", "m": "durations"}
+    return words.get(kind, "text" if isinstance(first, str) else type(first).__name__)
 
 
 @estimator
@@ -170,9 +183,19 @@ class LinearProbe(Estimator):
         return self.classes_[log_p.argmax(axis=1)]
 
     def score(self, Z, y):
-        """Accuracy: the share of data cases whose label y (N,) is predicted. An unseen label never is."""
+        """Accuracy: the share of data cases whose label y (N,) is predicted. An unseen label never is.
+
+        Raises ValueError where no label of y is one of classes_ and y is of another kind, text for numbers.
+        """
         predicted = self.predict(Z)
-        return float(np.mean(predicted == check_labels(y, len(predicted))))
+        labels = check_labels(y, len(predicted))
+        kind, known = kind_of(labels), kind_of(self.classes_)
+        if kind != known and not set(labels.tolist()) & set(self.classes_.tolist()):
+            raise ValueError(
+                f"y holds {kind}, first {labels.tolist()[0]!r}, and none of the classes that were fitted, "
+                f"which are {known}: {shorten(self.classes_.tolist())}; give y of the kind that fit was given"
+            )
+        return float(np.mean(predicted == labels))
 
     @property
     def _n_latent(self):

@@ -216,6 +216,7 @@ def _decimal(path, lines, separator):
     """The decimal mark of cells that have been cut apart at `separator`, in words."""
     found = [(row, cell) for row, cells in lines for cell in cells if "," in cell and _may_be(cell, ",")]
     if not found:
+        _refuse_points_for_thousands(path, lines, separator)
         return "."
     row, cell = found[0]
     points = ((r, c) for r, cells in lines for c in cells if "." in c and _number(c, ".") is not None)
@@ -231,6 +232,24 @@ def _decimal(path, lines, separator):
             "thousands: say decimal=',' (to teachvae, --decimal ,), or take the marks for thousands out"
         )
     return ","
+
+
+def _refuse_points_for_thousands(path, lines, separator):
+    """Raise ValueError where all points in numbers may be marks for thousands, as in countries that put
+    semicolons between cells.
+    """
+    if separator == SEPARATORS[","]:
+        return
+    found = [
+        (row, cell) for row, cells in lines for cell in cells
+        if "." in cell and (POINTS.fullmatch(cell) or _number(cell, ".") is not None)
+    ]
+    if found and all(POINTS.fullmatch(cell) for _, cell in found):
+        raise ValueError(
+            f"{path}: read with {separator}, row {found[0][0]} holds {found[0][1]!r}, a decimal point or a "
+            "mark for thousands: say decimal='.' (to teachvae, --decimal .), or take the marks for thousands "
+            "out"
+        )
 
 
 def _names(path, lines, header, decimal):
@@ -297,6 +316,7 @@ MISSING = ("", "na", "n/a", "nan", "null", "none", "?", ".", "-")  # and in capi
 INTEGER = re.compile(r"[+-]?\d+")
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?|[^,.]*")
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+POINTS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")
 
 
 def _are_names(cells):

@@ -5,7 +5,7 @@ likelihood with sizes.
 """
 
 from dataclasses import dataclass, field, replace
-from numbers import Integral
+from numbers import Real
 import warnings
 
 import numpy as np
@@ -75,7 +75,7 @@ class Columns:
         for d in range(len(self.given)):
             column = x[:, d : d + 1]
             if d in self.levels:
-                levels, unseen = self.levels[d], np.isnan(column)
+                (column, levels), unseen = _of_one_precision(column, self.levels[d]), np.isnan(column)
                 hot = column == levels                             # (N, C)
                 new = ~hot.any(axis=1) & ~unseen[:, 0]
                 if new.any():
@@ -97,7 +97,8 @@ class Columns:
     def warn_of_moved(self, x):
         """Warn where columns of X (N, D) that were set aside have other values than their constant."""
         def differs(column, value):
-            return ~negligible(np.abs(column - value), np.abs(column) + abs(value)) & ~np.isnan(column)
+            column, value = _of_one_precision(column, np.array([value]))
+            return ~negligible(np.abs(column - value), np.abs(column) + np.abs(value)) & ~np.isnan(column)
 
         moved = [
             self.given[d] for d, value in self.dropped.items() if differs(as_floats(x[:, d]), value).any()
@@ -189,10 +190,12 @@ class Cases:
 
 
 def columns_for(spec, x, names, noise="diagonal", constant="error"):
-    """(Columns, likelihood) for training data x (N, D), NaN where nothing was observed; names (D,).
+    """(Columns, likelihood) for training data x (N, D), NaN where nothing was observed; names (D,), a data
+    frame's own labels or the numbers 0 … D − 1.
 
     spec      a name of `LIKELIHOODS`, a likelihood with D columns, `Categories` of D columns, or a list of
-              (one of these, columns), columns by name or number, which makes a Mixed
+              (one of these, columns), columns by name or number, which makes a Mixed. In a data frame whose
+              labels are numbers a number is a label, and nowhere a place
     noise     Ψ of Gaussians called by name; of "gaussian-predicted" the floor, where it is a number
     constant  "error", or "drop": constant columns under a learnt diagonal Ψ are set aside
 
@@ -280,7 +283,7 @@ def _make(name, n_visible, sizes, noise, given):
 
 def _shares(spec, names):
     """[(name or likelihood, places)] from a list of (name or likelihood, columns by name or number)."""
-    shares = []
+    shares, called = [], _places(names)
     try:
         for share in spec:
             if len(share) != 2:
@@ -288,7 +291,7 @@ def _shares(spec, names):
             name, columns = share
             if isinstance(columns, str):
                 raise ValueError(f"the columns of a part must be a list, got {columns!r}: give [{columns!r}]")
-            shares.append((name, [_place(column, names) for column in columns]))
+            shares.append((name, [_place(column, called, names) for column in columns]))
     except TypeError as error:
         raise ValueError(_expected(spec)) from error
     given = sorted(d for _, places in shares for d in places)
@@ -302,13 +305,39 @@ def _shares(spec, names):
     return shares
 
 
-def _place(column, names):
-    """The place of a column called by its name or its number."""
-    if isinstance(column, str) and column in names:
-        return names.index(column)
-    if isinstance(column, Integral) and not isinstance(column, bool) and 0 <= column < len(names):
-        return int(column)
-    raise ValueError(f"there is no column {column!r}; the columns are {shorten(names)}")
+def _places(names):
+    """{name: its places} of all columns. Where no name is a number, the places' numbers are names too."""
+    called = {}
+    for d, name in enumerate(names):
+        for text in {name, str(name)}:                             # as feature_names_in_ has it
+            called.setdefault(text, []).append(d)
+    numbers = any(isinstance(name, Real) for name in names)
+    return called if numbers else {d: [d] for d in range(len(names))} | called
+
+
+def _place(column, called, names):
+    """The place of a column by its name, one of `_places`. Neither True nor 1.0 is the name 1."""
+    kind = next((kind for kind in (float, bool, np.bool_) if isinstance(column, kind)), object)
+    places = called.get(column, [])
+    if not places or not any(isinstance(name, kind) for name in names):
+        raise ValueError(f"there is no column {column!r}; the columns are {shorten(names)}")
+    if len(places) > 1:
+        raise ValueError(
+            f"{len(places)} columns bear the name {column!r}; a list of likelihoods must know them apart: "
+            "rename them"
+        )
+    return places[0]
+
+
+def _of_one_precision(column, levels):
+    """Host numbers, and levels (C,), in the coarser of their precisions, for float32's 0.1 is not float64's;
+    in float64 where the coarser one does not tell the levels apart.
+    """
+    dtype = "float32" if "float32" in (column.dtype, levels.dtype) else "float64"
+    with np.errstate(over="ignore"):                               # a number that float32 lacks is no level
+        if len(np.unique(levels.astype(dtype))) < len(levels):
+            dtype = "float64"
+        return column.astype(dtype), levels.astype(dtype)
 
 
 def _text(level):

@@ -103,8 +103,8 @@ def _refuse_what_is_no_number(columns, names, name):
         raise (TypeError if NO_FLOAT in wrong[0] else ValueError)(
             f"{name} was given, numbers are expected that float64 can tell apart: columns {shorten(wrong)}; "
             "leave such columns out, or encode text, times and categories as numbers first: categories and "
-            "ids in a data frame by df[column].astype('category').cat.codes, whose -1 stands for a missing entry "
-            "(.replace(-1, np.nan)), times by the days or seconds since one of them"
+            "ids in a data frame by df[column].astype('category').cat.codes, whose -1 stands for a missing "
+            "entry (.replace(-1, np.nan)), times by the days or seconds since one of them"
         )
 
 

@@ -15,8 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..arrays import tree
 from ..arrays.backend import constant, namespace
 from ..arrays.rows import blocks
+from ..likelihoods import Observed, join
 from .nlml import NLML, StreamingLogMeanExp
 
 ACCEPTANCE = 0.65      # what the step sizes are tuned to (Beskos et al. 2013)
@@ -74,21 +76,23 @@ def ais(model, theta, x, rng, *, n_chains=16, n_temperatures=500):
 
 
 def sandwich(model, theta, n_cases, rng, backend, *, n_chains=16, n_temperatures=500):
-    """Simulate n_cases data cases and catch their −log p(x_n) between two runs: a `Sandwich`    (7.14).
+    """Simulate n_cases data cases, complete ones, and catch their −log p(x_n) between two runs      (7.14).
 
-    backend makes the arrays (`backend.get_backend()`, or an estimator's backend_); rng is a NumPy Generator.
-    The backward chains start from the z that each case was made from, which is an exact sample of its
-    posterior. "Above" and "below" hold in expectation, and not for every case of one run; and what another
-    z would have given, the standard error of `lower` does not show. Raises ValueError as `ais` does.
+    Returns a `Sandwich`. backend makes the arrays (`backend.get_backend()`, or an estimator's backend_); rng
+    is a NumPy Generator. The backward chains start from the z that each case was made from, which is an
+    exact sample of its posterior. "Above" and "below" hold in expectation, and not for every case of one
+    run; and what another z would have given, the standard error of `lower` does not show. Raises ValueError
+    as `ais` does.
     """
     if n_cases < 1:
         raise ValueError(f"there must be cases to simulate: n_cases >= 1, got {n_cases}")
     z = backend.asarray(rng.standard_normal((n_cases, model.n_latent)))
     f, _ = model.f(theta, z)
-    noise = backend.asarray(model.likelihood.draw_noise(rng, f.shape))
+    noise = tree.map(backend.asarray, model.likelihood.draw_noise(rng, f.shape))
     x = model.likelihood.sample(theta["likelihood"], f, noise)
-    forward, backward = _both(model, theta, x, z, rng, n_chains, n_temperatures)
     xp = namespace(x)
+    cases = join(x, xp.ones_like(x)) if isinstance(model.likelihood, Observed) else x
+    forward, backward = _both(model, theta, cases, z, rng, n_chains, n_temperatures)
     return Sandwich(_nlml(forward, xp, sign=-1), _nlml(backward, xp, sign=1), z, x, forward, backward)
 
 

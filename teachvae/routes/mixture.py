@@ -259,7 +259,7 @@ def at_floor(covariance, lowest):
     """Whether a host covariance (D,) or (D, D) touches the floor diag(lowest) in some direction."""
     ratio = covariance / lowest
     if covariance.ndim == 2:
-        ratio = np.linalg.eigvalsh(covariance / np.sqrt(np.outer(lowest, lowest)))
+        ratio = np.linalg.eigvalsh(covariance / np.outer(np.sqrt(lowest), np.sqrt(lowest)))
     return bool(ratio.min() <= 1 + 1e-6)
 
 

@@ -51,7 +51,7 @@ class LatentVariableModel(LatentCode):
         if self.missing not in ("error", "marginalise"):
             raise ValueError(f"missing must be 'error' or 'marginalise', got {self.missing!r}")
         x, names = check_data(X, minimum_rows=2, missing=self.missing == "marginalise")
-        labels = column_names(names, x.shape[1])
+        labels = column_names(None if names is None else list(X.columns), x.shape[1])
         empty = [label for label, low in zip(labels, extremes(x)[0]) if np.isnan(low)]
         if empty:
             raise ValueError(f"nothing was observed of columns {shorten(empty)}: drop them")
