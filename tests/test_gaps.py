@@ -313,7 +313,7 @@ def test_phi_is_kept_where_the_coarse_nodes_were_taken_in(monkeypatch):
 
     def taken_in(model, theta, phi, x, eta, weights, **options):
         if len(weights) == infer.COARSE:
-            return e_step.EStep(worse, np.array([-1e9]), np.zeros(1))  # said to be low, but is not
+            return infer.EStep(worse, np.array([-1e9]), np.zeros(1))  # said to be low, but is not
         return e_step(model, theta, phi, x, eta, weights, **options)
 
     monkeypatch.setattr(infer, "e_step", taken_in)
