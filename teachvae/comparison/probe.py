@@ -7,13 +7,12 @@ it reads lies open in the codes: what would need a bend to be seen counts for no
 Equations (8.x) are in derivations/equations.md.
 """
 
-import warnings
-
 import numpy as np
 
 from ..arrays.backend import get_backend, namespace, to_numpy
 from ..arrays.rows import as_floats, collect, extremes, mean_and_variance
 from ..doors.validate import check_data, check_positive, check_size
+from ..messages import warn
 from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import Linear
 from ..networks.training import full_batch
@@ -140,11 +139,10 @@ class LinearProbe(Estimator):
         start = {"W": backend.zeros((K, len(classes))), "b": backend.zeros((len(classes),))}
         params, path, converged = full_batch(objective, start, N, max_iter=self.max_iter, tol=self.tol)
         if not converged:
-            warnings.warn(
+            warn(
                 f"L-BFGS stopped after {len(path)} iterations, before it reached tol={self.tol}: raise "
                 f"max_iter={self.max_iter}, tol or penalty",
                 ConvergenceWarning,
-                stacklevel=2,
             )
         self.classes_, self.mean_, self.scale_ = classes, mean, scale
         self.layer_, self.params_ = layer, params
