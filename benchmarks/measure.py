@@ -11,12 +11,15 @@ from time import perf_counter
 
 import numpy as np
 
+from teachvae.arrays.backend import keep_freed_memory
+
 
 def in_turn(contestants, rounds=15, least=0.02):
     """Seconds per call {name: (rounds,)} of {name: function}, all of them once per round.
 
     A contestant is called as often per round as `least` seconds need; its first calls do not count.
     """
+    keep_freed_memory()                                            # as whoever has trained a network has it
     calls = {}
     for name, function in contestants.items():
         function()

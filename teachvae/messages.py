@@ -1,5 +1,7 @@
-"""Words for messages: short lists of names, data cases by name, aligned tables."""
+"""Words for messages: short lists of names, data cases by name, warnings, aligned tables."""
 
+import sys
+import warnings
 
 
 def column_names(names, n_visible):
@@ -30,8 +32,43 @@ def named(said, rows):
     return said.text.replace("{rows}", shorten([rows[n] for n in said.places]))
 
 
-def align(cells):
-    """Rows of strings as lines of aligned columns."""
-    widths = [max(len(row[k]) for row in cells) for k in range(len(cells[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
-    return "\n".join(line.rstrip() for line in lines)
+def warn(said, kind=UserWarning):
+    """Warn at the line outside this package that called into it, however many layers lie between.
+
+    said  a text, then `kind` is the class of the warning; or a warning, such as `about_rows` makes
+    """
+    frame = sys._getframe(1)
+    while _ours(frame) and frame.f_back is not None:
+        frame = frame.f_back
+    warnings.warn_explicit(
+        said,
+        kind,
+        filename=frame.f_code.co_filename,
+        lineno=frame.f_lineno,
+        module=frame.f_globals.get("__name__"),
+        registry=frame.f_globals.setdefault("__warningregistry__", {}),
+    )
+
+
+def _ours(frame):
+    return frame.f_globals.get("__name__", "").partition(".")[0] == __package__
+
+
+def align(rows, left=None, heads=0):
+    """Rows of strings as lines of aligned columns.
+
+    left   how many columns stand to the left of their width, the others to the right; None: all
+    heads  how many rows are headings: a rule is drawn below them, where there are any
+    """
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    left = len(widths) if left is None else left
+    lines = []
+    for row in rows:
+        padded = [
+            cell.ljust(width) if k < left else cell.rjust(width)
+            for k, (cell, width) in enumerate(zip(row, widths))
+        ]
+        lines.append("  ".join(padded).rstrip())
+    if heads:
+        lines.insert(heads, "-" * (sum(widths) + 2 * (len(widths) - 1)))
+    return "\n".join(lines)

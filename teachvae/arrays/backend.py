@@ -6,6 +6,7 @@ a `Backend`. What is used of ``xp`` is what NumPy >= 2, CuPy >= 14 and the array
 """
 
 from dataclasses import dataclass
+from functools import cache
 import sys
 import warnings
 
@@ -13,14 +14,21 @@ import numpy as np
 
 DTYPES = ("float64", "float32")
 
-# glibc hands the free end of the heap back to the system as soon as it is twice the largest block that was
-# ever freed, and every temporary array then pays for its pages again: 1.4 times the cost of an E-step. One
-# large block freed at the start, of which no page is ever touched, keeps the memory here.
-np.empty(31 * 2**20, "uint8")
-
 
 class BackendError(RuntimeError):
     """A backend was asked for that this machine cannot run; the message names cause and cure."""
+
+
+@cache
+def keep_freed_memory():
+    """Have glibc keep what arrays leave free for the next array; called where work begins, it acts once.
+
+    glibc hands the free end of the heap back to the system as soon as it is twice the largest block that was
+    ever freed, and every temporary array then pays for its pages again: 1.4 times the cost of an E-step. One
+    large block, freed here, raises that mark for the rest of the process. None of its pages is ever touched.
+    The process may then hold some tens of megabytes more than it uses. Without glibc nothing comes of it.
+    """
+    np.empty(31 * 2**20, "uint8")
 
 
 def namespace(*arrays):

@@ -9,7 +9,6 @@ Equations (8.x) are in derivations/equations.md.
 
 from dataclasses import KW_ONLY
 from numbers import Number
-import warnings
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from ..arrays.backend import get_backend, namespace, to_numpy
 from ..arrays.rows import as_floats, collect, extremes, mean_and_variance
 from ..arrays.special import log_softmax
 from ..doors.validate import check_data, check_positive, check_size
-from ..messages import shorten
+from ..messages import shorten, warn
 from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import Linear
 from ..networks.training import full_batch
@@ -154,11 +153,10 @@ class LinearProbe(Estimator):
         start = {"W": backend.zeros((K, len(classes))), "b": backend.zeros((len(classes),))}
         params, path, converged = full_batch(objective, start, N, max_iter=self.max_iter, tol=self.tol)
         if not converged:
-            warnings.warn(
+            warn(
                 f"L-BFGS stopped after {len(path)} iterations, before it reached tol={self.tol}: raise "
                 f"max_iter={self.max_iter}, tol or penalty",
                 ConvergenceWarning,
-                stacklevel=2,
             )
         self.classes_, self.mean_, self.scale_ = classes, mean, scale
         self.layer_, self.params_ = layer, params

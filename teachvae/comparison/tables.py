@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from .. import datasets
+from ..messages import align
 from . import tasks
 from .compare import PARTS, SHARES, linear_spread, settled, two_roads, unfinished
 
@@ -84,28 +85,14 @@ def shares(gaps):
 def text(comparison):
     """All that is printed: the aligned table of the models, the ledger, and the remarks below each."""
     lines = [["", *(c[0] for c in COLUMNS)], ["model", *(c[1] for c in COLUMNS)], *cells(comparison)]
-    parts = [_aligned(lines, heads=2, left=1), "", *remarks(comparison)]
+    parts = [align(lines, heads=2, left=1), "", *remarks(comparison)]
     lines = [["", *(c[0] for c in TASK_COLUMNS)], ["tasks, held out", *(c[1] for c in TASK_COLUMNS)]]
-    parts += ["", _aligned([*lines, *task_cells(comparison)], heads=2, left=1), "", *task_remarks(comparison)]
+    parts += ["", align([*lines, *task_cells(comparison)], heads=2, left=1), "", *task_remarks(comparison)]
     ledger = ledger_cells(comparison)
     if ledger:
-        parts += ["", _aligned([["the ledger", "", *LEDGER_COLUMNS], *ledger], heads=1, left=2), ""]
+        parts += ["", align([["the ledger", "", *LEDGER_COLUMNS], *ledger], heads=1, left=2), ""]
         parts += ledger_remarks(comparison)
     return "\n".join(parts)
-
-
-def _aligned(lines, heads, left):
-    """Rows of cells as text, the first `left` columns to the left, a rule below the first `heads` rows."""
-    widths = [max(len(line[j]) for line in lines) for j in range(len(lines[0]))]
-    rows = [
-        "  ".join(
-            cell.ljust(width) if j < left else cell.rjust(width)
-            for j, (cell, width) in enumerate(zip(line, widths))
-        ).rstrip()
-        for line in lines
-    ]
-    rows.insert(heads, "-" * sum([*widths, 2 * (len(widths) - 1)]))
-    return "\n".join(rows)
 
 
 def task_remarks(comparison):

@@ -18,13 +18,12 @@ from itertools import islice
 import math
 from pathlib import Path
 import re
-import warnings
 import zipfile
 import zlib
 
 import numpy as np
 
-from ..messages import column_names, shorten
+from ..messages import column_names, shorten, warn
 
 LARGEST_FILE = 2**30  # bytes, uncompressed
 
@@ -377,7 +376,7 @@ def _fields(path, x, note, missing_values, **more):
             f"If they are codes, say missing_values=[…], or to teachvae --missing {codes[0]:g}"
         )
         note += f" Beware: {text}."
-        warnings.warn(f"{path}: {text}", ReadingWarning, stacklevel=5)
+        warn(f"{path}: {text}", ReadingWarning)
     known = missing_values is not None
     return dict(x=x, name=path.stem, note=note, source=str(path), missing=known, **more)
 

@@ -121,28 +121,34 @@ def gaps(model, theta, phi, x, rng, *, tol=1e-4, first=0):
         best_full = best
 
     if K <= 2:
-        (q_used, e_used), (q_optimal, e_optimal), (q_full, e_full) = (
-            quadrature(m, theta, p, x) for m, p in ((model, phi), (model, best.phi), (full, best_full.phi))
-        )
-        nlml_error, e_approximation = worth.certificate, worth.certificate + e_optimal + e_full
-        e_amortisation = e_used + e_optimal
+        q_used, e_used = quadrature(model, theta, phi, x)
+        q_optimal, e_optimal = quadrature(model, theta, best.phi, x)
+        q_full, e_full = quadrature(full, theta, best_full.phi, x)
+        nlml_error = worth.certificate
+        approximation_error = worth.certificate + e_optimal + e_full
+        amortisation_error = e_used + e_optimal
     else:
         eta = constant(rng.standard_normal((FRESH, 1, K)), like=x)
-        (q_used, _), (q_optimal, e_optimal), (q_full, _), (_, e_amortisation) = (
-            _sampled(theta, x, eta, *pairs)
-            for pairs in (
-                [(model, phi)], [(model, best.phi)], [(full, best_full.phi)],
-                [(model, phi), (model, best.phi)],
-            )
-        )
+        q_used, _ = _sampled(model, theta, phi, x, eta)
+        q_optimal, e_optimal = _sampled(model, theta, best.phi, x, eta)
+        q_full, _ = _sampled(full, theta, best_full.phi, x, eta)
+        _, amortisation_error = _sampled(model, theta, phi, x, eta, less=best.phi)
         worth = nlml.importance(full, theta, best_full.phi, x, rng, n_samples=4 * FRESH)
         nlml_error = worth.standard_error
-        e_approximation = xp.sqrt(e_optimal**2 + nlml_error**2)
+        approximation_error = xp.sqrt(e_optimal**2 + nlml_error**2)
     missed = unseen * _what_another_mode_may_save(q_optimal - worth.values)
-    e_approximation, e_amortisation = e_approximation + missed, e_amortisation + missed
     return Gaps(
-        worth.values, q_full, q_optimal, q_used, nlml_error, e_approximation, e_amortisation,
-        xp.maximum(best.gradient_norm, best_full.gradient_norm), best.phi, best_full.phi, worth.method,
+        nlml=worth.values,
+        q_full=q_full,
+        q_optimal=q_optimal,
+        q_used=q_used,
+        nlml_error=nlml_error,
+        approximation_error=approximation_error + missed,
+        amortisation_error=amortisation_error + missed,
+        gradient_norm=xp.maximum(best.gradient_norm, best_full.gradient_norm),
+        phi_optimal=best.phi,
+        phi_full=best_full.phi,
+        method=worth.method,
     )
 
 
@@ -189,27 +195,34 @@ def _closed_form(model, theta, phi, x):
     family, full = model.posterior, FullGaussian(K)
     phi_optimal = e_step.closed_form(model, theta, x)
     phi_full = full.closest(*linear_gaussian.posterior(W, b, psi, *seen))
-    q_full, q_optimal, q_used = (
-        linear_gaussian.bound(W, b, psi, p, q, *seen)
-        for p, q in ((phi_full, full), (phi_optimal, family), (phi, family))
-    )
     eta, weights = (constant(a, like=x) for a in sigma_points(K))
-    norm = _gradient_norm(model, theta, phi_optimal, x, eta, weights)
-    none = xp.zeros_like(q_used)
     values = linear_gaussian.nlml(W, b, psi, *seen)
-    return Gaps(values, q_full, q_optimal, q_used, none, none, none, norm, phi_optimal, phi_full, "exact")
+    none = xp.zeros_like(values)
+    return Gaps(
+        nlml=values,
+        q_full=linear_gaussian.bound(W, b, psi, phi_full, full, *seen),
+        q_optimal=linear_gaussian.bound(W, b, psi, phi_optimal, family, *seen),
+        q_used=linear_gaussian.bound(W, b, psi, phi, family, *seen),
+        nlml_error=none,
+        approximation_error=none,
+        amortisation_error=none,
+        gradient_norm=_gradient_norm(model, theta, phi_optimal, x, eta, weights),
+        phi_optimal=phi_optimal,
+        phi_full=phi_full,
+        method="exact",
+    )
 
 
-def _sampled(theta, x, eta, first, second=None):
-    """Q_n of (model, φ) on draws eta (S, 1, K), or the difference of two such, and its standard error:
-    inf where a few draws carry it                                                         (7.15).
+def _sampled(model, theta, phi, x, eta, *, less=None):
+    """Q_n on draws eta (S, 1, K), minus that of the φ `less` where given, and its standard error: inf where
+    a few draws carry it                                                                   (7.15).
     """
     xp, S = namespace(x), eta.shape[0]
     means, errors = [], []
     for rows in blocks(x.shape[0], S):
-        costs = _costs(theta, *first, x, eta, rows)                # (S, n)
-        if second is not None:
-            costs = costs - _costs(theta, *second, x, eta, rows)
+        costs = _costs(model, theta, phi[rows, :], x[rows, :], eta)                       # (S, n)
+        if less is not None:
+            costs = costs - _costs(model, theta, less[rows, :], x[rows, :], eta)
         mean = xp.mean(costs, axis=0)
         squares = (costs - mean) ** 2
         total = xp.sum(squares, axis=0)
@@ -218,11 +231,10 @@ def _sampled(theta, x, eta, first, second=None):
     return xp.concat(means, axis=0), xp.concat(errors, axis=0)
 
 
-def _costs(theta, model, phi, x, eta, rows):
-    """KL − log p(x_n|z_ns) (S, n) of the cases `rows`: their mean over s is Q_n                (1.8)."""
-    phi = phi[rows, :]
+def _costs(model, theta, phi, x, eta):
+    """KL − log p(x_n|z_ns) (S, n): their mean over s is Q_n                                    (1.8)."""
     z, _ = model.posterior.sample(phi, eta)
-    return model.posterior.kl(phi)[0] - model.log_likelihood(theta, x[rows, :], z)[0]
+    return model.posterior.kl(phi)[0] - model.log_likelihood(theta, x, z)[0]
 
 
 def _gradient_norm(model, theta, phi, x, eta, weights):

@@ -11,7 +11,7 @@ gradient, shaped like params. Neither knows what is being trained.
 import math
 
 from ..arrays import tree
-from ..arrays.backend import namespace
+from ..arrays.backend import keep_freed_memory, namespace
 from ..arrays.rows import blocks
 from .optimizers import lbfgs
 
@@ -35,6 +35,7 @@ def minibatches(
 
     Raises TrainingError where the objective becomes NaN or infinite.
     """
+    keep_freed_memory()
     flat, params = tree.pack(params)
     flat_grad, grad = tree.pack(params)                            # one vector for the gradients of all steps
     flat_lower = None if lower is None else tree.flatten(lower, params)
@@ -72,6 +73,7 @@ def full_batch(
     bounded. `lower`, `progress` and `path` are as in `minibatches`, with iterations for epochs; tol and
     memory are those of `lbfgs`; converged is None where `progress` has ended it.
     """
+    keep_freed_memory()
     flat, params = tree.pack(params)
     flat_lower = None if lower is None else tree.flatten(lower, params)
     evaluations, ended = 0, False
