@@ -6,7 +6,6 @@ likelihood with sizes.
 
 from dataclasses import dataclass, field, replace
 from numbers import Real
-import warnings
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from ..likelihoods import (
     Categorical, Categories, Gaussian, LIKELIHOODS, Mixed, Observed, PredictedGaussian, StudentT, join
 )
 from ..likelihoods.checks import negligible, still
-from ..messages import about_rows, shorten
+from ..messages import about_rows, shorten, warn
 from .parts import require
 
 MOST_LEVELS = 256                      # of a column of categories; more is taken for a mistake
@@ -104,11 +103,10 @@ class Columns:
             self.given[d] for d, value in self.dropped.items() if differs(as_floats(x[:, d]), value).any()
         ]
         if moved:
-            warnings.warn(
+            warn(
                 f"columns {shorten(moved)} were constant in the training data and set aside; here they have "
                 "other values, which are not looked at",
                 MovedWarning,
-                stacklevel=5,
             )
 
     def decode(self, v):

@@ -4,7 +4,6 @@ Equations (6.x) are in derivations/equations.md.
 """
 
 from dataclasses import replace
-import warnings
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from ..arrays import tree
 from ..arrays.backend import constant, double, namespace, to_numpy
 from ..arrays.rows import slices
 from ..likelihoods import join, split
-from ..messages import shorten
+from ..messages import shorten, warn
 from ..networks.layers import Linear, Parallel, Sequential
 from ..networks.training import no_lower_bound
 
@@ -297,11 +296,10 @@ def heywood(likelihood, params, variance, min_noise, names):
     """
     places = np.array(likelihood.at_the_floor(params, to_numpy(variance), min_noise), dtype=int)
     if len(places):
-        warnings.warn(
+        warn(
             f"{len(places)} noise variance(s) ended at the floor, columns "
             f"{shorten([names[d] for d in places])}: a Heywood case, the factors explain these columns "
             "completely; fewer components, or min_noise larger than now, may be meant",
             HeywoodWarning,
-            stacklevel=3,
         )
     return places

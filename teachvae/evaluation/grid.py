@@ -9,7 +9,6 @@ refused. Equations (7.x) are in derivations/equations.md.
 """
 
 import math
-import warnings
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from ..arrays.backend import constant, double, to_numpy
 from ..arrays.rows import take_rows
 from ..arrays.special import log_sum_exp
 from ..inference import e_step
+from ..messages import warn
 from .nlml import NLML
 
 BOX = 6.0                              # the shared lattice covers [−BOX, BOX]^K, and half as much again
@@ -66,12 +66,11 @@ def warn_of_refused(values, tol, first=0):
     """
     refused = np.flatnonzero(np.isnan(values))
     if len(refused):
-        warnings.warn(
+        warn(
             f"{len(refused)} of {len(values)} data cases moved by more than {tol:g} nats when the grid was "
             f"refined or enlarged (rows {(first + refused[:8]).tolist()}"
             f"{' …' if len(refused) > 8 else ''}): they are refused and left NaN",
             GridWarning,
-            stacklevel=3,
         )
 
 

@@ -9,7 +9,6 @@ the plain M-step spare most of the iterations, (2.24) and (2.26); without them E
 
 from copy import copy
 from dataclasses import KW_ONLY
-import warnings
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from ..inference import em, linear_gaussian
 from ..inference.moments import moments
 from ..likelihoods import Gaussian, Observed
 from ..likelihoods.checks import negligible
-from ..messages import column_names, shorten
+from ..messages import column_names, shorten, warn
 from ..model import Model
 from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import Linear, Sequential
@@ -254,11 +253,10 @@ class FactorAnalysis(LatentVariableModel):
                 if len(sinking) and gaussian.noise == "diagonal"
                 else ""
             )
-            warnings.warn(
+            warn(
                 f"EM stopped after max_iter={self.max_iter} iterations with more than tol={self.tol} "
                 f"nats per data case still to be gained: raise max_iter or tol{hint}",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         noise = gaussian.m_step(psi, None)
         self.heywood_ = heywood(likelihood, noise, variance, self.min_noise, columns.names)

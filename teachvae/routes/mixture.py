@@ -9,7 +9,6 @@ case. Equations (9.x) are in derivations/equations.md.
 
 from copy import copy
 from dataclasses import KW_ONLY
-import warnings
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from ..doors.validate import check_choice, check_data, check_positive, check_siz
 from ..evaluation.nlml import NLML
 from ..inference.mixture import EMPTY, E_STEPS, Mixture, divergence, em, log_joint_table, start
 from ..likelihoods.checks import still
-from ..messages import column_names, shorten
+from ..messages import column_names, shorten, warn
 from ..networks.convergence import ConvergenceWarning
 from .conventions import Transformer, estimator, option, tell
 
@@ -127,27 +126,24 @@ class GaussianMixture(Transformer):
         empty = np.flatnonzero(n_cases < EMPTY)
         collapsed = np.flatnonzero(np.array(shrunk) & (n_cases >= EMPTY))
         if converged is False:
-            warnings.warn(
+            warn(
                 f"EM stopped after max_iter={self.max_iter} iterations with more than tol={self.tol} "
                 "nats per data case still to be gained: raise max_iter or tol",
                 ConvergenceWarning,
-                stacklevel=2,
             )
         if len(empty):
-            warnings.warn(
+            warn(
                 f"components {shorten(empty.tolist())} ended without data cases: give fewer components, or "
                 "another random_state or init",
                 CollapseWarning,
-                stacklevel=2,
             )
         if len(collapsed):
-            warnings.warn(
+            warn(
                 f"components {shorten(collapsed.tolist())} shrank to the floor of their covariance, without "
                 "which Q would fall for ever: they hold too few different data cases, or columns that follow "
                 "from one another; fewer components, another random_state or init, covariance='diagonal', "
                 "or a larger min_variance may be meant",
                 CollapseWarning,
-                stacklevel=2,
             )
         self.empty_, self.collapsed_ = empty, collapsed
         self.q_path_ = np.array(path)

@@ -5,7 +5,6 @@ that can be asked of a fitted p(x, z): bound, nlml, transform, decode, reconstru
 route (factor analysis, variational EM, VAE) adds only how it is fitted and who fills φ in.
 """
 
-import warnings
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from ..doors.validate import check_data, check_positive, check_size, generator
 from ..evaluation import ais, divergence, gaps, grid, laplace, nlml
 from ..inference import e_step, expectations, linear_gaussian
 from ..likelihoods import Gaussian, Observed, bare, split
-from ..messages import about_rows, column_names, shorten
+from ..messages import about_rows, column_names, shorten, warn
 from ..model import Model
 from ..networks.convergence import ConvergenceWarning
 from ..posteriors.nodes import monte_carlo, sigma_points
@@ -59,9 +58,8 @@ class LatentVariableModel(LatentCode):
         table = Table(x, columns)
         likelihood.check(table, columns.names)
         if columns.dropped:
-            warnings.warn(
+            warn(
                 f"constant columns are set aside: {shorten([labels[d] for d in columns.dropped])}",
-                stacklevel=3,
             )
         return table, names, Observed(likelihood) if self.missing == "marginalise" else likelihood
 
@@ -96,11 +94,10 @@ class LatentVariableModel(LatentCode):
         """θ and the `Cases` of new data whose density is asked for."""
         theta, cases = self._centred(X, density=True)
         if not self.model_.likelihood.normalised:
-            warnings.warn(
+            warn(
                 "not a likelihood: the relaxed Bernoulli formula on grey values does not integrate to one, "
                 "so this number is comparable with nothing but others of its kind",
                 NotALikelihoodWarning,
-                stacklevel=3,
             )
         return theta, cases
 
@@ -355,7 +352,7 @@ class LatentVariableModel(LatentCode):
         e = e_step.EStep(*(namespace(field[0]).concat(list(field), axis=0) for field in zip(*parts)))
         late = np.flatnonzero(to_numpy(e.gradient_norm) >= tol)
         if len(late):
-            warnings.warn(
+            warn(
                 about_rows(
                     ConvergenceWarning,
                     f"the E-step of {len(late)} of {x.shape[0]} data cases did not reach a gradient below "
@@ -363,7 +360,6 @@ class LatentVariableModel(LatentCode):
                     f"{float(to_numpy(e.gradient_norm).max()):.1e}): their Q is not quite at its minimum",
                     late.tolist(),
                 ),
-                stacklevel=5,
             )
         return e
 
@@ -432,12 +428,11 @@ def _warn_of_few(error):
     """Warn of the cases whose standard error (N,) is inf; None where there is none."""
     rows = [] if error is None else np.flatnonzero(np.isinf(error)).tolist()
     if rows:
-        warnings.warn(
+        warn(
             f"the sampled −log p(x) of {len(rows)} of {len(error)} data cases hangs on a few of its "
             f"draws (rows {shorten(rows)}): its error is unknown (inf), and the value probably too high; "
             "take more draws, or method='grid' for K <= 3",
             nlml.FewDrawsWarning,
-            stacklevel=3,
         )
 
 

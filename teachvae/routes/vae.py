@@ -6,7 +6,6 @@ stochastic gradients (Kingma & Welling 2014). Equations (1.x) are in derivations
 
 from copy import copy
 from dataclasses import KW_ONLY, replace
-import warnings
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from ..doors.validate import check_hidden, check_positive, check_size, generator
 from ..inference import linear_gaussian
 from ..inference.moments import moments_of_cases
 from ..likelihoods import Bernoulli
+from ..messages import warn
 from ..model import Model
 from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import Parallel, mlp
@@ -237,11 +237,10 @@ class VAE(LatentVariableModel):
                 **common,
             )
             if converged is False:
-                warnings.warn(
+                warn(
                     f"L-BFGS stopped after {len(path)} iterations without reaching tol={self.tol:g}: the bound "
                     "can still be lowered, or is at odds with rounding; raise epochs or tol",
                     ConvergenceWarning,
-                    stacklevel=2,
                 )
         else:
             converged = None

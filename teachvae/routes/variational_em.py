@@ -8,7 +8,6 @@ the decoder and has Ψ in closed form. Equations (2.x), (6.x) are in derivations
 
 from copy import copy
 from dataclasses import KW_ONLY
-import warnings
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from ..doors.units import Standardised, ends_linear, rounded_off
 from ..doors.validate import check_hidden, check_positive, check_size, generator
 from ..inference import e_step, em, expectations, linear_gaussian
 from ..likelihoods import bare
+from ..messages import warn
 from ..model import Model
 from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import mlp
@@ -206,11 +206,10 @@ class VariationalEM(LatentVariableModel):
             progress=None if report is None else told,
         )
         if found.converged is False:
-            warnings.warn(
+            warn(
                 f"variational EM stopped after {most} rounds with more than tol={self.tol} nats per "
                 "data case still to be gained: raise epochs or tol",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         # the path's last Q is that of this θ and its table
         return theta(found.p), table(found.p), found.path, found.converged
