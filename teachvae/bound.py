@@ -20,9 +20,10 @@ def forward(model, theta, phi, x, eta, *, weights=None, kl="analytic", mask=None
     kl       "analytic": −E_q[log p(x|z)] + KL(q ‖ p(z)), the KL in closed form            (1.8)
              "sampled":  −E_q[log p(x, z) − log q(z|φ)], all of it over the samples        (1.9)
 
-    Returns Q (N,) and the cache. Q = −ELBO.
+    Returns Q (N,) and the cache. Q = −ELBO. Raises ValueError for another shape, or another `kl`.
     """
     xp = namespace(phi, x, eta)
+    _check_shapes(model, phi, x, eta)
     z, sample_cache = model.posterior.sample(phi, eta)             # (S, N, K)            (1.10)
     log_p, likelihood_cache = model.log_likelihood(theta, x, z, mask)  # (S, N)
     w = _weights(weights, log_p)                                   # (S, N)
@@ -55,6 +56,21 @@ def backward(model, theta, cache, dQ, *, need_dphi=True, need_dtheta=True):
         dphi, dz_q = model.posterior.log_prob_backward(q_cache, w * dQ)
         dz = dz + dz_q + model.log_prior_backward(z, dlog_p)       # (S, N, K)            (1.13)
     return dphi + model.posterior.sample_backward(sample_cache, dz), dtheta
+
+
+def _check_shapes(model, phi, x, eta):
+    """Raise ValueError where phi, x and eta do not have the shapes that go together, saying which has not."""
+    N, K = x.shape[0], model.n_latent
+    asked = {
+        "phi": (phi.shape, [(N, model.posterior.n_phi)], "(N, n_phi)"),
+        "eta": (eta.shape, [(*eta.shape[:1], N, K), (*eta.shape[:1], 1, K)], "(S, N, K) or (S, 1, K)"),
+    }
+    for name, (got, allowed, words) in asked.items():
+        if tuple(got) not in allowed:
+            raise ValueError(
+                f"{name} must have shape {words}, for these x, with N = {N} data cases, and this model, with K = "
+                f"{K} and n_phi = {model.posterior.n_phi}; got {tuple(got)}"
+            )
 
 
 def _weights(weights, log_p):

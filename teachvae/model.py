@@ -7,7 +7,7 @@ densities, each with its gradient; equations (1.x) are in derivations/equations.
 
 from dataclasses import dataclass
 
-from .arrays.backend import namespace
+from .arrays.backend import get_backend, namespace
 from .arrays.special import LOG_2PI
 from .posteriors import DiagonalGaussian
 
@@ -47,8 +47,11 @@ class Model:
                 f"{self.n_latent}"
             )
 
-    def init(self, rng, backend):
-        """New parameters theta = {"decoder": …, "likelihood": …}, random from `rng`."""
+    def init(self, rng, backend=None):
+        """New parameters theta = {"decoder": …, "likelihood": …}, random from the host generator `rng`, on a
+        `Backend`; NumPy arrays of float64 where None.
+        """
+        backend = get_backend() if backend is None else backend
         return {
             "decoder": self.decoder.init(rng, backend),
             "likelihood": self.likelihood.init(rng, backend),

@@ -197,3 +197,14 @@ def test_a_likelihood_without_all_its_members_is_named():
     with pytest.raises(TypeError, match="Half, has no init, backward, mean; .*inherit from teachvae.likelihoods"):
         vae(likelihood=Half()).fit(X)
     assert set(parts.PROTOCOLS) == {"likelihood", "network", "activation", "posterior", "optimizer"}
+
+
+@pytest.mark.parametrize("n_latent", [2, 3])
+def test_a_family_of_ones_own_beside_the_full_gaussian(n_latent):
+    """One s for all of z costs at least what a full covariance does, and a ledger says how much."""
+    model = VAE(n_latent, hidden=(4,), epochs=3, posterior=Round(n_latent)).fit(X)
+    ledger = model.gaps(FEW[:4])
+    assert ledger.phi_full.shape == (4, n_latent + n_latent * (n_latent + 1) // 2)
+    slack = 1e-6 if n_latent == 2 else 4 * ledger.approximation_error
+    assert (ledger.q_optimal - ledger.q_full > -slack).all()
+    assert (ledger.q_used - ledger.q_optimal > -1e-6 - ledger.amortisation_error).all()

@@ -29,9 +29,11 @@ class Spiral:
     n_out = 2
 
     def init(self, rng, backend):
+        """No parameters."""
         return {}
 
     def forward(self, params, z):
+        """f (R, n_out) of z (R, n_in), and a cache."""
         xp = namespace(z)
         angle = self.omega * z                                     # (R, 1)
         direction = xp.concat([xp.cos(angle), xp.sin(angle)], axis=1)
@@ -39,6 +41,7 @@ class Spiral:
         return f, f
 
     def backward(self, params, cache, df, *, need_dx=True, need_dparams=True):
+        """dz (R, n_in) from df (R, n_out); there are no parameters."""
         f1, f2 = cache[:, :1], cache[:, 1:]
         df1, df2 = df[:, :1], df[:, 1:]
         a, w = self.alpha, self.omega
@@ -59,9 +62,11 @@ class BentSheet:
     n_out = 3
 
     def init(self, rng, backend):
+        """No parameters."""
         return {}
 
     def forward(self, params, z):
+        """f (R, n_out) of z (R, n_in), and a cache."""
         xp = namespace(z)
         r = self.radius
         angle = z[:, :1] / r
@@ -70,6 +75,7 @@ class BentSheet:
         return f, (cos, sin)
 
     def backward(self, params, cache, df, *, need_dx=True, need_dparams=True):
+        """dz (R, n_in) from df (R, n_out); there are no parameters."""
         xp = namespace(df)
         cos, sin = cache
         df1, df2, df3 = df[:, :1], df[:, 1:2], df[:, 2:]           # (R, 1)

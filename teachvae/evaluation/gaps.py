@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import bound
 from ..arrays import tree
-from ..arrays.backend import constant, double, namespace, to_numpy
+from ..arrays.backend import constant, double, identity, namespace, to_numpy
 from ..arrays.rows import blocks, take_rows
 from ..inference import e_step, linear_gaussian
 from ..inference.expectations import _put, quadrature
@@ -113,12 +113,12 @@ def gaps(model, theta, phi, x, rng, *, tol=1e-4, first=0):
     best, unseen = _sought_again(model, theta, best, worth, x, z, nodes, tol)
 
     full = Model(model.decoder, model.likelihood, K, FullGaussian(K))
-    if isinstance(model.posterior, DiagonalGaussian):
-        starts = [full.posterior.from_diagonal(best.phi)]
+    if isinstance(model.posterior, FullGaussian):
+        best_full = best
+    else:
+        starts = _gaussians_like(model.posterior, best.phi)
         best_full = e_step.optimal(full, theta, starts, x, *nodes, tol=tol)
         best_full, unseen = _sought_again(full, theta, best_full, worth, x, z, nodes, tol)
-    else:
-        best_full = best
 
     if K <= 2:
         q_used, e_used = quadrature(model, theta, phi, x)
@@ -150,6 +150,17 @@ def gaps(model, theta, phi, x, rng, *, tol=1e-4, first=0):
         phi_full=best_full.phi,
         method=worth.method,
     )
+
+
+def _gaussians_like(posterior, phi):
+    """Full Gaussians (N, K + K(K+1)/2) to start from: the diagonal q(z|φ_n) itself, or, around the mean of any
+    other, a narrow and a wide one.
+    """
+    full = FullGaussian(posterior.n_latent)
+    if isinstance(posterior, DiagonalGaussian):
+        return [full.from_diagonal(phi)]
+    one = identity(posterior.n_latent, like=phi)
+    return [full.closest(posterior.mean(phi), precision * one) for precision in (400, 1)]
 
 
 def _sought_again(model, theta, best, worth, x, z, nodes, tol):

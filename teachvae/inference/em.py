@@ -63,9 +63,11 @@ class OwnSteps:
     """Steps as the M-step says."""
 
     def accept(self, Q, path):
+        """Every step is one."""
         return True
 
     def take(self, problem, p, stats):
+        """The `Parameters` after a step from p, given the statistics there."""
         return problem.m_step(stats)
 
 
@@ -80,15 +82,18 @@ class LongerSteps:
         self.length, self.lengths, self.before = 1.0, 1.0, 0.0     # of W and b; of every ψ_d
 
     def accept(self, Q, path):
+        """Whether Q, after the last step, is no higher than before it."""
         return not self.is_longer or Q <= path[-1] + ROUNDING * abs(path[-1])
 
     def taken_back(self):
+        """The `Parameters` of the M-step's own step, in place of the longer one."""
         xp = namespace(self.lengths)
         self.is_longer, self.length = False, 1.0
         self.lengths = xp.where(self.lengths > 2, 0.5 * self.lengths, xp.ones_like(self.lengths))
         return self.own
 
     def take(self, problem, p, stats):
+        """The `Parameters` after a step from p, given the statistics there."""
         W, b, psi = problem.m_step(stats)
         W, b = linear_gaussian.expanded(W, b, *problem.latent_moments(stats))  #           (2.24)
         self.own, self.is_longer = Parameters(W, b, psi), True

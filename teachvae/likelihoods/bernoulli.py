@@ -27,10 +27,12 @@ class Bernoulli(Likelihood):
 
     @property
     def normalised(self):
+        """Whether p(x|f) integrates to one."""
         return not self.relaxed
 
     @property
     def n_f(self):
+        """How many numbers the decoder gives for a data case."""
         return self.n_visible
 
     def forward(self, params, f, x, mask=None):

@@ -67,10 +67,12 @@ class Categorical(Likelihood):
 
     @property
     def n_visible(self):
+        """D, the columns of x."""
         return sum(self.sizes)
 
     @property
     def n_f(self):
+        """How many numbers the decoder gives for a data case."""
         return self.n_visible
 
     def blocks(self):

@@ -36,6 +36,7 @@ class Gaussian(Likelihood):
 
     @property
     def n_f(self):
+        """How many numbers the decoder gives for a data case."""
         return self.n_visible
 
     @property
@@ -45,6 +46,7 @@ class Gaussian(Likelihood):
 
     @property
     def has_m_step(self):
+        """Whether some parameters have a closed-form M-step."""
         return self.learns_noise
 
     def init(self, rng, backend):

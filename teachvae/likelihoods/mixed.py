@@ -36,18 +36,22 @@ class Mixed(Likelihood):
 
     @property
     def n_visible(self):
+        """D, the columns of x."""
         return sum(p.n_visible for p, _ in self.parts)
 
     @property
     def n_f(self):
+        """How many numbers the decoder gives for a data case."""
         return sum(p.n_f for p, _ in self.parts)
 
     @property
     def has_m_step(self):
+        """Whether some parameters have a closed-form M-step."""
         return any(p.has_m_step for p, _ in self.parts)
 
     @property
     def normalised(self):
+        """Whether p(x|f) integrates to one."""
         return all(p.normalised for p, _ in self.parts)
 
     def split(self, params, f):
@@ -58,9 +62,11 @@ class Mixed(Likelihood):
             yield p, columns, own, f[..., start:end]
 
     def init(self, rng, backend):
+        """Each part's parameters, a list."""
         return [p.init(rng, backend) for p, _ in self.parts]
 
     def forward(self, params, f, x, mask=None):
+        """log p(x|f) (S, N) of f (S, N, n_f), x and mask (N, D), and the parts' caches."""
         log_p, caches = 0.0, []
         for p, columns, own, f_p in self.split(params, f):
             part, cache = p.forward(own, f_p, take(x, columns), take(mask, columns))
@@ -69,6 +75,7 @@ class Mixed(Likelihood):
         return log_p, caches
 
     def backward(self, params, cache, dlog_p, *, need_dparams=True):
+        """df (S, N, n_f) and each part's dparams, from dlog_p (S, N)."""
         df, dparams = [], []
         for (p, _), own, c in zip(self.parts, params, cache):
             df_p, dparams_p = p.backward(own, c, dlog_p, need_dparams=need_dparams)
@@ -109,6 +116,7 @@ class Mixed(Likelihood):
         return namespace(mean).concat([f for f, _ in starts]), [params for _, params in starts]
 
     def start_W(self, W):
+        """The decoder's last weights (., n_f) to start from, each part's."""
         parts, end = [], 0
         for p, _ in self.parts:
             start, end = end, end + p.n_f
@@ -134,12 +142,15 @@ class Mixed(Likelihood):
         ]
 
     def by_gradient(self, dparams):
+        """Each part's."""
         return [p.by_gradient(own) for (p, _), own in zip(self.parts, dparams)]
 
     def lower_bounds(self, variance, min_noise):
+        """Each part's bounds, or None, a list."""
         return [p.lower_bounds(take(variance, columns), min_noise) for p, columns in self.parts]
 
     def at_the_floor(self, params, variance, min_noise):
+        """Places of all the parts' columns whose noise variance ended at its floor, a sorted list."""
         return sorted(
             columns[i]
             for (p, columns), own in zip(self.parts, params)

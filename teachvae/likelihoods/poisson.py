@@ -33,6 +33,7 @@ class Poisson(Likelihood):
 
     @property
     def n_f(self):
+        """How many numbers the decoder gives for a data case."""
         return self.n_visible
 
     def rate(self, f):

@@ -38,6 +38,7 @@ class PredictedGaussian(Likelihood):
 
     @property
     def n_f(self):
+        """2D: means and logarithms of variances."""
         return 2 * self.n_visible
 
     def split(self, f):

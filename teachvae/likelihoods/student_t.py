@@ -33,6 +33,7 @@ class StudentT(Likelihood):
 
     @property
     def n_f(self):
+        """How many numbers the decoder gives for a data case."""
         return self.n_visible
 
     def init(self, rng, backend):

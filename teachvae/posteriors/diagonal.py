@@ -32,6 +32,7 @@ class DiagonalGaussian(Posterior):
 
     @property
     def n_phi(self):
+        """The length of a row of φ."""
         return 2 * self.n_latent
 
     def unpack(self, phi):

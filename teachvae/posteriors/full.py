@@ -21,6 +21,7 @@ class FullGaussian(Posterior):
 
     @property
     def n_phi(self):
+        """The length of a row of φ."""
         return self.n_latent + self.n_latent * (self.n_latent + 1) // 2
 
     def unpack(self, phi):
