@@ -39,12 +39,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Total:
-    """Points x (M, D) and weights (M,) on which the densities of `likelihood` sum to one."""
+    """Points x (M, D) and weights (M,) on which the densities of `likelihood` sum to one, to within rtol: a
+    lattice is as exact as float64 for what is smooth, and no better than its mesh for what has a kink.
+    """
 
     name: str
     likelihood: object
     x: np.ndarray
     weights: np.ndarray
+    rtol: float = 1e-12
 
 
 def perturbed(rng, part):

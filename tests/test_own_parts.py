@@ -1,19 +1,27 @@
 """Parts of one's own: they are checked, fitted, asked everything and drawn without the package being touched."""
 
+from pathlib import Path
 import pickle
+import re
 import subprocess
 import sys
+import types
 
+import cases
 import numpy as np
 import pytest
 from own_parts import Laplace, LogCosh, Round, Scale, Signs, Sine, forgets_the_mask, widens
 from scipy import special, stats
+import test_components
 from sklearn.base import clone
 
-from teachvae import VAE, Autoencoder, Trace, VariationalEM, datasets, gradcheck
+from teachvae import VAE, Autoencoder, Trace, VariationalEM, cli, datasets, gradcheck
+from teachvae.arrays.backend import namespace
 from teachvae.doors import parts
-from teachvae.networks.layers import Linear, Sequential, Tanh, mlp
-from teachvae.posteriors import DiagonalGaussian
+from teachvae.gradcheck import package
+from teachvae.likelihoods import LIKELIHOODS
+from teachvae.networks.layers import ACTIVATIONS, Linear, Sequential, Tanh, mlp
+from teachvae.posteriors import POSTERIORS, DiagonalGaussian
 
 D = 4
 X = datasets.linear_gaussian(n_cases=60, n_visible=D, n_latent=1, seed=3).x
@@ -208,3 +216,52 @@ def test_a_family_of_ones_own_beside_the_full_gaussian(n_latent):
     slack = 1e-6 if n_latent == 2 else 4 * ledger.approximation_error
     assert (ledger.q_optimal - ledger.q_full > -slack).all()
     assert (ledger.q_used - ledger.q_optimal > -1e-6 - ledger.amortisation_error).all()
+
+
+def test_the_example_of_contributing_runs_as_it_stands(capsys):
+    page = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    room = {"__name__": "example"}
+    sys.modules["example"] = types.ModuleType("example")           # a dataclass looks its module up
+    exec(example, room)
+    assert "masked: params.log_b" in capsys.readouterr().out
+    assert room["model"].set_params(epochs=2, likelihood=room["Laplace"](D)).fit(X).bound(FEW).shape == (12,)
+
+
+class Bent:
+    """A layer, as a table holds it: made without arguments."""
+
+    def forward(self, params, x):
+        return x + 0.5 * namespace(x).sin(x), x
+
+    def backward(self, params, cache, dy, *, need_dx=True, need_dparams=True):
+        return dy * (1 + 0.5 * namespace(dy).cos(cache)), {}
+
+
+@quiet
+def test_a_new_line_in_a_table_is_found_everywhere(monkeypatch):
+    """teachvae gradcheck, the command line, the estimators and the cases of the tests go through the tables."""
+    monkeypatch.setitem(ACTIVATIONS, "bent", Bent)
+    monkeypatch.setitem(LIKELIHOODS, "laplace", Laplace)
+    monkeypatch.setitem(POSTERIORS, "round", Round)
+    names = [name for name, _ in package.all_checks()]
+    for name in ("bent", "mlp bent", "laplace", "laplace, masked", "round sample", "round kl", "round log q",
+                 "bound, round, laplace, sampled KL, amortised"):
+        assert name in names
+    checks = dict(package.all_checks())
+    for name in ("bent", "laplace, masked", "round log q"):
+        assert gradcheck.draw_until_smooth(lambda a: checks[name](np.random.default_rng(a)), range(9)).ok
+    assert cli._parser().parse_args(["compare", "--likelihood", "laplace"]).likelihood == "laplace"
+    model = vem(likelihood="laplace", activation="bent", posterior="round").fit(X)
+    assert model.model_.likelihood == Laplace(D) and model.model_.posterior == Round(1)
+    with pytest.raises(ValueError, match="likelihood must be one of .*'laplace'"):
+        vem(likelihood="laplas").fit(X)
+    (whole, masked, *_) = cases.likelihood(
+        "laplace", Laplace(3), lambda params, f, x: stats.laplace.logpdf(x, f, np.exp(params["log_b"]))
+    )
+    line = 2e-3 * np.arange(-20000, 20001.0)[:, None]
+    total = cases.Total("laplace", Laplace(1), line, np.full(len(line), 2e-3), rtol=1e-5)
+    test_components.test_densities_sum_to_one_and_have_their_mean(total, np.random.default_rng(0))
+    for case in (whole, masked):
+        inputs = case.inputs(np.random.default_rng(1))
+        np.testing.assert_allclose(case.forward(inputs)[0], case.oracle(inputs), rtol=1e-12, atol=1e-12)
