@@ -67,28 +67,28 @@ class Gaussian(Likelihood):
         """log p(x|f) (S, N) of f (S, N, D), x and mask (N, D), and a cache."""
         xp = namespace(f, x)
         psi = self.psi(params, like=f)                             # (D,)
-        cost = xp.log(psi) + LOG_2PI                               # (D,)
+        precision, cost = 1 / psi, xp.log(psi) + LOG_2PI           # (D,)
         residual = x - f                                           # (S, N, D)
         squares = residual * residual
         if mask is not None:
             squares = squares * mask
         cost = xp.sum(cost) if mask is None else mask @ cost       # () or (N,)
-        log_p = -0.5 * (squares @ (1 / psi) + cost)                # (S, N)                (5.1)
-        return log_p, (residual, squares, psi, mask)
+        log_p = -0.5 * (squares @ precision + cost)                # (S, N)                (5.1)
+        return log_p, (residual, squares, precision, mask)
 
     def backward(self, params, cache, dlog_p, *, need_dparams=True):
         """df (S, N, D), and dlog_psi, shaped like log_psi, from dlog_p (S, N)."""
         xp = namespace(dlog_p)
-        residual, squares, psi, mask = cache
+        residual, squares, precision, mask = cache
         d = dlog_p[:, :, None] if mask is None else dlog_p[:, :, None] * mask
-        df = d * residual / psi                                    # (S, N, D)             (5.2)
+        df = d * (residual * precision)                            # (S, N, D)             (5.2)
         if not need_dparams:
             return df, None
         if not self.learns_noise:
             return df, {}
         total = xp.sum(dlog_p) if mask is None else xp.sum(dlog_p, axis=0) @ mask
         weighted = xp.reshape(dlog_p, (-1,)) @ xp.reshape(squares, (-1, self.n_visible))
-        dlog_psi = 0.5 * (weighted / psi - total)                  # (D,)                  (5.3)
+        dlog_psi = 0.5 * (weighted * precision - total)            # (D,)                  (5.3)
         if self.noise == "isotropic":
             dlog_psi = xp.sum(dlog_psi, axis=0, keepdims=True)     # (1,)                  (5.4)
         return df, {"log_psi": dlog_psi}
