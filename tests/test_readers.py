@@ -81,6 +81,22 @@ def test_large_whole_numbers_that_float64_has_are_read(tmp_path):
     np.testing.assert_array_equal(datasets.load(path).x, [[2**60, 0.5], [1e23, 2]])
 
 
+@pytest.mark.parametrize("text, place", [
+    ("who,b\nanna,2\nbob,3\n", r"row 2, column 1 \(who\) holds 'anna'"),
+    ("1,anna\n2,\n3,bob\n", "row 1, column 2 holds 'anna'"),
+])
+def test_a_column_of_text_is_said_to_be_one(tmp_path, text, place):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    cure = r"the whole column is text: encode it as numbers, as .*cat.codes.* or leave it out"
+    with pytest.raises(ValueError, match=f"{place}.*{cure}") as caught:
+        datasets.load(path)
+    assert "correct the cell" not in str(caught.value)
+    path.write_text("a,b\n,2\n,3\n")
+    with pytest.raises(ValueError, match="correct the cell .*missing_values"):
+        datasets.load(path)
+
+
 @pytest.mark.parametrize(
     "text, fragments",
     [

@@ -167,7 +167,13 @@ def _csv(path, header=None, separator=None, decimal=None, missing_values=None):
 
 def _no_number(cell, column, decimal, how):
     """What to say of a cell that is no finite number, in a column of such cells."""
+    text = len(column) > 1 and all(_number(c, decimal) is None for c in column)
     cure = "correct the cell or take out the row"
+    if text and any(c.lower() not in MISSING for c in column):
+        cure = (
+            "the whole column is text: encode it as numbers, as df[column].astype('category').cat.codes of "
+            "pandas does, or leave it out"
+        )
     hint = (
         "; if it stands for a missing entry, say missing_values=[], or --missing to teachvae"
         if cell.lower() in MISSING else ""
