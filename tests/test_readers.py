@@ -50,6 +50,53 @@ def test_csv_of_one_column_and_capital_suffix(tmp_path):
     assert data.columns == ("v",)
 
 
+IDS = [720575940600000001, 720575940600000002]
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+def test_whole_numbers_that_float64_merges_are_refused(tmp_path, dtype):
+    x = np.array([[1, 2**60], IDS], dtype=dtype)
+    np.save(tmp_path / "a.npy", x)
+    np.savez(tmp_path / "a.npz", x=x, y=np.array(IDS))
+    np.savetxt(tmp_path / "a.csv", x, "%d", delimiter=",", header="a,b", comments="")
+    for name, place in (("a.npy", "row 1, column 0"), ("a.npz", "row 1, column 0"),
+                        ("a.csv", r"row 3, column 1 \(a\)")):
+        with pytest.raises(ValueError, match=f"{name}: {place}.* holds {IDS[0]}, above 2.53.* leave"):
+            datasets.load(tmp_path / name)
+
+
+def test_large_whole_numbers_that_float64_has_are_read(tmp_path):
+    largest = np.iinfo("int64").max
+    x = np.array([[2**53, 2**60], [3, 4], [-(2**62), largest]])
+    path = tmp_path / "a.npy"
+    np.save(path, x)
+    data = datasets.load(path, missing_values=[largest]).x
+    np.testing.assert_array_equal(data, [[2**53, 2**60], [3, 4], [-(2**62), np.nan]])
+    with pytest.raises(ValueError, match=f"row 2, column 1 .*holds {largest}"):
+        datasets.load(path)
+    np.savez(tmp_path / "a.npz", x=x[:2], y=np.array(IDS))
+    assert datasets.load(tmp_path / "a.npz").labels.tolist() == IDS
+    path = tmp_path / "a.csv"
+    path.write_text(f",a,b\n{IDS[0]},{2**60},0.5\n{IDS[1]},1e23,2\n")
+    np.testing.assert_array_equal(datasets.load(path).x, [[2**60, 0.5], [1e23, 2]])
+
+
+@pytest.mark.parametrize("text, place", [
+    ("who,b\nanna,2\nbob,3\n", r"row 2, column 1 \(who\) holds 'anna'"),
+    ("1,anna\n2,\n3,bob\n", "row 1, column 2 holds 'anna'"),
+])
+def test_a_column_of_text_is_said_to_be_one(tmp_path, text, place):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    cure = r"the whole column is text: encode it as numbers, as .*cat.codes.* or leave it out"
+    with pytest.raises(ValueError, match=f"{place}.*{cure}") as caught:
+        datasets.load(path)
+    assert "correct the cell" not in str(caught.value)
+    path.write_text("a,b\n,2\n,3\n")
+    with pytest.raises(ValueError, match="correct the cell .*missing_values"):
+        datasets.load(path)
+
+
 @pytest.mark.parametrize(
     "text, fragments",
     [

@@ -23,9 +23,14 @@ import zlib
 
 import numpy as np
 
+from ..doors.validate import EXACT
 from ..messages import column_names, shorten, warn
 
 LARGEST_FILE = 2**30  # bytes, uncompressed
+MERGED = (
+    ", above 2^53, where float64 takes different whole numbers for one; expected numbers that it can tell "
+    "apart: leave a column of ids out, or number them 0, 1, … instead"
+)
 
 # ---- .npy and .npz ---------------------------------------------------------------------------
 
@@ -100,6 +105,11 @@ def _from_arrays(path, x, missing_values, labels=None):
     if x.ndim == 3:
         note += f" Images of {x.shape[1]} × {x.shape[2]} pixels flattened to rows."
     table = x.reshape(len(x), -1).astype(np.float64, order="C")
+    if x.dtype.kind in "iu" and x.dtype.itemsize == 8:
+        for n, d in np.argwhere(np.abs(table) >= EXACT):
+            whole = int(x.reshape(table.shape)[n, d])
+            if int(table[n, d]) != whole and table[n, d] not in codes:
+                raise ValueError(f"{path}: row {n}, column {d} (counted from 0) holds {whole}{MERGED}")
     for code in codes:                                             # as the array's own type holds it
         table[table == (float(x.dtype.type(code)) if x.dtype.kind == "f" else code)] = np.nan
     shape = None if x.ndim == 2 else x.shape[1:]
@@ -137,25 +147,41 @@ def _csv(path, header=None, separator=None, decimal=None, missing_values=None):
             )
         for d, cell in enumerate(cells):
             number = _number(cell, decimal)
+            name = f" ({columns[d]})" if columns else ""
+            where = f"{path}: row {row}, column {d + 1}{name} holds"
             if missing_values is not None and (cell.lower() in words or number in codes):
                 number = math.nan
             elif number is None or not math.isfinite(number):
-                name = f" ({columns[d]})" if columns else ""
-                hint = (
-                    "; if it stands for a missing entry, say missing_values=[], or --missing to teachvae"
-                    if cell.lower() in MISSING else ""
-                )
-                raise ValueError(
-                    f"{path}: row {row}, column {d + 1}{name} holds {cell[:40]!r}; expected a finite "
-                    f"number such as -1.5 (no unit, not empty; the file was read with {how}): correct the "
-                    "cell or take out the row (counted from 1, as lines of the file; only row 1 may hold "
-                    f"names, none of them empty, no two alike, and none a number){hint}"
-                )
+                column = [cells[d] for _, cells in body if len(cells) > d]
+                raise ValueError(f"{where} {_no_number(cell, column, decimal, how)}")
+            elif abs(number) >= EXACT and INTEGER.fullmatch(cell) and int(number) != int(cell):
+                if d > 0 or not numbered:
+                    raise ValueError(f"{where} {cell}{MERGED}")
             x[n, d] = number
     if numbered:
         x, columns = np.ascontiguousarray(x[:, 1:]), columns[1:]
     note = f"As in the file, unscaled. Read with {how}. {said}"
     return _fields(path, x, note, missing_values, columns=columns, rows=np.array([row for row, _ in body]))
+
+
+def _no_number(cell, column, decimal, how):
+    """What to say of a cell that is no finite number, in a column of such cells."""
+    text = len(column) > 1 and all(_number(c, decimal) is None for c in column)
+    cure = "correct the cell or take out the row"
+    if text and any(c.lower() not in MISSING for c in column):
+        cure = (
+            "the whole column is text: encode it as numbers, as df[column].astype('category').cat.codes of "
+            "pandas does, or leave it out"
+        )
+    hint = (
+        "; if it stands for a missing entry, say missing_values=[], or --missing to teachvae"
+        if cell.lower() in MISSING else ""
+    )
+    return (
+        f"{cell[:40]!r}; expected a finite number such as -1.5 (no unit, not empty; the file was read with "
+        f"{how}): {cure} (counted from 1, as lines of the file; only row 1 may hold names, none of them "
+        f"empty, no two alike, and none a number){hint}"
+    )
 
 
 def _cells(path, text, header, separator, decimal):
