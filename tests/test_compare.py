@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from teachvae import cli, datasets, plots
 from teachvae.comparison import compare, report, tables
 from teachvae.comparison.compare import Fitted, Options
+from teachvae.comparison.models import ENTRIES, Setting
 from teachvae.networks.convergence import ConvergenceWarning
 from teachvae.networks.training import TrainingError
 from teachvae.routes import questions, vae
@@ -757,4 +758,4 @@ def test_every_public_name_is_there():
 
 def test_a_model_that_was_not_fitted_has_dashes():
     assert tables._cell([None], 3) == "–" and tables._cell([-0.00001], 3) == "0.000"
-    assert Fitted("fa", None, compare.Row("factor analysis")).row.gap_train is None
+    assert Fitted(ENTRIES[0], None, compare.Row("factor analysis")).row.gap_train is None

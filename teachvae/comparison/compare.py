@@ -1,7 +1,7 @@
 """The comparison of the lecture: every route on the same split, with the same decoder, and its ledger.
 
-`run` trains the models and measures them, the ledger case by case and the tasks of `tasks`; `tables`
-shows the result.
+`run` trains the models of `models` and measures them, the ledger case by case and the tasks of `tasks`;
+`tables` shows the result.
 Nothing here prints. A number that a model does not have, or that cannot be had exactly, is None; a model
 that the data refuse has a row without numbers and its reason. NaN in the data, where the data set lets it
 stand for missing entries, is integrated out by the models that can.
@@ -10,13 +10,14 @@ stand for missing entries, is integrated out by the models that can.
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 import time
 import warnings
 
 import numpy as np
 
 from .. import datasets
-from ..arrays.backend import to_numpy
+from ..arrays.backend import keep_freed_memory, to_numpy
 from ..doors.columns import MovedWarning, columns_for
 from ..doors.validate import check_size
 from ..evaluation import grid, nlml
@@ -24,18 +25,13 @@ from ..inference import linear_gaussian
 from ..likelihoods import Categories
 from ..messages import column_names, named, shorten
 from ..networks.training import TrainingError
-from ..routes.autoencoder import Autoencoder
-from ..routes.factor_analysis import FactorAnalysis
-from ..routes.principal_components import PrincipalComponents
 from ..routes.questions import NotALikelihoodWarning
-from ..routes.vae import VAE
-from ..routes.variational_em import VariationalEM
-from . import tasks
+from . import models, tasks
 from .probe import check_classes, check_labels
 
-LINEAR = ("fa", "vem-linear", "vae-linear")
 AGREEMENT = 0.01  # nats per data case within which the linear models must agree on training data
-PARTS = ("training", "held out")
+PARTS = TRAINING, HELD_OUT = "training", "held out"
+ENDINGS = {TRAINING: "train", HELD_OUT: "held_out"}  # of the names in Row
 SHARES = ("not_gaussian", "diagonal", "amortisation")  # from NLML up to Q
 CASES, FEW_CASES = 1500, 100  # in the ledger, of each part, at the most; FEW where K > 2
 REFUSALS = (ValueError, TrainingError)  # of one model: the others go on
@@ -103,13 +99,14 @@ class Row:
 class Fitted:
     """A trained model, its row, where it puts held-out data (N, K), and what was warned of meanwhile.
 
+    entry      of `models.ENTRIES`
     estimator  None where the model cannot be had: the last of the remarks is the reason
     phi        of held-out data (N, n_phi), or None
     ledger     {part: `gaps.Gaps` of the first cases of that part}, empty for a model without a bound
     divergence KL(q ‖ posterior) of the first ROADS held-out cases, by a road of its own, or None
     """
 
-    key: str
+    entry: models.Entry
     estimator: object
     row: Row
     latent: np.ndarray | None = None
@@ -118,17 +115,31 @@ class Fitted:
     divergence: np.ndarray | None = None
     phi: np.ndarray | None = None
 
+    @property
+    def key(self):
+        """The model's name in JSON."""
+        return self.entry.key
+
 
 @dataclass(frozen=True)
 class Run:
-    """One seed: the split, its tasks, the models, and the row of the tasks without a model."""
+    """One seed: the split, its tasks, the row of the tasks without a model, and the models.
+
+    grey  (N, D) training data before they were made binary, for models that do so themselves
+    """
 
     seed: int
     train: datasets.Dataset
     held_out: datasets.Dataset
+    grey: np.ndarray
     tasks: tasks.Tasks
-    fitted: tuple
     no_model: Row
+    fitted: tuple = ()
+
+    @property
+    def parts(self):
+        """{name of the part: its data set}."""
+        return dict(zip(PARTS, (self.train, self.held_out)))
 
     @property
     def incomplete(self):
@@ -146,41 +157,6 @@ class Comparison:
     failures: tuple = field(default=())
 
 
-DENSITIES = ("gaussian", "gaussian-predicted", "student-t")  # what a Gaussian's NLML can be compared with
-
-
-def models(options, seed, noise_variance, likelihood=None, missing="error"):
-    """(key, title, estimator) of the models, linear ones first; noise_variance is the denoising task's.
-
-    likelihood is that of the options, or one that names all categories; missing is the models'.
-    """
-    K, epochs = options.n_components, options.epochs
-    common = {"backend": options.backend, "dtype": options.dtype, "random_state": seed}
-    holes = {**common, "constant": "drop", "missing": missing}
-    density = {**holes, "likelihood": likelihood or options.likelihood}
-    linear, neural = {**density, "hidden": ()}, {**density, "hidden": options.hidden}
-    rounds = max(1, epochs // 5)
-    fresh = "fresh" if options.binarise == "fresh" else None
-    if options.likelihood == "gaussian":
-        linear_em = VariationalEM(K, **linear)
-        linear_vae = VAE(K, optimizer="lbfgs", nodes="sigma", **linear)
-    else:
-        linear_em = VariationalEM(K, epochs=rounds, **linear)
-        linear_vae = VAE(K, epochs=epochs, binarise=fresh, **linear)
-    plain = {**common, "hidden": options.hidden, "epochs": epochs}
-    mark = " (not a likelihood)" if options.likelihood == "bernoulli-relaxed" else ""
-    return [
-        ("fa", "factor analysis, EM", FactorAnalysis(K, **holes)),
-        ("vem-linear", f"variational EM, linear{mark}", linear_em),
-        ("vem", f"variational EM, neural{mark}", VariationalEM(K, epochs=rounds, **neural)),
-        ("vae-linear", f"VAE, linear{mark}", linear_vae),
-        ("vae", f"VAE{mark}", VAE(K, epochs=epochs, binarise=fresh, **neural)),
-        ("ae", "autoencoder", Autoencoder(K, **plain)),
-        ("dae", "denoising autoencoder", Autoencoder(K, noise_variance=noise_variance, **plain)),
-        ("pca", "principal components", PrincipalComponents(K)),
-    ]
-
-
 def run(dataset, options=None, progress=None, workers=1):
     """Train and measure every model for every seed. Returns a `Comparison`.
 
@@ -189,14 +165,14 @@ def run(dataset, options=None, progress=None, workers=1):
     threads that measure the ledger, best as many as cores where BLAS itself uses one thread. Raises
     ValueError for data that the likelihood, or every model with a likelihood, refuses.
     """
+    keep_freed_memory()
     options = Options() if options is None else options
     check_size("n_components", options.n_components, 1, dataset.x.shape[1], " (the columns of the data)")
     likelihood = _likelihood(dataset, options)
     dataset = _with_classes(dataset)
-    runs = tuple(
-        _one_seed(dataset, options, likelihood, options.seed + i, progress, workers)
-        for i in range(options.seeds)
-    )
+    seeds = range(options.seed, options.seed + options.seeds)
+    splits = (_split(dataset, options, seed) for seed in seeds)
+    runs = tuple(_with_models(split, options, likelihood, progress, workers) for split in splits)
     failures = tuple(f"seed {r.seed}: {text}" for r in runs for text in check(r))
     return Comparison(options, dataset, runs, failures)
 
@@ -231,7 +207,8 @@ def _with_classes(dataset):
     return dataset
 
 
-def _one_seed(dataset, options, likelihood, seed, progress, workers):
+def _split(dataset, options, seed):
+    """The `Run` of one seed, without its models yet."""
     train, held_out = datasets.split(dataset, options.held_out, seed=seed)
     grey = train.x
     if options.binarise is not None:
@@ -240,69 +217,71 @@ def _one_seed(dataset, options, likelihood, seed, progress, workers):
             datasets.binarised(part, how, np.random.default_rng([seed, 3 + i]))
             for i, part in enumerate((train, held_out))
         )
-    job = tasks.make(train, held_out, seed, noise=options.likelihood in DENSITIES)
-    n_missing = int(np.isnan(dataset.x).sum())
-    missing = "marginalise" if n_missing else "error"
-    trained = []                                                  # key, title, estimator, seconds, φ, remarks
-    errors = []
-    for key, title, estimator in models(options, seed, job.noise_variance, likelihood, missing):
-        if key == "dae" and job.noisy is None:
-            continue
-        reason = None
-        if key == "fa" and options.likelihood not in DENSITIES:
-            reason = (
-                "factor analysis has a Gaussian likelihood: its numbers are not those of "
-                f"{options.likelihood}"
-            )
-        elif n_missing and not hasattr(estimator, "missing"):
-            reason = (
-                f"it takes complete data only, here {n_missing} of {dataset.x.size} entries are missing"
-            )
-        if reason is not None:
-            trained.append((key, title, None, None, None, (reason,)))
-            continue
-        report = None if progress is None else (lambda *a, title=title: progress(title, *a))
-        remarks, phi, seconds = [], None, None
-        start = time.perf_counter()
-        try:
-            with _remarked(remarks, train):
-                if key == "pca":
-                    estimator.fit(train.x)
-                else:
-                    fresh = getattr(estimator, "binarise", None) == "fresh"
-                    estimator.fit(grey if fresh else train.x, progress=report)
-                seconds = time.perf_counter() - start
-                if hasattr(estimator, "bound"):
-                    phi = [_phi_of_training(estimator, train.x)]
-            if phi is not None:
-                with _remarked(remarks, held_out):
-                    phi.append(_phi_of_new(estimator, held_out.x))
-        except REFUSALS as error:
-            errors.append(error)
-            remarks.append(named(error, train.row_names))
-            estimator = phi = None
-        trained.append((key, title, estimator, seconds, phi, tuple(dict.fromkeys(remarks))))
-    if not any(hasattr(estimator, "bound") for _, _, estimator, *_ in trained):
-        why = named(errors[0], train.row_names)
-        raise ValueError(f"no model with a likelihood can be had: {why}") from errors[0]
+    made = tasks.make(train, held_out, seed, noise=options.likelihood in models.DENSITIES)
+    no_model = Row("no model", **made.without_a_model())
+    return Run(seed=seed, train=train, held_out=held_out, grey=grey, tasks=made, no_model=no_model)
 
-    parts = (train, held_out)
-    ledgers = _ledgers(trained, parts, options, seed, progress, workers)
-    fitted = []
-    for key, title, estimator, seconds, phi, remarks in trained:
-        if estimator is None:
-            fitted.append(Fitted(key, None, Row(title), remarks=remarks))
-            continue
-        ledger, divergence, more = ledgers.get(key, ({}, None, ()))
-        try:
-            row, latent, late = measure(title, estimator, job, seconds, seed, phi, ledger, parts)
-        except REFUSALS as error:
-            remarks = (*remarks, *more, named(error, held_out.row_names))
-            fitted.append(Fitted(key, None, Row(title), remarks=remarks))
-            continue
-        phi = None if phi is None else phi[1]
-        fitted.append(Fitted(key, estimator, row, latent, (*remarks, *more, *late), ledger, divergence, phi))
-    return Run(seed, train, held_out, job, tuple(fitted), Row("no model", **job.without_a_model()))
+
+def _with_models(run, options, likelihood, progress, workers):
+    """The run with all models, trained and measured. Raises ValueError where none with a likelihood is."""
+    setting = models.Setting(
+        options=options,
+        seed=run.seed,
+        likelihood=likelihood,
+        noise_variance=None if run.tasks.noisy is None else run.tasks.noise_variance,
+        n_missing=sum(int(np.isnan(part.x).sum()) for part in run.parts.values()),
+        n_entries=sum(part.x.size for part in run.parts.values()),
+    )
+    trained = [_train(entry, setting, run, progress) for entry in models.entries(setting)]
+    if not any(t.phi for t in trained):
+        error = next(t.error for t in trained if t.error is not None)
+        why = named(error, run.train.row_names)
+        raise ValueError(f"no model with a likelihood can be had: {why}") from error
+    ledgers = _ledgers(trained, run, options, progress, workers)
+    return replace(run, fitted=tuple(_measured(t, ledgers[t.entry.key], run) for t in trained))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model that has not been measured yet.
+
+    estimator  None where the model cannot be had, with the error where there was one
+    phi        {part: (N, n_phi)}, empty for a model without a bound
+    """
+
+    entry: models.Entry
+    title: str
+    estimator: object = None
+    seconds: float | None = None
+    phi: dict = field(default_factory=dict)
+    remarks: tuple = ()
+    error: Exception | None = None
+
+
+def _train(entry, setting, run, progress):
+    """The model of `entry` as a `Trained`."""
+    title, reason = entry.title(setting), entry.refusal(setting)
+    if reason is not None:
+        return Trained(entry, title, remarks=(reason,))
+    estimator, phi, remarks = entry.make(setting), {}, []
+    x = run.grey if getattr(estimator, "binarise", None) == "fresh" else run.train.x
+    reported = {}
+    if entry.iterated and progress is not None:
+        reported["progress"] = partial(progress, title)
+    start = time.perf_counter()
+    try:
+        with _remarked(remarks, run.train):
+            estimator.fit(x, **reported)
+            seconds = time.perf_counter() - start
+            if entry.ledger:
+                phi[TRAINING] = _phi_of_training(estimator, run.train.x)
+        if entry.ledger:
+            with _remarked(remarks, run.held_out):
+                phi[HELD_OUT] = _phi_of_new(estimator, run.held_out.x)
+    except REFUSALS as error:
+        remarks.append(named(error, run.train.row_names))
+        return Trained(entry, title, remarks=_once_each(remarks), error=error)
+    return Trained(entry, title, estimator, seconds, phi, _once_each(remarks))
 
 
 @contextmanager
@@ -316,6 +295,10 @@ def _remarked(remarks, part):
             remarks += [named(warning.message, part.row_names) for warning in caught]
 
 
+def _once_each(remarks):
+    return tuple(dict.fromkeys(remarks))
+
+
 def _phi_of_training(estimator, x):
     """φ of training data: variational EM knows them in its table."""
     table = getattr(estimator, "phi_", None)
@@ -327,49 +310,59 @@ def _phi_of_new(estimator, x):
     return estimator.encode(x) if hasattr(estimator, "encode") else estimator.infer(x)
 
 
-def _ledgers(trained, parts, options, seed, progress, workers):
-    """{key: (ledger, divergence, remarks)} of every model that has a bound."""
-    cap = (CASES if options.n_components <= 2 else FEW_CASES) if options.ledger is None else options.ledger
+@dataclass
+class Ledger:
+    """What is found of one model case by case, see `Fitted`, and what is doubtful in it, in words."""
+
+    parts: dict = field(default_factory=dict)
+    divergence: np.ndarray | None = None
+    doubts: list = field(default_factory=list)
+
+
+def _ledgers(trained, run, options, progress, workers):
+    """{key: Ledger} of all models, empty ones where there is no bound."""
+    most = (CASES if options.n_components <= 2 else FEW_CASES) if options.ledger is None else options.ledger
     jobs = []
-    for key, _, estimator, _, phi, _ in trained:
-        if phi is None:
-            continue
-        linear = linear_gaussian.applies(estimator.model_)
-        for name, part, p in zip(PARTS, parts, phi):
-            cases = len(part.x) if linear else min(cap, len(part.x))
+    for t in trained:
+        for part, phi in t.phi.items():
+            cases = len(phi) if linear_gaussian.applies(t.estimator.model_) else min(most, len(phi))
             if cases:
-                jobs.append((key, name, part, estimator, part.x[:cases], p[:cases]))
-
-    def work(job):
-        key, name, part, estimator, x, phi = job
-        few = slice(0, ROADS)
-        ledger = divergence = None
-        try:
-            ledger = estimator.gaps(x, phi=phi, random_state=seed)
-            if name == PARTS[1] and estimator.model_.n_latent <= 2:
-                divergence = estimator.kl_to_posterior(x[few], phi=phi[few])
-            doubts = tuple(_doubts(name, ledger, part.row_names))
-        except REFUSALS as error:
-            doubts = (f"the ledger of {name} cases was left: {named(error, part.row_names)}",)
-        return key, name, ledger, divergence, doubts
-
+                jobs.append((t, part, cases))
+    found = {t.entry.key: Ledger() for t in trained}
     # What the grid warns of stands in the result: NaN where it refused a case.
-    found = {key: ({}, None, ()) for key, *_ in jobs}
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
         warnings.simplefilter("ignore", grid.GridWarning)
         warnings.simplefilter("ignore", nlml.FewDrawsWarning)
         warnings.simplefilter("ignore", NotALikelihoodWarning)    # the models' titles say so
         warnings.simplefilter("ignore", MovedWarning)             # it stands among the model's remarks
+        work = partial(_gaps_and_divergence, run)
         results = map(work, jobs) if workers == 1 else pool.map(work, jobs)
-        for done, (key, name, ledger, divergence, doubts) in enumerate(results, 1):
-            own, before, remarks = found[key]
-            if ledger is not None:
-                own[name] = ledger
-            divergence = before if divergence is None else divergence
-            found[key] = own, divergence, (*remarks, *doubts)
-            if progress is not None and ledger is not None:
-                progress("the ledger", done, len(jobs), float(ledger.q_used.mean()))
+        for done, ((t, part, _), (gaps, divergence, doubts)) in enumerate(zip(jobs, results), 1):
+            ledger = found[t.entry.key]
+            ledger.doubts += doubts
+            if divergence is not None:
+                ledger.divergence = divergence
+            if gaps is not None:
+                ledger.parts[part] = gaps
+                if progress is not None:
+                    progress("the ledger", done, len(jobs), float(gaps.q_used.mean()))
     return found
+
+
+def _gaps_and_divergence(run, job):
+    """(gaps, divergence, doubts) of the first cases of one part: job is (trained, part, how many cases)."""
+    trained, part, cases = job
+    estimator, data = trained.estimator, run.parts[part]
+    x, phi, few = data.x[:cases], trained.phi[part][:cases], slice(0, ROADS)
+    gaps = divergence = None
+    try:
+        gaps = estimator.gaps(x, phi=phi, random_state=run.seed)
+        if part == HELD_OUT and estimator.model_.n_latent <= 2:
+            divergence = estimator.kl_to_posterior(x[few], phi=phi[few])
+        doubts = list(_doubts(part, gaps, data.row_names))
+    except REFUSALS as error:
+        doubts = [f"the ledger of {part} cases was left: {named(error, data.row_names)}"]
+    return gaps, divergence, doubts
 
 
 def _doubts(part, ledger, rows):
@@ -401,31 +394,51 @@ def settled(ledger):
     return np.isfinite(ledger.nlml) & np.isfinite(ledger.nlml_error)
 
 
-def measure(title, estimator, job, seconds, seed, phi, ledger, parts):
-    """The `Row` of a trained model, its means of z for held-out data, and what was warned of meanwhile.
+def _measured(trained, ledger, run):
+    """The model as a `Fitted`, with its row."""
+    entry, estimator, title = trained.entry, trained.estimator, trained.title
+    remarks = (*trained.remarks, *ledger.doubts)
+    if estimator is None:
+        return Fitted(entry, None, Row(title), remarks=remarks)
+    late = []
+    try:
+        with _remarked(late, run.held_out):
+            warnings.simplefilter("ignore", NotALikelihoodWarning)
+            codes, numbers = _codes(trained, run), {}
+            for part, phi in trained.phi.items():
+                numbers |= _worth(estimator, part, phi, run, ledger.parts.get(part))
+            numbers |= run.tasks.measure(estimator, *codes)
+    except REFUSALS as error:
+        remarks = (*remarks, named(error, run.held_out.row_names))
+        return Fitted(entry, None, Row(title), remarks=remarks)
+    return Fitted(
+        entry=entry,
+        estimator=estimator,
+        row=Row(title, parameters=estimator.n_parameters_, seconds=trained.seconds, **numbers),
+        latent=codes[1],
+        remarks=(*remarks, *_once_each(late)),
+        ledger=ledger.parts,
+        divergence=ledger.divergence,
+        phi=trained.phi.get(HELD_OUT),
+    )
 
-    job the `tasks.Tasks`; phi, ledger and parts are those of the two parts. NLML stands in the row where
-    the ledger measured all cases.
-    """
-    data, numbers, remarks = (job.train, job.held_out), {}, []
-    with _remarked(remarks, parts[1]):
-        warnings.simplefilter("ignore", NotALikelihoodWarning)
-        if phi is None:
-            codes = [estimator.transform(x) for x in data]
-        else:
-            codes = [to_numpy(estimator.model_.posterior.mean(p)) for p in phi]
-            for part, name, x, p in zip(PARTS, ("train", "held_out"), data, phi):
-                gaps = ledger.get(part)
-                if gaps is not None and len(gaps.nlml) == len(x) and gaps.method != "importance":
-                    known = settled(gaps)
-                    numbers[f"nlml_{name}"] = float(gaps.nlml[known].mean()) if known.any() else None
-                    Q = gaps.q_used[known] if known.any() else gaps.q_used
-                else:
-                    Q = estimator.bound(x, phi=p, random_state=seed)
-                numbers[f"q_{name}"] = float(Q.mean())
-        numbers |= job.measure(estimator, *codes)
-    row = Row(title, parameters=estimator.n_parameters_, seconds=seconds, **numbers)
-    return row, codes[1], tuple(dict.fromkeys(remarks))
+
+def _codes(trained, run):
+    """The means of z for training and held-out data, each (N, K)."""
+    if trained.phi:
+        return [to_numpy(trained.estimator.model_.posterior.mean(phi)) for phi in trained.phi.values()]
+    return [trained.estimator.transform(part.x) for part in run.parts.values()]
+
+
+def _worth(estimator, part, phi, run, gaps):
+    """{field of Row: number} of mean Q of a part, and of mean NLML where its ledger `gaps` has all cases."""
+    name, x = ENDINGS[part], run.parts[part].x
+    if gaps is None or len(gaps.nlml) < len(x) or gaps.method == "importance":
+        return {f"q_{name}": float(estimator.bound(x, phi=phi, random_state=run.seed).mean())}
+    known = settled(gaps)
+    if not known.any():
+        return {f"q_{name}": float(gaps.q_used.mean())}
+    return {f"nlml_{name}": float(gaps.nlml[known].mean()), f"q_{name}": float(gaps.q_used[known].mean())}
 
 
 def check(run):
@@ -436,28 +449,8 @@ def check(run):
     """
     failures = []
     for f in run.fitted:
-        exact = f.estimator is not None and f.estimator.backend_.dtype == "float64"
-        for part, ledger in f.ledger.items():
-            slack = (1e-7 if exact else 1e-3) * (1 + np.abs(ledger.q_used))
-            widths = 6 if ledger.method == "importance" else 1     # standard errors, or certificates
-            for name in ("approximation", *SHARES):
-                error = ledger.amortisation_error if name == "amortisation" else ledger.approximation_error
-                below = -getattr(ledger, name)
-                wrong = below > slack + widths * error
-                if wrong.any():
-                    failures.append(
-                        f"{f.row.model}: the share {name!r} of {int(wrong.sum())} {part} cases lies below "
-                        f"zero, by up to {below[wrong].max():.2e} nats"
-                    )
-        if f.divergence is not None:
-            apart, error = two_roads(f)
-            wrong = apart > error + (1e-4 if exact else 1e-2)
-            if wrong.any():
-                worst = np.argmax(np.where(wrong, apart, 0))
-                failures.append(
-                    f"{f.row.model}: Q − NLML and KL(q ‖ posterior) of {int(wrong.sum())} held-out cases "
-                    f"differ by up to {apart[worst]:.2e} nats, where {error[worst]:.0e} was stated"
-                )
+        if f.estimator is not None:
+            failures += [*_shares_below_zero(f), *_roads_apart(f)]
     spread = linear_spread(run)
     if spread is not None and not unfinished(run) and spread[0] > AGREEMENT:
         failures.append(
@@ -467,17 +460,48 @@ def check(run):
     return failures
 
 
+def _shares_below_zero(fitted):
+    for part, ledger in fitted.ledger.items():
+        slack = (1e-7 if _is_double(fitted) else 1e-3) * (1 + np.abs(ledger.q_used))
+        widths = 6 if ledger.method == "importance" else 1         # standard errors, or certificates
+        for name in ("approximation", *SHARES):
+            error = ledger.amortisation_error if name == "amortisation" else ledger.approximation_error
+            below = -getattr(ledger, name)
+            wrong = below > slack + widths * error
+            if wrong.any():
+                yield (
+                    f"{fitted.row.model}: the share {name!r} of {int(wrong.sum())} {part} cases lies below "
+                    f"zero, by up to {below[wrong].max():.2e} nats"
+                )
+
+
+def _roads_apart(fitted):
+    if fitted.divergence is None:
+        return
+    apart, error = two_roads(fitted)
+    wrong = apart > error + (1e-4 if _is_double(fitted) else 1e-2)
+    if wrong.any():
+        worst = np.argmax(np.where(wrong, apart, 0))
+        yield (
+            f"{fitted.row.model}: Q − NLML and KL(q ‖ posterior) of {int(wrong.sum())} held-out cases "
+            f"differ by up to {apart[worst]:.2e} nats, where {error[worst]:.0e} was stated"
+        )
+
+
+def _is_double(fitted):
+    return fitted.estimator.backend_.dtype == "float64"
+
+
 def two_roads(fitted):
     """|Q − NLML − KL(q ‖ posterior)| of the cases of `divergence`, and what is stated of its error."""
-    ledger, few = fitted.ledger[PARTS[1]], slice(0, len(fitted.divergence))
+    ledger, few = fitted.ledger[HELD_OUT], slice(0, len(fitted.divergence))
     apart = np.abs(ledger.q_used[few] - ledger.nlml[few] - fitted.divergence)
     return apart, ledger.approximation_error[few] + ledger.amortisation_error[few]
 
 
 def unfinished(run):
     """The linear models, by name, that stopped before they converged: their agreement is not checked."""
-    linear = (f for f in run.fitted if f.key in LINEAR and f.estimator)
-    return [f.row.model for f in linear if not f.estimator.converged_]
+    return [f.row.model for f in _linear(run) if not f.estimator.converged_]
 
 
 def linear_spread(run):
@@ -486,14 +510,18 @@ def linear_spread(run):
     None too where entries are missing: the posterior's covariance is then another for every case, and
     no one rotation of z makes all of them diagonal.
     """
-    linear = [f for f in run.fitted if f.key in LINEAR and f.estimator]
-    rows = [f.row for f in linear if linear_gaussian.applies(f.estimator.model_)]
-    if len(rows) < len(LINEAR) or rows[0].nlml_train is None or run.incomplete:
+    rows = [f.row for f in _linear(run) if linear_gaussian.applies(f.estimator.model_)]
+    everyone = sum(entry.linear for entry in models.ENTRIES)
+    if len(rows) < everyone or rows[0].nlml_train is None or run.incomplete:
         return None
     return tuple(
         max(getattr(r, name) for r in rows) - min(getattr(r, name) for r in rows)
         for name in ("q_train", "q_held_out")
     )
+
+
+def _linear(run):
+    return [f for f in run.fitted if f.entry.linear and f.estimator is not None]
 
 
 def _difference(a, b):

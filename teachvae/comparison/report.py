@@ -184,7 +184,7 @@ def _ledger(comparison, run):
     ]
     parts.append(_image(plots.gap_histograms(spread), "the gaps over the data cases"))
     if comparison.options.n_components == 2:
-        rows = [(f.row.model, _posteriors(f, run)) for f in neural if compare.PARTS[1] in f.ledger]
+        rows = [(f.row.model, _posteriors(f, run)) for f in neural if compare.HELD_OUT in f.ledger]
         rows = [(title, panels) for title, panels in rows if panels]
         if rows:
             parts.append(_image(plots.posterior_panels(rows), "posteriors and the q that stand in for them"))
@@ -199,7 +199,7 @@ def _ledger(comparison, run):
 
 def _posteriors(fitted, run):
     """Panels for the held-out cases of the least, the median and the largest gap."""
-    gaps, estimator = fitted.ledger[compare.PARTS[1]], fitted.estimator
+    gaps, estimator = fitted.ledger[compare.HELD_OUT], fitted.estimator
     if estimator.model_.n_latent != 2:
         return []
     known = np.flatnonzero(compare.settled(gaps))

@@ -126,7 +126,7 @@ def ledger_remarks(comparison):
     ]
     for f in run.fitted:
         parts = [f.ledger.get(part) for part in PARTS]
-        if f.key == "vae" and all(gaps is not None for gaps in parts):
+        if f.entry.amortised and all(gaps is not None for gaps in parts):
             train, held_out = (shares(gaps)["amortisation"] for gaps in parts)
             verdict = ": it over-fits" if held_out > 1.5 * train + 0.01 else ""
             sentences.append(
