@@ -1,7 +1,7 @@
 """The command line: `teachvae compare` and `teachvae gradcheck`.
 
 stdout holds the result, stderr everything else. Exit status: 0 ok, 1 a check failed, 2 bad input,
-130 interrupted.
+130 interrupted, 141 nobody reads the result any more.
 """
 
 import argparse
@@ -27,7 +27,12 @@ def main(argv=None):
     parser = _parser()
     arguments = parser.parse_args(argv)
     try:
-        return arguments.run(arguments)
+        status = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:                                        # as in: teachvae gradcheck | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print("teachvae: interrupted", file=sys.stderr)
         return 130

@@ -732,6 +732,45 @@ def test_gradcheck_command(monkeypatch, capsys):
     assert cli.main(["gradcheck"]) == 1
 
 
+def test_the_name_of_a_category_changes_nothing():
+    """A rare class called 99 or 3: errors of categories are the share of those that are wrong."""
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal(90)
+    x = np.column_stack([np.clip(np.round(z + 0.5 * rng.standard_normal(90)), -2, 2), np.round(2 * z), z > 0])
+    said = []
+    for code in (99, 3):
+        x[7, 0] = code
+        data = datasets.Dataset(x.copy(), "classes", "", "made here", labels=x[:, 2])
+        options = Options(1, hidden=(4,), likelihood="categorical", epochs=2, ledger=0)
+        comparison = compare.run(data, options)
+        said.append((tables.task_cells(comparison), tables.task_remarks(comparison)))
+        assert row(comparison, "pca").reconstruction is row(comparison, "ae").reconstruction is None
+        held_out = comparison.runs[0].held_out.x
+        vae = of(comparison, "vae").estimator
+        wrong = np.mean(vae.decode(vae.transform(held_out)) != held_out)
+        assert row(comparison, "vae").reconstruction == pytest.approx(wrong)
+    assert said[0] == said[1] and "The share of wrong categories" in said[0][1][0]
+    assert "wrong" in tables.text(comparison) and "RMSE" not in tables.text(comparison)
+
+
+def test_a_search_that_did_not_end_is_said_where_no_agreement_is_checked():
+    x = datasets.linear_gaussian(n_cases=40, n_visible=4, n_latent=1).x
+    x[3, 1] = np.nan
+    data = datasets.Dataset(x, "holes", "", "made here", missing=True)
+    comparison = compare.run(data, Options(1, hidden=(3,), epochs=1, ledger=0))
+    linear = of(comparison, "vem-linear").estimator
+    assert "Stopped before" not in tables.text(comparison)
+    linear.converged_ = False
+    assert "Stopped before they converged: variational EM, linear." in tables.text(comparison)
+
+
+def test_a_pipe_that_nobody_reads_ends_quietly():
+    command = [sys.executable, "-m", "teachvae", "gradcheck"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait() == 141
+
+
 def test_the_module_runs():
     done = subprocess.run([sys.executable, "-m", "teachvae", "--version"], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("teachvae ")

@@ -217,7 +217,10 @@ def _split(dataset, options, seed):
             datasets.binarised(part, how, np.random.default_rng([seed, 3 + i]))
             for i, part in enumerate((train, held_out))
         )
-    made = tasks.make(train, held_out, seed, noise=options.likelihood in models.DENSITIES)
+    made = tasks.make(
+        train, held_out, seed, noise=options.likelihood in models.DENSITIES,
+        categories=options.likelihood == "categorical",
+    )
     no_model = Row("no model", **made.without_a_model())
     return Run(seed=seed, train=train, held_out=held_out, grey=grey, tasks=made, no_model=no_model)
 

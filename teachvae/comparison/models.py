@@ -65,6 +65,7 @@ class Entry:
     amortised   a deep recognition network gives its φ: how far it over-fits, the ledger tells
     gaussian    it has a Gaussian likelihood whatever is asked for
     complete    it takes complete data only
+    numeric     its error is a square, of numbers that mean amounts
     noisy       it needs noise that can be added to the data, and has no row where there is none
     iterated    its fit reports progress
     """
@@ -77,6 +78,7 @@ class Entry:
     amortised: bool = False
     gaussian: bool = False
     complete: bool = False
+    numeric: bool = False
     noisy: bool = False
     iterated: bool = True
 
@@ -91,6 +93,8 @@ class Entry:
         if self.gaussian and likelihood not in DENSITIES:
             name, _, _ = self.label.partition(",")
             return f"{name} has a Gaussian likelihood: its numbers are not those of {likelihood}"
+        if self.numeric and likelihood == "categorical":
+            return "its error is a square, and the numbers of categories are but names"
         if self.complete and setting.n_missing:
             return (
                 f"it takes complete data only, here {setting.n_missing} of {setting.n_entries} entries are "
@@ -160,7 +164,7 @@ ENTRIES = (
     Entry("vem", "variational EM, neural", _neural_em, ledger=True),
     Entry("vae-linear", "VAE, linear", _linear_vae, ledger=True, linear=True),
     Entry("vae", "VAE", _neural_vae, ledger=True, amortised=True),
-    Entry("ae", "autoencoder", _autoencoder, complete=True),
-    Entry("dae", "denoising autoencoder", _denoising_autoencoder, complete=True, noisy=True),
-    Entry("pca", "principal components", _principal_components, complete=True, iterated=False),
+    Entry("ae", "autoencoder", _autoencoder, complete=True, numeric=True),
+    Entry("dae", "denoising autoencoder", _denoising_autoencoder, complete=True, numeric=True, noisy=True),
+    Entry("pca", "principal components", _principal_components, complete=True, numeric=True, iterated=False),
 )

@@ -146,7 +146,8 @@ def _tasks(comparison):
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>"
         for line in tables.task_cells(comparison)
     )
-    top = "<tr><th></th><th colspan=3>RMSE, held out</th><th>accuracy</th></tr>"
+    unit = tables.unit_of_errors(comparison)
+    top = f"<tr><th></th><th colspan=3>{unit}, held out</th><th>accuracy</th></tr>"
     head = "<th>model</th>" + "".join(f"<th>{escape(c[1])}</th>" for c in tables.TASK_COLUMNS)
     return f"<table><thead>{top}<tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 

@@ -40,6 +40,11 @@ def task_cells(comparison):
     return [*rows, _line([r.no_model for r in comparison.runs], TASK_COLUMNS)]
 
 
+def unit_of_errors(comparison):
+    """What the tasks' errors are, in a word."""
+    return "wrong" if comparison.runs[0].tasks.categories else "RMSE"
+
+
 def _models(comparison):
     return range(len(comparison.runs[0].fitted))
 
@@ -86,7 +91,8 @@ def text(comparison):
     """All that is printed: the aligned table of the models, the ledger, and the remarks below each."""
     lines = [["", *(c[0] for c in COLUMNS)], ["model", *(c[1] for c in COLUMNS)], *cells(comparison)]
     parts = [align(lines, heads=2, left=1), "", *remarks(comparison)]
-    lines = [["", *(c[0] for c in TASK_COLUMNS)], ["tasks, held out", *(c[1] for c in TASK_COLUMNS)]]
+    heads = [c[0].replace("RMSE", unit_of_errors(comparison)) for c in TASK_COLUMNS]
+    lines = [["", *heads], ["tasks, held out", *(c[1] for c in TASK_COLUMNS)]]
     parts += ["", align([*lines, *task_cells(comparison)], heads=2, left=1), "", *task_remarks(comparison)]
     ledger = ledger_cells(comparison)
     if ledger:
@@ -98,8 +104,13 @@ def text(comparison):
 def task_remarks(comparison):
     """The sentences below the table of the tasks."""
     run = comparison.runs[0]
+    of_categories = run.tasks.categories
+    what = (
+        "The share of wrong categories. Reconstruction: the most probable one" if of_categories else
+        "RMSE on data scaled to [0, 1]. Reconstruction: E[x|z]"
+    )
     sentences = [
-        "RMSE on data scaled to [0, 1]. Reconstruction: E[x|z] at the mean of q(z|x)."
+        f"{what} at the mean of q(z|x)."
         + (
             "" if run.tasks.noisy is None else
             f" Denoising: of known noise N(0, {tasks.NOISE}²); Gaussian models infer z with it in Ψ."
@@ -109,7 +120,8 @@ def task_remarks(comparison):
     if run.no_model.probe is not None:
         sentences.append("Probe: the labels read off z by a linear map (off the data, without a model).")
     sentences.append(
-        "No model: the columns' means for reconstruction and imputation"
+        f"No model: the columns' {'most frequent categories' if of_categories else 'means'} for "
+        "reconstruction and imputation"
         + ("." if run.tasks.noisy is None else "; the noisy data as they are.")
     )
     return sentences
@@ -204,6 +216,11 @@ def remarks(comparison, bits=True):
         early = sorted({model for r in comparison.runs for model in unfinished(r)})
         if early:
             text.append(f"That they agree was not checked: not converged are {', '.join(early)}.")
+    else:
+        fitted = [f for r in comparison.runs for f in r.fitted if f.estimator is not None]
+        early = sorted({f.row.model for f in fitted if getattr(f.estimator, "converged_", None) is False})
+        if early:
+            text.append(f"Stopped before they converged: {', '.join(early)}.")
     if bits and comparison.dataset.levels is not None:
         values = [(f.row.model, bits_per_pixel(comparison, f.row)) for f in first.fitted]
         listed = ", ".join(f"{model} {value:.3f}" for model, value in values if value is not None)
