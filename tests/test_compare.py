@@ -797,4 +797,4 @@ def test_every_public_name_is_there():
 
 def test_a_model_that_was_not_fitted_has_dashes():
     assert tables._cell([None], 3) == "–" and tables._cell([-0.00001], 3) == "0.000"
-    assert Fitted(ENTRIES[0], None, compare.Row("factor analysis")).row.gap_train is None
+    assert Fitted(ENTRIES[0], None, compare.Numbers("factor analysis")).row.gap_train is None

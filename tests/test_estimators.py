@@ -761,12 +761,12 @@ def test_a_rotation_changes_the_components_and_nothing_that_data_can_tell():
 def test_fit_covariance_equals_fit():
     S, mean = np.cov(LINEAR.T, bias=True), LINEAR.mean(axis=0)
     a, b = FactorAnalysis(K).fit(LINEAR), FactorAnalysis(K).fit_covariance(S, N, mean=mean)
-    assert b.n_samples_ == N and FactorAnalysis(K).fit_covariance(S) is not None
+    assert b.n_cases_ == N and FactorAnalysis(K).fit_covariance(S) is not None
     np.testing.assert_allclose(b.nlml_path_, a.nlml_path_, rtol=0, atol=1e-10)
     np.testing.assert_allclose(b.components_, a.components_, rtol=0, atol=1e-8)
     assert_same(answers(b, LINEAR), answers(a, LINEAR), atol=1e-8)
     without = FactorAnalysis(K).fit_covariance(S)
-    assert without.n_samples_ is None
+    assert without.n_cases_ is None
     np.testing.assert_array_equal(without.mean_, np.zeros(D))
 
 
@@ -1177,8 +1177,8 @@ def test_integer_weights_are_repeated_rows(name):
     make, x = WEIGHTED[name]
     model = make().fit(x, sample_weight=SAMPLE_WEIGHTS)
     assert_same_fit(model, make().fit(np.repeat(x, SAMPLE_WEIGHTS, axis=0)), x)
-    if hasattr(model, "n_samples_"):
-        assert model.n_samples_ == SAMPLE_WEIGHTS.sum()
+    if hasattr(model, "n_cases_"):
+        assert model.n_cases_ == SAMPLE_WEIGHTS.sum()
     with pytest.raises(AssertionError):
         assert_same_fit(model, make().fit(x), x)
 
@@ -1215,7 +1215,7 @@ def test_a_weighted_fit_is_that_to_the_weighted_covariance():
     np.testing.assert_allclose(far.moments_.covariance, S, rtol=0, atol=1e-8)
     parts = FactorAnalysis(K, tol=1e-12).partial_fit(LINEAR[:35], sample_weight=weights[:35])
     assert_same_fit(parts.partial_fit(LINEAR[35:], sample_weight=weights[35:]), model, LINEAR)
-    assert parts.n_samples_ == pytest.approx(weights.sum(), rel=1e-14)
+    assert parts.n_cases_ == pytest.approx(weights.sum(), rel=1e-14)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

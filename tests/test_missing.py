@@ -202,7 +202,7 @@ def test_em_never_rises_and_its_path_is_the_mean_nlml(noise):
     assert fa.converged_ and fa.n_iter_ == len(fa.nlml_path_) - 1 > 3
     assert np.diff(fa.nlml_path_).max() <= 1e-13
     close(fa.nlml_path_[-1], fa.nlml(GAPS).values.mean(), 1e-10)
-    assert fa.moments_ is None and fa.n_samples_ == N
+    assert fa.moments_ is None and fa.n_cases_ == N
 
 
 @pytest.mark.parametrize("noise", NOISES)

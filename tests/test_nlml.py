@@ -528,8 +528,8 @@ def test_every_method_of_a_linear_estimator_meets_the_exact_one():
     exact = estimator.nlml(x[:6], method="exact")
     assert estimator.nlml(x[:6]).method == "exact"
     for method in ("grid", "importance", "prior", "laplace", "ais"):
-        chains = 200 if method == "ais" else None                  # 16 say too little of their own spread
-        result = estimator.nlml(x[:6], method=method, n_samples=chains)
+        chains = 200 if method == "ais" else 16                    # 16 say too little of their own spread
+        result = estimator.nlml(x[:6], method=method, n_chains=chains)
         error = {"grid": result.certificate, "laplace": 1e-8}.get(method, result.standard_error)
         assert result.method == method and isinstance(result.values, np.ndarray)
         assert np.all(np.abs(result.values - exact.values) <= 4.5 * error + 1e-8)
@@ -542,11 +542,14 @@ def test_every_method_of_a_binary_estimator_meets_the_grid():
     estimator = VariationalEM(1, hidden=(3,), likelihood="bernoulli", epochs=20, random_state=0).fit(x)
     truth = estimator.nlml(x[:6], method="grid").values
     for method in ("importance", "prior", "ais"):
-        result = estimator.nlml(x[:6], method=method, n_samples=100 if method == "ais" else 2000)
+        more = {"n_chains": 100} if method == "ais" else {"n_samples": 2000}
+        result = estimator.nlml(x[:6], method=method, **more)
         assert np.all(np.abs(result.values - truth) < 4.5 * result.standard_error)
     assert np.all(np.abs(estimator.nlml(x[:6], method="laplace").values - truth) < 0.5)
     with pytest.raises(ValueError, match="needs a linear decoder and a Gaussian likelihood"):
         estimator.nlml(x, method="exact")
+    with pytest.raises(ValueError, match="method='ais' runs chains, got n_samples=9: give n_chains"):
+        estimator.nlml(x, method="ais", n_samples=9)
 
 
 def test_bad_input_is_refused_in_words():

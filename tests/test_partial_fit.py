@@ -52,7 +52,7 @@ def assert_same(a, b, atol=1e-10, offset=0.0):
     close(a.mean_ - offset, b.mean_ - offset, atol + 3e-16 * offset)
     close(a.nlml_path_[-1], b.nlml_path_[-1], atol)
     close(a.nlml(X + offset).values, b.nlml(X + offset).values, 1e3 * atol)
-    assert a.n_samples_ == b.n_samples_ == a.moments_.n_cases and a.n_features_in_ == b.n_features_in_
+    assert a.n_cases_ == b.n_cases_ == a.moments_.n_cases and a.n_features_in_ == b.n_features_in_
 
 
 SPLITS = {"at once": [], "in halves": [40], "uneven": [3, 4, 50], "row by row": range(2, N)}
@@ -87,7 +87,7 @@ def test_far_from_the_origin(offset):
 
 def test_moments_are_kept_of_complete_data():
     fa = in_parts(np.split(X, [30]))
-    assert isinstance(fa.moments_, Moments) and fa.moments_.n_cases == fa.n_samples_ == N
+    assert isinstance(fa.moments_, Moments) and fa.moments_.n_cases == fa.n_cases_ == N
     close(fa.moments_.covariance, np.cov(X.T, bias=True), 1e-12)
     close(fa.moments_.mean, X.mean(axis=0), 1e-13)
     close(whole().moments_.covariance, fa.moments_.covariance, 1e-12)
@@ -101,7 +101,7 @@ def test_it_goes_on_from_fit_and_fit_starts_anew():
     alone = FactorAnalysis(K).fit(X[:50])
     np.testing.assert_array_equal(again.components_, alone.components_)
     np.testing.assert_array_equal(again.moments_.scatter, alone.moments_.scatter)
-    assert again.n_samples_ == 50
+    assert again.n_cases_ == 50
     other = fa.fit(X[:, :4])                                       # of other columns, too
     assert other.n_features_in_ == 4 and other.moments_.mean.shape == (4,)
 

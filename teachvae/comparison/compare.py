@@ -31,7 +31,7 @@ from .probe import check_classes, check_labels
 
 AGREEMENT = 0.01  # nats per data case within which the linear models must agree on training data
 PARTS = TRAINING, HELD_OUT = "training", "held out"
-ENDINGS = {TRAINING: "train", HELD_OUT: "held_out"}  # of the names in Row
+ENDINGS = {TRAINING: "train", HELD_OUT: "held_out"}  # of the names in Numbers
 SHARES = ("not_gaussian", "diagonal", "amortisation")  # from NLML up to Q
 CASES, FEW_CASES = 1500, 100  # in the ledger, of each part, at the most; FEW where K > 2
 REFUSALS = (ValueError, TrainingError)  # of one model: the others go on
@@ -65,7 +65,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Row:
+class Numbers:
     """One line of the tables; means over data cases, in nats per data case, None where there is none.
 
     reconstruction, denoising and imputation are root mean squared errors on held-out data scaled to
@@ -108,7 +108,7 @@ class Fitted:
 
     entry: models.Entry
     estimator: object
-    row: Row
+    row: Numbers
     latent: np.ndarray | None = None
     remarks: tuple = ()
     ledger: dict = field(default_factory=dict)
@@ -133,7 +133,7 @@ class Run:
     held_out: datasets.Dataset
     grey: np.ndarray
     tasks: tasks.Tasks
-    no_model: Row
+    no_model: Numbers
     fitted: tuple = ()
 
     @property
@@ -221,7 +221,7 @@ def _split(dataset, options, seed):
         train, held_out, seed, noise=options.likelihood in models.DENSITIES,
         categories=options.likelihood == "categorical",
     )
-    no_model = Row("no model", **made.without_a_model())
+    no_model = Numbers("no model", **made.without_a_model())
     return Run(seed=seed, train=train, held_out=held_out, grey=grey, tasks=made, no_model=no_model)
 
 
@@ -402,7 +402,7 @@ def _measured(trained, ledger, run):
     entry, estimator, title = trained.entry, trained.estimator, trained.title
     remarks = (*trained.remarks, *ledger.doubts)
     if estimator is None:
-        return Fitted(entry, None, Row(title), remarks=remarks)
+        return Fitted(entry, None, Numbers(title), remarks=remarks)
     late = []
     try:
         with _remarked(late, run.held_out):
@@ -413,11 +413,11 @@ def _measured(trained, ledger, run):
             numbers |= run.tasks.measure(estimator, *codes)
     except REFUSALS as error:
         remarks = (*remarks, named(error, run.held_out.row_names))
-        return Fitted(entry, None, Row(title), remarks=remarks)
+        return Fitted(entry, None, Numbers(title), remarks=remarks)
     return Fitted(
         entry=entry,
         estimator=estimator,
-        row=Row(title, parameters=estimator.n_parameters_, seconds=trained.seconds, **numbers),
+        row=Numbers(title, parameters=estimator.n_parameters_, seconds=trained.seconds, **numbers),
         latent=codes[1],
         remarks=(*remarks, *_once_each(late)),
         ledger=ledger.parts,
@@ -434,7 +434,7 @@ def _codes(trained, run):
 
 
 def _worth(estimator, part, phi, run, gaps):
-    """{field of Row: number} of mean Q of a part, and of mean NLML where its ledger `gaps` has all cases."""
+    """{field of Numbers: number} of mean Q of a part, and of mean NLML where its ledger `gaps` has all cases."""
     name, x = ENDINGS[part], run.parts[part].x
     if gaps is None or len(gaps.nlml) < len(x) or gaps.method == "importance":
         return {f"q_{name}": float(estimator.bound(x, phi=phi, random_state=run.seed).mean())}

@@ -11,7 +11,7 @@ from . import tasks
 from .compare import PARTS, SHARES, linear_spread, settled, two_roads, unfinished
 
 COLUMNS = (
-    # heading, line below it, attribute of Row, digits
+    # heading, line below it, field of Numbers, digits
     ("training", "NLML", "nlml_train", 3),
     ("", "Q", "q_train", 3),
     ("", "gap", "gap_train", 3),
@@ -50,7 +50,7 @@ def _models(comparison):
 
 
 def _line(rows, columns):
-    """One line of a table: `rows` holds the `Row` of every run."""
+    """One line of a table: `rows` holds the `Numbers` of every run."""
     cells = (_cell([getattr(r, name) for r in rows], digits) for _, _, name, digits in columns)
     return [rows[0].model, *cells]
 

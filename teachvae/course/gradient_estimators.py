@@ -161,7 +161,7 @@ def minibatch(model, theta, phi, x, eta, rows, *, weights=None, kl="analytic", s
     return bound.backward(model, theta, cache, dQ)
 
 
-class Row(NamedTuple):
+class Estimate(NamedTuple):
     """One estimator in the table of `compare`.
 
     error          ‖mean − exact‖ / ‖exact‖ over all entries of φ; 1 where all of the gradient is missing.
@@ -186,7 +186,7 @@ class Row(NamedTuple):
 class Comparison:
     """The estimators against the exact gradient (N, n_phi); str(comparison) is a table.
 
-    comparison["naive"] is the `Row` of that estimator. exact_error is the largest change of an entry
+    comparison["naive"] is the `Estimate` of that estimator. exact_error is the largest change of an entry
     of `exact` when the rule has a quarter fewer nodes per dimension; 0 with sigma points.
     """
 
@@ -267,7 +267,7 @@ def _row(name, passes, g, truth):
     length = float(xp.sqrt(xp.sum(truth * truth)))
     relative = float(xp.sqrt(xp.sum(off * off))) / length if length > rounding else None
     total = float(xp.sum(variance)) / truth.shape[0]
-    return Row(name, relative, float(xp.max(worst)), total, passes, mean, error)
+    return Estimate(name, relative, float(xp.max(worst)), total, passes, mean, error)
 
 
 def _one_case_per_sample(phi, x, eta):

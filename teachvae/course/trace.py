@@ -28,7 +28,7 @@ SHORT = 4  # an array of so many numbers is written out; of a longer one its ran
 UNFOLDED = 2000  # the most numbers of one array that the HTML table holds, folded away
 
 
-class Row(NamedTuple):
+class Quantity(NamedTuple):
     """One quantity of a trace.
 
     name      as in the code: z, decoder[0].W; a gradient has a d before the last part, decoder[0].dW
@@ -62,7 +62,7 @@ class Trace:
     All arrays are copied: training that goes on cannot change what is shown. Gradients are those of
     Σ_n dQ_n Q_n, in nats per unit of the quantity.
 
-    forward, backward   lists of `Row`, in the order of computation
+    forward, backward   lists of `Quantity`, in the order of computation
     before, gradients   {"theta": …, "recognition" or "phi": …}, trees of parameters and their gradients
     after, state        such a tree after the step, and the optimiser's state then; None without a step
 
@@ -133,7 +133,7 @@ class Trace:
         return (row.name for row in [*self.forward, *self.backward])
 
     def row(self, name):
-        """The `Row` of a quantity or of a gradient. Raises KeyError, with the names that there are."""
+        """The `Quantity` of a quantity or of a gradient. Raises KeyError, with the names that there are."""
         rows = {row.name: row for row in [*self.forward, *self.backward]}
         if name not in rows:
             raise KeyError(f"no quantity {name!r} in this trace; there are {', '.join(rows)}")
@@ -264,80 +264,80 @@ def _listen(network, path, calls):
 
 
 def _forward_rows(calls, model, x, mask, phi, eta, weights, kl, Q):
-    rows = [Row("x", "x", x, None, "")]
+    rows = [Quantity("x", "x", x, None, "")]
     if mask is not None:
-        rows.append(Row("mask", "1 where x was seen", mask, None, ""))
+        rows.append(Quantity("mask", "1 where x was seen", mask, None, ""))
     rows += _layer_rows(calls, "recognition")
     amortised = ("phi", "forward") in calls
     number = _join("1.17", _taken_from(rows, phi)) if amortised else ""
-    rows.append(Row("phi", "φ = g_v(x)" if amortised else "φ", phi, None, number))
-    rows.append(Row("m", "m", model.posterior.mean(phi), None, ""))
+    rows.append(Quantity("phi", "φ = g_v(x)" if amortised else "φ", phi, None, number))
+    rows.append(Quantity("m", "m", model.posterior.mean(phi), None, ""))
     spread = model.posterior.unpack(phi)[1] if hasattr(model.posterior, "unpack") else None  # log s or L
     if isinstance(model.posterior, DiagonalGaussian):
-        rows += [Row("log_s", "log s", spread, None, ""), Row("s", "s", namespace(phi).exp(spread), None, "")]
+        rows += [Quantity("log_s", "log s", spread, None, ""), Quantity("s", "s", namespace(phi).exp(spread), None, "")]
     elif spread is not None:
-        rows.append(Row("L", "L", spread, None, ""))
+        rows.append(Quantity("L", "L", spread, None, ""))
     sample = calls["q", "sample"]
     z = sample.result[0]                                           # (S, N, K)
-    rows.append(Row("eta", "η", eta, None, ""))
+    rows.append(Quantity("eta", "η", eta, None, ""))
     if weights is not None:
-        rows.append(Row("weights", "w", weights, None, ""))
-    rows.append(Row("z", "z = T(φ, η)", z, None, _join("1.10", sample)))
+        rows.append(Quantity("weights", "w", weights, None, ""))
+    rows.append(Quantity("z", "z = T(φ, η)", z, None, _join("1.10", sample)))
     rows += _layer_rows(calls, "decoder")
     likelihood = calls["likelihood", "forward"]
     params, f = likelihood.args[:2]                                # f (S, N, n_f)
     number = _taken_from(rows, calls["f", "forward"].result[0])
-    rows.append(Row("f", "f_w(z)", f, None, number))
+    rows.append(Quantity("f", "f_w(z)", f, None, number))
     rows += _parameter_rows(params, "likelihood")
-    rows.append(Row("log_p", "log p(x|z)", likelihood.result[0], None, _join(likelihood)))
+    rows.append(Quantity("log_p", "log p(x|z)", likelihood.result[0], None, _join(likelihood)))
     if kl == "analytic":
         q = calls["q", "kl"]
-        rows.append(Row("kl", "KL(q‖p(z))", q.result[0], None, _join(q)))
+        rows.append(Quantity("kl", "KL(q‖p(z))", q.result[0], None, _join(q)))
     else:
         q = calls["q", "log_prob"]
-        rows += [Row("log_prior", "log p(z)", model.log_prior(z), None, "1.1"),
-                 Row("log_q", "log q(z|φ)", q.result[0], None, _join(q))]
-    return [*rows, Row("Q", "Q", Q, None, "1.8" if kl == "analytic" else "1.9")]
+        rows += [Quantity("log_prior", "log p(z)", model.log_prior(z), None, "1.1"),
+                 Quantity("log_q", "log q(z|φ)", q.result[0], None, _join(q))]
+    return [*rows, Quantity("Q", "Q", Q, None, "1.8" if kl == "analytic" else "1.9")]
 
 
 def _backward_rows(calls, model, kl, dQ, dphi, names):
     likelihood, sample = calls["likelihood", "backward"], calls["q", "sample_backward"]
     dlog_p, dz, dphi_z = likelihood.args[2], sample.args[1], sample.result
-    rows = [Row("dQ", "weight of Q", dQ, None, ""), Row("dlog_p", "∂/∂ log p(x|z)", dlog_p, None, "1.11")]
+    rows = [Quantity("dQ", "weight of Q", dQ, None, ""), Quantity("dlog_p", "∂/∂ log p(x|z)", dlog_p, None, "1.11")]
     if kl == "analytic":
         q = calls["q", "kl_backward"]
-        rows.append(Row("dkl", "∂/∂ KL", q.args[1], None, ""))
+        rows.append(Quantity("dkl", "∂/∂ KL", q.args[1], None, ""))
     else:
         q = calls["q", "log_prob_backward"]
         dlog_q = q.args[1]                                         # w dQ, (S, N)
         # log p(z) stands in Q as log p(x|z) does, so a sample's weight is the same for both.
-        rows += [Row("dlog_prior", "∂/∂ log p(z)", dlog_p, None, "1.13"),
-                 Row("dlog_q", "∂/∂ log q(z|φ)", dlog_q, None, "1.13")]
+        rows += [Quantity("dlog_prior", "∂/∂ log p(z)", dlog_p, None, "1.13"),
+                 Quantity("dlog_q", "∂/∂ log q(z|φ)", dlog_q, None, "1.13")]
     df, dlikelihood = likelihood.result
     # Of a likelihood without parameters all of the backward is df, whatever its parts are called.
     number = _join(likelihood, name="df" if dlikelihood else None)
-    rows.append(Row("df", "∂/∂ f", df, None, number))
+    rows.append(Quantity("df", "∂/∂ f", df, None, number))
     rows += _gradient_rows(dlikelihood, "likelihood", likelihood)
     rows += _layer_gradients(calls, "decoder", names)
     through_f = _into(calls, calls["f", "forward"].args[1])        # the number of the first layer's dx
     if kl == "analytic":
-        rows += [Row("dz", "∂/∂ z", dz, None, through_f),
-                 Row("dphi_kl", "∂/∂ φ through KL", q.result, None, _join(q))]
+        rows += [Quantity("dz", "∂/∂ z", dz, None, through_f),
+                 Quantity("dphi_kl", "∂/∂ φ through KL", q.result, None, _join(q))]
     else:
         dz_f = namespace(dz).reshape(calls["f", "backward"].result[0], dz.shape)
         dphi_q, dz_q = q.result
         z = calls["q", "sample"].result[0]
-        rows += [Row("dz_f", "∂/∂ z through f", dz_f, None, through_f),
-                 Row("dz_q", "∂/∂ z through log q", dz_q, None, _join(q, name="dz")),
-                 Row("dz_prior", "∂/∂ z through log p(z)", model.log_prior_backward(z, dlog_p), None, "1.13"),
-                 Row("dz", "∂/∂ z", dz, None, "1.13"),
-                 Row("dphi_q", "∂/∂ φ in log q, z fixed", dphi_q, None, _join(q, but="dz"))]
-    rows += [Row("dphi_z", "∂/∂ φ through z", dphi_z, None, _join(sample)),
-             Row("dm", "∂/∂ m", model.posterior.mean(dphi), None, _join(q, sample, name="dm"))]
+        rows += [Quantity("dz_f", "∂/∂ z through f", dz_f, None, through_f),
+                 Quantity("dz_q", "∂/∂ z through log q", dz_q, None, _join(q, name="dz")),
+                 Quantity("dz_prior", "∂/∂ z through log p(z)", model.log_prior_backward(z, dlog_p), None, "1.13"),
+                 Quantity("dz", "∂/∂ z", dz, None, "1.13"),
+                 Quantity("dphi_q", "∂/∂ φ in log q, z fixed", dphi_q, None, _join(q, but="dz"))]
+    rows += [Quantity("dphi_z", "∂/∂ φ through z", dphi_z, None, _join(sample)),
+             Quantity("dm", "∂/∂ m", model.posterior.mean(dphi), None, _join(q, sample, name="dm"))]
     if isinstance(model.posterior, DiagonalGaussian):
         _, dlog_s = model.posterior.unpack(dphi)
-        rows.append(Row("dlog_s", "∂/∂ log s", dlog_s, None, _join(q, sample, name="dlog_s")))
-    rows.append(Row("dphi", "∂/∂ φ", dphi, None, "1.12" if kl == "analytic" else "1.13"))
+        rows.append(Quantity("dlog_s", "∂/∂ log s", dlog_s, None, _join(q, sample, name="dlog_s")))
+    rows.append(Quantity("dphi", "∂/∂ φ", dphi, None, "1.12" if kl == "analytic" else "1.13"))
     return [*rows, *_layer_gradients(calls, "recognition", names)]
 
 
@@ -347,7 +347,7 @@ def _layer_rows(calls, root):
     for (path, kind), call in calls.items():
         if kind == "forward" and path.partition("[")[0] == root:
             rows += _parameter_rows(call.args[0], path)
-            rows.append(Row(f"{path}.y", _formula(call.method), call.result[0], None, _join(call)))
+            rows.append(Quantity(f"{path}.y", _formula(call.method), call.result[0], None, _join(call)))
     return rows
 
 
@@ -363,18 +363,18 @@ def _layer_gradients(calls, root, names):
         if kind == "backward" and path.partition("[")[0] == root:
             if f"{path}.y" in names:                               # the last one's dy is df or dphi
                 number = _into(calls, calls[path, "forward"].result[0])
-                rows.append(Row(f"{path}.dy", "∂/∂ y", call.args[2], None, number))
+                rows.append(Quantity(f"{path}.dy", "∂/∂ y", call.args[2], None, number))
             rows += _gradient_rows(call.result[1], path, call)
     return rows
 
 
 def _parameter_rows(params, path):
-    return [Row(name, SYMBOLS.get(_last(name), _last(name)), leaf, None, "")
+    return [Quantity(name, SYMBOLS.get(_last(name), _last(name)), leaf, None, "")
             for name, leaf in tree.leaves(params, path)]
 
 
 def _gradient_rows(dparams, path, call):
-    return [Row(_d(row.name), f"∂/∂ {row.symbol}", row.value, None, _join(call, name=_last(_d(row.name))))
+    return [Quantity(_d(row.name), f"∂/∂ {row.symbol}", row.value, None, _join(call, name=_last(_d(row.name))))
             for row in _parameter_rows(dparams, path)]
 
 

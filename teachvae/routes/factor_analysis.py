@@ -42,7 +42,7 @@ class FactorAnalysis(LatentVariableModel):
     components_ (K, D) canonical loadings, W Ψ⁻¹ Wᵀ diagonal; loadings_ (D, K) their transpose;
     mean_ (D,); noise_variance_ (D,); nlml_path_ mean nlml in nats per data case before each M-step
     and at the end; n_iter_; converged_; heywood_ places of columns whose variance ended at the floor;
-    moments_ the `moments.Moments` of complete data, or None; n_samples_ how many data cases there were, or
+    moments_ the `moments.Moments` of complete data, or None; n_cases_ how many data cases there were, or
     the sum of their weights.
     """
 
@@ -111,7 +111,7 @@ class FactorAnalysis(LatentVariableModel):
             return tell(progress, iteration, most, nlml, lambda: quietly(now))
 
         self._finish(self._em(problem, None if progress is None else report), *rest)
-        self.n_samples_ = table.shape[0] if weights is None else float(weights.sum())
+        self.n_cases_ = table.shape[0] if weights is None else float(weights.sum())
         self.moments_ = whole
         return self
 
@@ -156,13 +156,13 @@ class FactorAnalysis(LatentVariableModel):
         found, variance = self._em(self._complete(whole.covariance)), np.diag(whole.covariance)
         likelihood, backend = Gaussian(x.shape[1], self.noise), self._backend_for(x.dtype)
         self._finish(found, whole.mean, variance, likelihood, names, Columns(labels), backend)
-        self.n_samples_, self.moments_ = whole.n_cases, whole
+        self.n_cases_, self.moments_ = whole.n_cases, whole
         return self
 
-    def fit_covariance(self, S, n_samples=None, mean=None):
+    def fit_covariance(self, S, n_cases=None, mean=None):
         """Fit to a covariance matrix S (D, D) with divisor N, or to a correlation matrix.
 
-        n_samples is not needed for the maximum and only kept; mean (D,) is 0 where None. Raises
+        n_cases is not needed for the maximum and only kept; mean (D,) is 0 where None. Raises
         ValueError where S is not a symmetric matrix without negative eigenvalues.
         """
         S, names = check_data(S, name="S")
@@ -186,8 +186,8 @@ class FactorAnalysis(LatentVariableModel):
                 f"a covariance matrix has no negative eigenvalues, the smallest of this one is {lowest:.3g}: "
                 "compute it from the same data cases for every pair of columns"
             )
-        if n_samples is not None:
-            check_size("n_samples", n_samples, 2)
+        if n_cases is not None:
+            check_size("n_cases", n_cases, 2)
         mean = np.zeros(D) if mean is None else np.asarray(mean, dtype="float64")
         if mean.shape != (D,) or not np.isfinite(mean).all():
             raise ValueError(f"mean must be ({D},) finite numbers, got {mean} of shape {mean.shape}")
@@ -199,7 +199,7 @@ class FactorAnalysis(LatentVariableModel):
         found, columns = self._em(self._complete((S + S.T) / 2)), Columns(column_names(names, D))
         likelihood, backend = Gaussian(D, self.noise), self._backend_for("float64")
         self._finish(found, mean, np.diag(S), likelihood, names, columns, backend)
-        self.n_samples_, self.moments_ = n_samples, None
+        self.n_cases_, self.moments_ = n_cases, None
         return self
 
     def _check_parameters(self, n_visible):

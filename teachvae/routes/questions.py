@@ -178,7 +178,7 @@ class LatentVariableModel(LatentCode):
         eta = self.backend_.asarray(monte_carlo(rng, n_samples, 1, model.n_latent))
         return Bound(expectations.bound_on_nodes(model, theta, phi, x, eta), None)
 
-    def nlml(self, X, method=None, n_samples=None, random_state=0, *, phi=None):
+    def nlml(self, X, method=None, n_samples=None, random_state=0, *, phi=None, n_chains=16):
         """−log p(x_n) per data case, an `nlml.NLML` with values (N,) in nats.
 
         method  "exact"       linear decoder and Gaussian likelihood: the closed form
@@ -186,7 +186,7 @@ class LatentVariableModel(LatentCode):
                 "importance"  n_samples draws (1000) from q(z|φ_n), with a standard error
                 "prior"       n_samples draws (10 000) of the prior: plain Monte Carlo
                 "laplace"     a normal distribution around the posterior's mode
-                "ais"         n_samples annealed chains (16) from the prior, with a standard error
+                "ais"         n_chains annealed chains from the prior, with a standard error
                 None          the exact one where there is one, else importance sampling from φ_n
                               refined by 20 E-steps
         phi     (N, n_phi) of the q that importance sampling draws from, instead of the model's own
@@ -196,6 +196,9 @@ class LatentVariableModel(LatentCode):
         """
         if n_samples is not None:
             check_size("n_samples", n_samples, 2)
+            if method == "ais":
+                raise ValueError(f"method='ais' runs chains, got n_samples={n_samples}: give n_chains")
+        check_size("n_chains", n_chains, 2)
         theta, cases = self._observed(X)
         model, draws = self.model_, _repeated(random_state)
         if method is None:
@@ -218,7 +221,7 @@ class LatentVariableModel(LatentCode):
             if method == "laplace":
                 return laplace.laplace(model, theta, x, rng)
             if method == "ais":
-                return ais.ais(model, theta, x, rng, n_chains=n_samples or 16)
+                return ais.ais(model, theta, x, rng, n_chains=n_chains)
             raise ValueError(
                 "method must be 'exact', 'grid', 'importance', 'prior', 'laplace', 'ais' or None, got "
                 f"{method!r}"
@@ -465,7 +468,7 @@ def _warn_of_unsettled(Q):
     rounding = np.finfo(Q.values.dtype).eps * np.abs(Q.values)
     rows = np.flatnonzero(~(Q.certificate <= SETTLED + rounding)).tolist()
     if rows:
-        warnings.warn(
+        warn(
             about_rows(
                 QuadratureWarning,
                 f"Q of {len(rows)} of {len(Q.values)} data cases still moved by up to "
@@ -474,8 +477,7 @@ def _warn_of_unsettled(Q):
                 "ReLU decoder or where q is wide for the bends of f: a smooth activation or more training "
                 "may settle it, and n_samples= takes random draws instead",
                 rows,
-            ),
-            stacklevel=3,
+            )
         )
 
 
