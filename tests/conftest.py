@@ -11,6 +11,11 @@ settings.register_profile("teachvae", derandomize=True, deadline=None)
 settings.load_profile("teachvae")
 
 
+def pytest_configure(config):
+    # Most models here are hardly trained, and their q wide; test_estimators sees to the warning itself.
+    config.addinivalue_line("filterwarnings", "ignore:Q of .* data cases still moved:UserWarning")
+
+
 class ReadOnly(Backend):
     """NumPy arrays that cannot be written: a component that changes its inputs fails."""
 

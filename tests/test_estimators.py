@@ -21,11 +21,13 @@ from teachvae import (
     infer, nlml, noise, tree
 )
 from teachvae.doors.units import HeywoodWarning
-from teachvae.inference import em
+from teachvae.inference import em, expectations
 from teachvae.likelihoods import bare
+from teachvae.messages import shorten
 from teachvae.networks.convergence import ConvergenceWarning
 from teachvae.networks.training import TrainingError
 from teachvae.routes.conventions import NotFittedError
+from teachvae.routes.questions import QuadratureWarning
 
 K, D, N = 2, 6, 60
 LINEAR = datasets.linear_gaussian(n_cases=N, n_visible=D, n_latent=K, seed=7).x
@@ -516,6 +518,44 @@ def test_infer_names_the_rows_that_did_not_get_there(monkeypatch):
 
 
 # ---- what a fitted model answers ------------------------------------------------------------------
+
+
+def dense_bound(model, X):
+    """Q (N,) on a lattice in η finer than any rule that the package has."""
+    m, (h, K) = model.model_, {1: (0.002, 1), 2: (0.02, 2)}[model.model_.n_latent]
+    axis = np.arange(-8, 8 + h / 2, h)
+    eta = np.stack([a.ravel() for a in np.meshgrid(*[axis] * K)], axis=1)
+    weights = np.exp(-0.5 * np.sum(eta**2, axis=1))
+    nodes = eta[:, None, :], weights / weights.sum()
+    return expectations.bound_on_nodes(m, model.theta_, model.encode(X), X, *nodes)
+
+
+@pytest.mark.parametrize("K", [1, 2])
+def test_the_bound_says_where_quadrature_does_not_settle(K):
+    x = 1.5 * np.random.default_rng(0).standard_normal((12, 4))
+    kinked = VAE(K, hidden=(6,), activation="relu", epochs=3).fit(x)
+    with pytest.warns(QuadratureWarning, match=r"of 12 data cases still moved by up to .* \(rows ") as said:
+        Q = kinked.bound(x)
+    off = np.abs(Q - dense_bound(kinked, x))
+    _, certificate = expectations.quadrature(kinked.model_, kinked.theta_, kinked.encode(x), x)
+    rows = np.flatnonzero(certificate > 1e-4)
+    assert f"(rows {shorten(rows.tolist())})" in str(said[0].message)
+    assert off.max() > 1e-4 and set(np.flatnonzero(off > 1e-3)) <= set(rows)
+    x = x / 10 + np.arange(12)[:, None]
+    smooth = VAE(K, hidden=(6,), epochs=200).fit(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_allclose(smooth.bound(x), dense_bound(smooth, x), rtol=0, atol=1e-6)
+        kinked.bound(x, n_samples=50)
+
+
+def test_cases_of_every_block_are_named_that_quadrature_does_not_settle():
+    x = np.random.default_rng(0).standard_normal((1030, 3))
+    model = VAE(1, hidden=(6,), activation="relu", epochs=1).fit(x)
+    phi = np.tile([50.0, -8.0], (1030, 1))                         # no kink is so far out
+    phi[1026:] = 0.0
+    with pytest.warns(QuadratureWarning, match=r"Q of 4 of 1030 .* \(rows 1026, 1027, 1028, 1029\)"):
+        model.bound(x, phi=phi)
 
 
 def grid_nlml(model, X):
