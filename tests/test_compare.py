@@ -578,7 +578,7 @@ def test_every_entry_is_true_of_what_it_makes(likelihood):
         assert getattr(made, "random_state", 3) == 3
         if entry.ledger and not entry.gaussian:
             assert made.likelihood == likelihood and (made.hidden == ()) == entry.linear
-        assert (made.get_params().get("noise_variance") == 0.04) == entry.noisy
+        assert (made.get_params().get("noise_variance") == 0.04) == entry.adds_noise
 
 
 def test_the_roads_are_said_of_as_many_cases_as_were_measured():
