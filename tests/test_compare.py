@@ -2,6 +2,7 @@
 
 import base64
 from dataclasses import replace
+import inspect
 import io
 import json
 import re
@@ -18,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from teachvae import cli, datasets, plots
 from teachvae.comparison import compare, report, tables
 from teachvae.comparison.compare import Fitted, Options
-from teachvae.comparison.models import ENTRIES, Setting
+from teachvae.comparison.models import ENTRIES, Setting, entries
 from teachvae.networks.convergence import ConvergenceWarning
 from teachvae.networks.training import TrainingError
 from teachvae.routes import questions, vae
@@ -574,6 +575,43 @@ def test_names_are_escaped(words):
     assert "&lt;b&gt;&amp;" in page and "<b>&" not in page and "coloured by class" not in page
 
 
+def setting(likelihood="gaussian", noise_variance=0.04, n_missing=0):
+    options = Options(hidden=(6,), likelihood=likelihood)
+    return Setting(options, 3, likelihood, noise_variance, n_missing, n_entries=100)
+
+
+def test_every_model_says_what_it_takes():
+    known = {entry.key: entry for entry in ENTRIES}
+    assert all(entry.refusal(setting()) is None for entry in ENTRIES)
+    refused = {key for key, entry in known.items() if entry.refusal(setting("poisson", None))}
+    assert refused == {"fa"} and known["fa"].refusal(setting("student-t")) is None
+    assert "factor analysis has a Gaussian likelihood" in known["fa"].refusal(setting("poisson"))
+    holes = setting(n_missing=7)
+    assert {key for key, entry in known.items() if entry.refusal(holes)} == {"ae", "dae", "pca"}
+    assert "here 7 of 100 entries are missing" in known["pca"].refusal(holes)
+    assert {e.key for e in ENTRIES} - {e.key for e in entries(setting("poisson", None))} == {"dae"}
+    titles = [entry.title(setting("bernoulli-relaxed")) for entry in ENTRIES]
+    assert sum(title.endswith("(not a likelihood)") for title in titles) == 4
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "student-t"])
+def test_every_entry_is_true_of_what_it_makes(likelihood):
+    for entry in ENTRIES:
+        made = entry.make(setting(likelihood))
+        assert hasattr(made, "bound") == entry.ledger == (not entry.complete) == hasattr(made, "missing")
+        assert ("progress" in inspect.signature(made.fit).parameters) == entry.iterated
+        assert getattr(made, "random_state", 3) == 3
+        if entry.ledger and not entry.gaussian:
+            assert made.likelihood == likelihood and (made.hidden == ()) == entry.linear
+        assert (made.get_params().get("noise_variance") == 0.04) == entry.adds_noise
+
+
+def test_the_roads_are_said_of_as_many_cases_as_were_measured():
+    dataset = datasets.linear_gaussian(n_cases=60, n_visible=4, n_latent=1)
+    few = compare.run(dataset, replace(SMALL, n_components=1, epochs=1, ledger=3))
+    assert "in the first 3 or 12 held-out cases of every model" in tables.text(few)
+
+
 # ---- the command line ------------------------------------------------------------------------
 
 QUICK = ["compare", "--epochs", "2", "--hidden", "4", "--latent", "1", "--data"]
@@ -788,7 +826,11 @@ def test_every_public_name_is_there():
     import teachvae
 
     for name in teachvae.__all__:
-        assert getattr(teachvae, name).__name__.endswith(name) and name in dir(teachvae)
+        assert name in dir(teachvae)
+    for name in teachvae.CLASSES:
+        assert getattr(teachvae, name).__name__ == name
+    for name, place in teachvae.MODULES.items():
+        assert getattr(teachvae, name).__name__ == f"teachvae.{place}"
     with pytest.raises(AttributeError, match="no attribute 'Vae'"):
         teachvae.Vae
     with pytest.raises(ImportError):

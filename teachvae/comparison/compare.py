@@ -315,9 +315,11 @@ def _phi_of_new(estimator, x):
 
 @dataclass
 class Ledger:
-    """What is found of one model case by case, see `Fitted`, and what is doubtful in it, in words."""
+    """What is found of one model case by case: {part: `gaps.Gaps`}, the divergence, see `Fitted`, and doubts
+    in words.
+    """
 
-    parts: dict = field(default_factory=dict)
+    gaps: dict = field(default_factory=dict)
     divergence: np.ndarray | None = None
     doubts: list = field(default_factory=list)
 
@@ -346,7 +348,7 @@ def _ledgers(trained, run, options, progress, workers):
             if divergence is not None:
                 ledger.divergence = divergence
             if gaps is not None:
-                ledger.parts[part] = gaps
+                ledger.gaps[part] = gaps
                 if progress is not None:
                     progress("the ledger", done, len(jobs), float(gaps.q_used.mean()))
     return found
@@ -403,13 +405,13 @@ def _measured(trained, ledger, run):
     remarks = (*trained.remarks, *ledger.doubts)
     if estimator is None:
         return Fitted(entry, None, Numbers(title), remarks=remarks)
-    late = []
+    late, codes, numbers = [], _codes(trained, run), {}
     try:
+        for part, phi in trained.phi.items():
+            with _remarked(late, run.parts[part]):
+                warnings.simplefilter("ignore", NotALikelihoodWarning)
+                numbers |= _worth(estimator, part, phi, run, ledger.gaps.get(part))
         with _remarked(late, run.held_out):
-            warnings.simplefilter("ignore", NotALikelihoodWarning)
-            codes, numbers = _codes(trained, run), {}
-            for part, phi in trained.phi.items():
-                numbers |= _worth(estimator, part, phi, run, ledger.parts.get(part))
             numbers |= run.tasks.measure(estimator, *codes)
     except REFUSALS as error:
         remarks = (*remarks, named(error, run.held_out.row_names))
@@ -420,7 +422,7 @@ def _measured(trained, ledger, run):
         row=Numbers(title, parameters=estimator.n_parameters_, seconds=trained.seconds, **numbers),
         latent=codes[1],
         remarks=(*remarks, *_once_each(late)),
-        ledger=ledger.parts,
+        ledger=ledger.gaps,
         divergence=ledger.divergence,
         phi=trained.phi.get(HELD_OUT),
     )

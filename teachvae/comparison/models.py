@@ -34,7 +34,7 @@ class Setting:
     n_entries: int
 
     @property
-    def gaussian(self):
+    def linear_gaussian(self):
         """Whether a linear decoder makes a linear-Gaussian model."""
         return self.options.likelihood == "gaussian"
 
@@ -66,7 +66,7 @@ class Entry:
     gaussian    it has a Gaussian likelihood whatever is asked for
     complete    it takes complete data only
     numeric     its error is a square, of numbers that mean amounts
-    noisy       it needs noise that can be added to the data, and has no row where there is none
+    adds_noise  it trains with noise added to the data, and has no row where none can be
     iterated    its fit reports progress
     """
 
@@ -79,7 +79,7 @@ class Entry:
     gaussian: bool = False
     complete: bool = False
     numeric: bool = False
-    noisy: bool = False
+    adds_noise: bool = False
     iterated: bool = True
 
     def title(self, setting):
@@ -105,7 +105,7 @@ class Entry:
 
 def entries(setting):
     """The entries that have a row, whether or not they run."""
-    return [entry for entry in ENTRIES if setting.noise_variance is not None or not entry.noisy]
+    return [entry for entry in ENTRIES if setting.noise_variance is not None or not entry.adds_noise]
 
 
 def _factor_analysis(setting):
@@ -113,7 +113,7 @@ def _factor_analysis(setting):
 
 
 def _linear_em(setting):
-    if not setting.gaussian:
+    if not setting.linear_gaussian:
         return _em(setting, hidden=())
     return VariationalEM(setting.options.n_components, **setting.decoder(()))
 
@@ -128,7 +128,7 @@ def _em(setting, hidden):
 
 
 def _linear_vae(setting):
-    if not setting.gaussian:
+    if not setting.linear_gaussian:
         return _vae(setting, hidden=())
     return VAE(setting.options.n_components, optimizer="lbfgs", nodes="sigma", **setting.decoder(()))
 
@@ -165,6 +165,8 @@ ENTRIES = (
     Entry("vae-linear", "VAE, linear", _linear_vae, ledger=True, linear=True),
     Entry("vae", "VAE", _neural_vae, ledger=True, amortised=True),
     Entry("ae", "autoencoder", _autoencoder, complete=True, numeric=True),
-    Entry("dae", "denoising autoencoder", _denoising_autoencoder, complete=True, numeric=True, noisy=True),
+    Entry(
+        "dae", "denoising autoencoder", _denoising_autoencoder, complete=True, numeric=True, adds_noise=True
+    ),
     Entry("pca", "principal components", _principal_components, complete=True, numeric=True, iterated=False),
 )

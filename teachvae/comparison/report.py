@@ -63,10 +63,10 @@ def _page(comparison, seconds):
         f"<p class=note>{escape(_setting(comparison, seconds))}</p>",
         *(f"<p class=failed>Check failed: {escape(text)}</p>" for text in comparison.failures),
         "<h2>The table</h2>",
-        f"<div class=wide>{_table(comparison)}</div>",
+        _table(comparison),
         *(f"<p class=note>{escape(text)}</p>" for text in tables.remarks(comparison, bits=False)),
         "<h2>What the models are good for</h2>",
-        f"<div class=wide>{_tasks(comparison)}</div>",
+        _tasks(comparison),
         *(f"<p class=note>{escape(text)}</p>" for text in tables.task_remarks(comparison)),
         *_ledger(comparison, run),
         "<h2>What was done to the data, and where Ψ ended</h2>",
@@ -122,80 +122,83 @@ def _setting(comparison, seconds):
 
 
 def _table(comparison):
-    body = [
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>"
-        for line in tables.cells(comparison)
-    ]
-    extra = ""
+    """The table of the models, with bits per pixel where the data have levels."""
+    lines, heads = tables.cells(comparison), ["model", *(c[1] for c in tables.COLUMNS)]
+    above = "<th></th><th colspan=3>training</th><th colspan=3>held out</th><th></th><th></th>"
     if comparison.dataset.levels is not None:
-        extra = "<th>bits/pixel</th>"
-        for i, f in enumerate(comparison.runs[0].fitted):
-            bits = tables.bits_per_pixel(comparison, f.row)
-            cell = "–" if bits is None else f"{bits:.3f}"
-            body[i] = body[i].replace("</tr>", f"<td>{cell}</td></tr>")
-    top = (
-        "<tr><th></th><th colspan=3>training</th><th colspan=3>held out</th>"
-        f"<th></th><th></th>{'<th>held out</th>' if extra else ''}</tr>"
-    )
-    head = "<th>model</th>" + "".join(f"<th>{escape(c[1])}</th>" for c in tables.COLUMNS) + extra
-    return f"<table><thead>{top}<tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+        bits = [tables.bits_per_pixel(comparison, f.row) for f in comparison.runs[0].fitted]
+        lines = [[*line, "–" if b is None else f"{b:.3f}"] for line, b in zip(lines, bits)]
+        heads, above = [*heads, "bits/pixel"], f"{above}<th>held out</th>"
+    return _html_table(heads, lines, above)
 
 
 def _tasks(comparison):
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>"
-        for line in tables.task_cells(comparison)
+    heads = ["model", *(c[1] for c in tables.TASK_COLUMNS)]
+    above = "<th></th><th colspan=3>RMSE, held out</th><th>accuracy</th>"
+    return _html_table(heads, tables.task_cells(comparison), above)
+
+
+def _html_table(heads, lines, above=None):
+    """Lines of cells as a table; above: a row over its headings, as HTML."""
+    above = "" if above is None else f"<tr>{above}</tr>"
+    heads = "".join(f"<th>{escape(head)}</th>" for head in heads)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in lines)
+    return (
+        f"<div class=wide><table><thead>{above}<tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
     )
-    unit = tables.unit_of_errors(comparison)
-    top = f"<tr><th></th><th colspan=3>{unit}, held out</th><th>accuracy</th></tr>"
-    head = "<th>model</th>" + "".join(f"<th>{escape(c[1])}</th>" for c in tables.TASK_COLUMNS)
-    return f"<table><thead>{top}<tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _ledger(comparison, run):
-    """The ledger: its table, its bars, how the shares are spread, and posteriors with their q."""
-    body = tables.ledger_cells(comparison)
-    if not body:
+    """The ledger: its table, and pictures where it is not all in closed form."""
+    lines = tables.ledger_cells(comparison)
+    if not lines:
         return []
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in body
-    )
-    head = "<th>model</th><th>part</th>" + "".join(f"<th>{escape(c)}</th>" for c in tables.LEDGER_COLUMNS)
     parts = [
         "<h2>The ledger: what each gap costs</h2>",
-        f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>",
+        _html_table(["model", "part", *tables.LEDGER_COLUMNS], lines),
         *(f"<p class=note>{escape(sentence)}</p>" for sentence in tables.ledger_remarks(comparison)),
     ]
-    neural = [f for f in run.fitted if any(g.method != "exact" for g in f.ledger.values())]
-    if not neural:
-        return parts
+    neural = [f for f in run.fitted if any(gaps.method != "exact" for gaps in f.ledger.values())]
+    if neural:
+        parts += _pictures_of_gaps(neural)
+    if comparison.options.n_components == 2:
+        parts += _pictures_of_posteriors(neural, run)
+    return parts
+
+
+def _pictures_of_gaps(fitted):
+    """The mean shares as bars, and how the gaps are spread over the cases."""
     bars = [
         (f"{f.row.model}, {part}", tables.shares(gaps))
-        for f in neural
+        for f in fitted
         for part, gaps in f.ledger.items()
     ]
-    parts.append(_image(plots.ledger_bars(bars), "mean shares of Q − NLML, per model and part"))
     spread = [
         (
-            f"{f.row.model}: {words}",
-            {part: getattr(g, name)[compare.settled(g)] for part, g in f.ledger.items()},
+            f"{f.row.model}: {name} gap",
+            {part: getattr(gaps, name)[compare.settled(gaps)] for part, gaps in f.ledger.items()},
         )
-        for f in neural
-        for name, words in (("approximation", "approximation gap"), ("amortisation", "amortisation gap"))
+        for f in fitted
+        for name in ("approximation", "amortisation")
     ]
-    parts.append(_image(plots.gap_histograms(spread), "the gaps over the data cases"))
-    if comparison.options.n_components == 2:
-        rows = [(f.row.model, _posteriors(f, run)) for f in neural if compare.HELD_OUT in f.ledger]
-        rows = [(title, panels) for title, panels in rows if panels]
-        if rows:
-            parts.append(_image(plots.posterior_panels(rows), "posteriors and the q that stand in for them"))
-            parts.append(
-                "<p class=note>Three held-out cases of each model, by Q − NLML: the least, the median, the "
-                "largest; above each, its approximation gap + its amortisation gap. Grey: the regions that "
-                "hold 50, 90 and 99 % of the true posterior p(z|x). "
-                "Ellipses hold 90 % of q.</p>"
-            )
-    return parts
+    return [
+        _image(plots.ledger_bars(bars), "mean shares of Q − NLML, per model and part"),
+        _image(plots.gap_histograms(spread), "the gaps over the data cases"),
+    ]
+
+
+def _pictures_of_posteriors(fitted, run):
+    """True posteriors of a few held-out cases, K = 2, with their q."""
+    rows = [(f.row.model, _posteriors(f, run)) for f in fitted if compare.HELD_OUT in f.ledger]
+    rows = [(title, panels) for title, panels in rows if panels]
+    if not rows:
+        return []
+    return [
+        _image(plots.posterior_panels(rows), "posteriors and the q that stand in for them"),
+        "<p class=note>Three held-out cases of each model, by Q − NLML: the least, the median, the "
+        "largest; above each, its approximation gap + its amortisation gap. Grey: the regions that "
+        "hold 50, 90 and 99 % of the true posterior p(z|x). Ellipses hold 90 % of q.</p>",
+    ]
 
 
 def _posteriors(fitted, run):
@@ -229,37 +232,36 @@ def _posteriors(fitted, run):
 
 def _noise(run, fitted):
     """Where Ψ ended: its range per model, and how much of it is the dequantisation's own."""
-    lines = []
     levels = run.train.levels
     own = None if levels is None else 1 / (12 * levels**2)
-    if levels is not None:
-        counts = np.floor(run.train.x * levels)
-        constant = int((counts == counts[0]).all(axis=0).sum())
-        lines.append(
-            f"<p>{constant} of {counts.shape[1]} pixels are constant in the training part. Spread out over "
-            f"their grey level they have the variance of the dequantisation, 1/(12·{levels}²) = {own:.2e}, "
-            "and so no density runs to infinity; but a large share of each density is that of this known "
-            "noise, and Q and NLML say as much about it as about the images.</p>"
-        )
-    rows = []
+    parts = [] if own is None else [_dequantisation(run, levels, own)]
+    heads = ["Ψ of", "smallest", "median", "largest"]
+    heads += [] if own is None else ["within 10 % of the dequantisation's"]
+    lines = []
     for f in fitted:
         model = getattr(f.estimator, "model_", None)
         if model is None or not isinstance(bare(model.likelihood), Gaussian):
             continue
         psi = f.estimator.noise_variance_
-        cells = [f.row.model, f"{psi.min():.2e}", f"{np.median(psi):.2e}", f"{psi.max():.2e}"]
-        if own is not None:
-            cells.append(str(int((psi < 1.1 * own).sum())))
-        cells.append(str(len(f.estimator.heywood_)))
-        rows.append("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in cells) + "</tr>")
-    if not rows:
-        return "".join(lines)
-    extra = "" if own is None else "<th>within 10 % of the dequantisation's</th>"
-    head = f"<th>Ψ of</th><th>smallest</th><th>median</th><th>largest</th>{extra}<th>at the floor</th>"
+        line = [f.row.model, f"{psi.min():.2e}", f"{np.median(psi):.2e}", f"{psi.max():.2e}"]
+        line += [] if own is None else [str(int((psi < 1.1 * own).sum()))]
+        lines.append([*line, str(len(f.estimator.heywood_))])
+    if lines:
+        parts += [
+            _html_table([*heads, "at the floor"], lines),
+            "<p class=note>The floor of Ψ is a millionth of each variable's variance, for every route.</p>",
+        ]
+    return "".join(parts)
+
+
+def _dequantisation(run, levels, own):
+    counts = np.floor(run.train.x * levels)
+    constant = int((counts == counts[0]).all(axis=0).sum())
     return (
-        "".join(lines)
-        + f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-        + "<p class=note>The floor of Ψ is a millionth of each variable's variance, for every route.</p>"
+        f"<p>{constant} of {counts.shape[1]} pixels are constant in the training part. Spread out over "
+        f"their grey level they have the variance of the dequantisation, 1/(12·{levels}²) = {own:.2e}, "
+        "and so no density runs to infinity; but a large share of each density is that of this known "
+        "noise, and Q and NLML say as much about it as about the images.</p>"
     )
 
 

@@ -89,15 +89,15 @@ def shares(gaps):
 
 def text(comparison):
     """All that is printed: the aligned table of the models, the ledger, and the remarks below each."""
-    lines = [["", *(c[0] for c in COLUMNS)], ["model", *(c[1] for c in COLUMNS)], *cells(comparison)]
-    parts = [align(lines, heads=2, left=1), "", *remarks(comparison)]
-    heads = [c[0].replace("RMSE", unit_of_errors(comparison)) for c in TASK_COLUMNS]
-    lines = [["", *heads], ["tasks, held out", *(c[1] for c in TASK_COLUMNS)]]
-    parts += ["", align([*lines, *task_cells(comparison)], heads=2, left=1), "", *task_remarks(comparison)]
+    heads = [["", *(c[0] for c in COLUMNS)], ["model", *(c[1] for c in COLUMNS)]]
+    parts = [align([*heads, *cells(comparison)], left=1, heads=2), "", *remarks(comparison)]
+    first = [c[0].replace("RMSE", unit_of_errors(comparison)) for c in TASK_COLUMNS]
+    heads = [["", *first], ["tasks, held out", *(c[1] for c in TASK_COLUMNS)]]
+    parts += ["", align([*heads, *task_cells(comparison)], left=1, heads=2), "", *task_remarks(comparison)]
     ledger = ledger_cells(comparison)
     if ledger:
-        parts += ["", align([["the ledger", "", *LEDGER_COLUMNS], *ledger], heads=1, left=2), ""]
-        parts += ledger_remarks(comparison)
+        heads = [["the ledger", "", *LEDGER_COLUMNS]]
+        parts += ["", align([*heads, *ledger], left=2, heads=1), "", *ledger_remarks(comparison)]
     return "\n".join(parts)
 
 
@@ -131,101 +131,137 @@ def ledger_remarks(comparison):
     """The sentences below the ledger: how to read it, its headline, its certificates."""
     run, options = comparison.runs[0], comparison.options
     seed = "" if options.seeds == 1 else f" Seed {options.seed} alone."
-    sentences = [
+    return [
         "NLML + not Gaussian + diagonal + amortisation = Q. Not Gaussian: what the best Gaussian q misses; "
         "diagonal: what its diagonal costs on top; amortisation: what the φ in use costs beyond the best."
-        f"{seed}"
+        f"{seed}",
+        *_over_fitting(run),
+        *_how_far_the_roads_differ(run),
+        *_how_nlml_was_had(run),
     ]
+
+
+def _over_fitting(run):
     for f in run.fitted:
-        parts = [f.ledger.get(part) for part in PARTS]
-        if f.entry.amortised and all(gaps is not None for gaps in parts):
-            train, held_out = (shares(gaps)["amortisation"] for gaps in parts)
+        if f.entry.amortised and len(f.ledger) == len(PARTS):
+            train, held_out = (shares(f.ledger[part])["amortisation"] for part in PARTS)
             verdict = ": it over-fits" if held_out > 1.5 * train + 0.01 else ""
-            sentences.append(
+            yield (
                 f"The recognition network's φ costs {train:.3f} nats on training data, {held_out:.3f} on "
                 f"held-out data{verdict}."
             )
+
+
+def _how_far_the_roads_differ(run):
     roads = [two_roads(f) for f in run.fitted if f.divergence is not None]
+    if not roads:
+        return
     known = [(a, e) for road in roads for a, e in zip(*road) if np.isfinite(a)]
-    if roads:
-        apart, error = max(known, default=(0.0, 0.0))
-        refused = sum(len(a) for a, _ in roads) - len(known)
-        sentences.append(
-            f"Q − NLML and KL(q ‖ posterior), computed separately, differ by at most {apart:.1e} nats, where "
-            f"{error:.0e} was stated, in the first {len(roads[0][0])} held-out cases of every model"
-            + (f"; {refused} could not be had." if refused else ".")
-        )
+    apart, error = max(known, default=(0.0, 0.0))
+    refused = sum(len(a) for a, _ in roads) - len(known)
+    sizes = sorted({len(a) for a, _ in roads})
+    yield (
+        f"Q − NLML and KL(q ‖ posterior), computed separately, differ by at most {apart:.1e} nats, where "
+        f"{error:.0e} was stated, in the first {' or '.join(map(str, sizes))} held-out cases of every model"
+        + (f"; {refused} could not be had." if refused else ".")
+    )
+
+
+def _how_nlml_was_had(run):
     methods = {gaps.method for f in run.fitted for gaps in f.ledger.values()}
     if "grid" in methods:
-        sentences.append(
+        yield (
             "NLML by the grid where no closed form is; error: the mean over the cases of what is stated of "
             "their gaps."
         )
     if "importance" in methods:
-        sentences.append(
+        yield (
             "NLML by importance sampling from the best Gaussian where no closed form is, Q on fresh draws; "
             "error: the mean over the cases of their gaps' standard errors, and of what a mode that was not "
-            "tried may save. There the ledger holds the first "
-            "cases of each part only, and so its Q is not that of the table above."
+            "tried may save. There the ledger holds the first cases of each part only, and so its Q is not "
+            "that of the table above."
         )
-    return sentences
 
 
 def remarks(comparison, bits=True):
     """The sentences below the table; bits: with the one on bits per pixel, where the data has levels."""
-    options, first = comparison.options, comparison.runs[0]
-    N, D = first.train.x.shape
+    return [
+        *_about_the_data(comparison),
+        *_about_models_without_numbers(comparison),
+        *_about_the_likelihood(comparison.options),
+        *_about_the_linear_models(comparison),
+        *(_in_bits(comparison) if bits else ()),
+    ]
+
+
+def _about_the_data(comparison):
+    options, run = comparison.options, comparison.runs[0]
+    N, D = run.train.x.shape
     discrete = ("bernoulli", "poisson", "categorical")
     unit = "nats per data case" + (" (probabilities)" if options.likelihood in discrete else "")
     seeds = "" if options.seeds == 1 else f"; mean ± standard deviation of {options.seeds} seeds"
-    text = [
-        f"{comparison.dataset.name}: {N} training and {len(first.held_out.x)} held-out cases, D = {D}, "
-        f"K = {options.n_components}; NLML, Q and gap = Q − NLML are means in {unit}{seeds}.",
-        "–: the model has no such number, or it is not had exactly for every case.",
-    ]
-    n_missing, n_cells = int(np.isnan(comparison.dataset.x).sum()), comparison.dataset.x.size
-    if n_missing:
-        text.append(
-            f"{n_missing} of {n_cells} entries are missing: integrated out. Errors are those of the others."
+    yield (
+        f"{comparison.dataset.name}: {N} training and {len(run.held_out.x)} held-out cases, D = {D}, "
+        f"K = {options.n_components}; NLML, Q and gap = Q − NLML are means in {unit}{seeds}."
+    )
+    yield "–: the model has no such number, or it is not had exactly for every case."
+    missing = np.isnan(comparison.dataset.x)
+    if missing.any():
+        yield (
+            f"{missing.sum()} of {missing.size} entries are missing: integrated out. Errors are those of the "
+            "others."
         )
+
+
+def _about_models_without_numbers(comparison):
     for run in comparison.runs:
-        seed = "" if options.seeds == 1 else f", seed {run.seed}"
-        text += [
-            f"{f.row.model}{seed}: no numbers, for {f.remarks[-1]}."
-            for f in run.fitted if f.estimator is None
-        ]
+        seed = "" if comparison.options.seeds == 1 else f", seed {run.seed}"
+        for f in run.fitted:
+            if f.estimator is None:
+                yield f"{f.row.model}{seed}: no numbers, for {f.remarks[-1]}."
+
+
+def _about_the_likelihood(options):
     if options.likelihood == "bernoulli-relaxed":
-        text.append(
+        yield (
             "Not a likelihood: the Bernoulli formula on grey values does not integrate to one; its NLML and "
             "Q are comparable with nothing but each other."
         )
     if options.binarise is not None:
-        words = {"threshold": "1 where the grey value is above one half", "fixed": "one draw, then kept",
-                 "fresh": "a new draw for every minibatch of the VAEs; one fixed draw for all other models"}
-        text.append(
+        words = {
+            "threshold": "1 where the grey value is above one half",
+            "fixed": "one draw, then kept",
+            "fresh": "a new draw for every minibatch of the VAEs; one fixed draw for all other models",
+        }
+        yield (
             f"Binarised, {options.binarise}: {words[options.binarise]}. Numbers of different ways to "
             "binarise are never to be compared."
         )
-    spreads = [s for s in (linear_spread(r) for r in comparison.runs) if s is not None]
-    if spreads:
-        train, held_out = (max(s[i] for s in spreads) for i in (0, 1))
-        text.append(
-            f"The three linear models' Q differ by {train:.1e} nats on training data and by "
-            f"{held_out:.1e} on held-out data."
-        )
-        early = sorted({model for r in comparison.runs for model in unfinished(r)})
-        if early:
-            text.append(f"That they agree was not checked: not converged are {', '.join(early)}.")
-    else:
-        fitted = [f for r in comparison.runs for f in r.fitted if f.estimator is not None]
+
+
+def _about_the_linear_models(comparison):
+    spreads = [s for s in (linear_spread(run) for run in comparison.runs) if s is not None]
+    if not spreads:
+        fitted = [f for run in comparison.runs for f in run.fitted if f.estimator is not None]
         early = sorted({f.row.model for f in fitted if getattr(f.estimator, "converged_", None) is False})
         if early:
-            text.append(f"Stopped before they converged: {', '.join(early)}.")
-    if bits and comparison.dataset.levels is not None:
-        values = [(f.row.model, bits_per_pixel(comparison, f.row)) for f in first.fitted]
+            yield f"Stopped before they converged: {', '.join(early)}."
+        return
+    train, held_out = np.max(spreads, axis=0)
+    yield (
+        f"The three linear models' Q differ by {train:.1e} nats on training data and by {held_out:.1e} on "
+        "held-out data."
+    )
+    early = sorted({model for run in comparison.runs for model in unfinished(run)})
+    if early:
+        yield f"That they agree was not checked: not converged are {', '.join(early)}."
+
+
+def _in_bits(comparison):
+    if comparison.dataset.levels is not None:
+        values = [(f.row.model, bits_per_pixel(comparison, f.row)) for f in comparison.runs[0].fitted]
         listed = ", ".join(f"{model} {value:.3f}" for model, value in values if value is not None)
-        text.append(f"Held-out Q in bits per pixel of the integers: {listed}.")
-    return text
+        yield f"Held-out Q in bits per pixel of the integers: {listed}."
 
 
 def bits_per_pixel(comparison, row):
@@ -250,32 +286,31 @@ def as_json(comparison):
         },
         "unit": "nats per data case",
         "options": asdict(comparison.options),
-        "runs": [
-            {
-                "seed": run.seed,
-                "rows": {part: [int(n) for n in data.row_names] for part, data in
-                         zip(PARTS, (run.train, run.held_out))},
-                "linear_models_differ_by": linear_spread(run),
-                "tasks_without_a_model": {
-                    name: getattr(run.no_model, name) for _, _, name, _ in TASK_COLUMNS
-                },
-                "models": [
-                    {
-                        "key": f.key,
-                        **asdict(f.row),
-                        "gap_train": f.row.gap_train,
-                        "gap_held_out": f.row.gap_held_out,
-                        "bits_per_pixel_held_out": bits_per_pixel(comparison, f.row),
-                        "remarks": list(f.remarks),
-                        "ledger": {part: _ledger_json(gaps) for part, gaps in f.ledger.items()},
-                        "kl_to_posterior_held_out": None if f.divergence is None else _list(f.divergence),
-                    }
-                    for f in run.fitted
-                ],
-            }
-            for run in comparison.runs
-        ],
+        "runs": [_run_json(run, comparison) for run in comparison.runs],
         "failures": list(comparison.failures),
+    }
+
+
+def _run_json(run, comparison):
+    return {
+        "seed": run.seed,
+        "rows": {part: [int(n) for n in data.row_names] for part, data in run.parts.items()},
+        "linear_models_differ_by": linear_spread(run),
+        "tasks_without_a_model": {name: getattr(run.no_model, name) for _, _, name, _ in TASK_COLUMNS},
+        "models": [_model_json(f, comparison) for f in run.fitted],
+    }
+
+
+def _model_json(fitted, comparison):
+    return {
+        "key": fitted.key,
+        **asdict(fitted.row),
+        "gap_train": fitted.row.gap_train,
+        "gap_held_out": fitted.row.gap_held_out,
+        "bits_per_pixel_held_out": bits_per_pixel(comparison, fitted.row),
+        "remarks": list(fitted.remarks),
+        "ledger": {part: _ledger_json(gaps) for part, gaps in fitted.ledger.items()},
+        "kl_to_posterior_held_out": None if fitted.divergence is None else _list(fitted.divergence),
     }
 
 

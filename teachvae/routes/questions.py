@@ -461,10 +461,6 @@ def _warn_of_few(error):
 SETTLED = 1e-4                                          # nats, of Q by quadrature: what a table shows
 
 
-
-SETTLED = 1e-4                                          # nats, of Q by quadrature: what a table shows
-
-
 def _warn_of_unsettled(Q):
     """Warn of the cases of a `Bound` that quadrature has not settled, beyond the rounding of Q."""
     if Q.certificate is None:
@@ -472,14 +468,16 @@ def _warn_of_unsettled(Q):
     rounding = np.finfo(Q.values.dtype).eps * np.abs(Q.values)
     rows = np.flatnonzero(~(Q.certificate <= SETTLED + rounding)).tolist()
     if rows:
-        warnings.warn(
-            f"Q of {len(rows)} of {len(Q.values)} data cases still moved by up to "
-            f"{Q.certificate[rows].max():.1e} nats between the finest rules of quadrature (rows "
-            f"{shorten(rows)}), by more than {SETTLED:g}, and is off by about as much, as under the kinks of "
-            "a ReLU decoder or where q is wide for the bends of f: a smooth activation or more training may "
-            "settle it, and n_samples= takes random draws instead",
-            QuadratureWarning,
-            stacklevel=3,
+        warn(
+            about_rows(
+                QuadratureWarning,
+                f"Q of {len(rows)} of {len(Q.values)} data cases still moved by up to "
+                f"{Q.certificate[rows].max():.1e} nats between the finest rules of quadrature (rows "
+                f"{{rows}}), by more than {SETTLED:g}, and is off by about as much, as under the kinks of a "
+                "ReLU decoder or where q is wide for the bends of f: a smooth activation or more training "
+                "may settle it, and n_samples= takes random draws instead",
+                rows,
+            )
         )
 
 
