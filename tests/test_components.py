@@ -14,6 +14,7 @@ from scipy import special, stats
 
 from teachvae import bound, layers, likelihoods, noise, posteriors, tree
 from teachvae.arrays.backend import get_backend, namespace, to_numpy
+from teachvae.arrays.rows import affine, sum_first, sum_last
 from teachvae.arrays.special import log_softmax, log_sum_exp, sigmoid, softplus
 from teachvae.likelihoods import Observed, join
 from teachvae.messages import shorten
@@ -172,6 +173,26 @@ def test_bernoulli_is_stable_for_large_logits():
     df, _ = p.backward({}, cache, np.ones((1, 1)))
     np.testing.assert_array_equal(df[0], [[0, -1, 1, 0]])
     assert softplus(np.array(-800.0)) == 0 and sigmoid(np.array(-800.0)) == 0
+
+
+def test_affine_is_a_product_and_a_sum(backend):
+    rng = np.random.default_rng(0)
+    x, W, b = (backend.normal(rng, shape) for shape in ((7, 3), (3, 5), (5,)))
+    y, plain = affine(x, W, b), x @ W + b
+    assert namespace(y) is backend.xp and y.dtype == plain.dtype
+    np.testing.assert_array_equal(to_numpy(y), to_numpy(plain))
+
+
+@pytest.mark.parametrize("shape", [(5,), (7, 5), (3, 7, 5), (2, 3, 1)])
+def test_sums_by_products_are_sums(shape, backend):
+    x, xp = backend.normal(np.random.default_rng(0), shape), backend.xp
+    close = 20 * np.finfo(backend.dtype).eps
+    pairs = [(sum_last(x), xp.sum(x, axis=-1))]
+    if x.ndim == 2:
+        pairs.append((sum_first(x), xp.sum(x, axis=0)))
+    for fast, plain in pairs:
+        assert namespace(fast) is xp and fast.dtype == plain.dtype
+        np.testing.assert_allclose(to_numpy(fast), to_numpy(plain), rtol=close, atol=close)
 
 
 def test_nan_goes_through_every_activation_and_rate(backend):

@@ -122,6 +122,13 @@ def blocks(n_cases, n_samples):
     return slices(n_cases, max(1, min(256, ROWS // n_samples)))
 
 
+def affine(x, W, b):
+    """x W + b, (R, n_out), b added in place: a network's largest array is not held twice for it."""
+    y = x @ W
+    y += b
+    return y
+
+
 def sum_first(x):
     """The sum of the rows of x (R, D), (D,): a product with ones, faster than `sum`."""
     return namespace(x).ones_like(x[:, 0]) @ x

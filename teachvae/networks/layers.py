@@ -20,7 +20,7 @@ Equations (4.x) are in derivations/equations.md.
 from dataclasses import dataclass
 
 from ..arrays.backend import namespace
-from ..arrays.rows import sum_first
+from ..arrays.rows import affine, sum_first
 from ..arrays.special import sigmoid, softplus
 
 
@@ -45,7 +45,7 @@ class Linear:
 
     def forward(self, params, x):
         """y (R, n_out) of x (R, n_in), and x as the cache."""
-        y = x @ params["W"] + params["b"]                          # (R, n_out)            (4.1)
+        y = affine(x, params["W"], params["b"])                    # x W + b, (R, n_out)   (4.1)
         return y, x
 
     def backward(self, params, cache, dy, *, need_dx=True, need_dparams=True):
