@@ -81,7 +81,8 @@ class Mixed(Likelihood):
             df_p, dparams_p = p.backward(own, c, dlog_p, need_dparams=need_dparams)
             df.append(df_p)
             dparams.append(dparams_p)
-        return namespace(dlog_p).concat(df, axis=2), dparams if need_dparams else None  # (5.39)
+        df = namespace(dlog_p).concat(df, axis=2)                  # (S, N, n_f)           (5.39)
+        return df, dparams if need_dparams else None
 
     def cross(self, params, f, x, mask=None):
         """log p(x_n|f_g) for every pair, from f (G, n_f) and x (N, D): (G, N)."""
