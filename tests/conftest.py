@@ -13,7 +13,7 @@ settings.load_profile("teachvae")
 
 def pytest_configure(config):
     # Most models here are hardly trained, and their q wide; test_estimators sees to the warning itself.
-    config.addinivalue_line("filterwarnings", "ignore:Q of .* data cases still moved:UserWarning")
+    config.addinivalue_line("filterwarnings", "ignore:Q of .* data cases may be off:UserWarning")
 
 
 class ReadOnly(Backend):

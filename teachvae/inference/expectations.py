@@ -60,11 +60,15 @@ def log_weight(model, theta, phi, x, eta):
 ORDERS = {1: (16, 32, 64, 96), 2: (10, 14, 20, 28, 40, 56, 80)}  # Gauss–Hermite nodes per dimension, by K
 
 
+UNSETTLED = 3  # times the last change is what the error of a rule that has not settled may be
+
+
 def quadrature(model, theta, phi, x, *, tol=1e-6):
     """Q_n (N,) by Gauss–Hermite quadrature for K ≤ 2, and its certificate (N,)             (10.5).
 
     The certificate is the larger change from the two next coarser rules: two rules may err alike by
-    accident. Cases that changed by more than tol go on to finer rules, up to the last of `ORDERS`.
+    accident. Cases that changed by more than tol go on to finer rules, up to the last of `ORDERS`; where
+    that still changes them by more, `UNSETTLED` times the change is stated.
     """
     xp, orders = namespace(x), ORDERS[model.n_latent]
     before, values = (bound_on_nodes(model, theta, phi, x, *_rule(model, order, x)) for order in orders[:2])
@@ -80,7 +84,7 @@ def quadrature(model, theta, phi, x, *, tol=1e-6):
         rows = [row for row, far in zip(rows, to_numpy(moved > tol)) if far]
         if not rows:
             break
-    return values, change
+    return values, xp.where(change > tol, UNSETTLED * change, change)
 
 
 def _rule(model, order, like):

@@ -471,11 +471,11 @@ def _warn_of_unsettled(Q):
         warn(
             about_rows(
                 QuadratureWarning,
-                f"Q of {len(rows)} of {len(Q.values)} data cases still moved by up to "
-                f"{Q.certificate[rows].max():.1e} nats between the finest rules of quadrature (rows "
-                f"{{rows}}), by more than {SETTLED:g}, and is off by about as much, as under the kinks of a "
-                "ReLU decoder or where q is wide for the bends of f: a smooth activation or more training "
-                "may settle it, and n_samples= takes random draws instead",
+                f"Q of {len(rows)} of {len(Q.values)} data cases may be off by up to "
+                f"{Q.certificate[rows].max():.1e} nats, by more than {SETTLED:g} (rows {{rows}}): the finest "
+                "rules of quadrature still differ, as under the kinks of a ReLU decoder or where q is wide for "
+                "the bends of f; a smooth activation or more training may settle it, and n_samples= takes "
+                "random draws instead",
                 rows,
             )
         )
