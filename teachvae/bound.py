@@ -12,10 +12,10 @@ an argument. Equations (1.x) are in derivations/equations.md.
 from .arrays.backend import namespace
 
 
-def forward(model, theta, phi, x, eta, *, weights=None, kl="analytic", mask=None):
+def forward(model, theta, phi, x, eta, *, weights=None, kl="analytic"):
     """The bound Q_n ≥ nlml_n of every data case, in nats, and a cache for `backward`.
 
-    phi (N, n_phi), x (N, D), eta (S, N, K) or (S, 1, K), mask (N, D) or None
+    phi (N, n_phi), x (N, D), an array or an `Observed`, eta (S, N, K) or (S, 1, K)
     weights  (S,) or (S, N); 1/S where None. With quadrature nodes and weights Q is exact.
     kl       "analytic": −E_q[log p(x|z)] + KL(q ‖ p(z)), the KL in closed form            (1.8)
              "sampled":  −E_q[log p(x, z) − log q(z|φ)], all of it over the samples        (1.9)
@@ -25,7 +25,7 @@ def forward(model, theta, phi, x, eta, *, weights=None, kl="analytic", mask=None
     xp = namespace(phi, x, eta)
     _check_shapes(model, phi, x, eta)
     z, sample_cache = model.posterior.sample(phi, eta)             # (S, N, K)            (1.10)
-    log_p, likelihood_cache = model.log_likelihood(theta, x, z, mask)  # (S, N)
+    log_p, likelihood_cache = model.log_likelihood(theta, x, z)  # (S, N)
     w = _weights(weights, log_p)                                   # (S, N)
     if kl == "analytic":
         kl_n, q_cache = model.posterior.kl(phi)

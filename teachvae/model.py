@@ -2,12 +2,14 @@
 
 A `Model` holds the decoder f_w, the likelihood, K and the family of q, and no arrays. Its
 parameters θ = {"decoder": w, "likelihood": Ψ, …} are a tree that every function is handed. Here are its
-densities, each with its gradient; equations (1.x) are in derivations/equations.md.
+densities, each with its gradient, of data cases x that are an array, or an `Observed` where entries are
+missing; equations (1.x) are in derivations/equations.md.
 """
 
 from dataclasses import dataclass
 
 from .arrays.backend import get_backend, namespace
+from .arrays.observed import seen
 from .arrays.special import LOG_2PI
 from .posteriors import DiagonalGaussian
 
@@ -80,10 +82,13 @@ class Model:
         """dz (…, K) from dlog_prior (…)."""
         return -dlog_prior[..., None] * z
 
-    def log_likelihood(self, theta, x, z, mask=None):
-        """log p(x_n|z_ns) (S, N), in nats, of data cases x at latent points z (S, N, K), and a cache."""
+    def log_likelihood(self, theta, x, z):
+        """log p(x_n|z_ns) (S, N), in nats, of data cases x at latent points z (S, N, K), and a cache.
+
+        Of an `Observed` that is log p of what was observed                                     (5.40).
+        """
         f, f_cache = self.f(theta, z)                              # (S, N, n_f)
-        log_p, cache = self.likelihood.forward(theta["likelihood"], f, x, mask)
+        log_p, cache = self.likelihood.forward(theta["likelihood"], f, *seen(x))
         return log_p, (f_cache, cache)
 
     def log_likelihood_backward(self, theta, cache, dlog_p, *, need_dz=True, need_dtheta=True):
@@ -108,4 +113,4 @@ class Model:
     def log_joint_of_pairs(self, theta, x, z):
         """log p(x_n, z_g) (G, N), in nats, of every data case x_n with every latent point z (G, K)."""
         f, _ = self.f(theta, z)
-        return self.likelihood.cross(theta["likelihood"], f, x) + self.log_prior(z)[:, None]
+        return self.likelihood.cross(theta["likelihood"], f, *seen(x)) + self.log_prior(z)[:, None]

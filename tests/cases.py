@@ -72,38 +72,27 @@ def layer(name, component, oracle, n_in=4):
 
 
 def likelihood(name, component, oracle):
-    """Three cases: whole data, data with a mask, and `Observed`, where the mask stands beside the data.
-
-    oracle: params, f, x → terms (S, N, D) of log p(x|f)
-    """
-    V = component.n_visible
-
+    """Two cases: whole data, and data with a mask. oracle: params, f, x → terms (S, N, D) of log p(x|f)"""
     def inputs(rng, kind):
         params, f = perturbed(rng, component), rng.standard_normal((S, N, component.n_f))
         x = component.sample(params, f[0], component.draw_noise(rng, f[0].shape))
         mask = (rng.random(x.shape) < 0.6).astype(float)
-        if kind == "observed":
-            return {"params": params, "f": f, "x": np.concatenate([x, mask], axis=1)}
         return {"params": params, "f": f, "x": x} | ({"mask": mask} if kind == "masked" else {})
 
-    def value(i, kind):
-        x, mask = i["x"][:, :V], i["x"][:, V:] if kind == "observed" else i.get("mask", 1)
-        return np.sum(oracle(i["params"], i["f"], x) * mask, axis=2)
+    def value(i):
+        return np.sum(oracle(i["params"], i["f"], i["x"]) * i.get("mask", 1), axis=2)
+
+    def backward(i, cache, dlog_p):
+        df, dparams = component.backward(i["params"], cache, dlog_p)
+        return {"params": dparams, "f": df}
 
     def case(kind):
-        part = likelihoods.Observed(component) if kind == "observed" else component
-
-        def backward(i, cache, dlog_p):
-            df, dparams = part.backward(i["params"], cache, dlog_p)
-            return {"params": dparams, "f": df}
-
         return Case(
-            f"{name}, {kind}" if kind else name, part, lambda rng: inputs(rng, kind),
-            lambda i: part.forward(i["params"], i["f"], i["x"], i.get("mask")), backward,
-            lambda i: value(i, kind),
+            f"{name}, {kind}" if kind else name, component, lambda rng: inputs(rng, kind),
+            lambda i: component.forward(i["params"], i["f"], i["x"], i.get("mask")), backward, value,
         )
 
-    return [case(kind) for kind in ("", "masked", "observed")]
+    return [case(kind) for kind in ("", "masked")]
 
 
 def posterior(name, component, moments):

@@ -11,7 +11,6 @@ from test_nlml import linear, network, truth_of
 
 from teachvae import ais, tree
 from teachvae.arrays.backend import get_backend, namespace, to_numpy
-from teachvae.likelihoods import Bernoulli, Categorical, Gaussian, Mixed, Observed, Poisson
 from teachvae.model import Model
 
 HOST = get_backend()
@@ -143,24 +142,6 @@ def test_what_is_simulated_is_from_the_model():
         assert np.abs(u.mean(axis=0)).max() < 4.5 / np.sqrt(4000)
         assert np.abs(u.var(axis=0) - 1).max() < 4.5 * np.sqrt(2 / 4000)
     assert (s.upper.method, s.lower.method) == ("ais", "reverse ais")
-
-
-@pytest.mark.parametrize("likelihood", [
-    Gaussian(3), Poisson(3), Categorical((2, 3)), Mixed(((Gaussian(2), [0, 2]), (Bernoulli(1), [1]))),
-], ids=lambda p: type(p).__name__)
-def test_simulated_cases_of_a_model_of_missing_entries_are_complete(likelihood):
-    model, theta, _ = network(1, likelihood, size=1.0)
-    seen = Model(model.decoder, Observed(likelihood), model.n_latent, model.posterior)
-    plain, complete = (
-        ais.sandwich(m, theta, 4, np.random.default_rng(0), HOST, n_chains=20, n_temperatures=50)
-        for m in (model, seen)
-    )
-    np.testing.assert_array_equal(complete.x, plain.x)
-    for name in ("upper", "lower"):
-        values = getattr(complete, name).values
-        np.testing.assert_allclose(values, getattr(plain, name).values, rtol=1e-12)
-        assert np.isfinite(values).all()
-    assert complete.x.shape == (4, likelihood.n_visible)
 
 
 @EACH_MODEL

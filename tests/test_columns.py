@@ -13,7 +13,7 @@ import pytest
 from teachvae import FactorAnalysis, VAE, VariationalEM, likelihoods
 from teachvae.doors.columns import Columns, MOST_LEVELS, MovedWarning, columns_for
 from teachvae.likelihoods import (
-    Bernoulli, Categorical, Gaussian, LIKELIHOODS, Mixed, Observed, Poisson, PredictedGaussian, StudentT,
+    Bernoulli, Categorical, Gaussian, LIKELIHOODS, Mixed, Poisson, PredictedGaussian, StudentT,
     relaxed_bernoulli
 )
 from teachvae.routes.questions import NotALikelihoodWarning, QuadratureWarning
@@ -121,7 +121,6 @@ def test_columns_by_name_and_by_number_are_the_same(rng):
     ([(None, [*"abc"])], "likelihood must be one of .* got None"),
     (Gaussian, "a likelihood such as Gaussian.3. for 3 columns.*got <class .*Gaussian"),
     ([(Gaussian, [*"abc"])], "likelihood must be one of .* got <class"),
-    (Observed(Gaussian(3)), "missing='marginalise': give Gaussian.n_visible=3"),
     ([("cauchy", [*"abc"])], "likelihood must be one of .*'student-t'.* got 'cauchy'"),
     ("cauchy", "likelihood must be one of .*list of .likelihood, list of columns.*got 'cauchy'"),
     (None, "likelihood must be one of .* got None"),
@@ -546,8 +545,7 @@ def test_a_missing_category_is_missing_in_all_of_its_columns(route, hidden, rng)
     x[0], x[1, 2] = np.nan, np.nan                                 # of the first case nothing is known
     kinds = [(kind, [NAMES.index(c) for c in columns]) for kind, columns in KINDS]
     fitted = route(1, hidden=hidden, likelihood=kinds, missing="marginalise", epochs=4).fit(x)
-    assert isinstance(fitted.model_.likelihood, Observed)
-    p, params = fitted.model_.likelihood.likelihood, fitted.theta_["likelihood"]
+    p, params = fitted.model_.likelihood, fitted.theta_["likelihood"]
     z = np.linspace(-9, 9, 2001)
     f, _ = fitted.model_.decoder.forward(fitted.theta_["decoder"], z[:, None])
     v = fitted.columns_.encode(x)

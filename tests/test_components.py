@@ -13,10 +13,10 @@ import pytest
 from scipy import special, stats
 
 from teachvae import bound, layers, likelihoods, noise, posteriors, tree
-from teachvae.arrays.backend import get_backend, namespace, to_numpy
-from teachvae.arrays.rows import affine, sum_first, sum_last
+from teachvae.arrays.backend import constant, double, get_backend, namespace, to_numpy
+from teachvae.arrays.observed import Observed, network_input, seen
+from teachvae.arrays.rows import affine, sum_first, sum_last, take_rows
 from teachvae.arrays.special import log_softmax, log_sum_exp, sigmoid, softplus
-from teachvae.likelihoods import Observed, join
 from teachvae.messages import shorten
 from teachvae.model import Model
 
@@ -50,7 +50,7 @@ def assert_same(given_tree, expected_tree, backend):
 def test_every_class_of_the_tables_has_a_row():
     tables = (layers.ACTIVATIONS, likelihoods.LIKELIHOODS, posteriors.POSTERIORS)
     wanted = {cls for table in tables for cls in table.values() if isinstance(cls, type)}
-    assert wanted | {likelihoods.Mixed, Observed} <= {type(case.component) for case in CASES}
+    assert wanted | {likelihoods.Mixed} <= {type(case.component) for case in CASES}
     assert likelihoods.relaxed_bernoulli(D) in [case.component for case in CASES]
     densities = wanted & set(likelihoods.LIKELIHOODS.values())
     assert densities | {likelihoods.Mixed} <= {type(total.likelihood) for total in TOTALS}
@@ -233,7 +233,7 @@ def test_log_softmax_is_scipy_s(backend):
     )
 
 
-@pytest.mark.parametrize("kind", ["whole", "masked", "observed"])
+@pytest.mark.parametrize("kind", ["whole", "masked"])
 @every_likelihood
 def test_cross_is_log_p_of_every_pair(p, kind, backend, rng):
     """log p(x_n|f_g) (G, N), which a product makes faster, is what `forward` says of each pair."""
@@ -242,12 +242,7 @@ def test_cross_is_log_p_of_every_pair(p, kind, backend, rng):
     mask = None if kind == "whole" else (rng.random(host["x"].shape) < 0.5).astype(float)
     expected, _ = p.forward(host["params"], host["f"][:, None, :] + np.zeros((4, p.n_f)), host["x"], mask)
     i = arrays(backend, host)
-    if kind == "whole":
-        got = p.cross(i["params"], i["f"], i["x"])
-    elif kind == "masked":
-        got = p.cross(i["params"], i["f"], i["x"], backend.asarray(mask))
-    else:
-        got = Observed(p).cross(i["params"], i["f"], join(i["x"], backend.asarray(mask)))
+    got = p.cross(i["params"], i["f"], i["x"], *([] if mask is None else [backend.asarray(mask)]))
     assert_same(got, expected, backend)
 
 
@@ -266,22 +261,37 @@ def test_unobserved_entries_do_not_matter(p, rng):
         df, dparams = p.backward(params, cache, dlog_p)
         found.append([log_p, df, dparams, p.cross(params, f[0], filled, mask)])
         _same(found[-1], found[0])
-        observed = Observed(p)
-        log_p, cache = observed.forward(params, f, join(filled, mask))
-        cross = observed.cross(params, f[0], join(filled, mask))
-        _same([log_p, *observed.backward(params, cache, dlog_p), cross], found[0])
     log_p, df, _, cross = found[0]
     assert (log_p[:, 3] == 0).all() and (df[:, 3] == 0).all()
     np.testing.assert_allclose(cross[:, 3], 0, atol=1e-12)
     np.testing.assert_array_equal(log_p[:, 0], p.forward(params, f, x)[0][:, 0])
 
 
-def test_a_mask_and_observed_take_both_out(rng):
-    p = Observed(likelihoods.Gaussian(D))
-    params, f, x = perturbed(rng, p), rng.standard_normal((2, 4, D)), rng.standard_normal((4, D))
-    one, two = (rng.random((2, 4, D)) < 0.6).astype(float)
-    log_p, _ = p.forward(params, f, join(x, one), two)
-    np.testing.assert_array_equal(log_p, p.likelihood.forward(params, f, x, one * two)[0])
+def test_observed_data_cases_are_taken_row_by_row_as_an_array_is(backend, rng):
+    x, mask = backend.asarray(rng.standard_normal((4, D))), backend.asarray(np.eye(4, D))
+    both = Observed(x, mask)
+    assert (both.shape, both.dtype, namespace(both, x)) == (x.shape, x.dtype, backend.xp)
+    assert namespace(constant([1.0], like=both)) is backend.xp and constant([1.0], like=both).dtype == x.dtype
+    assert seen(both) == (x, mask) and seen(x) == (x, None) and network_input(x) is x
+    rows = [2, 0, 2]
+    blocks = [(both[1:3, ...], slice(1, 3)), (both[1:3, :], slice(1, 3)), (take_rows(both, rows), rows)]
+    for found, at in blocks:
+        assert_same(list(seen(found)), [to_numpy(a)[at] for a in (x, mask)], backend)
+    assert_same(network_input(both), np.concatenate([to_numpy(x), to_numpy(mask)], axis=1), backend)
+    assert all(str(a.dtype).endswith("float64") for a in seen(double(both)))
+
+
+@every_likelihood
+def test_of_observed_data_cases_a_model_takes_what_was_observed(p, rng):
+    model = Model(layers.mlp(2, (3,), p.n_f), p, 2)
+    theta, z = perturbed(rng, model), rng.standard_normal((3, 4, 2))
+    f, _ = model.f(theta, z)
+    x = p.sample(theta["likelihood"], f[0], p.draw_noise(rng, f[0].shape))
+    mask = (rng.random(x.shape) < 0.6).astype(float)
+    log_p, _ = model.log_likelihood(theta, Observed(x, mask), z)
+    np.testing.assert_array_equal(log_p, p.forward(theta["likelihood"], f, x, mask)[0])
+    pairs = model.log_joint_of_pairs(theta, Observed(x, mask), z[0]) - model.log_prior(z[0])[:, None]
+    np.testing.assert_allclose(pairs, p.cross(theta["likelihood"], f[0], x, mask), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("mode", ["diagonal", "isotropic"])
@@ -328,7 +338,6 @@ def test_standard_units_are_the_same_model(p, masked, rng):
     shift, scale = p.standard_units(rng.uniform(1, 9, V), rng.uniform(0.5, 40, V))
     f_shift, f_scale = p.units_of_f(shift, scale)
     small = p.rescaled(scale)
-    assert Observed(p).rescaled(scale) == Observed(small)
     params_small = perturbed(rng, small)
     params = p.rescale_params(params_small, scale)
     f_small = rng.standard_normal((2, 6, p.n_f))
@@ -360,7 +369,7 @@ def test_standard_units_are_the_same_model(p, masked, rng):
 def test_standard_units_of_what_is_continuous(p):
     """Variances of 1; one common scale where one variance, or one floor, is for all columns."""
     own = isinstance(p, likelihoods.StudentT) or getattr(p, "noise", None) == "diagonal"
-    shift, scale = Observed(p).standard_units(np.arange(3.0), np.array([0.5, 4.0, 0.0]))
+    shift, scale = p.standard_units(np.arange(3.0), np.array([0.5, 4.0, 0.0]))
     np.testing.assert_array_equal(shift, np.arange(3.0))
     np.testing.assert_allclose(scale**2, [0.5, 4, 1] if own else [1.5] * 3)
 
@@ -374,15 +383,13 @@ def test_zeros_and_ones_have_no_other_units(p):
 @every_likelihood
 def test_every_parameter_of_the_package_has_an_m_step(p):
     """So a closed form replaces all of them, and gradients none; a likelihood of one's own may do otherwise."""
-    for q in (p, Observed(p)):
-        params = q.init(np.random.default_rng(0), HOST)
-        leaves = [path for path, _ in tree.leaves(params)]
-        assert q.has_m_step is bool(leaves)
-        moved = q.by_gradient(tree.map(lambda leaf: leaf + 1, params))
-        assert [path for path, _ in tree.leaves(moved)] == leaves
-        assert all((leaf == 0).all() for _, leaf in tree.leaves(moved))
-        assert q.normalised is (p != likelihoods.relaxed_bernoulli(D))
-        assert (q.n_visible, q.n_f) == (p.n_visible, p.n_f)
+    params = p.init(np.random.default_rng(0), HOST)
+    leaves = [path for path, _ in tree.leaves(params)]
+    assert p.has_m_step is bool(leaves)
+    moved = p.by_gradient(tree.map(lambda leaf: leaf + 1, params))
+    assert [path for path, _ in tree.leaves(moved)] == leaves
+    assert all((leaf == 0).all() for _, leaf in tree.leaves(moved))
+    assert p.normalised is (p != likelihoods.relaxed_bernoulli(D))
     one_grey = ((likelihoods.relaxed_bernoulli(1), [0]), (p, range(1, p.n_visible + 1)))
     assert not likelihoods.Mixed(one_grey).normalised
 
@@ -411,11 +418,11 @@ def test_the_rest_of_a_likelihood_on_every_backend(p, backend, rng):
         "params": perturbed(rng, p), "f": rng.standard_normal((4, p.n_f)),
         "W": rng.standard_normal((2, p.n_f)), "noise": p.draw_noise(rng, (4, p.n_f)),
         "mean": rng.random(V), "variance": rng.uniform(0.5, 2, V),
-        "mask": np.ones((4, V)), "share": rng.uniform(0.5, 1, V),
+        "share": rng.uniform(0.5, 1, V),
     }
     host["x"] = p.sample(host["params"], host["f"], host["noise"])
 
-    def rest(i, p):
+    def rest(i):
         shift, scale = p.standard_units(i["mean"], i["variance"])
         said = [
             p.mean(i["params"], i["f"]), p.sample(i["params"], i["f"], i["noise"]), p.start_W(i["W"]),
@@ -424,17 +431,14 @@ def test_the_rest_of_a_likelihood_on_every_backend(p, backend, rng):
         said.append(p.rescale_params(i["params"], i["variance"]))
         if p.has_m_step:
             lower = p.lower_bounds(i["variance"], 0.9)
-            x = join(i["x"], i["mask"]) if isinstance(p, Observed) else i["x"]
             said += [
-                p.squares(i["params"], i["f"][None, ...], x), tree.filled(lower, i["params"]),
+                p.squares(i["params"], i["f"][None, ...], i["x"]), tree.filled(lower, i["params"]),
                 p.closed_form(i["params"], i["mean"], lower),
                 p.closed_form(i["params"], i["mean"], None, i["share"]),
             ]
         return said
 
-    expected = rest(host, p)
-    assert_same(rest(arrays(backend, host), p), expected, backend)
-    assert_same(rest(arrays(backend, host), Observed(p)), expected, backend)
+    assert_same(rest(arrays(backend, host)), rest(host), backend)
 
 
 # ---- Posteriors
@@ -612,13 +616,11 @@ def test_bound_with_a_mask_ignores_what_was_not_observed(rng):
     model = Model(layers.mlp(2, (3,), D), likelihoods.Bernoulli(D), 2)
     theta, phi, eta = perturbed(rng, model), rng.standard_normal((4, 4)), rng.standard_normal((3, 4, 2))
     x, mask = (rng.random((4, D)) < 0.5).astype(float), np.zeros((4, D))
-    Q, _ = bound.forward(model, theta, phi, x, eta, mask=mask)
+    Q, _ = bound.forward(model, theta, phi, Observed(x, mask), eta)
     np.testing.assert_allclose(Q, model.posterior.kl(phi)[0], rtol=1e-12)   # nothing observed: only the KL
     some = np.array([[1.0, 0.0, 1.0]] * 4)
-    one, two = (bound.forward(model, theta, phi, y, eta, mask=some)[0] for y in (x, x + (1 - some)))
+    one, two = (bound.forward(model, theta, phi, Observed(y, some), eta)[0] for y in (x, x + (1 - some)))
     np.testing.assert_array_equal(one, two)
-    observed = Model(model.decoder, Observed(model.likelihood), 2)
-    np.testing.assert_array_equal(bound.forward(observed, theta, phi, join(x, some), eta)[0], one)
 
 
 # ---- Noise

@@ -29,12 +29,13 @@ from teachvae.course.jensen import (
 from teachvae.doors.units import HeywoodWarning, PrincipalAxes, StandardUnits, fold_theta
 from teachvae.gradcheck import differences
 from teachvae.arrays import rows as rows_of_arrays
+from teachvae.arrays.observed import Observed, network_input
 from teachvae.inference import bfgs, em, mixture
 from teachvae.inference.missing import (
     latent_moments, observed_e_step, observed_m_step, observed_statistics, pattern_precisions
 )
 from teachvae.likelihoods import (
-    Bernoulli, Categorical, Gaussian, Mixed, Observed, Poisson, PredictedGaussian, StudentT, join
+    Bernoulli, Categorical, Gaussian, Mixed, Poisson, PredictedGaussian, StudentT
 )
 from teachvae.model import Model
 from teachvae.networks.convergence import ConvergenceWarning, remaining
@@ -1203,7 +1204,6 @@ def test_5_11_5_12_5_18_5_25_5_32_all_pairs_are_the_log_likelihood_pair_by_pair(
     found = [likelihood.cross(params, f, x, mask)]
     if masked:                                                     # and what stands in a gap is not read
         found.append(likelihood.cross(params, f, np.where(mask == 1, x, 5.0), mask))
-        found.append(Observed(likelihood).cross(params, f, join(x, mask)))
     for ours in found:
         np.testing.assert_allclose(ours, pairs, rtol=1e-10, atol=1e-12)
 
@@ -1231,9 +1231,8 @@ def test_5_6_the_m_step_of_psi_is_the_constrained_minimum():
     np.testing.assert_array_equal(share, 1)
 
     seen = rng.random(x.shape) < [0.2, 0.5, 0.9, 0.7, 0.7, 1.0]    # over the entries that were observed
-    masked = Model(model.decoder, Observed(model.likelihood), 3, model.posterior)
-    x = join(np.where(seen, x, 1e3), 1.0 * seen)
-    ours, share = expectations.expected_squares(masked, theta, phi, x, *nodes)
+    x = Observed(np.where(seen, x, 1e3), 1.0 * seen)
+    ours, share = expectations.expected_squares(model, theta, phi, x, *nodes)
     every = np.tile(seen, (len(z) // len(seen), 1))
     squares = (rows - z @ W - b) ** 2
     np.testing.assert_allclose(ours, [np.mean(squares[o, d]) for d, o in enumerate(every.T)], rtol=1e-11)
@@ -1395,8 +1394,7 @@ def test_5_37_the_m_step_of_students_t_never_raises_q_and_ends_where_a_search_do
     x = stats.t.rvs(2, size=(N, 3), random_state=1)
     seen = rng.random(x.shape) < 0.6 if masked else np.ones(x.shape, dtype=bool)
     phi = np.stack([rng.normal(0, 0.7, N), rng.uniform(-1, 0.2, N)], axis=1)
-    if masked:
-        model, x = Model(model.decoder, Observed(p), 1), join(np.where(seen, x, 50.0), 1.0 * seen)
+    whole, x = x, Observed(np.where(seen, x, 50.0), 1.0 * seen) if masked else x
 
     def Q(log_psi):
         th = theta | {"likelihood": {"log_psi": log_psi}}
@@ -1408,7 +1406,7 @@ def test_5_37_the_m_step_of_students_t_never_raises_q_and_ends_where_a_search_do
         return bound.backward(model, th, cache, np.ones(N))[1]["likelihood"]["log_psi"]
 
     z = phi[:, 0] + nodes[0][:, :, 0] * np.exp(phi[:, 1])          # (S, N)
-    r2 = (x[:, :3] - model.decoder.forward(theta["decoder"], z.reshape(-1, 1))[0].reshape(-1, N, 3)) ** 2
+    r2 = (whole - model.decoder.forward(theta["decoder"], z.reshape(-1, 1))[0].reshape(-1, N, 3)) ** 2
     for at in (np.array([-3.0, 0.0, 4.0]), np.array([5.0, -5.0, 1.0])):
         theta["likelihood"], path = {"log_psi": at}, [Q(at)]
         for step in range(200):
@@ -1476,7 +1474,7 @@ def test_5_40_missing_entries_are_integrated_out():
     one_hot = [np.array([[1.0, 0, *e]]) for e in np.eye(3)]
     first = np.array([[1.0, 1, 0, 0, 0]])
     for p, mask, whole in ((Bernoulli(5), o, binary), (Categorical((2, 3)), first, one_hot)):
-        log_p, _ = Observed(p).forward({}, f, join(x, mask))
+        log_p, _ = p.forward({}, f, x, mask)
         total = sum(np.exp(p.forward({}, f, v)[0]) for v in whole)
         np.testing.assert_allclose(np.exp(log_p), total, rtol=1e-11)
     line, step = np.linspace(-40, 40, 40001, retstep=True)
@@ -1487,14 +1485,13 @@ def test_5_40_missing_entries_are_integrated_out():
         v = np.stack([np.full_like(values, 2.0), values], axis=1)
         f = rng.standard_normal((1, 1, p.n_f))
         total = np.exp(p.forward(params, f, v)[0]).sum() * cell
-        log_p, _ = Observed(p).forward(params, f, np.array([[2.0, 3.0, 1.0, 0.0]]))
+        log_p, _ = p.forward(params, f, np.array([[2.0, 3.0]]), np.array([[1.0, 0.0]]))
         assert np.exp(log_p[0, 0]) == pytest.approx(total, rel=1e-8)
 
     model, theta = tanh_model(rng, Bernoulli(3))                   # and so nlml is that of the marginal
-    observed = Model(model.decoder, Observed(Bernoulli(3)), 1)
     both = [-grid.grid(model, theta, np.array([[1.0, v, 0.0]])).values[0] for v in (0, 1)]
-    x = join(np.array([[1.0, 9.0, 0.0]]), np.array([[1.0, 0.0, 1.0]]))
-    assert grid.grid(observed, theta, x).values[0] == pytest.approx(-np.logaddexp(*both), abs=1e-8)
+    x = Observed(np.array([[1.0, 9.0, 0.0]]), np.array([[1.0, 0.0, 1.0]]))
+    assert grid.grid(model, theta, x).values[0] == pytest.approx(-np.logaddexp(*both), abs=1e-8)
 
 
 def test_5_10_bits_of_a_density_that_is_flat_over_each_count_are_exact():
@@ -1588,20 +1585,20 @@ def test_6_5_with_missing_entries_only_what_was_observed_has_a_volume():
     rng = np.random.default_rng(64)
     seen = (rng.random((20, 3)) < 0.6).astype(float)
     data = rng.standard_normal((20, 3)) * [0.01, 1, 50] + [5, -2, 100]
-    likelihood = Observed(Gaussian(3))
-    units = StandardUnits(likelihood, join(data, seen))
-    x = join(np.where(seen == 1, data, units.shift), seen)
-    np.testing.assert_array_equal(units.to_standard(join(data, seen)), units.to_standard(x))
-    encoder, model = mlp(6, (4,), 4), Model(mlp(2, (4,), 3), likelihood, 2)
+    units = StandardUnits(Gaussian(3), Observed(data, seen))
+    x = Observed(np.where(seen == 1, data, units.shift), seen)
+    standard = units.to_standard(x)
+    np.testing.assert_array_equal(units.to_standard(Observed(data, seen)).x, standard.x)
+    encoder, model = mlp(6, (4,), 4), Model(mlp(2, (4,), 3), Gaussian(3), 2)
     theta, v = (
         tree.map(lambda leaf: leaf + rng.normal(0, 0.3, leaf.shape), part.init(rng, get_backend()))
         for part in (model, encoder)
     )
     eta = rng.standard_normal((3, 20, 2))
-    phi, _ = encoder.forward(v, units.to_standard(x))
-    phi_x, _ = encoder.forward(units.fold_encoder(encoder, v), x)
+    phi, _ = encoder.forward(v, network_input(standard))
+    phi_x, _ = encoder.forward(units.fold_encoder(encoder, v), network_input(x))
     np.testing.assert_allclose(phi_x, phi, rtol=1e-9, atol=1e-10)
-    Q, _ = bound.forward(model, theta, phi, units.to_standard(x), eta)
+    Q, _ = bound.forward(model, theta, phi, standard, eta)
     Q_x, _ = bound.forward(model, fold_theta(model, theta, units), phi, x, eta)
     np.testing.assert_allclose(Q_x, Q + seen @ np.log(units.scale), rtol=1e-9)
     assert units.log_volume == pytest.approx(np.mean(seen @ np.log(units.scale)), rel=1e-12)

@@ -22,7 +22,6 @@ from teachvae import (
 )
 from teachvae.doors.units import HeywoodWarning
 from teachvae.inference import em, expectations
-from teachvae.likelihoods import bare
 from teachvae.messages import shorten
 from teachvae.networks.convergence import ConvergenceWarning
 from teachvae.networks.layers import mlp
@@ -1061,7 +1060,7 @@ def all_answers(estimator, x, offset, work, slow):
             "kl": lambda: estimator.kl_to_posterior(x),
             "grid": lambda: estimator.nlml(x, method="grid").values,
         }
-    if hasattr(bare(estimator.model_.likelihood), "noisier"):
+    if hasattr(estimator.model_.likelihood, "noisier"):
         ask["denoise"] = lambda: estimator.denoise(x, 0.1) - offset
     if isinstance(estimator, VAE):
         ask["refine"] = lambda: estimator.refine(x)

@@ -22,6 +22,7 @@ from teachvae import (
     linear_gaussian, nlml, noise, posteriors, tree
 )
 from teachvae.arrays.backend import get_backend
+from teachvae.arrays.observed import Observed
 from teachvae.doors.units import HeywoodWarning
 from teachvae.networks.convergence import ConvergenceWarning
 
@@ -303,9 +304,7 @@ def test_fact_1_for_the_observed_part_of_a_case(family, seed):
     for n, seen in enumerate(mask == 1):
         if seen.any():
             values[n] = dense_nlml(W[:, seen], b[seen], psi[seen], case.x[n, seen])
-    q = case.model.posterior
-    observed = Model(case.model.decoder, likelihoods.Observed(case.model.likelihood), q.n_latent, q)
-    case = Case(observed, case.theta, np.concatenate([case.x, mask], axis=1), case.phi)
+    case = Case(case.model, case.theta, Observed(case.x, mask), case.phi)
     assert_upper_bound(exact_Q(case, case.phi), values)
     phi = minimiser(case)
     at_minimum = exact_Q(case, phi)

@@ -13,11 +13,12 @@ from test_components import PARTS as EVERY
 
 from teachvae import FactorAnalysis, VAE, VariationalEM, bound, divergence, expectations, grid, noise, tree
 from teachvae.arrays.backend import get_backend, to_numpy
+from teachvae.arrays.observed import Observed, seen
 from teachvae.arrays.special import log_factorial, poisson_quantile
 from teachvae.doors.units import StandardUnits, fold_theta, start_theta
 from teachvae.gradcheck import draw_until_smooth, package
 from teachvae.likelihoods import (
-    Bernoulli, Categorical, Gaussian, Mixed, Observed, Poisson, PredictedGaussian, StudentT, join, poisson,
+    Bernoulli, Categorical, Gaussian, Mixed, Poisson, PredictedGaussian, StudentT, poisson,
     relaxed_bernoulli
 )
 from teachvae.model import Model
@@ -495,8 +496,7 @@ def test_an_isotropic_part_weighs_its_columns_by_what_was_seen():
     mixed = Mixed(((Poisson(1), [1]), (p, [2, 0])))
     best = mixed.closed_form([{}, {}], np.array([4.0, 9, 1]), None, np.array([0.3, 1, 0.9]))
     np.testing.assert_allclose(np.exp(best[1]["log_psi"]), (0.9 + 1.2) / 1.2)
-    observed = Observed(p).closed_form({}, square, None, share)
-    np.testing.assert_allclose(np.exp(observed["log_psi"]), 2.1 / 1.2)
+    np.testing.assert_allclose(np.exp(p.closed_form({}, square, None, share)["log_psi"]), 2.1 / 1.2)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -509,11 +509,10 @@ def test_float32_stays_float32(name, rng):
     params, f = cast(perturbed(rng, p)), cast(rng.standard_normal((1, 4, p.n_f)))
     x = p.sample(params, f[0], cast(p.draw_noise(rng, f[0].shape)))
     mask, V = np.ones_like(x), p.n_visible
-    observed = Observed(p)
-    log_p, cache = observed.forward(params, f, join(x, mask))
+    log_p, cache = p.forward(params, f, x, mask)
     shift, scale = p.standard_units(*cast([rng.random(V), rng.uniform(0.5, 2, V)]))
     said = [x, log_p, p.mean(params, f), shift, scale, *p.units_of_f(shift, scale), *p.start(shift, scale),
-            *observed.backward(params, cache, log_p), p.cross(params, f[0], x, mask)]
+            *p.backward(params, cache, log_p), p.cross(params, f[0], x, mask)]
     if p.has_m_step:
         lower = p.lower_bounds(scale, 1e-6)
         said += [p.squares(params, f, x), tree.filled(lower, params), p.closed_form(params, scale, lower, scale)]
@@ -532,21 +531,20 @@ def test_parts_that_do_not_share_the_columns_are_refused(parts, message):
         Mixed(parts)
 
 
-def test_mixed_and_observed_check_each_part_by_its_names():
+def test_mixed_checks_each_part_by_its_names():
     p = Mixed(((Gaussian(1), [2]), (Bernoulli(2), [3, 0]), (Poisson(1), [1])))
     x, names = np.array([[0.0, 3, 0.5, 1], [1, 0, 0.1, 1]]), ["bit", "count", "size", "flag"]
-    for q in (p, Observed(p)):
-        q.check(x, names)
-        for d, value in ((3, 0.4), (0, 2), (1, -1)):
-            wrong = x.copy()
-            wrong[1, d] = value
-            for method in (q.check, q.check_values):
-                with pytest.raises(ValueError, match=f"row 1, column {names[d]}"):
-                    method(wrong, names)
-        wrong = x * [1, 1, 0, 1]
-        q.check_values(wrong, names)
-        with pytest.raises(ValueError, match="1 of 1 columns are constant: size"):
-            q.check(wrong, names)
+    p.check(x, names)
+    for d, value in ((3, 0.4), (0, 2), (1, -1)):
+        wrong = x.copy()
+        wrong[1, d] = value
+        for method in (p.check, p.check_values):
+            with pytest.raises(ValueError, match=f"row 1, column {names[d]}"):
+                method(wrong, names)
+    wrong = x * [1, 1, 0, 1]
+    p.check_values(wrong, names)
+    with pytest.raises(ValueError, match="1 of 1 columns are constant: size"):
+        p.check(wrong, names)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -555,7 +553,7 @@ def test_nan_is_no_value_to_be_refused(name, rng):
     f = np.zeros((4, p.n_f))
     x = p.sample(perturbed(rng, p), f, p.draw_noise(rng, f.shape))
     x[1] = np.nan
-    Observed(p).check_values(x, list("abcdefghi"))
+    p.check_values(x, list("abcdefghi"))
 
 
 @pytest.mark.parametrize("p", [Poisson(2), Bernoulli(2), relaxed_bernoulli(2), Categorical((1, 1)),
@@ -617,21 +615,23 @@ def test_the_relaxed_bernoulli_takes_grey_and_nothing_beyond():
 
 
 @pytest.mark.parametrize("hidden", [(), (5,)], ids=["linear", "tanh"])
-@pytest.mark.parametrize("p", [StudentT(D), StudentT(D, 2.2), WIDE, C, Observed(StudentT(D)), Observed(WIDE)])
-def test_q_is_above_nlml_by_the_kl_to_the_posterior(p, hidden, rng):
+@pytest.mark.parametrize("p, masked", [
+    *((p, False) for p in (StudentT(D), StudentT(D, 2.2), WIDE, C)), (StudentT(D), True), (WIDE, True),
+])
+def test_q_is_above_nlml_by_the_kl_to_the_posterior(p, masked, hidden, rng):
     """On a grid for K = 1: Q ≥ nlml, nlml by a plain sum of SciPy's, and gaps' two roads to the KL agree."""
     model = Model(mlp(1, hidden, p.n_f), p, 1)
     theta, n = perturbed(rng, model), 12
     f, _ = model.decoder.forward(theta["decoder"], rng.standard_normal((n, 1)))
     x = p.sample(theta["likelihood"], f, p.draw_noise(rng, f.shape))
-    if isinstance(p, Observed):
-        x = join(x, (rng.random(x.shape) < 0.6).astype(float))
+    mask = (rng.random(x.shape) < 0.6).astype(float) if masked else None
+    x = Observed(x, mask) if masked else x
     phi = np.column_stack([rng.uniform(-1.5, 1.5, n), np.log(rng.uniform(0.25, 1.4, n))])
     Q, _ = expectations.quadrature(model, theta, phi, x)
     values = grid.grid(model, theta, x).values
     z = np.linspace(-12, 12, 4001)
     f, _ = model.decoder.forward(theta["decoder"], z[:, None])
-    log_p, _ = p.forward(theta["likelihood"], f[:, None, :] + np.zeros((n, 1)), x)
+    log_p, _ = p.forward(theta["likelihood"], f[:, None, :] + np.zeros((n, 1)), *seen(x))
     log_p = special.logsumexp(log_p + stats.norm.logpdf(z)[:, None], axis=0) + np.log(z[1] - z[0])
     np.testing.assert_allclose(values, -log_p, atol=1e-6)
     kl = divergence.kl_to_posterior(model, theta, phi, x)
@@ -720,11 +720,3 @@ def test_bernoulli_noise_stays_below_one_in_float32():
     noise = Bernoulli(2).draw_noise(Last(), (1, 2)).astype("float32")
     assert (noise < 1).all()
     assert (Bernoulli(2).sample({}, np.full((1, 2), 50.0, "float32"), noise) == 1).all()
-
-
-def test_a_mask_beside_that_of_observed_leaves_out_more_in_cross(rng):
-    x, f, seen, more = rng.normal(size=(4, 3)), rng.normal(size=(5, 3)), np.eye(4, 3), np.ones((4, 3))
-    more[:, 1] = 0
-    params = {"log_psi": rng.normal(size=3)}
-    both = Observed(Gaussian(3)).cross(params, f, np.hstack([x, seen]), more)
-    np.testing.assert_allclose(both, Gaussian(3).cross(params, f, x, seen * more), rtol=1e-12)

@@ -16,8 +16,8 @@ from teachvae import (
     Autoencoder, FactorAnalysis, GaussianMixture, VAE, VariationalEM, datasets, infer, linear_gaussian
 )
 from teachvae.arrays import rows
+from teachvae.arrays.observed import Observed
 from teachvae.inference import em
-from teachvae.likelihoods import join
 from teachvae.networks.convergence import ConvergenceWarning
 
 N, D, K = 80, 6, 2
@@ -216,8 +216,8 @@ def test_complete_data_make_the_complete_fit(noise):
     close(fa.nlml(GAPS).values, dense(*linear_parameters(plain), GAPS)[0], 1e-10)
     # and EM for incomplete data, run on complete ones, comes to the same end
     x = WHOLE - WHOLE.mean(axis=0)
-    observed = fa.model_.likelihood
-    problem = em.Incomplete(join(x, np.ones_like(x)), observed, observed.lower_bounds(x.var(axis=0), 1e-6))
+    gaussian, data = fa.model_.likelihood, Observed(x, np.ones_like(x))
+    problem = em.Incomplete(data, gaussian, gaussian.lower_bounds(x.var(axis=0), 1e-6))
     noises = [np.random.default_rng(0).standard_normal((D, K))]
     found = em.fit(problem, K, noises, steps=em.LongerSteps, tol=1e-12, every=False, max_iter=20000)
     W, b, psi = found.p

@@ -11,6 +11,7 @@ from scipy import stats
 
 from teachvae import bound, datasets, layers, likelihoods, tree
 from teachvae.arrays.backend import get_backend, namespace, to_numpy
+from teachvae.arrays.observed import Observed, network_input
 from teachvae.course import trace
 from teachvae.course.trace import ReplayError, Trace
 from teachvae.model import Model
@@ -28,12 +29,14 @@ class Setting:
     """A model, parameters away from zero, and data, noise and weights for it."""
 
     def __init__(
-        self, family="diagonal", likelihood="gaussian", hidden=(6,), activation="tanh", separate=False
+        self, family="diagonal", likelihood="gaussian", hidden=(6,), activation="tanh", separate=False,
+        masked=False,
     ):
         rng = np.random.default_rng(4)
         p = {"gaussian": likelihoods.Gaussian, "bernoulli": likelihoods.Bernoulli}[likelihood](D)
         self.model = Model(layers.mlp(K, hidden, D, activation), p, K, POSTERIORS[family](K))
-        self.network = recognition_network(D, hidden, self.model.posterior, activation, separate)
+        n_in = 2 * D if masked else D
+        self.network = recognition_network(n_in, hidden, self.model.posterior, activation, separate)
 
         def moved(part):
             return tree.map(lambda leaf: leaf + rng.uniform(0.1, 0.4, leaf.shape), part.init(rng, NUMPY))
@@ -44,7 +47,8 @@ class Setting:
         self.x = (x > 0).astype(float) if likelihood == "bernoulli" else x
         self.eta = rng.standard_normal((S, N, K))
         self.weights = rng.uniform(0.1, 0.3, S)
-        self.mask = (rng.random((N, D)) < 0.7).astype(float)
+        mask = (rng.random((N, D)) < 0.7).astype(float)
+        self.x = Observed(self.x, mask) if masked else self.x
         self.dQ = rng.uniform(0.5, 1.5, N)
 
     @property
@@ -77,9 +81,9 @@ def same_trees(a, b):
 @pytest.mark.parametrize("family", POSTERIORS)
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
 @pytest.mark.parametrize("kl", ["analytic", "sampled"])
-@pytest.mark.parametrize("more", [(), ("weights", "mask", "dQ")])
-def test_bit_for_bit_the_bound(family, likelihood, kl, more):
-    s = Setting(family, likelihood)
+@pytest.mark.parametrize("masked, more", [(False, ()), (True, ("weights", "dQ"))])
+def test_bit_for_bit_the_bound(family, likelihood, kl, masked, more):
+    s = Setting(family, likelihood, masked=masked)
     options = {name: getattr(s, name) for name in more}
     t = s.trace(kl=kl, **options)
     dQ = options.pop("dQ", np.ones(N) / N)
@@ -95,13 +99,15 @@ def test_bit_for_bit_the_bound(family, likelihood, kl, more):
 @pytest.mark.parametrize("separate", [False, True])
 @pytest.mark.parametrize("hidden", [(), (6,), (5, 4)])
 @pytest.mark.parametrize("kl", ["analytic", "sampled"])
-def test_bit_for_bit_the_vae(separate, hidden, kl):
-    s = Setting(hidden=hidden, separate=separate)
+@pytest.mark.parametrize("masked", [False, True])
+def test_bit_for_bit_the_vae(separate, hidden, kl, masked):
+    s = Setting(hidden=hidden, separate=separate, masked=masked)
     t = s.vae(kl=kl)
     mean_Q, grads = amortised(s.model, s.network, s.params, s.x, s.eta, kl=kl)
     assert t["Q"] @ t["dQ"] == mean_Q
     assert same_trees(t.gradients, grads)
-    assert same_bits(t["phi"], s.network.forward(s.v, s.x)[0])
+    assert same_bits(t["phi"], s.network.forward(s.v, network_input(s.x))[0])
+    assert list(t)[0] == "x" and ("mask" in t) is masked
     for path, leaf in tree.leaves(grads["recognition"], "recognition"):
         assert same_bits(t.gradient(path), leaf), path
 
@@ -302,8 +308,8 @@ def test_without_a_network_the_step_moves_phi():
 
 @pytest.mark.parametrize("start", ["trace", "vae"])
 def test_a_replay_is_the_same_bit_for_bit(start):
-    s = Setting(activation="softplus")
-    t = getattr(s, start)(optimizer=Adam(), kl="sampled", weights=s.weights, mask=s.mask)
+    s = Setting(activation="softplus", masked=True)
+    t = getattr(s, start)(optimizer=Adam(), kl="sampled", weights=s.weights)
     again = t.replay()
     assert again is not t and t.differences(again) == [] and same_trees(again.after, t.after)
 
@@ -618,12 +624,11 @@ def test_short_texts(values, text):
 
 @pytest.mark.parametrize("kl", ["analytic", "sampled"])
 def test_on_every_backend(backend, kl):
-    s = Setting()
-    host = s.vae(kl=kl, mask=s.mask, weights=s.weights)
-    for name in ("x", "eta", "mask", "weights"):
-        setattr(s, name, backend.asarray(getattr(s, name)))
+    s = Setting(masked=True)
+    host = s.vae(kl=kl, weights=s.weights)
+    s.x, s.eta, s.weights = s.x.each(backend.asarray), backend.asarray(s.eta), backend.asarray(s.weights)
     s.theta, s.v = tree.map(backend.asarray, s.theta), tree.map(backend.asarray, s.v)
-    t = s.vae(kl=kl, mask=s.mask, weights=s.weights)
+    t = s.vae(kl=kl, weights=s.weights)
     assert list(t) == list(host) and t.replay()
     assert str(t).count("\n") == str(host).count("\n") and Page(t._repr_html_())
     tolerance = 1e-9 if backend.dtype == "float64" else 1e-4

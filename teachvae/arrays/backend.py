@@ -88,7 +88,9 @@ def identity(n, like):
 
 
 def double(x):
-    """`x` in float64."""
+    """`x`, an array or an `Observed`, in float64."""
+    if hasattr(x, "each"):
+        return x.each(double)
     return namespace(x).astype(x, namespace(x).float64)
 
 

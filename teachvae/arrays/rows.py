@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .backend import index, namespace, to_numpy
+from .observed import Observed
 
 CASES = 1024                           # of a block: 6 MB of float64 for 784 columns
 
@@ -153,4 +154,6 @@ def take_rows(x, rows):
     """The data cases `rows` (a slice or a host array of places) of x (N, …)."""
     if isinstance(rows, slice):
         return x[rows, ...]
+    if isinstance(x, Observed):
+        return x.each(lambda array: take_rows(array, rows))
     return namespace(x).take(x, index(rows, x), axis=0)

@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 
 from ..doors.columns import MovedWarning
-from ..likelihoods import Gaussian, bare
+from ..likelihoods import Gaussian
 from ..posteriors import FullGaussian
 from . import compare, plots, tables, tasks
 
@@ -240,7 +240,7 @@ def _noise(run, fitted):
     lines = []
     for f in fitted:
         model = getattr(f.estimator, "model_", None)
-        if model is None or not isinstance(bare(model.likelihood), Gaussian):
+        if model is None or not isinstance(model.likelihood, Gaussian):
             continue
         psi = f.estimator.noise_variance_
         line = [f.row.model, f"{psi.min():.2e}", f"{np.median(psi):.2e}", f"{psi.max():.2e}"]

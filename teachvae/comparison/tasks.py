@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..likelihoods import bare
 from .probe import LinearProbe
 
 NOISE = 0.2  # standard deviation of the noise to be taken out again, on data scaled to [0, 1]
@@ -57,7 +56,7 @@ class Tasks:
 
     def measure(self, estimator, z_train, z):
         """{task: number or None where the model cannot do it}, from its codes of both parts (N, K)."""
-        likelihood = bare(estimator.model_.likelihood) if hasattr(estimator, "model_") else None
+        likelihood = estimator.model_.likelihood if hasattr(estimator, "model_") else None
         can_denoise = hasattr(estimator, "denoise") and (likelihood is None or hasattr(likelihood, "noisier"))
         denoising = imputation = None
         if can_denoise and self.noisy is not None:

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from .. import bound
 from ..arrays import tree
 from ..arrays.backend import namespace, to_numpy
+from ..arrays.observed import Observed, network_input, seen
 from ..messages import align
 from ..networks.layers import Parallel, Sequential
 from ..posteriors import DiagonalGaussian
@@ -52,7 +53,7 @@ class ReplayError(ArithmeticError):
 class Trace:
     """The bound and its backward; where asked for, a recognition network before and a step after.
 
-    model, theta, phi (N, n_phi), x (N, D), eta (S, N, K), weights, kl, mask   as in `bound.forward`
+    model, theta, phi (N, n_phi), x (N, D), eta (S, N, K), weights, kl   as in `bound.forward`
     dQ         (N,) what each Q_n counts for; 1/N where None: the mean Q, which training minimises
     recognition, recognition_params   a network g_v and its v; phi is then None, and φ = g_v(x)
     optimizer  from `optimizers`: one step on θ and v, or on θ and φ where there is no network
@@ -75,21 +76,21 @@ class Trace:
     without its parameters.
     """
 
-    def __init__(self, model, theta, phi, x, eta, *, weights=None, kl="analytic", mask=None, dQ=None,
+    def __init__(self, model, theta, phi, x, eta, *, weights=None, kl="analytic", dQ=None,
                  recognition=None, recognition_params=None, optimizer=None, state=None, lower=None):
         if (phi is None) == (recognition is None):
             given = "neither" if phi is None else "both"
             raise ValueError(f"a trace starts at phi, or with phi=None at a recognition network; got {given}")
         if (recognition is None) != (recognition_params is None):
             raise ValueError("recognition and recognition_params come together; got only one of them")
-        arrays = {"theta": theta, "phi": phi, "x": x, "eta": eta, "weights": weights, "mask": mask, "dQ": dQ,
+        arrays = {"theta": theta, "phi": phi, "x": x, "eta": eta, "weights": weights, "dQ": dQ,
                   "recognition_params": recognition_params, "state": state, "lower": lower}
         others = {"model": model, "kl": kl, "recognition": recognition, "optimizer": optimizer}
         self._given = tree.map(_copy, arrays) | others
         self._pass(**{name: value for name, value in self._given.items() if name not in STEP})
         self._step(**{name: self._given[name] for name in STEP})
 
-    def _pass(self, model, theta, phi, x, eta, weights, kl, mask, dQ, recognition, recognition_params):
+    def _pass(self, model, theta, phi, x, eta, weights, kl, dQ, recognition, recognition_params):
         """Forward and backward, as in training, with every call listened to."""
         calls = {}
         heard = replace(
@@ -102,8 +103,8 @@ class Trace:
         if recognition is not None:
             network = _Listener(_listen(recognition, "recognition", calls), "phi", calls)
             self.before = {"theta": theta, "recognition": recognition_params}
-            phi, network_cache = network.forward(recognition_params, x)
-        Q, cache = bound.forward(heard, theta, phi, x, eta, weights=weights, kl=kl, mask=mask)
+            phi, network_cache = network.forward(recognition_params, network_input(x))
+        Q, cache = bound.forward(heard, theta, phi, x, eta, weights=weights, kl=kl)
         dQ = namespace(Q).ones_like(Q) / x.shape[0] if dQ is None else dQ
         dphi, dtheta = bound.backward(heard, theta, cache, dQ)
         self.gradients = {"theta": dtheta, "phi": dphi}
@@ -111,7 +112,7 @@ class Trace:
             _, dv = network.backward(recognition_params, network_cache, dphi, need_dx=False)
             self.gradients = {"theta": dtheta, "recognition": dv}
 
-        forward = _forward_rows(calls, model, x, mask, phi, eta, weights, kl, Q)
+        forward = _forward_rows(calls, model, x, phi, eta, weights, kl, Q)
         self.backward = _backward_rows(calls, model, kl, dQ, dphi, {row.name for row in forward})
         gradients = {row.name: row.value for row in self.backward}
         self.forward = [row._replace(gradient=gradients.get(_d(row.name))) for row in forward]
@@ -263,7 +264,8 @@ def _listen(network, path, calls):
 # ---- from calls to rows
 
 
-def _forward_rows(calls, model, x, mask, phi, eta, weights, kl, Q):
+def _forward_rows(calls, model, x, phi, eta, weights, kl, Q):
+    x, mask = seen(x)
     rows = [Quantity("x", "x", x, None, "")]
     if mask is not None:
         rows.append(Quantity("mask", "1 where x was seen", mask, None, ""))
@@ -440,6 +442,8 @@ def _equations(method):
 
 
 def _copy(value):
+    if isinstance(value, Observed):
+        return value.each(_copy)
     return namespace(value).asarray(value, copy=True) if hasattr(value, "shape") else value
 
 

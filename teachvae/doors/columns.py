@@ -9,10 +9,9 @@ from numbers import Real
 
 import numpy as np
 
+from ..arrays.observed import Observed
 from ..arrays.rows import as_floats
-from ..likelihoods import (
-    Categorical, Categories, Gaussian, LIKELIHOODS, Mixed, Observed, PredictedGaussian, StudentT, join
-)
+from ..likelihoods import Categorical, Categories, Gaussian, LIKELIHOODS, Mixed, PredictedGaussian, StudentT
 from ..likelihoods.checks import negligible, still
 from ..messages import about_rows, shorten, warn
 from .parts import require
@@ -32,12 +31,14 @@ class Columns:
     dropped  {place: value} of constant columns that the model does not see
     levels   {place: (C,) sorted values} of columns of categories, which become C one-hot columns
     fill     (V,) what stands for a missing entry of the model's columns (the mask says that it is none)
+    masked   whether entries may be missing, so that the model's data cases are an `Observed`
     """
 
     given: list
     dropped: dict = field(default_factory=dict)
     levels: dict = field(default_factory=dict)
     fill: object = None
+    masked: bool = False
 
     def widths(self):
         """How many of the model's columns each of X's becomes, D numbers."""
@@ -154,37 +155,33 @@ class Table:
 @dataclass(frozen=True)
 class Cases:
     """The data cases of a `Table` as a model takes them: cases[rows, …] is a block of (x − origin)/scale on
-    the backend, (n, V), or with the mask beside it, (n, 2V).
+    the backend, (n, V), an array, or an `Observed` where the columns are masked.
 
     Functions that ask of an array x (N, V) its shape and its blocks x[rows, :] take these cases as well.
 
     origin, scale  (V,) or a number, in float64: the difference is formed before it is rounded to the
                    backend's dtype, so that data far from 0 keep the digits in which they differ
-    masked         whether the mask stands beside x, for an `Observed` likelihood; `fill` of the columns
-                   stands for a missing entry
     """
 
     table: Table
     backend: object
-    masked: bool = False
     origin: object = 0.0
     scale: object = 1.0
 
     @property
     def shape(self):
-        N, V = self.table.shape
-        return N, 2 * V if self.masked else V
+        return self.table.shape
 
     def __getitem__(self, place):
         rows, _ = place
-        v = self.table[rows]
-        if not self.masked:
-            return self.backend.asarray(self._in_units(v))
-        v, mask = self.table.columns.complete(v.astype("float64"))
-        return self.backend.asarray(join(self._in_units(v), mask))
+        v, columns = self.table[rows], self.table.columns
+        if not columns.masked:
+            return self._in_units(v)
+        v, mask = columns.complete(v.astype("float64"))
+        return Observed(self._in_units(v), self.backend.asarray(mask))
 
     def _in_units(self, v):
-        return (v - self.origin) / self.scale
+        return self.backend.asarray((v - self.origin) / self.scale)
 
 
 def columns_for(spec, x, names, noise="diagonal", constant="error"):
@@ -206,11 +203,6 @@ def columns_for(spec, x, names, noise="diagonal", constant="error"):
     shares = [(spec, list(range(D)))] if one else _shares(spec, names)
     kinds = [name for name, _ in shares]
     for name in kinds:
-        if isinstance(name, Observed):
-            raise ValueError(
-                "likelihood is that of complete data; missing entries are taken by missing='marginalise': "
-                f"give {name.likelihood!r}"
-            )
         known = name in LIKELIHOODS if isinstance(name, str) else (
             hasattr(name, "n_f") or isinstance(name, Categories)
         )

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..arrays import tree
 from ..arrays.backend import constant, double, namespace, to_numpy
+from ..arrays.observed import Observed, seen
 from ..arrays.rows import slices
-from ..likelihoods import join, split
 from ..messages import shorten, warn
 from ..networks.layers import Linear, Parallel, Sequential
 from ..networks.training import no_lower_bound
@@ -33,11 +33,11 @@ class StandardUnits:
 
     def __init__(self, likelihood, x, foldable=True):
         count, total, squares = 0.0, 0.0, 0.0
-        for b, mask in _parts(likelihood, x):
+        for b, mask in _parts(x):
             count = count + namespace(b).sum(mask, axis=0)
             total = total + namespace(b).sum(mask * b, axis=0)
         mean = total / count
-        for b, mask in _parts(likelihood, x):
+        for b, mask in _parts(x):
             squares = squares + namespace(b).sum(mask * (b - mean) * (b - mean), axis=0)
         variance = squares / count
         xp = namespace(mean)
@@ -54,10 +54,10 @@ class StandardUnits:
         self.log_volume = float(xp.sum(self.share * xp.log(self.scale)))
 
     def to_standard(self, x):
-        """x in standard units; of [x | mask], missing entries become 0."""
-        x, mask = split(self.likelihood, x)
+        """x in standard units; what stands for missing entries becomes 0."""
+        x, mask = seen(x)
         standard = (x - self.shift) / self.scale
-        return standard if mask is None else join(standard * mask, mask)
+        return standard if mask is None else Observed(standard * mask, mask)
 
     def fold_decoder(self, decoder, params):
         """Make the last Linear speak of x: W ← W·scale, b ← b·scale + shift, both those of f."""
@@ -168,10 +168,10 @@ class PrincipalAxes:
         return of_y
 
 
-def _parts(likelihood, x):
+def _parts(x):
     """x and its mask, 1 where there is none, of each block of data x (N, V), in float64."""
     for rows in slices(x.shape[0]):
-        b, mask = split(likelihood, x[rows, ...])
+        b, mask = seen(x[rows, ...])
         b = double(b)
         yield b, namespace(b).ones_like(b) if mask is None else mask
 

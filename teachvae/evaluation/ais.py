@@ -18,7 +18,6 @@ import numpy as np
 from ..arrays import tree
 from ..arrays.backend import constant, namespace
 from ..arrays.rows import blocks
-from ..likelihoods import Observed, join
 from .nlml import NLML, StreamingLogMeanExp
 
 ACCEPTANCE = 0.65      # what the step sizes are tuned to (Beskos et al. 2013)
@@ -91,8 +90,7 @@ def sandwich(model, theta, n_cases, rng, backend, *, n_chains=16, n_temperatures
     noise = tree.map(backend.asarray, model.likelihood.draw_noise(rng, f.shape))
     x = model.likelihood.sample(theta["likelihood"], f, noise)
     xp = namespace(x)
-    cases = join(x, xp.ones_like(x)) if isinstance(model.likelihood, Observed) else x
-    forward, backward = _both(model, theta, cases, z, rng, n_chains, n_temperatures)
+    forward, backward = _both(model, theta, x, z, rng, n_chains, n_temperatures)
     return Sandwich(_nlml(forward, xp, sign=-1), _nlml(backward, xp, sign=1), z, x, forward, backward)
 
 
@@ -128,7 +126,7 @@ def _both(model, theta, x, z, rng, n_chains, n_temperatures):
             if run == "backward":
                 z0 = z[None, rows, :] + constant(0 * start, like=x)
             else:
-                z0 = constant(start, like=x) + xp.zeros_like(x[rows, :1])
+                z0 = constant(np.repeat(start, rows.stop - rows.start, axis=1), like=x)
             chains = _run(model, theta, x[rows, :], z0, betas, steps, momenta, log_u, run == "backward")
             steps = chains.step_sizes
             part.append(chains)
@@ -146,7 +144,7 @@ def _run(model, theta, x, z, betas, steps, momenta, log_u, backward):
     """
     xp, T = namespace(x), len(betas) - 1
     order = range(T, 0, -1) if backward else range(1, T + 1)
-    log_step = xp.log(xp.zeros_like(x[:, 0]) + 0.5)                # where tuning starts, (N,)
+    log_step = xp.log(xp.zeros_like(z[0, :, 0]) + 0.5)             # where tuning starts, (N,)
     log_w, rates, used = 0.0, {}, {}
     at = model.log_likelihood_gradient(theta, x, z)
     for t in order:

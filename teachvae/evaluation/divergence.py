@@ -7,8 +7,8 @@ import numpy as np
 
 from ..arrays import tree
 from ..arrays.backend import constant, double, namespace, to_numpy
+from ..arrays.observed import seen
 from ..inference import expectations, linear_gaussian
-from ..likelihoods import split
 from . import grid
 
 
@@ -26,7 +26,7 @@ def kl_to_posterior(model, theta, phi, x, *, tol=1e-6):
     xp, K = namespace(phi, x), model.n_latent
     if linear_gaussian.gaussian_q_applies(model):
         parameters = linear_gaussian.parameters(model, theta)
-        mean, M = linear_gaussian.posterior(*parameters, *split(model.likelihood, x))
+        mean, M = linear_gaussian.posterior(*parameters, *seen(x))
         C, r = model.posterior.covariance(phi), model.posterior.mean(phi) - mean
         log_det = xp.linalg.slogdet(C)[1] + xp.linalg.slogdet(M)[1]
         quadratic = xp.sum(M * r[:, :, None] * r[:, None, :], axis=(1, 2))

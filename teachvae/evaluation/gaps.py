@@ -19,10 +19,10 @@ import numpy as np
 from .. import bound
 from ..arrays import tree
 from ..arrays.backend import constant, double, identity, namespace, to_numpy
+from ..arrays.observed import seen
 from ..arrays.rows import blocks, take_rows
 from ..inference import e_step, linear_gaussian
 from ..inference.expectations import _put, quadrature
-from ..likelihoods import split
 from ..model import Model
 from ..posteriors import DiagonalGaussian, FullGaussian
 from ..posteriors.nodes import sigma_points
@@ -202,18 +202,17 @@ def _closed_form(model, theta, phi, x):
     """The `Gaps` of a linear-Gaussian model: every number in closed form, every error 0."""
     xp, K = namespace(phi, x), model.n_latent
     W, b, psi = linear_gaussian.parameters(model, theta)
-    seen = split(model.likelihood, x)
     family, full = model.posterior, FullGaussian(K)
     phi_optimal = e_step.closed_form(model, theta, x)
-    phi_full = full.closest(*linear_gaussian.posterior(W, b, psi, *seen))
+    phi_full = full.closest(*linear_gaussian.posterior(W, b, psi, *seen(x)))
     eta, weights = (constant(a, like=x) for a in sigma_points(K))
-    values = linear_gaussian.nlml(W, b, psi, *seen)
+    values = linear_gaussian.nlml(W, b, psi, *seen(x))
     none = xp.zeros_like(values)
     return Gaps(
         nlml=values,
-        q_full=linear_gaussian.bound(W, b, psi, phi_full, full, *seen),
-        q_optimal=linear_gaussian.bound(W, b, psi, phi_optimal, family, *seen),
-        q_used=linear_gaussian.bound(W, b, psi, phi, family, *seen),
+        q_full=linear_gaussian.bound(W, b, psi, phi_full, full, *seen(x)),
+        q_optimal=linear_gaussian.bound(W, b, psi, phi_optimal, family, *seen(x)),
+        q_used=linear_gaussian.bound(W, b, psi, phi, family, *seen(x)),
         nlml_error=none,
         approximation_error=none,
         amortisation_error=none,

@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 from ..arrays import tree
 from ..arrays.backend import constant, double, namespace
+from ..arrays.observed import seen
 from ..arrays.rows import blocks
 from ..inference import linear_gaussian
 from ..inference.expectations import log_weight
-from ..likelihoods import split
 
 
 class FewDrawsWarning(UserWarning):
@@ -54,7 +54,7 @@ def exact(model, theta, x):
             "use method='grid' for K <= 3, else 'importance'"
         )
     parameters = linear_gaussian.parameters(model, tree.map(double, theta))
-    values = linear_gaussian.nlml(*parameters, *split(model.likelihood, double(x)))
+    values = linear_gaussian.nlml(*parameters, *seen(double(x)))
     return NLML(namespace(x).astype(values, x.dtype), None, None, "exact")
 
 
@@ -73,7 +73,7 @@ def prior(model, theta, x, rng, *, n_samples=10_000):
         z = constant(rng.standard_normal((min(CHUNK, n_samples - start), model.n_latent)), like=x)
         f, _ = model.f(theta, z)
         for total, rows in zip(totals, blocks(x.shape[0], 1)):
-            total.add(model.likelihood.cross(theta["likelihood"], f, x[rows, :]))
+            total.add(model.likelihood.cross(theta["likelihood"], f, *seen(x[rows, :])))
     found = _collect(xp, totals, "prior")
     arrays = {"values", "standard_error", "effective_sample_size"}
     return found._replace(**{name: xp.astype(getattr(found, name), dtype) for name in arrays})

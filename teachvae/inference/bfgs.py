@@ -4,7 +4,7 @@ Equations (6.x) are in derivations/equations.md.
 """
 
 from ..arrays.backend import constant, identity, index, namespace, to_numpy
-from ..arrays.rows import sum_last
+from ..arrays.rows import sum_last, take_rows
 
 
 def minimise(objective, phi, scale, x, *, max_steps, tol):
@@ -40,7 +40,8 @@ def minimise(objective, phi, scale, x, *, max_steps, tol):
             done.append(([rows[i] for i in end], (pick(phi), pick(Q), pick(norm))))
             pick = _picker(stay, phi)
             rows = [rows[i] for i in stay]
-            phi, Q, g, norm, H, p, slope, t, x = [pick(a) for a in (phi, Q, g, norm, H, p, slope, t, x)]
+            phi, Q, g, norm, H, p, slope, t = [pick(a) for a in (phi, Q, g, norm, H, p, slope, t)]
+            x = take_rows(x, stay)
             under_way = under_way[stay]
 
         moving = constant(under_way, like=Q)

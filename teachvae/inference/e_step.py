@@ -5,16 +5,16 @@ model `e_step` runs quasi-Newton steps on fixed nodes η, so that Q_n is a smoot
 function of φ_n: all rows of a block move together, but each row has its own curvature matrix, its
 own step size and its own end, so no row's result depends on the others. Equations (6.x) are in
 derivations/equations.md. Where data x (N, D) are asked for, anything will do that has their shape and
-gives x[rows, :] for a block of them, such as `columns.Cases`.
+gives x[rows, :] for a block of them, an array or an `Observed`, such as `columns.Cases`.
 """
 
 from typing import NamedTuple
 
 from ..arrays import tree
 from ..arrays.backend import constant, double, identity, namespace, to_numpy
+from ..arrays.observed import seen
 from ..arrays.rows import blocks, take_rows
 from .. import bound
-from ..likelihoods import split
 from ..model import Model
 from ..posteriors.nodes import e_step_nodes, gauss_hermite
 from . import linear_gaussian
@@ -37,14 +37,14 @@ def closed_form(model, theta, x):
     closest to the exact posterior, phi (N, n_phi). Computed in float64             (2.3), (2.10).
     """
     parameters = linear_gaussian.parameters(model, tree.map(double, theta))
-    mean, precision = linear_gaussian.posterior(*parameters, *split(model.likelihood, double(x)))
+    mean, precision = linear_gaussian.posterior(*parameters, *seen(double(x)))
     return namespace(x).astype(model.posterior.closest(mean, precision), x.dtype)
 
 
 def prior_phi(model, x):
     """φ (N, n_phi) with q_n = p(z) = N(0, I): where an E-step starts when nothing is known."""
     xp = namespace(x)
-    mean = xp.zeros_like(x[:, :1]) + constant([0.0] * model.n_latent, like=x)
+    mean = xp.zeros_like(seen(x)[0][:, :1]) + constant([0.0] * model.n_latent, like=x)
     return closest(model.posterior, mean, identity(model.n_latent, like=x))
 
 
@@ -113,7 +113,7 @@ def best_point(model, theta, x, z):
     f, _ = model.f(theta, z)
     log_prior, means = model.log_prior(z)[:, None], []             # (R, 1)
     for rows in blocks(x.shape[0], 1):
-        log_px = model.likelihood.cross(theta["likelihood"], f, x[rows, :])  # (R, n)
+        log_px = model.likelihood.cross(theta["likelihood"], f, *seen(x[rows, :]))  # (R, n)
         means.append(xp.take(z, xp.argmax(log_px + log_prior, axis=0), axis=0))
     return xp.concat(means, axis=0)
 
@@ -209,8 +209,8 @@ def _rivals(model, theta, best, x, places, reach, tried):
     near = sorted({row for row, _ in places})
     own = to_numpy(take_rows(model.posterior.mean(best.phi), near))
     points = [*zip(near, own), *places]                            # a case's own peak comes first
-    seen = take_rows(x, [row for row, _ in points])
-    tops = peaks(model, theta, seen, constant([[float(k) for k in z] for _, z in points], like=x))
+    again = take_rows(x, [row for row, _ in points])
+    tops = peaks(model, theta, again, constant([[float(k) for k in z] for _, z in points], like=x))
     met = {row: [] for row in near}
     for (row, _), top in zip(points, zip(*tops)):
         if all(max(abs(top[0] - z).max(), abs(top[1] - h)) > SAME for z, h in met[row]):

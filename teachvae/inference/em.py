@@ -14,9 +14,9 @@ from itertools import islice
 from typing import NamedTuple
 
 from ..arrays.backend import identity, namespace
+from ..arrays.observed import seen
 from ..arrays.rows import slices
 from ..arrays.special import diagonal
-from ..likelihoods import split
 from ..networks.convergence import ROUNDING, settled
 from . import linear_gaussian
 from .missing import latent_moments, observed_e_step, observed_m_step, observed_statistics
@@ -147,14 +147,13 @@ class Complete:
 class Incomplete:
     """The two steps for data cases with missing entries, which are gone through block by block.
 
-    data           [x | mask] (N, 2D), x about its mean, read as data[rows, …]
-    observed       their `Observed` likelihood
-    lower, family  as in `Complete`
-    weights        (N,) of mean 1: how often each data case counts; once where None
+    data     x (N, D) about its mean, read as data[rows, …], each an `Observed`
+    weights  (N,) of mean 1: how often each data case counts; once where None
+    likelihood, lower, family  as in `Complete`
     """
 
-    def __init__(self, data, observed, lower=None, family=None, weights=None):
-        self.data, self.observed, self.likelihood = data, observed, observed.likelihood
+    def __init__(self, data, likelihood, lower=None, family=None, weights=None):
+        self.data, self.likelihood = data, likelihood
         self.lower, self.family, self.weights = lower, family, weights
         # Correlations of columns that are filled with their means are too small, which does for a start.
         self.S = sum((w[:, None] * x).T @ x for x, _, w in self.blocks()) / data.shape[0]
@@ -163,7 +162,7 @@ class Incomplete:
     def blocks(self):
         """x (n, D), 0 where it is missing, the mask (n, D) and the weights (n,) of every block."""
         for rows in slices(self.data.shape[0]):
-            x, mask = split(self.observed, self.data[rows, ...])
+            x, mask = seen(self.data[rows, ...])
             ones = namespace(x).ones_like(x[:, 0])
             yield x * mask, mask, ones if self.weights is None else self.weights[rows]
 

@@ -2,8 +2,8 @@
 
 from .. import bound
 from ..arrays.backend import constant, double, namespace, to_numpy
+from ..arrays.observed import seen
 from ..arrays.rows import blocks, take_rows
-from ..likelihoods import split
 from ..posteriors.nodes import gauss_hermite
 
 
@@ -27,9 +27,8 @@ def expected_squares(model, theta, phi, x, eta, weights):
     for rows in blocks(x.shape[0], S):
         z, _ = model.posterior.sample(phi[rows, :], eta)           # (S, n, K)
         f, _ = model.f(theta, z)                                   # (S, n, n_f)
-        block = x[rows, :]
+        block, mask = seen(x[rows, :])
         squares = likelihood.squares(theta["likelihood"], f, block)
-        _, mask = split(likelihood, block)
         mask = xp.ones_like(squares[0, :, :]) if mask is None else mask
         total = total + double(xp.sum(weights[:, None, None] * squares * mask, axis=(0, 1)))
         count = count + double(xp.sum(mask, axis=0))

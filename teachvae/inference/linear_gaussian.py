@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..arrays.backend import identity, namespace
 from ..arrays.rows import take_rows
 from ..arrays.special import LOG_2PI, diagonal
-from ..likelihoods import Gaussian, bare
+from ..likelihoods import Gaussian
 from ..networks.layers import Linear, Sequential
 from .missing import observed_e_step, pattern_precisions
 
@@ -39,7 +39,7 @@ def is_linear(network):
 
 def applies(model):
     """Whether `model` is linear-Gaussian: a decoder of one Linear layer and a Gaussian likelihood."""
-    return isinstance(bare(model.likelihood), Gaussian) and is_linear(model.decoder)
+    return isinstance(model.likelihood, Gaussian) and is_linear(model.decoder)
 
 
 def gaussian_q_applies(model):
@@ -50,7 +50,7 @@ def gaussian_q_applies(model):
 def parameters(model, theta):
     """W (K, D), b (D,), psi (D,) of a linear-Gaussian model."""
     layer = theta["decoder"][0] if isinstance(model.decoder, Sequential) else theta["decoder"]
-    return layer["W"], layer["b"], bare(model.likelihood).psi(theta["likelihood"], like=layer["W"])
+    return layer["W"], layer["b"], model.likelihood.psi(theta["likelihood"], like=layer["W"])
 
 
 def precision(W, psi):

@@ -11,6 +11,7 @@ from operator import add
 import numpy as np
 
 from ..arrays.backend import get_backend, to_numpy
+from ..arrays.observed import network_input
 from ..arrays.rows import slices
 
 
@@ -73,6 +74,8 @@ def moments(x, backend="numpy", weights=None):
     return Moments(count, guess + shift, to_numpy(products) - count * np.outer(shift, shift))
 
 
-def moments_of_cases(x):
-    """The `Moments` of the columns of x, data cases that are read as x[rows, …], such as `columns.Cases`."""
-    return reduce(add, (moments(to_numpy(x[rows, ...])) for rows in slices(x.shape[0])))
+def moments_of_input(x):
+    """The `Moments` of a recognition network's input, from data cases that are read as x[rows, …], such as
+    `columns.Cases`.
+    """
+    return reduce(add, (moments(to_numpy(network_input(x[rows, ...]))) for rows in slices(x.shape[0])))

@@ -15,7 +15,6 @@ from .categorical import Categorical, Categories
 from .gaussian import Gaussian
 from .likelihood import Likelihood
 from .mixed import Mixed
-from .observed import Observed, bare, join, split
 from .poisson import Poisson
 from .predicted_gaussian import PredictedGaussian
 from .student_t import StudentT
@@ -31,6 +30,6 @@ LIKELIHOODS = {
 }
 
 __all__ = [
-    "LIKELIHOODS", "Bernoulli", "Categorical", "Categories", "Gaussian", "Likelihood", "Mixed", "Observed",
-    "Poisson", "PredictedGaussian", "StudentT", "bare", "join", "relaxed_bernoulli", "split",
+    "LIKELIHOODS", "Bernoulli", "Categorical", "Categories", "Gaussian", "Likelihood", "Mixed", "Poisson",
+    "PredictedGaussian", "StudentT", "relaxed_bernoulli",
 ]

@@ -21,7 +21,7 @@ from ..doors.units import heywood, rounded_off
 from ..doors.validate import check_data, check_positive, check_size, generator, weighted_rows
 from ..inference import em, linear_gaussian
 from ..inference.moments import moments
-from ..likelihoods import Gaussian, Observed
+from ..likelihoods import Gaussian
 from ..likelihoods.checks import negligible
 from ..messages import column_names, shorten, warn
 from ..model import Model
@@ -215,13 +215,13 @@ class FactorAnalysis(LatentVariableModel):
         S, gaussian = get_backend(self.backend, "float64").asarray(S), Gaussian(len(S), self.noise)
         return em.Complete(S, gaussian, gaussian.lower_bounds(diagonal(S), self.min_noise))
 
-    def _incomplete(self, table, observed, mean, variance, weights):
+    def _incomplete(self, table, gaussian, mean, variance, weights):
         """EM's problem on the data of a `Table` with NaN where nothing was observed."""
         double = get_backend(self.backend, "float64")
         return em.Incomplete(
-            Cases(table, double, masked=True, origin=mean),
-            observed,
-            observed.lower_bounds(double.asarray(variance), self.min_noise),
+            Cases(table, double, origin=mean),
+            gaussian,
+            gaussian.lower_bounds(double.asarray(variance), self.min_noise),
             weights=None if weights is None else double.asarray(weights / weights.mean()),
         )
 
@@ -240,11 +240,10 @@ class FactorAnalysis(LatentVariableModel):
             progress=progress,
         )
 
-    def _finish(self, found, mean, variance, likelihood, names, columns, backend):
+    def _finish(self, found, mean, variance, gaussian, names, columns, backend):
         """Store the `Fit` found; mean and variance (D,) are those of the data's columns."""
         W, psi = (to_numpy(part) for part in (linear_gaussian.canonical(found.p.W, found.p.psi), found.p.psi))
         K, D = W.shape
-        gaussian = likelihood.likelihood if isinstance(likelihood, Observed) else likelihood
         if found.converged is False:
             sinking = np.flatnonzero((psi < 0.01 * variance) & (psi > self.min_noise * variance))
             hint = (
@@ -259,13 +258,13 @@ class FactorAnalysis(LatentVariableModel):
                 ConvergenceWarning,
             )
         noise = gaussian.m_step(psi, None)
-        self.heywood_ = heywood(likelihood, noise, variance, self.min_noise, columns.names)
+        self.heywood_ = heywood(gaussian, noise, variance, self.min_noise, columns.names)
         self.nlml_path_ = np.array(found.path)
         self.n_iter_ = len(found.path) - 1
         self.converged_ = found.converged
         # Where entries are missing, the posteriors of one model are no longer all diagonal in one basis.
-        family = FullGaussian(K) if isinstance(likelihood, Observed) else None
-        self.model_ = Model(Sequential((Linear(K, D),)), likelihood, K, family)
+        family = FullGaussian(K) if columns.masked else None
+        self.model_ = Model(Sequential((Linear(K, D),)), gaussian, K, family)
         exact = {"decoder": [{"W": W, "b": mean + to_numpy(found.p.b)}], "likelihood": noise}
         exact = tree.map(get_backend(backend, "float64").asarray, exact)
         self.theta_ = tree.map(backend.asarray, exact)

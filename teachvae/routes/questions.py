@@ -5,19 +5,21 @@ that can be asked of a fitted p(x, z): bound, nlml, transform, decode, reconstru
 route (factor analysis, variational EM, VAE) adds only how it is fitted and who fills φ in.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from ..arrays import tree
 from ..arrays.backend import double, namespace, to_numpy
+from ..arrays.observed import seen
 from ..arrays.rows import as_floats, collect, extremes, slices
 from ..doors.columns import Cases, Table, columns_for
 from ..doors.units import centred
 from ..doors.validate import check_data, check_positive, check_size, generator
 from ..evaluation import ais, divergence, gaps, grid, laplace, nlml
 from ..inference import e_step, expectations, linear_gaussian
-from ..likelihoods import Gaussian, Observed, bare, split
+from ..likelihoods import Gaussian
 from ..messages import about_rows, column_names, shorten, warn
 from ..model import Model
 from ..networks.convergence import ConvergenceWarning
@@ -67,34 +69,36 @@ class LatentVariableModel(LatentCode):
         if empty:
             raise ValueError(f"nothing was observed of columns {shorten(empty)}: drop them")
         columns, likelihood = columns_for(likelihood, x, labels, noise, self.constant)
+        columns.masked = self.missing == "marginalise"
         table = Table(x, columns)
         likelihood.check(table, columns.names)
         if columns.dropped:
             warn(
                 f"constant columns are set aside: {shorten([labels[d] for d in columns.dropped])}",
             )
-        return table, names, Observed(likelihood) if self.missing == "marginalise" else likelihood
+        return table, names, likelihood
 
     @property
     def _n_latent(self):
         """The K that was fitted, whatever n_components has been set to since."""
         return self.model_.n_latent
 
-    def _cases(self, X, density=False, noisy=False, missing=None, origin=0.0):
+    def _cases(self, X, density=False, noisy=False, missing=False, origin=0.0):
         """New data X (N, D), checked, as `Cases` of the fitted model.
 
         density: their values must suit the likelihood, not only their shape; noisy: a constant column
-        need not be constant; missing: whether NaN is let in, None: where the model has missing="marginalise".
+        need not be constant; missing: NaN is let in, as it always is where the model has
+        missing="marginalise".
         """
         self._require_fit()
-        masked = isinstance(self.model_.likelihood, Observed) if missing is None else missing
-        x = self._table(X, missing=masked)
+        columns = replace(self.columns_, masked=missing or self.columns_.masked)
+        x = self._table(X, missing=columns.masked)
         if not noisy:
-            self.columns_.warn_of_moved(x)
-        table = Table(x, self.columns_)
+            columns.warn_of_moved(x)
+        table = Table(x, columns)
         if density:
-            self.model_.likelihood.check_values(table, self.columns_.names)
-        return Cases(table, self.backend_, masked, origin)
+            self.model_.likelihood.check_values(table, columns.names)
+        return Cases(table, self.backend_, origin)
 
     def _centred(self, X, **how):
         """θ and the `Cases` of new data X, both for x − origin."""
@@ -167,8 +171,7 @@ class LatentVariableModel(LatentCode):
         model = self.model_
         if n_samples is None and linear_gaussian.gaussian_q_applies(model):
             parameters = linear_gaussian.parameters(model, tree.map(double, theta))
-            seen = split(model.likelihood, double(x))
-            Q = linear_gaussian.bound(*parameters, double(phi), model.posterior, *seen)
+            Q = linear_gaussian.bound(*parameters, double(phi), model.posterior, *seen(double(x)))
             return Bound(namespace(x).astype(Q, x.dtype), None)
         if n_samples is None and model.n_latent <= 2:
             doubles = tree.map(double, theta), double(phi), double(x)
@@ -289,11 +292,7 @@ class LatentVariableModel(LatentCode):
         """
         theta, cases = self._centred(X, density=True, missing=True)
         model = self.model_
-        if isinstance(model.likelihood, Observed):
-            phi = self._phi(theta, cases)
-        else:
-            model = Model(model.decoder, Observed(model.likelihood), model.n_latent, model.posterior)
-            phi = self._best_phi(model, theta, cases)
+        phi = self._phi(theta, cases) if self.columns_.masked else self._best_phi(model, theta, cases)
 
         def filled(rows):
             x = as_floats(cases.table.x[rows])
@@ -315,7 +314,7 @@ class LatentVariableModel(LatentCode):
         """
         check_positive("noise_variance", noise_variance)
         theta, cases = self._centred(X, noisy=True)
-        model, likelihood = self.model_, bare(self.model_.likelihood)
+        model, likelihood = self.model_, self.model_.likelihood
         if not hasattr(likelihood, "noisier"):
             raise ValueError(
                 "denoise takes off Gaussian noise by adding its variance to Ψ of a Gaussian likelihood, for "
@@ -324,7 +323,6 @@ class LatentVariableModel(LatentCode):
             )
         variance = self.backend_.asarray(noise_variance)
         noisy, params = likelihood.noisier(theta["likelihood"], variance)
-        noisy = Observed(noisy) if isinstance(model.likelihood, Observed) else noisy
         noisy = Model(model.decoder, noisy, model.n_latent, model.posterior)
         noisy_theta = {"decoder": theta["decoder"], "likelihood": params}
         phi = self._best_phi(noisy, noisy_theta, cases)
@@ -333,8 +331,8 @@ class LatentVariableModel(LatentCode):
             x = cases[rows, ...]
 
             def mean(f, rows):
-                seen, mask = split(model.likelihood, x[rows, :])
-                found = likelihood.denoised(theta["likelihood"], f, seen, variance)
+                block, mask = seen(x[rows, :])
+                found = likelihood.denoised(theta["likelihood"], f, block, variance)
                 if mask is None:
                     return found
                 return mask * found + (1 - mask) * likelihood.mean(theta["likelihood"], f)
@@ -402,10 +400,10 @@ class LatentVariableModel(LatentCode):
         check_size("n_samples", n_samples)
         rng = generator(random_state)
         model, theta = self.model_, self.theta_
-        lacks = [name for name in ("draw_noise", "sample") if not hasattr(bare(model.likelihood), name)]
+        lacks = [name for name in ("draw_noise", "sample") if not hasattr(model.likelihood, name)]
         if lacks:
             raise TypeError(
-                f"sample needs a likelihood that can draw: {type(bare(model.likelihood)).__name__} has no "
+                f"sample needs a likelihood that can draw: {type(model.likelihood).__name__} has no "
                 f"{' and no '.join(lacks)}, whose shapes are in likelihoods/likelihood.py: write them"
             )
         z = rng.standard_normal((n_samples, model.n_latent))
@@ -433,7 +431,7 @@ class LatentVariableModel(LatentCode):
     def noise_variance_(self):
         """The diagonal of Ψ, (D,), of a Gaussian likelihood."""
         self._require_fit()
-        likelihood = bare(self.model_.likelihood)
+        likelihood = self.model_.likelihood
         if not isinstance(likelihood, Gaussian):
             raise AttributeError(f"{type(likelihood).__name__} has no noise variance")
         _, like = tree.leaves(self.theta_["decoder"])[0]

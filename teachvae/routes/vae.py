@@ -12,6 +12,7 @@ import numpy as np
 from .. import bound
 from ..arrays import tree
 from ..arrays.backend import get_backend, namespace
+from ..arrays.observed import network_input
 from ..arrays.rows import collect
 from ..datasets import binarise
 from ..doors import parts
@@ -21,7 +22,7 @@ from ..doors.units import (
 )
 from ..doors.validate import check_hidden, check_positive, check_size, generator
 from ..inference import linear_gaussian
-from ..inference.moments import moments_of_cases
+from ..inference.moments import moments_of_input
 from ..likelihoods import Bernoulli
 from ..messages import warn
 from ..model import Model
@@ -34,7 +35,7 @@ from .questions import LatentVariableModel
 
 
 def recognition_network(n_visible, hidden, posterior, activation="tanh", separate=False):
-    """The network g_v from x (N, D) to φ (N, n_phi).
+    """The network g_v from n_visible numbers, those of `network_input`, to φ (N, n_phi).
 
     One trunk whose last layer holds both heads side by side, [m | log s]; or, with separate=True, two
     networks m(x) and log s(x) that share nothing, as in the lecture.
@@ -51,13 +52,13 @@ def recognition_network(n_visible, hidden, posterior, activation="tanh", separat
 
 
 def amortised(model, recognition, params, x, eta, *, weights=None, kl="analytic"):
-    """The mean of Q over data cases x (N, D) with φ = g_v(x), and its gradient by hand.
+    """The mean of Q over data cases x (N, D), or an `Observed`, with φ = g_v(x), and its gradient by hand.
 
     params = {"theta": θ, "recognition": v}. Returns the mean Q and gradients shaped like params.
     """
     xp = namespace(x)
     theta, v = params["theta"], params["recognition"]
-    phi, cache = recognition.forward(v, x)                         # (N, n_phi)            (1.17)
+    phi, cache = recognition.forward(v, network_input(x))          # (N, n_phi)            (1.17)
     Q, bound_cache = bound.forward(model, theta, phi, x, eta, weights=weights, kl=kl)
     dQ = xp.ones_like(Q) / x.shape[0]                              # of the mean
     dphi, dtheta = bound.backward(model, theta, bound_cache, dQ)
@@ -186,8 +187,9 @@ class VAE(LatentVariableModel):
         )
         if self.binarise:
             likelihood = Bernoulli(likelihood.n_visible)
-        cases = Cases(table, get_backend(self.backend, "float64"), self.missing == "marginalise")
-        model, recognition = self._parts(likelihood, n_in=cases.shape[1])
+        cases = Cases(table, get_backend(self.backend, "float64"))
+        n_in = likelihood.n_visible * (2 if table.columns.masked else 1)
+        model, recognition = self._parts(likelihood, n_in)
         kept = self._backend_for(table.x.dtype)
         # The last decreases of a search that goes to the end are lost in float32.
         linear = self.optimizer == "lbfgs" and linear_gaussian.is_linear(recognition)
@@ -196,16 +198,16 @@ class VAE(LatentVariableModel):
 
         standard = Standardised(model, cases, ends_linear(model.decoder) and starts_linear(recognition))
         table.columns.fill = standard.shift
-        seen = standard.cases(cases, backend)
+        x = standard.cases(cases, backend)
         params = {
             "theta": standard.start(init_rng, backend, self.start_noise),
             "recognition": recognition.init(init_rng, backend),
         }
-        batch = self._batches(table, seen, noise_rng) if self.binarise else lambda rows: seen[rows, ...]
+        batch = self._batches(table, backend, noise_rng) if self.binarise else lambda rows: x[rows, ...]
         nodes = self._nodes(backend)
         objective, axes = self._objective(standard.model, recognition, batch, nodes, backend, noise_rng), None
         if linear:
-            stats = moments_of_cases(seen)
+            stats = moments_of_input(x)
             axes = PrincipalAxes(stats.mean, stats.covariance, like=tree.leaves(params["theta"])[0][1])
             params["recognition"] = axes.unfold_encoder(recognition, params["recognition"])
             objective = axes.turned(objective, recognition)
@@ -275,12 +277,12 @@ class VAE(LatentVariableModel):
             )
         return model, recognition
 
-    def _batches(self, table, seen, noise_rng):
+    def _batches(self, table, backend, noise_rng):
         """batch(rows): a new draw of 0 and 1, which are their own standard units, for the grey values there."""
 
         def batch(rows):
             grey = np.rint(255 * table[rows]).astype("uint8")
-            return seen.backend.asarray(binarise(grey, "fresh", noise_rng))
+            return backend.asarray(binarise(grey, "fresh", noise_rng))
 
         return batch
 
@@ -362,9 +364,11 @@ class VAE(LatentVariableModel):
             params = centred_encoder(self.recognition_, params, self.encoder_rest_, cases.origin)
         else:                                                      # a shift cannot be folded in: it sees x itself
             cases = replace(cases, origin=0.0)
-        return collect(
-            cases.shape[0], lambda rows: self.recognition_.forward(params, cases[rows, ...])[0]
-        )
+
+        def phi(rows):
+            return self.recognition_.forward(params, network_input(cases[rows, ...]))[0]
+
+        return collect(cases.shape[0], phi)
 
     def encode(self, X):
         """φ (N, n_phi) = g_v(x_n), [m | log s]: what the recognition network says, in one pass."""

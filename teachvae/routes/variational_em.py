@@ -20,7 +20,6 @@ from ..doors.columns import Cases
 from ..doors.units import Standardised, ends_linear, rounded_off
 from ..doors.validate import check_hidden, check_positive, check_size, generator
 from ..inference import e_step, em, expectations, linear_gaussian
-from ..likelihoods import bare
 from ..messages import warn
 from ..model import Model
 from ..networks.convergence import ConvergenceWarning
@@ -136,7 +135,7 @@ class VariationalEM(LatentVariableModel):
             D = likelihood.n_visible
             check_size("n_components", K, 1, D, f" where hidden=() (X has {D} columns)")
         kept, double = self._backend_for(table.x.dtype), get_backend(self.backend, "float64")
-        cases = Cases(table, double, self.missing == "marginalise")
+        cases = Cases(table, double)
         standard = Standardised(model, cases, ends_linear(decoder))
         table.columns.fill = standard.shift
 
@@ -176,10 +175,10 @@ class VariationalEM(LatentVariableModel):
 
     def _fit_closed_form(self, standard, backend, x, report):
         """Coordinate descent on Q, both halves exact: Q never rises. EM with a family of q."""
-        model, likelihood = standard.model, bare(standard.model.likelihood)
-        lower = model.likelihood.lower_bounds(standard.units.variance, self.min_noise)
-        if x.masked:
-            problem = em.Incomplete(x, model.likelihood, lower, model.posterior)
+        model, likelihood = standard.model, standard.model.likelihood
+        lower = likelihood.lower_bounds(standard.units.variance, self.min_noise)
+        if x.table.columns.masked:
+            problem = em.Incomplete(x, likelihood, lower, model.posterior)
         else:
             S = sum(x[rows, ...].T @ x[rows, ...] for rows in slices(x.shape[0])) / x.shape[0]
             problem = em.Complete(S, likelihood, lower, model.posterior)
