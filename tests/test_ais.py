@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 from test_nlml import linear, network, truth_of
 
-from teachvae import ais, tree
+from teachvae import ais, grid, tree
 from teachvae.arrays.backend import get_backend, namespace, to_numpy
-from teachvae.model import Model
+from teachvae.likelihoods import Bernoulli, Categorical, Gaussian, Mixed, Poisson
 
 HOST = get_backend()
 
@@ -142,6 +142,19 @@ def test_what_is_simulated_is_from_the_model():
         assert np.abs(u.mean(axis=0)).max() < 4.5 / np.sqrt(4000)
         assert np.abs(u.var(axis=0) - 1).max() < 4.5 * np.sqrt(2 / 4000)
     assert (s.upper.method, s.lower.method) == ("ais", "reverse ais")
+
+
+@pytest.mark.parametrize("likelihood", [
+    Gaussian(3), Poisson(3), Categorical((2, 3)), Mixed(((Gaussian(2), [0, 2]), (Bernoulli(1), [1]))),
+], ids=lambda p: type(p).__name__)
+def test_a_sandwich_simulates_from_every_likelihood(likelihood):
+    """Whatever its noise is, one array or one for each part."""
+    model, theta, _ = network(1, likelihood, size=1.0)
+    s = ais.sandwich(model, theta, 4, np.random.default_rng(0), HOST, n_chains=20, n_temperatures=50)
+    assert s.x.shape == (4, likelihood.n_visible)
+    truth = grid.grid(model, theta, s.x).values
+    for side in (s.upper, s.lower):
+        assert np.abs(side.values - truth).max() < 4.5 * side.standard_error.max() + 0.02
 
 
 @EACH_MODEL

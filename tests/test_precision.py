@@ -16,7 +16,7 @@ from teachvae.arrays.observed import Observed
 from teachvae.doors.units import StandardUnits
 from teachvae.inference.linear_gaussian import nlml as linear_nlml
 from teachvae.likelihoods import Gaussian, Poisson
-from teachvae.routes.conventions import Estimator
+from teachvae.routes.conventions import Transformer
 
 ESTIMATORS = {
     "factor analysis": lambda **k: FactorAnalysis(2, **k),
@@ -176,7 +176,7 @@ def test_the_residuals_of_many_cases_in_float32():
 
 def test_active_units_of_many_cases_in_float32():
     """Var_n of codes that hardly move about 1000: their sum has more digits than float32."""
-    class Codes(Estimator):
+    class Codes(Transformer):
         def transform(self, X):
             return X
 
