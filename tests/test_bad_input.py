@@ -408,7 +408,7 @@ COVARIANCES = {
     "K above D": (S[:1, :1], {}, ["n_components must be an integer >= 1 and <= 1", "got 2"]),
     "mean of another length": (S, {"mean": np.zeros(3)}, ["mean must be (4,) finite numbers", "shape (3,)"]),
     "mean with NaN": (S, {"mean": [0, 0, np.nan, 0]}, ["mean must be (4,) finite numbers", "nan"]),
-    "n_samples": (S, {"n_samples": 1}, ["n_samples must be an integer >= 2, got 1"]),
+    "n_cases": (S, {"n_cases": 1}, ["n_cases must be an integer >= 2, got 1"]),
 }
 
 

@@ -18,6 +18,7 @@ from sklearn.decomposition import FactorAnalysis as TheirFactorAnalysis, PCA
 
 from teachvae import FactorAnalysis, VAE, VariationalEM, datasets, linear_gaussian, posteriors
 from teachvae.doors.units import HeywoodWarning
+from teachvae.inference import em
 
 # Ability and intelligence tests, n = 112: general, picture, blocks, maze, reading, vocab. Smith & Stanley
 # (1983); R's datasets::ability.cov.
@@ -249,7 +250,7 @@ def test_ar1_symmetric_start_stops_at_the_saddle(monkeypatch):
     def symmetric(S, n_latent, likelihood, noises, lower):
         yield 0.5 * np.ones((1, 4)), 0.75 * np.ones(4)
 
-    monkeypatch.setattr(linear_gaussian, "starts", symmetric)
+    monkeypatch.setattr(em, "starts", symmetric)
     estimator = FactorAnalysis(1, tol=1e-12).fit_covariance(AR1)
     assert_reaches(estimator, AR1, AR1_SADDLE)
     with pytest.raises(AssertionError):

@@ -56,11 +56,14 @@ def posterior(spec, n_latent):
     return family
 
 
-def optimizer(spec, learning_rate):
-    """An optimiser: from `OPTIMIZERS` by name, with this learning rate, or an object of your own."""
+def optimizer(spec, learning_rate, beside=()):
+    """An optimiser: from `OPTIMIZERS` by name, with this learning rate, or an object of your own. `beside` are
+    further names that may be given, for the message.
+    """
     if isinstance(spec, str):
         if spec not in OPTIMIZERS:
-            raise ValueError(f"optimizer must be one of {sorted(OPTIMIZERS)} or an object, got {spec!r}")
+            names = [*sorted(OPTIMIZERS), *beside]
+            raise ValueError(f"optimizer must be one of {names} or an object, got {spec!r}")
         return OPTIMIZERS[spec](learning_rate)
     return require("optimizer", spec)
 

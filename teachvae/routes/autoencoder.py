@@ -10,7 +10,7 @@ from dataclasses import KW_ONLY, replace
 import numpy as np
 
 from ..arrays import tree
-from ..arrays.backend import double, get_backend, namespace, to_numpy
+from ..arrays.backend import get_backend, namespace, to_numpy
 from ..arrays.rows import collect
 from ..doors import parts
 from ..doors.columns import Cases, Columns, Table
@@ -134,7 +134,7 @@ class Autoencoder(LatentCode):
             code.decoder_params_ = tree.map(
                 backend.asarray, units.fold_decoder(decoder, params["decoder"])
             )
-            code.mean_ = to_numpy(double(units.mean * units.scale + units.shift))
+            code.mean_ = to_numpy(units.mean * units.scale + units.shift).astype(backend.dtype)
             code._keep(backend, names, D)
             return code
 

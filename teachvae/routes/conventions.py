@@ -53,7 +53,8 @@ def tell(progress, step, steps, value, now):
     if progress is None:
         return False
     try:
-        asks = "now" in inspect.signature(progress).parameters
+        now_ = inspect.signature(progress).parameters.get("now")
+        asks = now_ is not None and now_.kind not in (now_.VAR_POSITIONAL, now_.VAR_KEYWORD)
     except ValueError:                                             # some builtins do not say what they take
         asks = False
     return (progress(step, steps, value, now=now) if asks else progress(step, steps, value)) is True

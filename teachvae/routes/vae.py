@@ -307,6 +307,8 @@ class VAE(LatentVariableModel):
             check_size("epochs", self.epochs)
         for name in ("learning_rate", "start_noise", "min_noise", "tol"):
             check_positive(name, getattr(self, name))
+        if self.optimizer != "lbfgs":
+            parts.optimizer(self.optimizer, self.learning_rate, beside=["lbfgs"])
         choices = {
             "kl": ["analytic", "sampled"],
             "nodes": ["random", "sigma", "quadrature"],
