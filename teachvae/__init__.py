@@ -15,6 +15,7 @@ CLASSES = {
     "GaussianMixture": "routes.mixture",
     "LinearProbe": "comparison.probe",
     "Model": "model",
+    "Observed": "arrays.observed",
     "PrincipalComponents": "routes.principal_components",
     "Trace": "course.trace",
     "VAE": "routes.vae",

@@ -25,7 +25,7 @@ def forward(model, theta, phi, x, eta, *, weights=None, kl="analytic"):
     xp = namespace(phi, x, eta)
     _check_shapes(model, phi, x, eta)
     z, sample_cache = model.posterior.sample(phi, eta)             # (S, N, K)            (1.10)
-    log_p, likelihood_cache = model.log_likelihood(theta, x, z)  # (S, N)
+    log_p, likelihood_cache = model.log_likelihood(theta, x, z)    # (S, N)
     w = _weights(weights, log_p)                                   # (S, N)
     if kl == "analytic":
         kl_n, q_cache = model.posterior.kl(phi)

@@ -399,8 +399,8 @@ def test_memory_is_bounded_and_blocks_do_not_matter(K, psi, monkeypatch):
     model, theta, x = linear(K, psi)
     whole, sizes, original = grid.grid(model, theta, x), [], Gaussian.cross
 
-    def watched(self, params, f, x):
-        log_p = original(self, params, f, x)
+    def watched(self, params, f, x, mask):
+        log_p = original(self, params, f, x, mask)
         sizes.append((f.shape[0] * max(x.shape), log_p.size))
         return log_p
 
