@@ -225,7 +225,7 @@ def _posteriors(fitted, run):
             )
         }
         title = f"{word}: {gaps.approximation[n]:.3f} + {gaps.amortisation[n]:.3f} nats"
-        case = estimator._cases(x[i : i + 1])[:, ...]                    # without columns that were set aside
+        case = estimator.model_input(x[i : i + 1])
         panels.append(plots.posterior_panel(title, estimator.model_, estimator.theta_, case, gaussians))
     return panels
 

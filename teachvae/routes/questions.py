@@ -19,7 +19,7 @@ from ..doors.units import centred
 from ..doors.validate import check_data, check_positive, check_size, generator
 from ..evaluation import ais, divergence, gaps, grid, laplace, nlml
 from ..inference import e_step, expectations, linear_gaussian
-from ..likelihoods import Gaussian
+from ..likelihoods import Gaussian, relaxed_bernoulli
 from ..messages import about_rows, column_names, shorten, warn
 from ..model import Model
 from ..networks.convergence import ConvergenceWarning
@@ -57,9 +57,10 @@ class LatentVariableModel(LatentCode):
     warning, where a learnt diagonal Ψ could not have them; decode and sample put the constants back.
     """
 
-    def _open(self, X, likelihood, noise="diagonal"):
+    def _open(self, X, likelihood, noise="diagonal", grey=False):
         """Training data through the door: the `Table` of x in the model's columns, X's names or None, and the
-        likelihood that was asked for.
+        likelihood that was asked for. grey: values between 0 and 1 are probabilities, of which 0 and 1 are
+        still to be drawn.
         """
         if self.missing not in ("error", "marginalise"):
             raise ValueError(f"missing must be 'error' or 'marginalise', got {self.missing!r}")
@@ -71,12 +72,16 @@ class LatentVariableModel(LatentCode):
         columns, likelihood = columns_for(likelihood, x, labels, noise, self.constant)
         columns.masked = self.missing == "marginalise"
         table = Table(x, columns)
-        likelihood.check(table, columns.names)
+        (relaxed_bernoulli(likelihood.n_visible) if grey else likelihood).check(table, columns.names)
         if columns.dropped:
-            warn(
-                f"constant columns are set aside: {shorten([labels[d] for d in columns.dropped])}",
-            )
+            warn(f"constant columns are set aside: {shorten([labels[d] for d in columns.dropped])}")
         return table, names, likelihood
+
+    def model_input(self, X):
+        """X (N, D) as the model takes it: its columns (N, V), without those set aside and with categories as
+        one-hot columns, on the backend; an `Observed` where the model takes incomplete cases.
+        """
+        return self._cases(X)[:, ...]
 
     @property
     def _n_latent(self):

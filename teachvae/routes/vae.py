@@ -23,7 +23,6 @@ from ..doors.units import (
 from ..doors.validate import check_hidden, check_positive, check_size, generator
 from ..inference import linear_gaussian
 from ..inference.moments import moments_of_input
-from ..likelihoods import Bernoulli
 from ..messages import warn
 from ..model import Model
 from ..networks.convergence import ConvergenceWarning
@@ -182,11 +181,7 @@ class VAE(LatentVariableModel):
         integer weights do not give the fit to repeated rows. Repeat the rows.
         """
         self._check_parameters()
-        table, names, likelihood = self._open(
-            X, "bernoulli-relaxed" if self.binarise else self.likelihood, self.noise
-        )
-        if self.binarise:
-            likelihood = Bernoulli(likelihood.n_visible)
+        table, names, likelihood = self._open(X, self.likelihood, self.noise, grey=bool(self.binarise))
         cases = Cases(table, get_backend(self.backend, "float64"))
         n_in = likelihood.n_visible * (2 if table.columns.masked else 1)
         model, recognition = self._parts(likelihood, n_in)
