@@ -1,12 +1,12 @@
 """Q, the upper bound on the negative log marginal likelihood, and its gradients: the heart.
 
-    x ──► φ_n ──► z_ns = m_n + s_n η_ns ──► f_w(z) ──► log p(x|z) ──► Q_n
-                                                       − KL(q‖p)
-          dφ  ◄──── dz                  ◄──── df, dθ ◄──────────────── dQ_n
+    x ──► φ_n ──► z_ns = m_n + s_n η_ns ──► f_w(z) ──► −log p(x|z) ──► Q_n
+                                                       + KL(q‖p)
+          dφ  ◄──── dz                  ◄──── df, dθ ◄───────────────── dQ_n
 
 Who filled φ in (a closed form, a table with one row per data case, a recognition network) is not
-this file's business, and that is the point: all three routes go through these lines. The noise η is
-an argument. Equations (1.x) are in derivations/equations.md.
+this file's business, and that is the point: the Q of all three routes is this one. (Of a linear model it is
+known in closed form, and then taken from there.) The noise η is an argument. Equations (1.x) are in derivations/equations.md.
 """
 
 from .arrays.backend import namespace
@@ -16,14 +16,14 @@ def forward(model, theta, phi, x, eta, *, weights=None, kl="analytic"):
     """The bound Q_n ≥ nlml_n of every data case, in nats, and a cache for `backward`.
 
     phi (N, n_phi), x (N, D), an array or an `Observed`, eta (S, N, K) or (S, 1, K)
-    weights  (S,) or (S, N); 1/S where None. With quadrature nodes and weights Q is exact.
+    weights  (S,) or (S, N); 1/S where None. Nodes of quadrature make Q exact where they are exact for log p(x|z).
     kl       "analytic": −E_q[log p(x|z)] + KL(q ‖ p(z)), the KL in closed form            (1.8)
              "sampled":  −E_q[log p(x, z) − log q(z|φ)], all of it over the samples        (1.9)
 
     Returns Q (N,) and the cache. Q = −ELBO. Raises ValueError for another shape, or another `kl`.
     """
     xp = namespace(phi, x, eta)
-    _check_shapes(model, phi, x, eta)
+    _check_shapes(model, phi, x, eta, weights)
     z, sample_cache = model.posterior.sample(phi, eta)             # (S, N, K)            (1.10)
     log_p, likelihood_cache = model.log_likelihood(theta, x, z)    # (S, N)
     w = _weights(weights, log_p)                                   # (S, N)
@@ -58,18 +58,22 @@ def backward(model, theta, cache, dQ, *, need_dphi=True, need_dtheta=True):
     return dphi + model.posterior.sample_backward(sample_cache, dz), dtheta
 
 
-def _check_shapes(model, phi, x, eta):
-    """Raise ValueError where phi, x and eta do not have the shapes that go together, saying which has not."""
-    N, K = x.shape[0], model.n_latent
+def _check_shapes(model, phi, x, eta, weights):
+    """Raise ValueError where these do not have the shapes that go together, saying which has not."""
+    N, K, S = x.shape[0], model.n_latent, eta.shape[0]
     asked = {
+        "x": (x.shape, [(N, model.likelihood.n_visible)], "(N, D)"),
         "phi": (phi.shape, [(N, model.posterior.n_phi)], "(N, n_phi)"),
-        "eta": (eta.shape, [(*eta.shape[:1], N, K), (*eta.shape[:1], 1, K)], "(S, N, K) or (S, 1, K)"),
+        "eta": (eta.shape, [(S, N, K), (S, 1, K)], "(S, N, K) or (S, 1, K)"),
     }
+    if weights is not None:
+        asked["weights"] = weights.shape, [(S,), (S, N)], "(S,) or (S, N)"
     for name, (got, allowed, words) in asked.items():
         if tuple(got) not in allowed:
             raise ValueError(
-                f"{name} must have shape {words}, for these x, with N = {N} data cases, and this model, with K = "
-                f"{K} and n_phi = {model.posterior.n_phi}; got {tuple(got)}"
+                f"{name} must have shape {words}, with N = {N} data cases and S = {S} samples here, and D = "
+                f"{model.likelihood.n_visible}, K = {K}, n_phi = {model.posterior.n_phi} of the model; got "
+                f"{tuple(got)}"
             )
 
 

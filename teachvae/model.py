@@ -1,7 +1,7 @@
 """The one generative model of the lecture: p(z) = N(0, I) and p(x|z) = likelihood(x; f_w(z)).
 
 A `Model` holds the decoder f_w, the likelihood, K and the family of q, and no arrays. Its
-parameters θ = {"decoder": w, "likelihood": Ψ, …} are a tree that every function is handed. Here are its
+parameters θ = {"decoder": w, "likelihood": …} are a tree that every function is handed. Here are its
 densities, each with its gradient, of data cases x that are an array, or an `Observed` where entries are
 missing; equations (1.x) are in derivations/equations.md.
 """

@@ -1,11 +1,16 @@
 """What all test files share: hypothesis's profile, and the array libraries that the package runs on."""
 
-import array_api_strict
-from hypothesis import settings
-import numpy as np
-import pytest
+import os
 
-from teachvae.arrays.backend import Backend
+if "PYTEST_XDIST_WORKER" in os.environ:                            # there is a worker for every core
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")             # said before NumPy is imported
+
+import array_api_strict  # noqa: E402
+from hypothesis import settings  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from teachvae.arrays.backend import Backend  # noqa: E402
 
 settings.register_profile("teachvae", derandomize=True, deadline=None)
 settings.load_profile("teachvae")

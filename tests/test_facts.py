@@ -760,12 +760,16 @@ def test_fact_7_catches():
 
 @pytest.mark.parametrize("phi, eta, message", [
     ((4, 4), (4, 2), r"eta must have shape \(S, N, K\) or \(S, 1, K\).*K = 2.*got \(4, 2\)"),
-    ((1, 4), (3, 4, 2), r"phi must have shape \(N, n_phi\).*N = 4 data cases.*n_phi = 4; got \(1, 4\)"),
+    ((1, 4), (3, 4, 2), r"phi must have shape \(N, n_phi\).*N = 4 data cases.*n_phi = 4 of the model; got \(1, 4\)"),
     ((4, 5), (3, 4, 2), r"got \(4, 5\)"),
     ((4, 4), (3, 3, 2), r"eta must have shape .*got \(3, 3, 2\)"),
+    ((4, 4), (3, 4, 2), r"weights must have shape \(S,\) or \(S, N\).*S = 3 samples.*got \(7,\)"),
+    ((4, 4), (3, 4, 2), r"x must have shape \(N, D\).*D = 3.*got \(4, 1\)"),
 ])
 def test_the_bound_says_which_shape_is_wrong(phi, eta, message):
+    weights = np.ones(7) if "weights" in message else None
+    x = np.zeros((4, 1 if message.startswith("x") else 3))
     model = Model(layers.mlp(2, (), 3), likelihoods.Gaussian(3), 2)
     theta = model.init(np.random.default_rng(0))
     with pytest.raises(ValueError, match=message):
-        bound.forward(model, theta, np.zeros(phi), np.zeros((4, 3)), np.zeros(eta))
+        bound.forward(model, theta, np.zeros(phi), x, np.zeros(eta), weights=weights)

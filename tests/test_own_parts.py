@@ -114,14 +114,19 @@ def test_the_parameters_of_a_likelihood_of_ones_own_are_trained_in_the_datas_uni
     np.testing.assert_allclose(model.nlml(x[:5], "grid").values, dense, rtol=0, atol=1e-4)
 
 
-@quiet
-@pytest.mark.parametrize("options", [
+OWN = [
     {"likelihood": Laplace(D)}, {"likelihood": LogCosh(D)}, {"activation": Sine()}, {"posterior": Round(1)},
     {"decoder": Sequential((Linear(1, D), Scale(D)))},
     {"likelihood": [("gaussian", [0, 1]), (Laplace(2), [2, 3])]},
     {"hidden": (), "posterior": Round(1)},
-], ids=lambda options: "-".join(options))
-@pytest.mark.parametrize("make", [vae, vem])
+]
+
+
+@quiet
+@pytest.mark.parametrize("make, options", [
+    *((vae, options) for options in OWN),
+    *(pytest.param(vem, options, marks=pytest.mark.thorough) for options in OWN),
+], ids=lambda given: "-".join(given) if isinstance(given, dict) else given.__name__)
 def test_every_question_is_answered(make, options):
     model = make(**options).fit(X)
     again = pickle.loads(pickle.dumps(model))
@@ -156,6 +161,12 @@ def test_what_is_missing_is_named_by_the_question():
         model.sample(3)
     with pytest.raises(ValueError, match="denoise takes off.*noisier.*LogCosh"):
         model.denoise(FEW, 0.1)
+
+
+def test_a_bare_linear_layer_is_a_decoder_too():
+    whole, bare = (vem(decoder=d, epochs=None, tol=1e-2).fit(X) for d in (Sequential((Linear(1, D),)), Linear(1, D)))
+    np.testing.assert_array_equal(bare.bound(X), whole.bound(X))
+    assert bare.converged_ and vae(decoder=Linear(1, D)).fit(X).sample(2, random_state=0).shape == (2, D)
 
 
 def test_optimisers_encoders_and_recognition_networks():

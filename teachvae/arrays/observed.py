@@ -10,7 +10,8 @@ class Observed:
     """Data x (N, V) of which not all was observed: what takes data cases takes these as well. A plain array
     is complete data.
 
-    mask  (N, V), 1 where x was observed, else 0: any finite number stands there, and nothing depends on it
+    mask  (N, V), 1 where x was observed, else 0: any finite number stands there. No likelihood depends on it;
+          a recognition network sees it, beside the mask
     """
 
     x: object
@@ -18,14 +19,17 @@ class Observed:
 
     @property
     def shape(self):
+        """That of x, (N, V)."""
         return self.x.shape
 
     @property
     def dtype(self):
+        """That of x."""
         return self.x.dtype
 
     @property
     def device(self):
+        """That of x."""
         return self.x.device
 
     def __array_namespace__(self, api_version=None):
@@ -35,7 +39,7 @@ class Observed:
         return Observed(self.x[rows], self.mask[rows])
 
     def each(self, function):
-        """function of x and of the mask."""
+        """The `Observed` of function(x) and function(mask)."""
         return Observed(function(self.x), function(self.mask))
 
 

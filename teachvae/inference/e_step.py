@@ -3,7 +3,7 @@
 Two roads. A linear-Gaussian model has its minimiser in closed form (`closed_form`). For any other
 model `e_step` runs quasi-Newton steps on fixed nodes η, so that Q_n is a smooth deterministic
 function of φ_n: all rows of a block move together, but each row has its own curvature matrix, its
-own step size and its own end, so no row's result depends on the others. Equations (6.x) are in
+own step size and its own end, so no row's result depends on the others. Equations (2.x) are in
 derivations/equations.md. Where data x (N, D) are asked for, anything will do that has their shape and
 gives x[rows, :] for a block of them, an array or an `Observed`, such as `columns.Cases`.
 """
@@ -173,7 +173,7 @@ SAME = 0.05           # apart, in z and in nats, two climbs have ended on one pe
 
 
 def from_places(model, theta, best, x, places, coarse, fine, *, reach=REACH, tried=TRIED, **options):
-    """The `EStep` best, where a case has gone on to a better mode.
+    """The `EStep` best, with the cases that reached a lower Q from another mode replaced.
 
     places  [(row, z)], points z (K,) on the host from which the data case `row` is to be looked at again
 

@@ -3,8 +3,8 @@
     stats, Q = problem.e_step(p)       the best q of every data case for the parameters p
     p = problem.m_step(stats)          the best p for these q
 
-There are three E-steps: from the covariance of complete data, case by case where entries are missing, and
-either of them with the closest member of a family of q in place of the posterior, which is variational EM.
+There are three E-steps: from the covariance of complete data, case by case where entries are missing, and with
+the closest member of a family of q in place of the posterior, for either, which is variational EM.
 `LongerSteps` spare most of the iterations, and of several starts `race` goes on with the best.
 Equations (2.x) are in derivations/equations.md.
 """
@@ -23,7 +23,7 @@ from .missing import latent_moments, observed_e_step, observed_m_step, observed_
 
 
 class Parameters(NamedTuple):
-    """W (K, D), b (D,) beside the data's mean, psi (D,)."""
+    """W (K, D), b (D,) less the data's mean, psi (D,)."""
 
     W: object
     b: object
@@ -42,7 +42,7 @@ def em(problem, p, *, steps, tol):
     """EM from the parameters p until it has come to rest: yields a `Fit` after every E-step.
 
     problem  `Complete` or `Incomplete`;  steps  `OwnSteps` or `LongerSteps`
-    Q never rises, beyond rounding: each half is its minimiser, the M-step within the bounds of Ψ. With the
+    Q never rises, beyond rounding: each half minimises it, the M-step within the bounds of Ψ. With the
     posterior itself for q it is nlml.
     """
     path = []

@@ -53,6 +53,12 @@ def parameters(model, theta):
     return layer["W"], layer["b"], model.likelihood.psi(theta["likelihood"], like=layer["W"])
 
 
+def decoder_params(model, W, b):
+    """W (K, D), b (D,) as the parameters of a linear model's decoder, the reverse of `parameters`."""
+    layer = {"W": W, "b": b}
+    return [layer] if isinstance(model.decoder, Sequential) else layer
+
+
 def precision(W, psi):
     """M = I + W Ψ⁻¹ Wᵀ (K, K), the precision of the posterior, the same for every x       (2.2)."""
     return identity(W.shape[0], like=W) + (W / psi) @ W.T

@@ -1,4 +1,4 @@
-"""Gaussian likelihoods: one Ψ for all data cases, or variances that the decoder predicts.
+"""The Gaussian likelihood, with one Ψ for all data cases.
 
 Equations (5.x) are in derivations/equations.md.
 """
@@ -149,7 +149,7 @@ class Gaussian(Likelihood):
         return self.m_step(squares, lower, share)
 
     def by_gradient(self, dparams):
-        """0 for all of them."""
+        """0 for log_psi, which has a closed form."""
         return {name: 0 * d for name, d in dparams.items()}
 
     def at_the_floor(self, params, variance, min_noise):

@@ -22,7 +22,7 @@ PAIRS = 2**20                          # numbers (f, x) that `cross` holds at a 
 
 
 class Likelihood:
-    """A likelihood p(x|f) of complete data: the defaults of all that is not in the list above."""
+    """A likelihood p(x|f): the defaults of all that is not in the list above."""
 
     normalised = True                  # whether p(x|f) integrates to one
     has_m_step = False                 # whether some parameters have a closed-form M-step
@@ -82,7 +82,11 @@ class Likelihood:
         return None
 
     def closed_form(self, params, squares, lower, share=None):
-        """params, of which those with a closed-form M-step are replaced by its result, from E_q[`squares`] (D,)."""
+        """params, of which those with a closed-form M-step are replaced by its result.
+
+        squares (D,) is E_q of what squares(params, f, x) → (S, N, D) says, averaged over the data cases that have
+        the column; share (D,) how many have it; lower a tree of bounds from `lower_bounds`, or None.
+        """
         return params
 
     def by_gradient(self, dparams):
@@ -90,7 +94,9 @@ class Likelihood:
         return dparams
 
     def at_the_floor(self, params, variance, min_noise):
-        """Places of the columns whose learnt noise variance ended at its floor, a list."""
+        """Places of the columns whose learnt noise variance ended at its floor, `min_noise` times the columns'
+        variance (D,), a list.
+        """
         return []
 
     # ---- what host data it can have

@@ -120,7 +120,7 @@ class StudentT(Likelihood):
         return self.m_step(squares, lower, share)
 
     def by_gradient(self, dparams):
-        """0 for all of them."""
+        """0 for log_psi, which has a closed form."""
         return Gaussian(self.n_visible).by_gradient(dparams)
 
     def at_the_floor(self, params, variance, min_noise):

@@ -184,7 +184,7 @@ class Sequential:
 class Parallel:
     """Several networks on the same x, their outputs side by side: y = [y_1 | y_2 | …].
 
-    Parameters: a list, one entry per branch; the cache: the branches' caches and output widths.
+    Parameters: a list, one entry per branch; the cache: the branches' caches.
     """
 
     branches: tuple

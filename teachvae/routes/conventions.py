@@ -46,7 +46,7 @@ def estimator(cls):
 
 
 def tell(progress, step, steps, value, now):
-    """Call progress(step, steps, value), where one is given, and return whether training is to end: True.
+    """Call progress(step, steps, value), where one is given; whether it returned True, so that training ends.
 
     One with a parameter called now is handed now, a function that returns the estimator as it stands.
     """

@@ -1,7 +1,6 @@
-"""What all estimators share: parameters by name, checked data, and the questions a model answers.
+"""The questions that a fitted model answers, whichever route filled φ in.
 
-`Estimator` follows scikit-learn's conventions by duck typing. `LatentVariableModel` adds everything
-that can be asked of a fitted p(x, z): bound, nlml, transform, decode, reconstruct, sample, score. A
+`LatentVariableModel` has everything that can be asked of a fitted p(x, z): bound, nlml, transform, decode, reconstruct, sample, score. A
 route (factor analysis, variational EM, VAE) adds only how it is fitted and who fills φ in.
 """
 

@@ -2,7 +2,7 @@
 
 The E-step minimises Q over every φ_n with θ fixed, the M-step over θ with φ fixed. With a linear
 decoder and a Gaussian likelihood both are closed forms; with a neural decoder (non-linear factor
-analysis) the E-step takes quasi-Newton steps on quadrature nodes, and the M-step takes Adam steps on
+analysis) the E-step takes quasi-Newton steps on fixed nodes, and the M-step takes Adam steps on
 the decoder and has Ψ in closed form. Equations (2.x), (6.x) are in derivations/equations.md.
 """
 
@@ -120,8 +120,8 @@ class VariationalEM(LatentVariableModel):
         ends. With a parameter called now it is handed a function that returns the model as it stands. Raises
         ValueError for data or parameters that cannot be fitted, `fit.TrainingError` where training diverges.
 
-        There is no sample_weight: φ is a table of the data cases, and M-steps by minibatches are no function
-        of weights. Repeat the rows, or take `FactorAnalysis`, which has the maximum of posterior="full".
+        There is no sample_weight: φ is a table of the data cases, and minibatches of weighted cases would be
+        another stochastic search. Repeat the rows, or take `FactorAnalysis`, which has the maximum of posterior="full".
         """
         table, names, likelihood = self._open(X, self.likelihood, self.noise)
         self._check_parameters()
@@ -186,7 +186,8 @@ class VariationalEM(LatentVariableModel):
         most = 20000 if self.epochs is None else self.epochs
 
         def theta(p):
-            return {"decoder": [{"W": p.W, "b": p.b}], "likelihood": likelihood.m_step(p.psi, None)}
+            decoder = linear_gaussian.decoder_params(model, p.W, p.b)
+            return {"decoder": decoder, "likelihood": likelihood.m_step(p.psi, None)}
 
         def table(p):
             return collect(x.shape[0], lambda rows: e_step.closed_form(model, theta(p), x[rows, ...]))
