@@ -253,6 +253,7 @@ def _gradcheck_of(name, seed):
     path, colon, name = name.rpartition(":")
     if not colon or not path.endswith(".py"):
         raise ValueError(f"expected FILE.py:NAME, such as laplace.py:part, got {path + colon + name!r}")
+    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))     # as where python FILE.py runs it
     found = runpy.run_path(path)
     if name not in found:
         own = [key for key, value in found.items() if getattr(value, "__module__", None) == "<run_path>"]
@@ -260,9 +261,12 @@ def _gradcheck_of(name, seed):
     candidate = found[name]
     if isinstance(candidate, type):
         raise ValueError(
-            f"{name} is a class: make an object of it in {path}, such as part = {name}(3), and give its name"
+            f"{name} is a class: make an object of it in {path}, part = {name}(…), and give its name, part"
         )
-    report = part(candidate, seed=seed)
+    try:
+        report = part(candidate, seed=seed)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
     print(report)
     return 0 if report.ok else 1
 

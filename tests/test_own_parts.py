@@ -1,5 +1,6 @@
 """Parts of one's own: they are checked, fitted, asked everything and drawn without the package being touched."""
 
+from dataclasses import dataclass
 from pathlib import Path
 import pickle
 import re
@@ -276,3 +277,107 @@ def test_a_new_line_in_a_table_is_found_everywhere(monkeypatch):
     for case in (whole, masked):
         inputs = case.inputs(np.random.default_rng(1))
         np.testing.assert_allclose(case.forward(inputs)[0], case.oracle(inputs), rtol=1e-12, atol=1e-12)
+
+
+# ---- What a newcomer got wrong
+
+
+@dataclass(frozen=True)
+class Residual(Sequential):
+    """y = x + net(x): a Sequential by inheritance, and no Sequential by what it does."""
+
+    def forward(self, params, x):
+        y, cache = super().forward(params, x)
+        return x + y, cache
+
+    def backward(self, params, cache, dy, *, need_dx=True, need_dparams=True):
+        dx, dparams = super().backward(params, cache, dy, need_dparams=need_dparams)
+        return dx + dy, dparams
+
+
+@dataclass(frozen=True)
+class TanhLinear(Linear):
+    """y = tanh(x W + b): a Linear by inheritance alone."""
+
+    def forward(self, params, x):
+        y, cache = super().forward(params, x)
+        return np.tanh(y), (cache, np.tanh(y))
+
+    def backward(self, params, cache, dy, *, need_dx=True, need_dparams=True):
+        x, y = cache
+        return super().backward(params, x, dy * (1 - y * y), need_dx=need_dx, need_dparams=need_dparams)
+
+
+@pytest.mark.parametrize("options", [
+    {"decoder": Sequential((Linear(1, D), Residual((Linear(D, 3), Tanh(), Linear(3, D)))))},
+    {"recognition": Sequential((Residual((Linear(D, 3), Tanh(), Linear(3, D))), Linear(D, 2)))},
+    {"decoder": TanhLinear(1, D)},
+], ids=lambda options: "-".join(options))
+def test_what_inherits_from_a_layer_is_not_taken_for_it(options):
+    """Nothing is folded into a layer whose forward is another: what was trained is what is kept."""
+    model = vae(epochs=30, **options).fit(X)
+    assert model.q_path_[-1] == pytest.approx(model.bound(X).mean(), rel=0.1)
+    z = np.linspace(-8, 8, 8001)
+    log_p = stats.norm.logpdf(FEW[:, None], model.decode(z[:, None]), np.sqrt(model.noise_variance_)).sum(axis=2)
+    dense = -special.logsumexp(log_p + stats.norm.logpdf(z), axis=1) - np.log(z[1] - z[0])
+    np.testing.assert_allclose(model.nlml(FEW, "grid").values, dense, rtol=0, atol=1e-4)
+    with pytest.raises(ValueError, match="needs a linear decoder"):
+        model.nlml(FEW, "exact")
+
+
+class IgnoresMask(Laplace):
+    def forward(self, params, f, x, mask=None):
+        return super().forward(params, f, x)
+
+
+class HalfUnits(Laplace):
+    """Standard units without their parameters'."""
+
+    def standard_units(self, mean, variance):
+        return mean, np.sqrt(variance)
+
+    def units_of_f(self, shift, scale):
+        return shift, scale
+
+
+class OneWay(Laplace):
+    def backward(self, params, cache, dlog_p):
+        return super().backward(params, cache, dlog_p)
+
+
+@pytest.mark.parametrize("own, words", [
+    (IgnoresMask(3), "log p depends on an entry whose mask is 0"),
+    (HalfUnits(3), "units_of_f, rescaled and rescale_params go together"),
+    (OneWay(3), "backward with need_dparams=False fails, TypeError"),
+])
+def test_gradcheck_part_finds_what_no_gradient_shows(own, words):
+    report = gradcheck.part(own)
+    assert not report.ok and words in str(report)
+
+
+def test_a_class_is_not_an_object():
+    with pytest.raises(TypeError, match=r"a part is an object, got the class Laplace: give Laplace\(…\)"):
+        gradcheck.part(Laplace)
+    with pytest.raises(ValueError, match=r"likelihood must be an object, got the class Laplace: give"):
+        vae(likelihood=Laplace).fit(X)
+
+
+def test_a_gradient_of_another_shape_is_not_broadcast():
+    class Summed(Laplace):
+        def backward(self, params, cache, dlog_p, *, need_dparams=True):
+            df, dparams = super().backward(params, cache, dlog_p, need_dparams=True)
+            return df, {"log_b": dparams["log_b"].sum()}
+
+    with pytest.raises(ValueError, match=r"a gradient has shape \(\) where its parameter has \(4,\)"):
+        vae(likelihood=Summed(D)).fit(X)
+
+
+def test_a_column_without_a_spread_has_no_unit():
+    class Units(Laplace):
+        def standard_units(self, mean, variance):
+            return mean, np.sqrt(variance)
+
+    x = X.copy()
+    x[:, 1] = 4.0
+    with pytest.raises(ValueError, match=r"columns 1 \(counted from 0\) have a spread of 0.*drop them"):
+        vae(likelihood=Units(D)).fit(x)

@@ -88,6 +88,8 @@ def write(tree, into):
         for source, target in zip(tree, into, strict=True):
             write(source, target)
     else:
+        if tree.shape != into.shape:                               # it would be broadcast
+            raise ValueError(f"a gradient has shape {tree.shape} where its parameter has {into.shape}")
         into[...] = tree
 
 

@@ -254,8 +254,8 @@ class _Listener:
 
 def _listen(network, path, calls):
     """The same network, its layers listened to one by one; paths as in the tree of its parameters."""
-    if isinstance(network, (Sequential, Parallel)):
-        parts = network.layers if isinstance(network, Sequential) else network.branches
+    if type(network) in (Sequential, Parallel):
+        parts = network.layers if type(network) is Sequential else network.branches
         heard = tuple(_listen(part, f"{path}[{i}]", calls) for i, part in enumerate(parts))
         return type(network)(heard)
     return _Listener(network, path, calls)

@@ -206,7 +206,9 @@ def columns_for(spec, x, names, noise="diagonal", constant="error"):
         known = name in LIKELIHOODS if isinstance(name, str) else (
             hasattr(name, "n_f") or isinstance(name, Categories)
         )
-        if not known or isinstance(name, type):
+        if isinstance(name, type):
+            raise ValueError(f"likelihood must be an object, got the class {name.__name__}: give {name.__name__}(…)")
+        if not known:
             raise ValueError(_expected(name))
         if not isinstance(name, (str, Categories)):
             require("likelihood", name)

@@ -46,6 +46,12 @@ class StandardUnits:
         self.shift, self.scale = xp.zeros_like(mean), xp.ones_like(mean)
         if foldable:
             self.shift, self.scale = likelihood.standard_units(mean, variance)
+        flat = np.flatnonzero(~(to_numpy(self.scale) > 0)).tolist()
+        if flat:
+            raise ValueError(
+                f"columns {shorten(flat)} (counted from 0) have a spread of 0 and so no standard units under this "
+                "likelihood: they are constant, drop them, or let its standard_units give them a scale of 1"
+            )
         self.f_shift, self.f_scale = likelihood.units_of_f(self.shift, self.scale)  # (n_f,)
         self.column_variance = variance                            # in the data's own units
         self.variance = variance / (self.scale * self.scale)
@@ -188,37 +194,40 @@ def fold_encoder(network, params, shift, scale):
 
 
 def starts_linear(network):
-    """Whether the network's first layer, that of every branch, is Linear, so that a shift can be folded in."""
-    if isinstance(network, Parallel):
+    """Whether the network's first layer, that of every branch, is Linear, so that a shift can be folded in.
+
+    What inherits from Linear or Sequential may be anything.
+    """
+    if type(network) is Parallel:
         return all(starts_linear(branch) for branch in network.branches)
-    if isinstance(network, Sequential):
+    if type(network) is Sequential:
         return starts_linear(network.layers[0])
-    return isinstance(network, Linear)
+    return type(network) is Linear
 
 
 def ends_linear(network):
     """Whether the network's last layer is Linear, so that a change of units can be folded into it."""
-    while isinstance(network, Sequential):
+    while type(network) is Sequential:
         network = network.layers[-1]
-    return isinstance(network, Linear)
+    return type(network) is Linear
 
 
 def _with_first_layer(network, params, change):
     """params with those of the first Linear, of every branch, put through `change`."""
-    if isinstance(network, Parallel):
+    if type(network) is Parallel:
         return [_with_first_layer(n, p, change) for n, p in zip(network.branches, params)]
-    if isinstance(network, Sequential):
+    if type(network) is Sequential:
         return [_with_first_layer(network.layers[0], params[0], change), *params[1:]]
-    if not isinstance(network, Linear):
+    if type(network) is not Linear:
         raise TypeError(f"the first layer must be Linear, got {type(network).__name__}")
     return change(params)
 
 
 def with_last_layer(network, params, change):
     """params with those of the last layer put through `change`, where that is Linear; else as they are."""
-    if isinstance(network, Sequential):
+    if type(network) is Sequential:
         return [*params[:-1], with_last_layer(network.layers[-1], params[-1], change)]
-    return change(params) if isinstance(network, Linear) else params
+    return change(params) if type(network) is Linear else params
 
 
 def start_theta(model, rng, backend, units, start_noise=1.0):

@@ -35,7 +35,8 @@ FRESH = 1024                          # on which Q is taken for K > 2
 class Gaps(NamedTuple):
     """The ledger of N data cases: every field (N,) in nats, but for phi_optimal, phi_full and method.
 
-    nlml, q_full, q_optimal, q_used   see above; they rise from left to right, but for their errors
+    nlml, q_full, q_optimal, q_used   see above; they rise from left to right, but for their errors (a family of
+                         your own that is not Gaussian may do better than q_full: then `diagonal` is below 0)
     nlml_error           the grid's certificate, a standard error, or 0 where the value is exact; a standard
                          error is inf where a few draws carry it, and so are those below     (7.15)
     approximation_error  of `approximation`, and about that of either of its parts

@@ -41,7 +41,8 @@ def grid(model, theta, x, *, tol=1e-6, first=0):
     """−log p(x_n) by quadrature, for K ≤ 3: an `NLML` with a certificate (N,) per case.  (7.3), (7.4)
 
     The certificate is the larger change of the value from halving the mesh and from enlarging the box
-    by half: an estimate of the error, blind to a mode so narrow that no node sees it (half of `MESH`).
+    by half: an estimate of the error, blind to a mode so narrow that no node sees it (half of `MESH`), and
+    too small at times under kinks, where two meshes can agree by accident: to some 1e-5 nats, by what was seen.
     Cases with a certificate above `tol` nats are refused: NaN, and a `GridWarning` names them, the first of x
     being number `first`.
     Computed in float64. Raises ValueError for K > 3.

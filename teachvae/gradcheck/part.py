@@ -23,15 +23,20 @@ def part(candidate, x=None, seed=0):
                with and without a mask; what has n_phi is a family of q: its sample, its KL and its log q
     x          (N, D) data, 4 cases at the least, for a likelihood that cannot draw any
 
-    In float32 nothing may come out wider, nor far from what float64 gives: else a note says so. Raises
-    TypeError for anything else, ValueError where a shape is not what it should be, in words.
+    Notes say where a forward in float32 comes out wider or far off, where a masked entry still counts, where a
+    change of units is none, where a backward cannot be asked for less, and where one changes what it is given.
+    Raises TypeError for anything else, ValueError where a shape is not what it should be, in words.
     """
+    if isinstance(candidate, type):
+        raise TypeError(f"a part is an object, got the class {candidate.__name__}: give {candidate.__name__}(…)")
     rows, notes, tolerance = [], [], 0.0
     for name, of_one in _checks(candidate, x).items():
         report = draw_until_smooth(lambda a: of_one(np.random.default_rng([seed, a])), range(ATTEMPTS))
         rows += [replace(row, path=f"{name}: {row.path}" if name else row.path) for row in report.rows]
         notes, tolerance = notes + report.notes, report.tolerance
-    return Report(rows, tolerance, notes + _in_float32(candidate, x, np.random.default_rng(seed)))
+    for look in (_in_float32, _asked_for_less, _under_the_mask, _in_other_units):
+        notes = notes + look(candidate, x, np.random.default_rng(seed))
+    return Report(rows, tolerance, notes)
 
 
 def _checks(part, x):
@@ -60,8 +65,7 @@ def _in_float32(part, x, rng):
         inputs = {"phi": table(rng, part), "eta": rng.standard_normal((S, N, part.n_latent))}
         forward = {"sample": lambda i: part.sample(i["phi"], i["eta"])[0], "kl": lambda i: part.kl(i["phi"])[0]}
     elif hasattr(part, "n_f"):
-        params, f = away_from_zero(rng, part), rng.standard_normal((S, N, part.n_f))
-        inputs = {"params": params, "f": f, "x": data(rng, part, params, f[0]) if x is None else x[:N]}
+        inputs = dict(zip(("params", "f", "x"), _likelihood_inputs(part, x, rng)))
         forward = {"forward": lambda i: part.forward(i["params"], i["f"], i["x"], None)[0]}
     else:
         inputs = {"params": away_from_zero(rng, part), "x": rng.standard_normal((N, _width(part)))}
@@ -81,6 +85,72 @@ def _in_float32(part, x, rng):
                 "something overflows"
             )
     return notes
+
+
+def _asked_for_less(part, x, rng):
+    """Sentences where a backward does not take need_dx, need_dparams, or a sample noise that all cases share."""
+    if hasattr(part, "n_phi"):
+        phi, eta = table(rng, part), rng.standard_normal((S, 1, part.n_latent))
+        calls = {"sample with eta (S, 1, K)": lambda: part.sample(phi, eta)}
+    elif hasattr(part, "n_f"):
+        params, f, x = _likelihood_inputs(part, x, rng)
+        _, cache = part.forward(params, f, x, None)
+        d = cotangent(rng, (S, N))
+        calls = {"backward with need_dparams=False": lambda: part.backward(params, cache, d, need_dparams=False)}
+    else:
+        params, inputs = away_from_zero(rng, part), rng.standard_normal((N, _width(part)))
+        y, cache = part.forward(params, inputs)
+        dy = cotangent(rng, y.shape)
+        calls = {
+            f"backward with {name}=False": lambda name=name: part.backward(params, cache, dy, **{name: False})
+            for name in ("need_dx", "need_dparams")
+        }
+    notes = []
+    for what, call in calls.items():
+        try:
+            call()
+        except Exception as error:                                 # whatever a part of one's own may raise
+            notes.append(f"{what} fails, {type(error).__name__}: {error}; training and E-steps ask for it")
+    return notes
+
+
+def _under_the_mask(part, x, rng):
+    """A sentence where log p depends on what stands in the place of an entry that was not observed."""
+    if not hasattr(part, "n_f"):
+        return []
+    params, f, x = _likelihood_inputs(part, x, rng)
+    mask = np.ones_like(x)
+    mask[:, 0] = 0.0
+    other = x.copy()
+    other[:, 0] = np.roll(x[:, 0], 1) if np.ptp(x[:, 0]) else x[:, 0] + 1
+    seen, same = (part.forward(params, f, values, mask)[0] for values in (x, other))
+    if np.array_equal(seen, same):
+        return []
+    return ["log p depends on an entry whose mask is 0; missing entries would count; leave its term out of the sum"]
+
+
+def _in_other_units(part, x, rng):
+    """A sentence where standard_units and what goes with it are no change of units of one model."""
+    if not hasattr(part, "standard_units"):
+        return []
+    params, f, x = _likelihood_inputs(part, x, rng)
+    shift, scale = part.standard_units(x.mean(axis=0), x.var(axis=0) + 1.0)
+    f_shift, f_scale = part.units_of_f(shift, scale)
+    small = part.rescaled(scale)
+    log_p, _ = part.forward(part.rescale_params(params, scale), f * f_scale + f_shift, x, None)
+    there, _ = small.forward(params, f, (x - shift) / scale, None)
+    if np.allclose(log_p, there - np.sum(np.log(scale)), rtol=1e-8, atol=1e-8):
+        return []
+    return [
+        "log p of x in standard units, less Σ log scale, is not log p of x; what is trained is another model than "
+        "what is kept; standard_units, units_of_f, rescaled and rescale_params go together"
+    ]
+
+
+def _likelihood_inputs(part, x, rng):
+    """Parameters, f (S, N, n_f), and x (N, D), drawn from the likelihood unless given."""
+    params, f = away_from_zero(rng, part), rng.standard_normal((S, N, part.n_f))
+    return params, f, data(rng, part, params, f[0]) if x is None else np.asarray(x, dtype=float)[:N]
 
 
 def _width(layer):
@@ -121,18 +191,21 @@ def of_likelihood(rng, likelihood, masked, x=None):
 def of_sample(rng, q):
     phi, eta, c = table(rng, q), rng.standard_normal((S, N, q.n_latent)), cotangent(rng, (S, N, q.n_latent))
     z, cache = q.sample(phi, eta)
+    _expect("sample", z, (S, N, q.n_latent))
     return check(weighted(c, lambda p: q.sample(p, eta), z), phi, q.sample_backward(cache, c))
 
 
 def of_kl(rng, q):
     phi, c = table(rng, q), cotangent(rng, N)
     kl, cache = q.kl(phi)
+    _expect("kl", kl, (N,))
     return check(weighted(c, q.kl, kl), phi, q.kl_backward(cache, c))
 
 
 def of_log_prob(rng, q):
     params, c = [table(rng, q), rng.standard_normal((S, N, q.n_latent))], cotangent(rng, (S, N))
     log_q, cache = q.log_prob(*params)
+    _expect("log_prob", log_q, (S, N))
     dphi, dz = q.log_prob_backward(cache, c)
     return check(weighted(c, lambda p: q.log_prob(*p), log_q), params, [dphi, dz], names=["phi", "z"])
 

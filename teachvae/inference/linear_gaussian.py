@@ -32,14 +32,14 @@ class Statistics(NamedTuple):
 
 
 def is_linear(network):
-    """Whether `network` is one Linear layer."""
-    layers = network.layers if isinstance(network, Sequential) else (network,)
-    return len(layers) == 1 and isinstance(layers[0], Linear)
+    """Whether `network` is one Linear layer, and nothing that inherits from it."""
+    layers = network.layers if type(network) is Sequential else (network,)
+    return len(layers) == 1 and type(layers[0]) is Linear
 
 
 def applies(model):
     """Whether `model` is linear-Gaussian: a decoder of one Linear layer and a Gaussian likelihood."""
-    return isinstance(model.likelihood, Gaussian) and is_linear(model.decoder)
+    return type(model.likelihood) is Gaussian and is_linear(model.decoder)
 
 
 def gaussian_q_applies(model):

@@ -57,7 +57,8 @@ def tell(progress, step, steps, value, now):
         asks = now_ is not None and now_.kind not in (now_.VAR_POSITIONAL, now_.VAR_KEYWORD)
     except ValueError:                                             # some builtins do not say what they take
         asks = False
-    return (progress(step, steps, value, now=now) if asks else progress(step, steps, value)) is True
+    told = progress(step, steps, value, now=now) if asks else progress(step, steps, value)
+    return isinstance(told, (bool, np.bool_)) and bool(told)
 
 
 def quietly(function, *arguments):

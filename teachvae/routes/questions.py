@@ -192,7 +192,8 @@ class LatentVariableModel(LatentCode):
                 "grid"        K ≤ 3: quadrature, with a certificate per case
                 "importance"  n_samples draws (1000) from q(z|φ_n), with a standard error
                 "prior"       n_samples draws (10 000) of the prior: plain Monte Carlo
-                "laplace"     a normal distribution around the posterior's mode
+                "laplace"     a normal distribution around the posterior's mode; NaN where it has no curvature
+                              there, or none was reached, as at a kink
                 "ais"         n_chains annealed chains from the prior, with a standard error
                 None          the exact one where there is one, else importance sampling from φ_n
                               refined by 20 E-steps
@@ -475,9 +476,8 @@ def _warn_of_unsettled(Q):
                 QuadratureWarning,
                 f"Q of {len(rows)} of {len(Q.values)} data cases may be off by up to "
                 f"{Q.certificate[rows].max():.1e} nats, by more than {SETTLED:g} (rows {{rows}}): the finest "
-                "rules of quadrature still differ, as under the kinks of a ReLU decoder or where q is wide for "
-                "the bends of f; a smooth activation or more training may settle it, and n_samples= takes "
-                "random draws instead",
+                "rules of quadrature still differ, as under kinks, of a ReLU decoder or of the likelihood, or "
+                "where q is wide for the bends of f; n_samples= takes random draws instead",
                 rows,
             )
         )

@@ -173,8 +173,8 @@ class VAE(LatentVariableModel):
     def fit(self, X, y=None, *, progress=None):
         """Fit to X (N, D). Returns self.
 
-        progress(epoch, epochs, mean_Q) is called after each epoch where given; where it returns True, training
-        ends. With a parameter called now it is handed a function that returns the model as it stands. Raises
+        progress(epoch, epochs, mean_Q) is called after each epoch where given, for "lbfgs" at each evaluation of
+        Q, of which an iteration may take a few; where it returns True, training ends. With a parameter called now it is handed a function that returns the model as it stands. Raises
         ValueError for data or parameters that cannot be fitted, `fit.TrainingError` where training diverges.
 
         There is no sample_weight: minibatches of weighted cases are another stochastic search, in which
