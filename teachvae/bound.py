@@ -6,7 +6,8 @@
 
 Who filled φ in (a closed form, a table with one row per data case, a recognition network) is not
 this file's business, and that is the point: the Q of all three routes is this one. (Of a linear model it is
-known in closed form, and then taken from there.) The noise η is an argument. Equations (1.x) are in derivations/equations.md.
+known in closed form, and then taken from there.) The noise η is an argument. Equations (1.x) are in
+derivations/equations.md.
 """
 
 from .arrays.backend import namespace
@@ -16,7 +17,7 @@ def forward(model, theta, phi, x, eta, *, weights=None, kl="analytic"):
     """The bound Q_n ≥ nlml_n of every data case, in nats, and a cache for `backward`.
 
     phi (N, n_phi), x (N, D), an array or an `Observed`, eta (S, N, K) or (S, 1, K)
-    weights  (S,) or (S, N); 1/S where None. Nodes of quadrature make Q exact where they are exact for log p(x|z).
+    weights  (S,) or (S, N); 1/S where None. Quadrature makes Q exact where it is exact for log p(x|z).
     kl       "analytic": −E_q[log p(x|z)] + KL(q ‖ p(z)), the KL in closed form            (1.8)
              "sampled":  −E_q[log p(x, z) − log q(z|φ)], all of it over the samples        (1.9)
 

@@ -145,7 +145,7 @@ def _parser():
     )
     gradcheck.add_argument(
         "part", nargs="?", metavar="FILE.py:NAME",
-        help="instead, a part of your own: the layer, network, likelihood or family of q of that name in a file",
+        help="instead, a part of your own: a layer, network, likelihood or family of q by its name in a file",
     )
     gradcheck.add_argument("--seed", type=_natural, default=0)
     gradcheck.set_defaults(run=_gradcheck)

@@ -169,7 +169,8 @@ def forgets_the_mask(likelihood):
     class Forgets(type(likelihood)):
         def backward(self, params, cache, dlog_p, *, need_dparams=True):
             u, mask = cache
-            return super().backward(params, (u, namespace(u).ones_like(mask)), dlog_p, need_dparams=need_dparams)
+            ones = namespace(u).ones_like(mask)
+            return super().backward(params, (u, ones), dlog_p, need_dparams=need_dparams)
 
     return Forgets(likelihood.n_visible)
 

@@ -382,7 +382,8 @@ def test_zeros_and_ones_have_no_other_units(p):
 
 @every_likelihood
 def test_every_parameter_of_the_package_has_an_m_step(p):
-    """So a closed form replaces all of them, and gradients none; a likelihood of one's own may do otherwise."""
+    """So a closed form replaces all of them, and gradients none; a likelihood of one's own may do otherwise.
+    """
     params = p.init(np.random.default_rng(0), HOST)
     leaves = [path for path, _ in tree.leaves(params)]
     assert p.has_m_step is bool(leaves)

@@ -67,7 +67,7 @@ def prose(source):
         if isinstance(node, documented):
             texts.append(ast.get_docstring(node) or "")
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "option":
-            texts += [part.value for part in node.args if isinstance(part, ast.Constant)]  # of a docstring too
+            texts += [part.value for part in node.args if isinstance(part, ast.Constant)]
     return "\n".join(str(text) for text in texts)
 
 

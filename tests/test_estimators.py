@@ -244,7 +244,8 @@ def test_no_parameter_falls_on_deaf_ears(name):
     tried = {option for options in HEEDED[name] for option in options}
     elsewhere = {"backend", "likelihood", "max_iter", "start_noise", "missing", "constant", "binarise",
                  "n_starts"}
-    closed_form = {"hidden", "activation", "decoder", "epochs", "e_steps", "m_steps", "n_samples", "batch_size",
+    closed_form = {"hidden", "activation", "decoder", "epochs", "e_steps", "m_steps", "n_samples",
+                   "batch_size",
                    "learning_rate", "random_state"} if name == "VariationalEM, linear" else set()
     full_batch = {"tol"} if name in ("VAE", "VariationalEM") else set()
     assert set(MAKERS[name]().get_params()) - tried <= elsewhere | closed_form | full_batch

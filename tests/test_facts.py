@@ -760,7 +760,7 @@ def test_fact_7_catches():
 
 @pytest.mark.parametrize("phi, eta, message", [
     ((4, 4), (4, 2), r"eta must have shape \(S, N, K\) or \(S, 1, K\).*K = 2.*got \(4, 2\)"),
-    ((1, 4), (3, 4, 2), r"phi must have shape \(N, n_phi\).*N = 4 data cases.*n_phi = 4 of the model; got \(1, 4\)"),
+    ((1, 4), (3, 4, 2), r"phi must have shape \(N, n_phi\).*N = 4 data cases.*n_phi = 4 of .*got \(1, 4\)"),
     ((4, 5), (3, 4, 2), r"got \(4, 5\)"),
     ((4, 4), (3, 3, 2), r"eta must have shape .*got \(3, 3, 2\)"),
     ((4, 4), (3, 4, 2), r"weights must have shape \(S,\) or \(S, N\).*S = 3 samples.*got \(7,\)"),

@@ -196,3 +196,12 @@ def test_a_planted_circle_is_found():
     a, b = "from .em import fit", "from . import linear_gaussian"
     sources = {"inference.linear_gaussian": a, "inference.em": b, "inference.bfgs": "from .em import fit"}
     assert circles(sources) == ["inference.em", "inference.linear_gaussian"]
+
+
+def test_no_line_is_longer_than_a_page_is_wide():
+    folders = [PACKAGE, Path(__file__).parent]
+    long = [
+        f"{path.name}:{number}" for folder in folders for path in sorted(folder.rglob("*.py"))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if len(line) > 110
+    ]
+    assert long == []

@@ -1,4 +1,5 @@
-"""Parts of one's own: they are checked, fitted, asked everything and drawn without the package being touched."""
+"""Parts of one's own: they are checked, fitted, asked everything and drawn without the package being touched.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ def test_a_right_part_is_ok(own):
 
 def test_a_likelihood_that_cannot_draw_is_given_data():
     assert gradcheck.part(LogCosh(D), X).ok
-    with pytest.raises(ValueError, match="LogCosh cannot draw data, it has no sample and draw_noise: give it"):
+    with pytest.raises(ValueError, match="LogCosh cannot draw data, it has no sample and draw_noise"):
         gradcheck.part(LogCosh(D))
 
 
@@ -165,7 +166,8 @@ def test_what_is_missing_is_named_by_the_question():
 
 
 def test_a_bare_linear_layer_is_a_decoder_too():
-    whole, bare = (vem(decoder=d, epochs=None, tol=1e-2).fit(X) for d in (Sequential((Linear(1, D),)), Linear(1, D)))
+    decoders = Sequential((Linear(1, D),)), Linear(1, D)
+    whole, bare = (vem(decoder=d, epochs=None, tol=1e-2).fit(X) for d in decoders)
     np.testing.assert_array_equal(bare.bound(X), whole.bound(X))
     assert bare.converged_ and vae(decoder=Linear(1, D)).fit(X).sample(2, random_state=0).shape == (2, D)
 
@@ -214,7 +216,7 @@ def test_a_likelihood_without_all_its_members_is_named():
         def forward(self, params, f, x, mask=None):
             return 0
 
-    with pytest.raises(TypeError, match="Half, has no init, backward, mean; .*inherit from teachvae.likelihoods"):
+    with pytest.raises(TypeError, match="Half, has no init, backward, mean; .*inherit from teachvae"):
         vae(likelihood=Half()).fit(X)
     assert set(parts.PROTOCOLS) == {"likelihood", "network", "activation", "posterior", "optimizer"}
 
@@ -252,7 +254,8 @@ class Bent:
 
 @quiet
 def test_a_new_line_in_a_table_is_found_everywhere(monkeypatch):
-    """teachvae gradcheck, the command line, the estimators and the cases of the tests go through the tables."""
+    """teachvae gradcheck, the command line, the estimators and the cases of the tests go through the tables.
+    """
     monkeypatch.setitem(ACTIVATIONS, "bent", Bent)
     monkeypatch.setitem(LIKELIHOODS, "laplace", Laplace)
     monkeypatch.setitem(POSTERIORS, "round", Round)
@@ -318,7 +321,8 @@ def test_what_inherits_from_a_layer_is_not_taken_for_it(options):
     model = vae(epochs=30, **options).fit(X)
     assert model.q_path_[-1] == pytest.approx(model.bound(X).mean(), rel=0.1)
     z = np.linspace(-8, 8, 8001)
-    log_p = stats.norm.logpdf(FEW[:, None], model.decode(z[:, None]), np.sqrt(model.noise_variance_)).sum(axis=2)
+    f, sd = model.decode(z[:, None]), np.sqrt(model.noise_variance_)
+    log_p = stats.norm.logpdf(FEW[:, None], f, sd).sum(axis=2)
     dense = -special.logsumexp(log_p + stats.norm.logpdf(z), axis=1) - np.log(z[1] - z[0])
     np.testing.assert_allclose(model.nlml(FEW, "grid").values, dense, rtol=0, atol=1e-4)
     with pytest.raises(ValueError, match="needs a linear decoder"):

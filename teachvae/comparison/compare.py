@@ -436,7 +436,7 @@ def _codes(trained, run):
 
 
 def _worth(estimator, part, phi, run, gaps):
-    """{field of Numbers: number} of mean Q of a part, and of mean NLML where its ledger `gaps` has all cases."""
+    """{field of Numbers: number}: mean Q of a part, and mean NLML where its ledger `gaps` has all cases."""
     name, x = ENDINGS[part], run.parts[part].x
     if gaps is None or len(gaps.nlml) < len(x) or gaps.method == "importance":
         return {f"q_{name}": float(estimator.bound(x, phi=phi, random_state=run.seed).mean())}

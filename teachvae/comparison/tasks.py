@@ -81,9 +81,9 @@ class Tasks:
         return LinearProbe().fit(z_train, self.train_labels).score(z, self.labels)
 
     def without_a_model(self):
-        """The same numbers where nothing is learned: the columns' means, of categories the most frequent ones,
-        for reconstruction and imputation, the noisy data as they are, and a probe on the data themselves, with
-        those means for missing entries, categories as one-hot columns.
+        """The same numbers where nothing is learned: the columns' means, of categories the most frequent
+        ones, for reconstruction and imputation, the noisy data as they are, and a probe on the data
+        themselves, with those means for missing entries, categories as one-hot columns.
         """
         typical = [_most_frequent(column) for column in self.train.T] if self.categories else (
             np.nanmean(self.train, axis=0, dtype="float64")

@@ -276,7 +276,8 @@ def _forward_rows(calls, model, x, phi, eta, weights, kl, Q):
     rows.append(Quantity("m", "m", model.posterior.mean(phi), None, ""))
     spread = model.posterior.unpack(phi)[1] if hasattr(model.posterior, "unpack") else None  # log s or L
     if isinstance(model.posterior, DiagonalGaussian):
-        rows += [Quantity("log_s", "log s", spread, None, ""), Quantity("s", "s", namespace(phi).exp(spread), None, "")]
+        s = namespace(phi).exp(spread)
+        rows += [Quantity("log_s", "log s", spread, None, ""), Quantity("s", "s", s, None, "")]
     elif spread is not None:
         rows.append(Quantity("L", "L", spread, None, ""))
     sample = calls["q", "sample"]
@@ -305,7 +306,8 @@ def _forward_rows(calls, model, x, phi, eta, weights, kl, Q):
 def _backward_rows(calls, model, kl, dQ, dphi, names):
     likelihood, sample = calls["likelihood", "backward"], calls["q", "sample_backward"]
     dlog_p, dz, dphi_z = likelihood.args[2], sample.args[1], sample.result
-    rows = [Quantity("dQ", "weight of Q", dQ, None, ""), Quantity("dlog_p", "∂/∂ log p(x|z)", dlog_p, None, "1.11")]
+    rows = [Quantity("dQ", "weight of Q", dQ, None, ""),
+            Quantity("dlog_p", "∂/∂ log p(x|z)", dlog_p, None, "1.11")]
     if kl == "analytic":
         q = calls["q", "kl_backward"]
         rows.append(Quantity("dkl", "∂/∂ KL", q.args[1], None, ""))
@@ -328,10 +330,10 @@ def _backward_rows(calls, model, kl, dQ, dphi, names):
     else:
         dz_f = namespace(dz).reshape(calls["f", "backward"].result[0], dz.shape)
         dphi_q, dz_q = q.result
-        z = calls["q", "sample"].result[0]
+        dz_prior = model.log_prior_backward(calls["q", "sample"].result[0], dlog_p)
         rows += [Quantity("dz_f", "∂/∂ z through f", dz_f, None, through_f),
                  Quantity("dz_q", "∂/∂ z through log q", dz_q, None, _join(q, name="dz")),
-                 Quantity("dz_prior", "∂/∂ z through log p(z)", model.log_prior_backward(z, dlog_p), None, "1.13"),
+                 Quantity("dz_prior", "∂/∂ z through log p(z)", dz_prior, None, "1.13"),
                  Quantity("dz", "∂/∂ z", dz, None, "1.13"),
                  Quantity("dphi_q", "∂/∂ φ in log q, z fixed", dphi_q, None, _join(q, but="dz"))]
     rows += [Quantity("dphi_z", "∂/∂ φ through z", dphi_z, None, _join(sample)),
@@ -376,7 +378,8 @@ def _parameter_rows(params, path):
 
 
 def _gradient_rows(dparams, path, call):
-    return [Quantity(_d(row.name), f"∂/∂ {row.symbol}", row.value, None, _join(call, name=_last(_d(row.name))))
+    return [Quantity(_d(row.name), f"∂/∂ {row.symbol}", row.value, None,
+                     _join(call, name=_last(_d(row.name))))
             for row in _parameter_rows(dparams, path)]
 
 

@@ -207,7 +207,8 @@ def columns_for(spec, x, names, noise="diagonal", constant="error"):
             hasattr(name, "n_f") or isinstance(name, Categories)
         )
         if isinstance(name, type):
-            raise ValueError(f"likelihood must be an object, got the class {name.__name__}: give {name.__name__}(…)")
+            own = name.__name__
+            raise ValueError(f"likelihood must be an object, got the class {own}: give {own}(…)")
         if not known:
             raise ValueError(_expected(name))
         if not isinstance(name, (str, Categories)):
@@ -242,8 +243,8 @@ def columns_for(spec, x, names, noise="diagonal", constant="error"):
 
 def _expected(got):
     return (
-        f"likelihood must be one of {sorted(LIKELIHOODS)}, a likelihood such as Gaussian(3) for 3 columns, or a "
-        f"list of (likelihood, list of columns), got {got!r}"
+        f"likelihood must be one of {sorted(LIKELIHOODS)}, a likelihood such as Gaussian(3) for 3 columns, "
+        f"or a list of (likelihood, list of columns), got {got!r}"
     )
 
 

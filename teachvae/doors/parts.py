@@ -57,8 +57,8 @@ def posterior(spec, n_latent):
 
 
 def optimizer(spec, learning_rate, beside=()):
-    """An optimiser: from `OPTIMIZERS` by name, with this learning rate, or an object of your own. `beside` are
-    further names that may be given, for the message.
+    """An optimiser: from `OPTIMIZERS` by name, with this learning rate, or an object of your own. `beside`
+    are further names that may be given, for the message.
     """
     if isinstance(spec, str):
         if spec not in OPTIMIZERS:

@@ -49,8 +49,8 @@ class StandardUnits:
         flat = np.flatnonzero(~(to_numpy(self.scale) > 0)).tolist()
         if flat:
             raise ValueError(
-                f"columns {shorten(flat)} (counted from 0) have a spread of 0 and so no standard units under this "
-                "likelihood: they are constant, drop them, or let its standard_units give them a scale of 1"
+                f"columns {shorten(flat)} (counted from 0) have a spread of 0 and so no standard units under "
+                "this likelihood: they are constant, drop them, or let its standard_units give them a 1"
             )
         self.f_shift, self.f_scale = likelihood.units_of_f(self.shift, self.scale)  # (n_f,)
         self.column_variance = variance                            # in the data's own units
@@ -103,7 +103,8 @@ class Standardised:
 
     def lower(self, theta, min_noise):
         """Bounds from below for theta: Ψ's floor is `min_noise` times the columns' variances."""
-        floor, none = self.model.likelihood.lower_bounds(self.units.variance, min_noise), no_lower_bound(theta)
+        none = no_lower_bound(theta)
+        floor = self.model.likelihood.lower_bounds(self.units.variance, min_noise)
         floor = tree.filled(floor, none["likelihood"])
         like = none["likelihood"]
         return {**none, "likelihood": tree.map(lambda b, leaf: constant(to_numpy(b), leaf), floor, like)}

@@ -35,8 +35,9 @@ FRESH = 1024                          # on which Q is taken for K > 2
 class Gaps(NamedTuple):
     """The ledger of N data cases: every field (N,) in nats, but for phi_optimal, phi_full and method.
 
-    nlml, q_full, q_optimal, q_used   see above; they rise from left to right, but for their errors (a family of
-                         your own that is not Gaussian may do better than q_full: then `diagonal` is below 0)
+    nlml, q_full, q_optimal, q_used   see above; they rise from left to right, but for their errors (a family
+                         of your own that is not Gaussian may do better than q_full: then `diagonal` is below
+                         0)
     nlml_error           the grid's certificate, a standard error, or 0 where the value is exact; a standard
                          error is inf where a few draws carry it, and so are those below     (7.15)
     approximation_error  of `approximation`, and about that of either of its parts
@@ -154,8 +155,8 @@ def gaps(model, theta, phi, x, rng, *, tol=1e-4, first=0):
 
 
 def _gaussians_like(posterior, phi):
-    """Full Gaussians (N, K + K(K+1)/2) to start from: the diagonal q(z|φ_n) itself, or, around the mean of any
-    other, a narrow and a wide one.
+    """Full Gaussians (N, K + K(K+1)/2) to start from: the diagonal q(z|φ_n) itself, or, around the mean of
+    any other, a narrow and a wide one.
     """
     full = FullGaussian(posterior.n_latent)
     if isinstance(posterior, DiagonalGaussian):

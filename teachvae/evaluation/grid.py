@@ -42,10 +42,9 @@ def grid(model, theta, x, *, tol=1e-6, first=0):
 
     The certificate is the larger change of the value from halving the mesh and from enlarging the box
     by half: an estimate of the error, blind to a mode so narrow that no node sees it (half of `MESH`), and
-    too small at times under kinks, where two meshes can agree by accident: to some 1e-5 nats, by what was seen.
-    Cases with a certificate above `tol` nats are refused: NaN, and a `GridWarning` names them, the first of x
-    being number `first`.
-    Computed in float64. Raises ValueError for K > 3.
+    too small at times under kinks, where two meshes can agree by accident: to some 1e-5 nats, by what was
+    seen. Cases with a certificate above `tol` nats are refused: NaN, and a `GridWarning` names them, the
+    first of x being number `first`. Computed in float64. Raises ValueError for K > 3.
     """
     K = model.n_latent
     if K not in MESH:

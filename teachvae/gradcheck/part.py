@@ -19,16 +19,17 @@ ATTEMPTS = 20                                                      # points trie
 def part(candidate, x=None, seed=0):
     """Check a layer, network, likelihood or family of q against central differences: a `Report`, .ok or not.
 
-    candidate  what has forward and backward is a layer or a network; with n_f too a likelihood, which is checked
-               with and without a mask; what has n_phi is a family of q: its sample, its KL and its log q
+    candidate  what has forward and backward is a layer or a network; with n_f too a likelihood, which is
+               checked with and without a mask; what has n_phi is a family of q: its sample, its KL and its
+               log q
     x          (N, D) data, 4 cases at the least, for a likelihood that cannot draw any
 
-    Notes say where a forward in float32 comes out wider or far off, where a masked entry still counts, where a
-    change of units is none, where a backward cannot be asked for less, and where one changes what it is given.
-    Raises TypeError for anything else, ValueError where a shape is not what it should be, in words.
+    Notes say where a forward in float32 comes out wider or far off, where a masked entry still counts, where
+    a change of units is none, and where a backward cannot be asked for less. Raises TypeError for anything else, ValueError where a shape is not what it should be, in words.
     """
     if isinstance(candidate, type):
-        raise TypeError(f"a part is an object, got the class {candidate.__name__}: give {candidate.__name__}(…)")
+        own = candidate.__name__
+        raise TypeError(f"a part is an object, got the class {own}: give {own}(…)")
     rows, notes, tolerance = [], [], 0.0
     for name, of_one in _checks(candidate, x).items():
         report = draw_until_smooth(lambda a: of_one(np.random.default_rng([seed, a])), range(ATTEMPTS))
@@ -63,7 +64,9 @@ def _in_float32(part, x, rng):
     """Sentences where a forward in float32 gives something wider, or far from what it gives in float64."""
     if hasattr(part, "n_phi"):
         inputs = {"phi": table(rng, part), "eta": rng.standard_normal((S, N, part.n_latent))}
-        forward = {"sample": lambda i: part.sample(i["phi"], i["eta"])[0], "kl": lambda i: part.kl(i["phi"])[0]}
+        forward = {
+            "sample": lambda i: part.sample(i["phi"], i["eta"])[0], "kl": lambda i: part.kl(i["phi"])[0]
+        }
     elif hasattr(part, "n_f"):
         inputs = dict(zip(("params", "f", "x"), _likelihood_inputs(part, x, rng)))
         forward = {"forward": lambda i: part.forward(i["params"], i["f"], i["x"], None)[0]}
@@ -76,19 +79,20 @@ def _in_float32(part, x, rng):
         wide, narrow = np.asarray(function(inputs)), np.asarray(function(single))
         if narrow.dtype != np.float32:
             notes.append(
-                f"{name} of float32 gives {narrow.dtype}; a number of NumPy's own float64 widens it; use Python's "
-                "numbers, or constants made with backend.constant"
+                f"{name} of float32 gives {narrow.dtype}; a number of NumPy's own float64 widens it; use "
+                "Python's numbers, or constants made with backend.constant"
             )
         elif not np.allclose(wide, narrow, rtol=1e-3, atol=1e-3 * max(1.0, float(np.abs(wide).max()))):
             notes.append(
-                f"{name} in float32 is off by {np.abs(wide - narrow).max():.1e}; large numbers cancel in it, or "
-                "something overflows"
+                f"{name} in float32 is off by {np.abs(wide - narrow).max():.1e}; large numbers cancel in it, "
+                "or something overflows"
             )
     return notes
 
 
 def _asked_for_less(part, x, rng):
-    """Sentences where a backward does not take need_dx, need_dparams, or a sample noise that all cases share."""
+    """Sentences where a backward does not take need_dx, need_dparams, or a sample noise that all cases share.
+    """
     if hasattr(part, "n_phi"):
         phi, eta = table(rng, part), rng.standard_normal((S, 1, part.n_latent))
         calls = {"sample with eta (S, 1, K)": lambda: part.sample(phi, eta)}
@@ -96,7 +100,8 @@ def _asked_for_less(part, x, rng):
         params, f, x = _likelihood_inputs(part, x, rng)
         _, cache = part.forward(params, f, x, None)
         d = cotangent(rng, (S, N))
-        calls = {"backward with need_dparams=False": lambda: part.backward(params, cache, d, need_dparams=False)}
+        what = "backward with need_dparams=False"
+        calls = {what: lambda: part.backward(params, cache, d, need_dparams=False)}
     else:
         params, inputs = away_from_zero(rng, part), rng.standard_normal((N, _width(part)))
         y, cache = part.forward(params, inputs)
@@ -126,7 +131,9 @@ def _under_the_mask(part, x, rng):
     seen, same = (part.forward(params, f, values, mask)[0] for values in (x, other))
     if np.array_equal(seen, same):
         return []
-    return ["log p depends on an entry whose mask is 0; missing entries would count; leave its term out of the sum"]
+    return [
+        "log p depends on an entry whose mask is 0; missing entries would count; leave its term out"
+    ]
 
 
 def _in_other_units(part, x, rng):
@@ -142,8 +149,8 @@ def _in_other_units(part, x, rng):
     if np.allclose(log_p, there - np.sum(np.log(scale)), rtol=1e-8, atol=1e-8):
         return []
     return [
-        "log p of x in standard units, less Σ log scale, is not log p of x; what is trained is another model than "
-        "what is kept; standard_units, units_of_f, rescaled and rescale_params go together"
+        "log p of x in standard units, less Σ log scale, is not log p of x; what is trained is another model "
+        "than what is kept; standard_units, units_of_f, rescaled and rescale_params go together"
     ]
 
 
@@ -246,6 +253,6 @@ def data(rng, likelihood, params, f):
     """x ~ p(x|f), f (N, n_f)."""
     if not (hasattr(likelihood, "sample") and hasattr(likelihood, "draw_noise")):
         raise ValueError(
-            f"{type(likelihood).__name__} cannot draw data, it has no sample and draw_noise: give it data, x=…"
+            f"{type(likelihood).__name__} cannot draw data, it has no sample and draw_noise: give some, x=…"
         )
     return likelihood.sample(params, f, likelihood.draw_noise(rng, f.shape))

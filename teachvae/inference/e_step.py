@@ -51,8 +51,8 @@ def prior_phi(model, x):
 def closest(posterior, mean, precision):
     """The φ (N, n_phi) with the least KL(q_n ‖ N(mean_n, precision⁻¹)), mean (N, K), precision (K, K).
 
-    By the family's own closed form where it has one, else by quasi-Newton steps from φ = 0: but for a constant
-    that divergence is KL(q ‖ N(0, I)) + E_q[½ z (P − I) zᵀ − z P meanᵀ], P being the precision.
+    By the family's own closed form where it has one, else by quasi-Newton steps from φ = 0: but for a
+    constant that divergence is KL(q ‖ N(0, I)) + E_q[½ z (P − I) zᵀ − z P meanᵀ], P being the precision.
     """
     if hasattr(posterior, "closest"):
         return posterior.closest(mean, precision)

@@ -3,10 +3,10 @@
     stats, Q = problem.e_step(p)       the best q of every data case for the parameters p
     p = problem.m_step(stats)          the best p for these q
 
-There are three E-steps: from the covariance of complete data, case by case where entries are missing, and with
-the closest member of a family of q in place of the posterior, for either, which is variational EM.
-`LongerSteps` spare most of the iterations, and of several starts `race` goes on with the best.
-Equations (2.x) are in derivations/equations.md.
+There are three E-steps: from the covariance of complete data, case by case where entries are missing, and
+with the closest member of a family of q in place of the posterior, for either, which is variational EM.
+`LongerSteps` spare most of the iterations, and of several starts `race` goes on with the best. Equations
+(2.x) are in derivations/equations.md.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,8 @@ class Parameters(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """Where EM stands after an E-step: the parameters, the mean Q after each so far, whether it is at rest."""
+    """Where EM stands after an E-step: the parameters, the mean Q after each so far, whether it is at rest.
+    """
 
     p: Parameters
     path: list

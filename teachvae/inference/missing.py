@@ -1,7 +1,8 @@
 """The closed forms of a linear-Gaussian model whose data cases have missing entries.
 
 Shapes are those of `linear_gaussian`; mask (N, D) holds 1 where x was observed, 0 where it was not. Missing
-entries take their columns of W and Ψ out of a data case's model. Equations (2.x) are in derivations/equations.md.
+entries take their columns of W and Ψ out of a data case's model. Equations (2.x) are in
+derivations/equations.md.
 """
 
 from typing import NamedTuple

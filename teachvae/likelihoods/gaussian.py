@@ -153,7 +153,8 @@ class Gaussian(Likelihood):
         return {name: 0 * d for name, d in dparams.items()}
 
     def at_the_floor(self, params, variance, min_noise):
-        """Places of the columns whose entry of a learnt diagonal Ψ ended at its floor, a list; variance (D,)."""
+        """Places of the columns whose entry of a learnt diagonal Ψ ended at its floor, a list; variance (D,).
+        """
         if self.noise != "diagonal":
             return []
         psi = namespace(params["log_psi"]).exp(params["log_psi"])

@@ -13,10 +13,10 @@ f is (S, N, n_f), x (N, D); mask (N, D) holds 1 where x was observed, None where
         sample(params, f, noise)           x ~ p(x|f) (…, D), as a function of that noise
 
 All else below is right for any likelihood, though it may be slow, or says nothing of the data. A likelihood
-that knows better writes its own. Two things go together: has_m_step = True with squares(params, f, x), (S, N, D),
-`closed_form` and `by_gradient`; `standard_units` with `units_of_f`, `rescaled` and `rescale_params`. To have noise
-N(0, variance·I) taken off: noisier(params, variance) → the likelihood, and its params, of x with that noise, and
-denoised(params, f, x, variance) → E[x|x̃, f], (S, N, D), as `Gaussian` has them.
+that knows better writes its own. Two things go together: has_m_step = True with squares(params, f, x), (S, N,
+D), `closed_form` and `by_gradient`; `standard_units` with `units_of_f`, `rescaled` and `rescale_params`. To
+have noise N(0, variance·I) taken off: noisier(params, variance) → the likelihood, and its params, of x with
+that noise, and denoised(params, f, x, variance) → E[x|x̃, f], (S, N, D), as `Gaussian` has them.
 """
 
 from ..arrays.backend import constant, namespace
@@ -35,7 +35,9 @@ class Likelihood:
         return {}
 
     def cross(self, params, f, x, mask=None):
-        """log p(x_n|f_g) for every pair, from f (G, n_f) and x (N, D): (G, N), by `forward`, a few f at a time."""
+        """log p(x_n|f_g) for every pair, from f (G, n_f) and x (N, D): (G, N), by `forward`, a few f at a
+        time.
+        """
         xp, step = namespace(f, x), max(1, PAIRS // (x.shape[0] * max(f.shape[1], x.shape[1])))
         ones = xp.ones_like(x[:, :1])                              # (N, 1)
         parts = [
@@ -87,18 +89,19 @@ class Likelihood:
     def closed_form(self, params, squares, lower, share=None):
         """params, of which those with a closed-form M-step are replaced by its result.
 
-        squares (D,) is E_q of what squares(params, f, x) → (S, N, D) says, averaged over the data cases that have
-        the column; share (D,) how many have it; lower a tree of bounds from `lower_bounds`, or None.
+        squares (D,) is E_q of what squares(params, f, x) → (S, N, D) says, averaged over the data cases that
+        have the column; share (D,) how many have it; lower a tree of bounds from `lower_bounds`, or None.
         """
         return params
 
     def by_gradient(self, dparams):
-        """dparams, with 0 for the parameters that `closed_form` replaces: they are not trained by gradients."""
+        """dparams, with 0 for the parameters that `closed_form` replaces: they are not trained by gradients.
+        """
         return dparams
 
     def at_the_floor(self, params, variance, min_noise):
-        """Places of the columns whose learnt noise variance ended at its floor, `min_noise` times the columns'
-        variance (D,), a list.
+        """Places of the columns whose learnt noise variance ended at its floor, `min_noise` times the
+        columns' variance (D,), a list.
         """
         return []
 

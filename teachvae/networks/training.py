@@ -29,8 +29,8 @@ def minibatches(
     rng       a numpy Generator for the shuffling
     lower     a tree shaped like params of bounds from below, applied after each step, or None
     state     the optimiser's state from an earlier call, or None
-    progress  progress(epoch, epochs, mean_Q, params) after each epoch, or None; where it returns True, training
-              ends
+    progress  progress(epoch, epochs, mean_Q, params) after each epoch, or None; where it returns True,
+              training ends
     path      the mean of the objective over each epoch's batches, weighted by their sizes
 
     Raises TrainingError where the objective becomes NaN or infinite.

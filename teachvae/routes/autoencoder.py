@@ -57,8 +57,8 @@ class Autoencoder(LatentCode):
 
     {options}
 
-    After fit: mean_ (D,) of the data; encoder_, decoder_, encoder_params_, decoder_params_; loss_path_ ½ squared error per
-    data case and epoch, over its minibatches, between which the parameters move on.
+    After fit: mean_ (D,) of the data; encoder_, decoder_, encoder_params_, decoder_params_; loss_path_ ½
+    squared error per data case and epoch, over its minibatches, between which the parameters move on.
     """
 
     n_components: int = option(2, "K, the width of the code")
@@ -98,7 +98,8 @@ class Autoencoder(LatentCode):
     )
 
     def fit(self, X, y=None, *, progress=None):
-        """Fit to X (N, D). Returns self. progress(epoch, epochs, loss) is called where given, as in `VAE.fit`.
+        """Fit to X (N, D). Returns self. progress(epoch, epochs, loss) is called where given, as in
+        `VAE.fit`.
 
         There is no sample_weight, for the reason that `VAE.fit` gives: repeat the rows.
         """

@@ -22,13 +22,14 @@ class NotFittedError(ValueError, AttributeError):
 
 
 def option(default, doc):
-    """A hyper-parameter of a class under `estimator`: its default, and what it is, for the class's docstring."""
+    """A hyper-parameter of a class under `estimator`: its default, and what it is, for the class's docstring.
+    """
     return field(default=default, metadata={"doc": doc})
 
 
 def estimator(cls):
-    """Class decorator: every `option` becomes a keyword argument of __init__, an attribute, stored as given, and a
-    line where the docstring says {options}.
+    """Class decorator: every `option` becomes a keyword argument of __init__, an attribute, stored as given,
+    and a line where the docstring says {options}.
     """
     cls = dataclass(eq=False, repr=False)(cls)
     options = [one for one in fields(cls) if "doc" in one.metadata]

@@ -89,7 +89,8 @@ class FactorAnalysis(LatentVariableModel):
         sample_weight (N,) >= 0: how often each data case counts, once where None, and with 0 not at all.
         The estimate depends on the ratios of the weights alone.
         progress(iteration, max_iter, mean_nlml) is called after each iteration where given; where it returns
-        True, EM ends. With a parameter called now it is handed a function that returns the model as it stands.
+        True, EM ends. With a parameter called now it is handed a function that returns the model as it
+        stands.
         """
         X, weights = weighted_rows(X, sample_weight)
         table, names, likelihood = self._open(X, "gaussian", self.noise)

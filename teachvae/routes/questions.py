@@ -1,7 +1,8 @@
 """The questions that a fitted model answers, whichever route filled φ in.
 
-`LatentVariableModel` has everything that can be asked of a fitted p(x, z): bound, nlml, transform, decode, reconstruct, sample, score. A
-route (factor analysis, variational EM, VAE) adds only how it is fitted and who fills φ in.
+`LatentVariableModel` has everything that can be asked of a fitted p(x, z): bound, nlml, transform, decode,
+reconstruct, sample, score. A route (factor analysis, variational EM, VAE) adds only how it is fitted and who
+fills φ in.
 """
 
 from dataclasses import replace
@@ -476,8 +477,8 @@ def _warn_of_unsettled(Q):
                 QuadratureWarning,
                 f"Q of {len(rows)} of {len(Q.values)} data cases may be off by up to "
                 f"{Q.certificate[rows].max():.1e} nats, by more than {SETTLED:g} (rows {{rows}}): the finest "
-                "rules of quadrature still differ, as under kinks, of a ReLU decoder or of the likelihood, or "
-                "where q is wide for the bends of f; n_samples= takes random draws instead",
+                "rules of quadrature still differ, as under kinks, of a ReLU decoder or of the likelihood, "
+                "or where q is wide for the bends of f; n_samples= takes random draws instead",
                 rows,
             )
         )

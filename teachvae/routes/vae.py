@@ -173,9 +173,10 @@ class VAE(LatentVariableModel):
     def fit(self, X, y=None, *, progress=None):
         """Fit to X (N, D). Returns self.
 
-        progress(epoch, epochs, mean_Q) is called after each epoch where given, for "lbfgs" at each evaluation of
-        Q, of which an iteration may take a few; where it returns True, training ends. With a parameter called now it is handed a function that returns the model as it stands. Raises
-        ValueError for data or parameters that cannot be fitted, `fit.TrainingError` where training diverges.
+        progress(epoch, epochs, mean_Q) is called after each epoch where given, for "lbfgs" at each evaluation
+        of Q, of which an iteration may take a few; where it returns True, training ends. With a parameter
+        called now it is handed a function that returns the model as it stands. Raises ValueError for data or
+        parameters that cannot be fitted, `fit.TrainingError` where training diverges.
 
         There is no sample_weight: minibatches of weighted cases are another stochastic search, in which
         integer weights do not give the fit to repeated rows. Repeat the rows.
@@ -235,8 +236,8 @@ class VAE(LatentVariableModel):
             )
             if converged is False:
                 warn(
-                    f"L-BFGS stopped after {len(path)} iterations without reaching tol={self.tol:g}: the bound "
-                    "can still be lowered, or is at odds with rounding; raise epochs or tol",
+                    f"L-BFGS stopped after {len(path)} iterations without reaching tol={self.tol:g}: the "
+                    "bound can still be lowered, or is at odds with rounding; raise epochs or tol",
                     ConvergenceWarning,
                 )
         else:
@@ -255,7 +256,8 @@ class VAE(LatentVariableModel):
 
     def _parts(self, likelihood, n_in):
         """The model, and the recognition network from n_in numbers to φ."""
-        K, hidden, activation = self.n_components, check_hidden(self.hidden), parts.activation(self.activation)
+        K, hidden = self.n_components, check_hidden(self.hidden)
+        activation = parts.activation(self.activation)
         posterior = parts.posterior(self.posterior, K)
         decoder = parts.network(
             self.decoder, "decoder", K, likelihood.n_f, lambda: mlp(K, hidden, likelihood.n_f, activation)
@@ -273,7 +275,8 @@ class VAE(LatentVariableModel):
         return model, recognition
 
     def _batches(self, table, backend, noise_rng):
-        """batch(rows): a new draw of 0 and 1, which are their own standard units, for the grey values there."""
+        """batch(rows): a new draw of 0 and 1, which are their own standard units, for the grey values there.
+        """
 
         def batch(rows):
             grey = np.rint(255 * table[rows]).astype("uint8")
@@ -284,7 +287,8 @@ class VAE(LatentVariableModel):
     def _finish(self, params, path, converged, standard, recognition, axes, columns, kept, names):
         """What was learnt in standard units, told in the data's own, on the backend `kept`."""
         exact, v = standard.fold(params["theta"]), params["recognition"]
-        exact_encoder = standard.fold_encoder(recognition, v if axes is None else axes.fold_encoder(recognition, v))
+        v = v if axes is None else axes.fold_encoder(recognition, v)
+        exact_encoder = standard.fold_encoder(recognition, v)
         theta, encoder = (tree.map(kept.asarray, tree_) for tree_ in (exact, exact_encoder))
         self.heywood_ = standard.heywood(theta["likelihood"], self.min_noise, columns.names)
         self.columns_ = columns
@@ -359,7 +363,7 @@ class VAE(LatentVariableModel):
         params = self.recognition_params_
         if starts_linear(self.recognition_):
             params = centred_encoder(self.recognition_, params, self.encoder_rest_, cases.origin)
-        else:                                                      # a shift cannot be folded in: it sees x itself
+        else:                                                      # no shift can be folded in: it sees x
             cases = replace(cases, origin=0.0)
 
         def phi(rows):

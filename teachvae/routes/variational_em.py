@@ -116,16 +116,19 @@ class VariationalEM(LatentVariableModel):
     def fit(self, X, y=None, *, progress=None):
         """Fit to X (N, D). Returns self.
 
-        progress(round, rounds, mean_Q) is called after each round where given; where it returns True, training
-        ends. With a parameter called now it is handed a function that returns the model as it stands. Raises
-        ValueError for data or parameters that cannot be fitted, `fit.TrainingError` where training diverges.
+        progress(round, rounds, mean_Q) is called after each round where given; where it returns True,
+        training ends. With a parameter called now it is handed a function that returns the model as it
+        stands. Raises ValueError for data or parameters that cannot be fitted, `fit.TrainingError` where
+        training diverges.
 
         There is no sample_weight: φ is a table of the data cases, and minibatches of weighted cases would be
-        another stochastic search. Repeat the rows, or take `FactorAnalysis`, which has the maximum of posterior="full".
+        another stochastic search. Repeat the rows, or take `FactorAnalysis`, which has the maximum of
+        posterior="full".
         """
         table, names, likelihood = self._open(X, self.likelihood, self.noise)
         self._check_parameters()
-        K, hidden, activation = self.n_components, check_hidden(self.hidden), parts.activation(self.activation)
+        K, hidden = self.n_components, check_hidden(self.hidden)
+        activation = parts.activation(self.activation)
         decoder = parts.network(
             self.decoder, "decoder", K, likelihood.n_f, lambda: mlp(K, hidden, likelihood.n_f, activation)
         )
@@ -226,7 +229,8 @@ class VariationalEM(LatentVariableModel):
         likelihood, lower, path = model.likelihood, standard.lower(theta, self.min_noise), []
 
         def objective(theta, rows):
-            """Mean Q of the cases `rows` and its gradient in θ, φ fixed; 0 in what has an M-step of its own."""
+            """Mean Q of the cases `rows` and its gradient in θ, φ fixed; 0 in what has an M-step of its own.
+            """
             eta = backend.normal(noise_rng, (1, len(rows), self.n_components))
             Q, cache = bound.forward(model, theta, take_rows(phi, rows), x[rows, ...], eta)
             dQ = xp.ones_like(Q) / len(rows)
