@@ -25,7 +25,8 @@ def part(candidate, x=None, seed=0):
     x          (N, D) data, 4 cases at the least, for a likelihood that cannot draw any
 
     Notes say where a forward in float32 comes out wider or far off, where a masked entry still counts, where
-    a change of units is none, and where a backward cannot be asked for less. Raises TypeError for anything else, ValueError where a shape is not what it should be, in words.
+    a change of units is none, and where a backward cannot be asked for less. Raises TypeError for anything
+    else, ValueError where a shape is not what it should be, in words.
     """
     if isinstance(candidate, type):
         own = candidate.__name__
