@@ -113,4 +113,5 @@ class Model:
     def log_joint_of_pairs(self, theta, x, z):
         """log p(x_n, z_g) (G, N), in nats, of every data case x_n with every latent point z (G, K)."""
         f, _ = self.f(theta, z)
-        return self.likelihood.cross(theta["likelihood"], f, *seen(x)) + self.log_prior(z)[:, None]
+        log_p = self.likelihood.cross(theta["likelihood"], f, *seen(x))  # (G, N)
+        return log_p + self.log_prior(z)[:, None]                  # (G, N)                (1.2)

@@ -75,7 +75,7 @@ class OwnSteps:
 class LongerSteps:
     """Steps to the M-step of a wider model (2.24), and a little further than that, each further than the one
     before: in ψ_d as long as it keeps its direction. Where Q rises, back to that M-step's own
-    (Salakhutdinov & Roweis 2003)                                                              (2.26).
+    (Salakhutdinov & Roweis 2003).
     """
 
     def __init__(self):
@@ -105,9 +105,10 @@ class LongerSteps:
         self.lengths = xp.where(same_way, LENGTHENING * self.lengths, xp.ones_like(step))
         self.before = step
         far = xp.clip(self.lengths * step, -3.0, 3.0)              # no ψ_d by more than a factor of e³
-        return Parameters(
-            p.W + self.length * (W - p.W), p.b + self.length * (b - p.b), problem.floored(p.psi * xp.exp(far))
-        )
+        W = p.W + self.length * (W - p.W)                          # (K, D)                (2.26)
+        b = p.b + self.length * (b - p.b)                          # (D,)                  (2.26)
+        psi = p.psi * xp.exp(far)                                  # (D,)                  (2.26)
+        return Parameters(W, b, problem.floored(psi))
 
 
 LENGTHENING = 1.1                      # of a step over the one before
@@ -252,7 +253,7 @@ def starts(S, n_latent, likelihood, noises, lower=None):
     """Starts (W, psi) for EM from the covariance S (D, D), one for each of `noises`, standard normal (D, K).
 
     With a learnt diagonal Ψ the likelihood can have several maxima, so starts of two kinds take turns. An
-    isotropic or fixed Ψ has one maximum, and one start: the maximum itself.
+    isotropic or fixed Ψ has one maximum, and one start, which is that maximum if S is of complete data.
     """
     if likelihood.noise != "diagonal":
         yield start(S, n_latent, likelihood, None, lower)
@@ -291,8 +292,8 @@ def start(S, n_latent, likelihood, noise, lower=None):
     A learnt diagonal Ψ: a few power iterations on the correlation matrix            (2.15).
     Scaling to correlations keeps one loud column from taking a factor for itself, and stopping
     early from a random start leaves no symmetry for EM to be caught in.
-    An isotropic or fixed Ψ: the maximum itself, which is known in closed form (Tipping & Bishop
-    1999)                                                                            (2.16).
+    An isotropic or fixed Ψ: the maximum itself of complete data, which is known in closed form (Tipping &
+    Bishop 1999)                                                                     (2.16).
     """
     xp = namespace(S)
     D = S.shape[0]

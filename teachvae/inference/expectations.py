@@ -50,10 +50,10 @@ def expected(model, theta, phi, eta, weights, function):
 
 
 def log_weight(model, theta, phi, x, eta):
-    """log p(x_n, z_ns) − log q(z_ns|φ_n) (S, N) at z = sample(φ, η)."""
+    """log ω_sn = log p(x_n, z_ns) − log q(z_ns|φ_n) (S, N) at z = sample(φ, η)."""
     z, _ = model.posterior.sample(phi, eta)                        # (S, N, K)
     log_q, _ = model.posterior.log_prob(phi, z)
-    return model.log_joint(theta, x, z) - log_q
+    return model.log_joint(theta, x, z) - log_q                    # (S, N)                (7.1)
 
 
 ORDERS = {1: (16, 32, 64, 96), 2: (10, 14, 20, 28, 40, 56, 80)}  # Gauss–Hermite nodes per dimension, by K

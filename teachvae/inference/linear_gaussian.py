@@ -65,7 +65,7 @@ def precision(W, psi):
 
 
 def posterior(W, b, psi, x, mask=None):
-    """p(z|x_n) = N(mean_n, M⁻¹): mean (N, K) and the precision M (K, K)                    (2.3).
+    """p(z|x_n) = N(mean_n, M⁻¹): mean (N, K) and the precision M (K, K).
 
     With a mask the precision is each data case's own, (N, K, K)                           (2.19).
     """
@@ -74,13 +74,13 @@ def posterior(W, b, psi, x, mask=None):
         M, place = pattern_precisions(W, psi, mask)
         return observed_e_step(W, b, psi, x, mask)[0], take_rows(M, place)
     M = precision(W, psi)
-    A = W / psi                                                    # W Ψ⁻¹, (K, D)
-    mean = (x - b) @ xp.linalg.solve(M, A).T                       # (N, K)
+    beta = xp.linalg.solve(M, W / psi)                             # (K, D)                (2.8)
+    mean = (x - b) @ beta.T                                        # (N, K)                (2.3)
     return mean, M
 
 
 def nlml(W, b, psi, x, mask=None):
-    """−log N(x_n; b, WᵀW + Ψ) of every data case, (N,), in nats                            (2.6).
+    """−log N(x_n; b, WᵀW + Ψ) of every data case, (N,), in nats.
 
     With a mask: of the entries observed alone                                            (2.21).
     """
@@ -90,25 +90,25 @@ def nlml(W, b, psi, x, mask=None):
     mean, M = posterior(W, b, psi, x)
     residual = x - b - mean @ W
     quadratic = xp.sum(residual * residual / psi, axis=1) + xp.sum(mean * mean, axis=1)  # (2.5)
-    return 0.5 * (W.shape[1] * LOG_2PI + _log_det(M, psi) + quadratic)
+    return 0.5 * (W.shape[1] * LOG_2PI + _log_det(M, psi) + quadratic)  #                  (2.6)
 
 
 def e_step_moments(W, psi, S, posterior_family=None):
     """The E-step from the covariance S (D, D) alone, free of N.
 
     Returns the `Statistics` of the centred data (their E[x] and E[z] are 0), and the mean nlml of
-    (W, psi), which falls out on the way                                          (2.7), (2.8).
+    (W, psi), which falls out on the way.
     With a posterior_family it is that of variational EM: q is the family's member closest to the posterior,
-    and the second value is the mean of Q                                                  (2.25).
+    and the second value is the mean of Q.
     """
     xp = namespace(W, S)
     D = S.shape[0]
     S_diagonal = diagonal(S)
     A = W / psi                                                    # (K, D)
     M = precision(W, psi)
-    beta = xp.linalg.solve(M, A)                                   # E[z|x] = β (x − b), (K, D)
+    beta = xp.linalg.solve(M, A)                                   # (K, D)                (2.8)
     xz = S @ beta.T                                                # (D, K)                (2.8)
-    trace = xp.sum(S_diagonal / psi) - xp.sum(A * xz.T)            # tr Σ⁻¹S
+    trace = xp.sum(S_diagonal / psi) - xp.sum(A * xz.T)            # tr Σ⁻¹S               (2.7)
     zero_x, zero_z = xp.zeros_like(psi), xp.zeros_like(W[:, 0])
     if posterior_family is None:
         covariance = xp.linalg.inv(M)
@@ -118,7 +118,7 @@ def e_step_moments(W, psi, S, posterior_family=None):
         covariance = posterior_family.covariance(phi)[0, :, :]     # in place of M⁻¹
         # log|M| + 2 KL(q ‖ posterior)
         log_det = xp.sum(M * covariance) - W.shape[0] - xp.linalg.slogdet(covariance)[1]
-    zz = covariance + beta @ xz                                    # (K, K)
+    zz = covariance + beta @ xz                                    # (K, K)         (2.8), (2.25)
     mean = 0.5 * (D * LOG_2PI + xp.sum(xp.log(psi)) + log_det + trace)  #           (2.7), (2.25)
     return Statistics(zero_x, S_diagonal, zero_z, zz, xz), mean
 
@@ -145,7 +145,7 @@ def m_step(stats):
     """The minimiser of Q over W and b: a linear regression of x on (z, 1).
 
     Returns W (K, D), b (D,) and the expected squared residual of every column, (D,), from which
-    the likelihood takes its Ψ                                                            (2.11).
+    the likelihood takes its Ψ.
     """
     xp = namespace(stats.zz)
     one = xp.ones_like(stats.z[:1])
@@ -154,9 +154,9 @@ def m_step(stats):
         [xp.concat([stats.zz, z], axis=1), xp.concat([z.T, one[:, None]], axis=1)], axis=0
     )                                                              # E[(z, 1)(z, 1)ᵀ], (K+1, K+1)
     B = xp.concat([stats.xz, stats.x[:, None]], axis=1)            # E[x (z, 1)ᵀ], (D, K+1)
-    coefficients = xp.linalg.solve(A, B.T)                         # (K+1, D)
-    mean_square = stats.xx - xp.sum(coefficients * B.T, axis=0)    # (D,)                 (2.12)
-    return coefficients[:-1, :], coefficients[-1, :], mean_square
+    G = xp.linalg.solve(A, B.T)                                    # (K+1, D)              (2.11)
+    mean_square = stats.xx - xp.sum(G * B.T, axis=0)               # (D,)                  (2.12)
+    return G[:-1, :], G[-1, :], mean_square
 
 
 def expanded(W, b, z, zz):

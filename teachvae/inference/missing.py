@@ -26,17 +26,18 @@ def pattern_precisions(W, psi, mask):
 
 def observed_e_step(W, b, psi, x, mask):
     """The posterior's mean (N, K) and covariance (N, K, K), and the nlml (N,), of incomplete data cases
-    x (N, D), in one go                                                            (2.20), (2.21).
+    x (N, D), in one go.
     """
     xp = namespace(W, x)
     M, place = pattern_precisions(W, psi, mask)                    # one for every pattern of gaps
     covariance = take_rows(xp.linalg.inv(M), place)
     projected = ((x - b) * mask / psi) @ W.T                       # (N, K)
-    mean = xp.sum(covariance * projected[:, None, :], axis=2)
+    mean = xp.sum(covariance * projected[:, None, :], axis=2)      # (N, K)                (2.20)
     residual = x - b - mean @ W
     own = xp.sum((residual * residual / psi + xp.log(psi) + LOG_2PI) * mask, axis=1)
     log_det = take_rows(xp.linalg.slogdet(M)[1], place)
-    return mean, covariance, 0.5 * (own + log_det + xp.sum(mean * mean, axis=1))
+    nlml = 0.5 * (own + log_det + xp.sum(mean * mean, axis=1))     # (N,)                  (2.21)
+    return mean, covariance, nlml
 
 
 class ObservedStatistics(NamedTuple):
@@ -80,13 +81,13 @@ def observed_statistics(mean, covariance, x, mask, weights=None):
 def observed_m_step(stats):
     """The minimiser of Q over W and b: for every column a regression over the cases that have it.
 
-    Returns W (K, D), b (D,), and the expected squared residual of every column, (D,)      (2.23).
+    Returns W (K, D), b (D,), and the expected squared residual of every column, (D,).
     `latent_moments` has what `expanded` needs beside.
     """
     xp = namespace(stats.zz)
-    coefficients = xp.linalg.solve(stats.zz, stats.xz[:, :, None])[:, :, 0]  # (D, K+1)
-    mean_square = (stats.xx - xp.sum(coefficients * stats.xz, axis=1)) / stats.count
-    return coefficients[:, :-1].T, coefficients[:, -1], mean_square
+    G = xp.linalg.solve(stats.zz, stats.xz[:, :, None])[:, :, 0]   # (D, K+1)              (2.23)
+    mean_square = (stats.xx - xp.sum(G * stats.xz, axis=1)) / stats.count  # (D,)          (2.23)
+    return G[:, :-1].T, G[:, -1], mean_square
 
 
 def latent_moments(stats):

@@ -128,7 +128,7 @@ class Gaussian(Likelihood):
         return (x - f) ** 2
 
     def m_step(self, mean_square, lower, share=None):
-        """Ψ in closed form from the expected squared residuals (D,), kept at or above `lower` (5.6).
+        """Ψ in closed form from the expected squared residuals (D,), kept at or above `lower`.
 
         `lower` is a tree of this likelihood's parameters, as from `lower_bounds`, or None; share (D,)
         is how much of each column was observed, None for all of it.
@@ -138,10 +138,10 @@ class Gaussian(Likelihood):
             return {}
         if self.noise == "isotropic":
             share = xp.ones_like(mean_square) if share is None else share
-            mean_square = xp.sum(share * mean_square, axis=0, keepdims=True) / xp.sum(share)
+            mean_square = xp.sum(share * mean_square, axis=0, keepdims=True) / xp.sum(share)  #  (5.6)
         if lower is not None:
             floor = xp.exp(lower["log_psi"])
-            mean_square = xp.where(mean_square > floor, mean_square, floor)
+            mean_square = xp.where(mean_square > floor, mean_square, floor)  #             (5.6)
         return {"log_psi": xp.log(mean_square)}
 
     def closed_form(self, params, squares, lower, share=None):

@@ -16,7 +16,7 @@ from ..arrays.rows import cache_blocks
 
 @dataclass(frozen=True)
 class SGD:
-    """Gradient descent with momentum (Polyak 1964): v ← μ v − α g, p ← p + v            (6.1)."""
+    """Gradient descent with momentum (Polyak 1964): v ← μ v − α g, p ← p + v."""
 
     learning_rate: float = 1e-2
     momentum: float = 0.9
@@ -29,13 +29,13 @@ class SGD:
         """Changes flat (P,) and the velocity in the state, by the gradient (P,)."""
         v = state["velocity"]
         v *= self.momentum
-        v -= self.learning_rate * grad
-        flat += v
+        v -= self.learning_rate * grad                             # (P,)                  (6.1)
+        flat += v                                                  # (P,)                  (6.1)
 
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam (Kingma & Ba 2015, Algorithm 1): ε outside the root, both moments start at 0  (6.2)."""
+    """Adam (Kingma & Ba 2015, Algorithm 1): ε outside the root, both moments start at 0."""
 
     learning_rate: float = 1e-3
     beta1: float = 0.9
@@ -49,11 +49,11 @@ class Adam:
 
     def moved(self, p, g, m, v, t):
         """p, m and v, (P,) each, after step t = 1, 2, … with the gradient g (P,); nothing in place."""
-        m = self.beta1 * m + (1 - self.beta1) * g
-        v = self.beta2 * v + (1 - self.beta2) * g * g
+        m = self.beta1 * m + (1 - self.beta1) * g                  # (P,)                  (6.2)
+        v = self.beta2 * v + (1 - self.beta2) * g * g              # (P,)                  (6.2)
         m_hat = m / (1 - self.beta1**t)
         v_hat = v / (1 - self.beta2**t)
-        p = p - self.learning_rate * m_hat / (namespace(v).sqrt(v_hat) + self.epsilon)
+        p = p - self.learning_rate * m_hat / (namespace(v).sqrt(v_hat) + self.epsilon)  #  (6.2)
         return p, m, v
 
     def step(self, flat, grad, state):

@@ -1,16 +1,6 @@
-"""Families q(z|φ_n) that stand in for the posterior: one row of φ per data case.
+"""q(z|φ_n) with a diagonal covariance, the mean-field family.
 
-A family owns everything in which its parameters appear, so that there is one place where s is s:
-its reparameterised sample, its KL divergence to the prior N(0, I), and its density, each with the
-backward derived by hand right below. Shapes: φ (N, n_phi), noise eta and samples z (S, N, K); eta
-may be (S, 1, K), the same nodes for every data case.
-
-    z, cache     = q.sample(phi, eta)       dphi     = q.sample_backward(cache, dz)
-    kl, cache    = q.kl(phi)                dphi     = q.kl_backward(cache, dkl)
-    log_q, cache = q.log_prob(phi, z)       dphi, dz = q.log_prob_backward(cache, dlog_q)
-
-Caches are tuples of arrays that a caller hands back unread. Equations (3.x) are in
-derivations/equations.md.
+How a family is written stands in `posterior`. Equations (3.x) are in derivations/equations.md.
 """
 
 from dataclasses import dataclass

@@ -115,7 +115,7 @@ class FullGaussian(Posterior):
         """
         xp = namespace(mean, precision)
         packed, _ = self._places()
-        L = xp.linalg.cholesky(xp.linalg.inv(precision))           # (K, K) or (N, K, K)
+        L = xp.linalg.cholesky(xp.linalg.inv(precision))           # (K, K) or (N, K, K)   (2.10)
         eye, below = self._masks(mean)
         entries = xp.reshape(L * below + xp.log(L * eye + (1 - eye)), (-1, self.n_latent**2))
         rows = xp.take(entries, index(packed, mean), axis=1)

@@ -3,11 +3,13 @@
     class MyFamily(Posterior):
         n_latent, n_phi                    K, and the length of a row of φ
         sample(phi, eta)                   z (S, N, K) from φ (N, n_phi) and standard normal η (S, N or 1, K),
-        a cache sample_backward(cache, dz)         dφ (N, n_phi) kl(phi)
-        KL(q(z|φ_n) ‖ N(0, I)) (N,) in nats, and a cache kl_backward(cache, dkl)            dφ (N, n_phi)
+                                           and a cache
+        sample_backward(cache, dz)         dφ (N, n_phi)
+        kl(phi)                            KL(q(z|φ_n) ‖ N(0, I)) (N,) in nats, and a cache
+        kl_backward(cache, dkl)            dφ (N, n_phi)
         log_prob(phi, z)                   log q(z_ns|φ_n) (S, N) in nats, and a cache
-        log_prob_backward(cache, dlog_q)   dφ (N, n_phi) with z fixed, and dz (S, N, K) mean(phi)
-        E_q[z] (N, K)
+        log_prob_backward(cache, dlog_q)   dφ (N, n_phi) with z fixed, and dz (S, N, K)
+        mean(phi)                          E_q[z] (N, K)
 
 With covariance(phi) (N, K, K) and closest(mean, precision), a Gaussian family has closed forms where the
 model is linear-Gaussian. All else below is right for any family, though it may be slow.

@@ -75,7 +75,8 @@ class VAE(LatentVariableModel):
     per epoch, in nats per data case, as seen by the optimiser: of "adam" and "sgd" over an epoch's
     minibatches, between which the parameters move on, so that the last is not quite Q of what is
     returned, of "lbfgs" after each iteration, the last that of what is returned; heywood_;
-    noise_variance_ (D,); converged_ (for "lbfgs", else None).
+    noise_variance_ (D,); n_iter_ epochs, of "lbfgs" iterations; converged_ (for "lbfgs", else None);
+    columns_ what is known of the columns, their names among it.
     """
 
     n_components: int = option(2, "K")
@@ -153,8 +154,8 @@ class VAE(LatentVariableModel):
     learning_rate: float = option(3e-3, 'of "adam" and "sgd"')
     tol: float = option(
         1e-12,
-        'for "lbfgs", see optimizers.lbfgs. With hidden=() that search runs in float64, along the '
-        "principal axes of what the recognition network sees                           (6.7)",
+        'for "lbfgs", see optimizers.lbfgs. Where the recognition network is one Linear '
+        "layer that search runs in float64, along the principal axes of what it sees   (6.7)",
     )
     start_noise: float = option(
         0.1,
