@@ -109,6 +109,7 @@ class Share:
 
     @property
     def shape(self):
+        """(N, the number of these columns)."""
         return self.x.shape[0], len(self.places)
 
     def __getitem__(self, rows):

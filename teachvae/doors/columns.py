@@ -145,6 +145,7 @@ class Table:
 
     @property
     def shape(self):
+        """(N, V) of what the model sees."""
         return len(self.x), sum(self.columns.widths())
 
     def __getitem__(self, rows):
@@ -170,6 +171,7 @@ class Cases:
 
     @property
     def shape(self):
+        """(N, V) of what the model sees."""
         return self.table.shape
 
     def __getitem__(self, place):

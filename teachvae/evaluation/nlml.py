@@ -135,6 +135,7 @@ class StreamingLogMeanExp:
         self.xp, self.count, self.top = xp, 0, None
 
     def add(self, log_w):
+        """Take the next samples' log weights (S, N) in, by their largest so far."""
         xp = self.xp
         top = xp.max(log_w, axis=0)
         if self.top is None:

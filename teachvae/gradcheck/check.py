@@ -47,6 +47,7 @@ class Row:
 
     @property
     def ok(self):
+        """Whether this leaf is right."""
         return self.verdict == "ok"
 
 
@@ -60,6 +61,7 @@ class Report:
 
     @property
     def ok(self):
+        """Whether every leaf is right."""
         return self.verdict == "ok"
 
     @property

@@ -75,6 +75,7 @@ class Evidence:
 
 
 def not_finite(e):
+    """Overflow, or a division by 0: where either gradient is not finite."""
     bad_a, bad_n = ~np.isfinite(e.analytic), ~np.isfinite(e.numeric)
     if not (bad_a.any() or bad_n.any()):
         return ""
@@ -86,6 +87,7 @@ def not_finite(e):
 
 
 def at_a_kink(e):
+    """No derivative: where the slopes to the left and to the right differ."""
     if not e.kink.any():
         return ""
     also = f"; it is also wrong {e.where}" if e.wrong.any() else ""
@@ -96,6 +98,7 @@ def at_a_kink(e):
 
 
 def zero_everywhere(e):
+    """A check of nothing: both gradients are zero at every index."""
     if np.any(np.maximum(np.abs(e.analytic), np.abs(e.numeric)) > e.zero):
         return ""
     if np.any(e.analytic) and np.max(np.abs(e.analytic)) > 1e-3 * np.max(e.zero):
@@ -107,6 +110,7 @@ def zero_everywhere(e):
 
 
 def undecided(e):
+    """Rounding of f hides whether the gradients differ."""
     if not e.open.any():
         return ""
     return (
@@ -118,6 +122,7 @@ def undecided(e):
 
 
 def barely_off(e):
+    """Few digits: the error is small for a wrong formula."""
     worst = np.max(e.error[e.wrong])
     if worst >= 100 * e.tolerance:
         return ""
@@ -128,6 +133,7 @@ def barely_off(e):
 
 
 def never_reached(e):
+    """A backward that does not get here: analytic is exactly zero."""
     if np.any(e.analytic[e.wrong]):
         return ""
     return (
@@ -137,6 +143,7 @@ def never_reached(e):
 
 
 def not_used(e):
+    """A forward that does not read this leaf: numeric is zero."""
     if np.any(np.abs(e.numeric) > e.zero, where=e.wrong):
         return ""
     return (
@@ -146,6 +153,7 @@ def not_used(e):
 
 
 def sign_flipped(e):
+    """A forgotten minus: analytic = −numeric."""
     if not e.explained_by(-e.numeric):
         return ""
     return (
@@ -155,6 +163,7 @@ def sign_flipped(e):
 
 
 def constant_factor(e):
+    """A forgotten ½ or 2, a mean for a sum: analytic = c · numeric."""
     alone = e.wrong.sum() == 1
     c = e.analytic[e.wrong] / e.numeric[e.wrong] if alone else e.fit(0.0, e.numeric)
     if c is None:
@@ -183,6 +192,7 @@ def meaning_of_factor(factor, e):
 
 
 def transposed(e):
+    """An xᵀ dy that became dyᵀ x, or a reshape for a transpose."""
     for one, two in combinations(range(e.p.ndim), 2):
         swapped = np.swapaxes(e.numeric, one, two)
         if swapped.shape == e.p.shape and e.explained_by(swapped):
@@ -200,6 +210,7 @@ def transposed(e):
 
 
 def of_another_leaf(e):
+    """Two gradients that were exchanged: analytic is that of another leaf."""
     for path, other in e.others:
         if other.shape == e.p.shape and e.explained_by(other):
             return (
@@ -210,6 +221,7 @@ def of_another_leaf(e):
 
 
 def log_mixed_up(e):
+    """A forgotten chain rule: analytic = c · exp(±p) · numeric, or with exp(±2p), p, 1/p for exp(±p)."""
     ratios = [
         ("exp(p)", np.exp(e.p)), ("exp(−p)", np.exp(-e.p)), ("exp(2p)", np.exp(2 * e.p)),
         ("exp(−2p)", np.exp(-2 * e.p)), ("p", e.p), ("1/p", 1 / e.p),
@@ -226,6 +238,7 @@ def log_mixed_up(e):
 
 
 def factor_per_slice(e):
+    """A weight left out or used twice: another factor for every index of an axis."""
     for axis in range(e.p.ndim):
         if e.fit(0.0, e.numeric, axis) is not None:
             return (
@@ -237,6 +250,7 @@ def factor_per_slice(e):
 
 
 def missing_term(e):
+    """A term dropped or counted twice: analytic − numeric = c · (a function of p)."""
     s, s2 = np.exp(e.p), np.exp(2 * e.p)
     terms = [
         ("c", np.ones_like(e.p), "an additive constant is missing, such as the −1 of s² − 1"),
@@ -259,6 +273,7 @@ def missing_term(e):
 
 
 def moved(e):
+    """The right numbers at the wrong places: shifted or permuted."""
     for axis in range(e.p.ndim):
         for shift in range(1, e.p.shape[axis]):
             if e.explained_by(np.roll(e.numeric, shift, axis)):
@@ -288,6 +303,7 @@ def two_mistakes(e):
 
 
 def unrecognised(e):
+    """None of the mistakes above: where it is wrong."""
     if np.all(e.wrong):
         return "wrong at every index, in no pattern known here; look at this leaf's equation line by line"
     return (

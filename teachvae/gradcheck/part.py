@@ -166,6 +166,7 @@ def _width(layer):
 
 
 def of_layer(rng, layer):
+    """The `Report` on a layer or network: dx and dparams from forward(params, x)."""
     params = {"x": rng.standard_normal((N, _width(layer))), "params": away_from_zero(rng, layer)}
 
     def forward(p):
@@ -179,6 +180,7 @@ def of_layer(rng, layer):
 
 
 def of_likelihood(rng, likelihood, masked, x=None):
+    """The `Report` on a likelihood: df and dparams of log p(x|f), of its own draws where x is None."""
     theta = away_from_zero(rng, likelihood)
     params = {"f": rng.standard_normal((S, N, likelihood.n_f)), "params": theta}
     x = data(rng, likelihood, theta, params["f"][0]) if x is None else np.asarray(x, dtype=float)[:N]
@@ -197,6 +199,7 @@ def of_likelihood(rng, likelihood, masked, x=None):
 
 
 def of_sample(rng, q):
+    """The `Report` on dphi of z = sample(φ, η)."""
     phi, eta, c = table(rng, q), rng.standard_normal((S, N, q.n_latent)), cotangent(rng, (S, N, q.n_latent))
     z, cache = q.sample(phi, eta)
     _expect("sample", z, (S, N, q.n_latent))
@@ -204,6 +207,7 @@ def of_sample(rng, q):
 
 
 def of_kl(rng, q):
+    """The `Report` on dphi of KL(q(z|φ_n) ‖ N(0, I))."""
     phi, c = table(rng, q), cotangent(rng, N)
     kl, cache = q.kl(phi)
     _expect("kl", kl, (N,))
@@ -211,6 +215,7 @@ def of_kl(rng, q):
 
 
 def of_log_prob(rng, q):
+    """The `Report` on dphi and dz of log q(z|φ_n)."""
     params, c = [table(rng, q), rng.standard_normal((S, N, q.n_latent))], cotangent(rng, (S, N))
     log_q, cache = q.log_prob(*params)
     _expect("log_prob", log_q, (S, N))
@@ -242,6 +247,7 @@ def cotangent(rng, shape):
 
 
 def signed(rng, shape, low, high):
+    """Uniform between low and high in size, of either sign; of this shape."""
     return rng.choice([-1.0, 1.0], shape) * rng.uniform(low, high, shape)
 
 

@@ -136,6 +136,7 @@ class StudentT(Likelihood):
         return Gaussian(self.n_visible).standard_units(mean, variance)
 
     def units_of_f(self, shift, scale):
+        """f is the location, in the units of x: the same shift and scale, (D,)."""
         return shift, scale
 
     def rescale_params(self, params, scale):
