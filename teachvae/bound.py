@@ -14,7 +14,10 @@ from .arrays.backend import namespace
 
 
 def forward(model, theta, phi, x, eta, *, weights=None, kl="analytic"):
-    """The bound Q_n ≥ nlml_n of every data case, in nats, and a cache for `backward`.
+    """The bound Q_n ≥ nlml_n of every data case (1.5), in nats, and a cache for `backward`.
+
+    By Jensen's inequality (1.4); above nlml_n (1.3) by KL(q ‖ p(z|x_n)) (1.6). Sorted into reconstruction
+    and price (1.7) with the analytic KL, left as it is with the sampled one.
 
     phi (N, n_phi), x (N, D), an array or an `Observed`, eta (S, N, K) or (S, 1, K)
     weights  (S,) or (S, N); 1/S where None. Quadrature makes Q exact where it is exact for log p(x|z).
@@ -55,8 +58,10 @@ def backward(model, theta, cache, dQ, *, need_dphi=True, need_dtheta=True):
         dphi = model.posterior.kl_backward(q_cache, dQ)            # (N, n_phi)           (1.12)
     else:
         dphi, dz_q = model.posterior.log_prob_backward(q_cache, w * dQ)
+        # log p(z) enters Q as log p(x|z) does, so its d is dlog_p too.
         dz = dz + dz_q + model.log_prior_backward(z, dlog_p)       # (S, N, K)            (1.13)
-    return dphi + model.posterior.sample_backward(sample_cache, dz), dtheta
+    dphi = dphi + model.posterior.sample_backward(sample_cache, dz)  # (N, n_phi)   (1.12), (1.13)
+    return dphi, dtheta
 
 
 def _check_shapes(model, phi, x, eta, weights):

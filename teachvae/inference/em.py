@@ -73,14 +73,15 @@ class OwnSteps:
 
 
 class LongerSteps:
-    """Steps to the M-step of a wider model (2.24), and a little further than that, each further than the one
-    before: in ψ_d as long as it keeps its direction. Where Q rises, back to that M-step's own
-    (Salakhutdinov & Roweis 2003).
+    """Steps that go past the M-step of the wider model (2.24), each 1.1 times as far as the last; in ψ_d only
+    as long as it keeps its direction. Where Q rose the step is taken back, and that M-step's own is taken in
+    its place (Salakhutdinov & Roweis 2003).
     """
 
     def __init__(self):
         self.own, self.is_longer = None, False
-        self.length, self.lengths, self.before = 1.0, 1.0, 0.0     # of W and b; of every ψ_d
+        self.length, self.lengths = 1.0, 1.0                       # of W and b; of every ψ_d
+        self.before = 0.0                                          # the last step of log ψ, (D,)
 
     def accept(self, Q, path):
         """Whether Q, after the last step, is no higher than before it."""
@@ -138,7 +139,7 @@ class Complete:
         return Parameters(W, b, self.floored(mean_square))
 
     def latent_moments(self, stats):
-        """E[z] (K,) and E[zᵀz] (K, K)."""
+        """E[z] (K,) and E[z zᵀ] (K, K)."""
         return stats.z, stats.zz
 
     def floored(self, psi):
@@ -192,7 +193,7 @@ class Incomplete:
         return Parameters(W, b, self.floored(mean_square))
 
     def latent_moments(self, sums):
-        """E[z] (K,) and E[zᵀz] (K, K)."""
+        """E[z] (K,) and E[z zᵀ] (K, K)."""
         return latent_moments(sums)
 
     def floored(self, psi):
@@ -217,8 +218,8 @@ def race(runs, *, tol, max_iter, every, progress=None):
     runs      iterators, one for each start, that yield a `Fit` after every E-step and end where one has
               converged; each keeps one growing path of its own
     every     whether all of them are raced; else none but the first where that converges within `RACE` steps
-    progress  progress(iteration, max_iter, Q, p) of the run that wins, its first steps once that is known; or
-              None. Where it returns True EM ends, and converged is None
+    progress  progress(iteration, max_iter, Q, p) of the run that wins, or None; its first steps once that is
+              known, all with the p where they led. Where it returns True EM ends, and converged is None
 
     Each goes `RACE` steps, and the one that is lowest then goes on to the end, the first of those that are
     equal to within tol.

@@ -60,8 +60,8 @@ def decoder_params(model, W, b):
 
 
 def precision(W, psi):
-    """M = I + W Ψ⁻¹ Wᵀ (K, K), the precision of the posterior, the same for every x       (2.2)."""
-    return identity(W.shape[0], like=W) + (W / psi) @ W.T
+    """M = I + W Ψ⁻¹ Wᵀ (K, K), the precision of the posterior, the same for every x."""
+    return identity(W.shape[0], like=W) + (W / psi) @ W.T          # (K, K)                (2.2)
 
 
 def posterior(W, b, psi, x, mask=None):
@@ -80,7 +80,7 @@ def posterior(W, b, psi, x, mask=None):
 
 
 def nlml(W, b, psi, x, mask=None):
-    """−log N(x_n; b, WᵀW + Ψ) of every data case, (N,), in nats.
+    """−log N(x_n; b, WᵀW + Ψ) of every data case (2.1), (N,), in nats.
 
     With a mask: of the entries observed alone                                            (2.21).
     """
@@ -112,32 +112,32 @@ def e_step_moments(W, psi, S, posterior_family=None):
     zero_x, zero_z = xp.zeros_like(psi), xp.zeros_like(W[:, 0])
     if posterior_family is None:
         covariance = xp.linalg.inv(M)
-        log_det = xp.linalg.slogdet(M)[1]
+        log_det_and_kl = xp.linalg.slogdet(M)[1]
     else:
         phi = posterior_family.closest(zero_z[None, :], M)
         covariance = posterior_family.covariance(phi)[0, :, :]     # in place of M⁻¹
-        # log|M| + 2 KL(q ‖ posterior)
-        log_det = xp.sum(M * covariance) - W.shape[0] - xp.linalg.slogdet(covariance)[1]
+        # log|M| + 2 KL(q ‖ posterior); the posterior itself has KL = 0
+        log_det_and_kl = xp.sum(M * covariance) - W.shape[0] - xp.linalg.slogdet(covariance)[1]
     zz = covariance + beta @ xz                                    # (K, K)         (2.8), (2.25)
-    mean = 0.5 * (D * LOG_2PI + xp.sum(xp.log(psi)) + log_det + trace)  #           (2.7), (2.25)
-    return Statistics(zero_x, S_diagonal, zero_z, zz, xz), mean
+    mean_Q = 0.5 * (D * LOG_2PI + xp.sum(xp.log(psi)) + log_det_and_kl + trace)  #  (2.7), (2.25)
+    return Statistics(zero_x, S_diagonal, zero_z, zz, xz), mean_Q
 
 
 def statistics(posterior_family, phi, x):
-    """The `Statistics` of data x (N, D) under a table φ (N, n_phi)                         (2.9).
+    """The `Statistics` of data x (N, D) under a table φ (N, n_phi).
 
     The plain form: of a closed-form E-step `e_step_moments` has the same numbers without the table.
     """
     xp = namespace(phi, x)
     N = x.shape[0]
     m = posterior_family.mean(phi)                                 # (N, K)
-    covariance = xp.sum(posterior_family.covariance(phi), axis=0)  # (K, K)
+    covariances = xp.sum(posterior_family.covariance(phi), axis=0)  # Σ_n C_n, (K, K)
     return Statistics(
         x=xp.mean(x, axis=0),
         xx=xp.mean(x * x, axis=0),
         z=xp.mean(m, axis=0),
-        zz=(covariance + m.T @ m) / N,
-        xz=x.T @ m / N,
+        zz=(covariances + m.T @ m) / N,                            # (K, K)                (2.9)
+        xz=x.T @ m / N,                                            # (D, K)                (2.9)
     )
 
 
@@ -160,18 +160,19 @@ def m_step(stats):
 
 
 def expanded(W, b, z, zz):
-    """W and b of the M-step of the wider model z ~ N(a, R), told as a model with z ~ N(0, I)   (2.24).
+    """W and b of the M-step of the wider model z ~ N(a, R), told as a model with z ~ N(0, I).
 
-    W (K, D), b (D,) of the M-step, z (K,) = E[z], zz (K, K) = E[zᵀz]. The M-step of a and R is the mean and
+    W (K, D), b (D,) of the M-step, z (K,) = E[z], zz (K, K) = E[z zᵀ]. The M-step of a and R is the mean and
     the covariance of z; to shift, scale and turn z back costs nothing, and it can save EM most of its
     iterations (PX-EM, Liu, Rubin & Wu 1998).
     """
     R = zz - z[:, None] * z[None, :]
-    return namespace(zz).linalg.cholesky(R).T @ W, b + z @ W
+    L = namespace(zz).linalg.cholesky(R)                           # (K, K)               (2.24)
+    return L.T @ W, b + z @ W                                      # (K, D), (D,)         (2.24)
 
 
 def bound(W, b, psi, phi, posterior_family, x, mask=None):
-    """Q_n in closed form, (N,): the expectation of the squared error written out          (2.13)."""
+    """Q_n in closed form, (N,): the expectation of the squared error written out."""
     xp = namespace(W, phi, x)
     m = posterior_family.mean(phi)
     r = x - b - m @ W                                              # (N, D)
@@ -179,22 +180,23 @@ def bound(W, b, psi, phi, posterior_family, x, mask=None):
     covariance = posterior_family.covariance(phi)
     terms = r * r / psi + xp.log(psi) + LOG_2PI
     if mask is None:
-        spread = (W / psi) @ W.T                                   # WΨ⁻¹Wᵀ, (K, K)
+        curvature = (W / psi) @ W.T                                # WΨ⁻¹Wᵀ, (K, K)
     else:
         M, place = pattern_precisions(W, psi, mask)
-        terms, spread = terms * mask, take_rows(M, place) - identity(W.shape[0], like=W)
-    return kl + 0.5 * (xp.sum(terms, axis=1) + xp.sum(covariance * spread, axis=(1, 2)))
+        terms, curvature = terms * mask, take_rows(M, place) - identity(W.shape[0], like=W)
+    spread = xp.sum(covariance * curvature, axis=(1, 2))           # tr(C_n WΨ⁻¹Wᵀ), (N,)
+    return kl + 0.5 * (xp.sum(terms, axis=1) + spread)             # (N,)                 (2.13)
 
 
 def canonical(W, psi):
-    """The rotation of W (K, D) that makes W Ψ⁻¹ Wᵀ diagonal, largest entry first          (2.14).
+    """The rotation of W (K, D) that makes W Ψ⁻¹ Wᵀ diagonal, largest entry first.
 
     Only WᵀW + Ψ is determined by data; the rotation, and each row's sign, are free. Here the entry
     of largest size in each row is positive.
     """
     xp = namespace(W)
     _, V = xp.linalg.eigh((W / psi) @ W.T)                         # ascending
-    W = xp.flip(V, axis=1).T @ W
+    W = xp.flip(V, axis=1).T @ W                                   # Vᵀ W, (K, D)         (2.14)
     positive, negative = xp.max(W, axis=1), -xp.min(W, axis=1)
     sign = xp.where(negative > positive, -xp.ones_like(positive), xp.ones_like(positive))
     return W * sign[:, None]
@@ -208,6 +210,6 @@ def mean_field_gap(W, psi):
 
 
 def _log_det(M, psi):
-    """log|WᵀW + Ψ| = log|Ψ| + log|M|                                                       (2.4)."""
+    """log|WᵀW + Ψ| = log|Ψ| + log|M|."""
     xp = namespace(M, psi)
-    return xp.sum(xp.log(psi)) + xp.linalg.slogdet(M)[1]
+    return xp.sum(xp.log(psi)) + xp.linalg.slogdet(M)[1]           #                       (2.4)

@@ -13,15 +13,16 @@ from ..arrays.special import LOG_2PI
 
 
 def pattern_precisions(W, psi, mask):
-    """M (P, K, K) of every distinct row of mask (N, D), and which of them each case has, (N,)  (2.19)."""
+    """M (P, K, K) of every distinct row of mask (N, D), and which of them each case has, (N,)."""
     xp = namespace(W, mask)
     K, D = W.shape
     first, place = {}, []
     for n, row in enumerate(to_numpy(mask)):
         place.append(first.setdefault(row.tobytes(), (len(first), n))[0])
-    seen = take_rows(mask, [n for _, n in first.values()]) / psi   # (P, D)
+    precisions = take_rows(mask, [n for _, n in first.values()]) / psi  # (P, D)
     products = xp.reshape(W[:, None, :] * W[None, :, :], (K * K, D))
-    return identity(K, like=W) + xp.reshape(seen @ products.T, (-1, K, K)), place
+    M = identity(K, like=W) + xp.reshape(precisions @ products.T, (-1, K, K))  # (P, K, K) (2.19)
+    return M, place
 
 
 def observed_e_step(W, b, psi, x, mask):
@@ -55,7 +56,7 @@ class ObservedStatistics(NamedTuple):
 
 
 def observed_statistics(mean, covariance, x, mask, weights=None):
-    """`ObservedStatistics` of x (N, D), from q's mean (N, K) and covariance (N, K, K)      (2.22).
+    """`ObservedStatistics` of x (N, D), from q's mean (N, K) and covariance (N, K, K).
 
     Data case n counts weights_n times, once where None.
     """
@@ -70,10 +71,10 @@ def observed_statistics(mean, covariance, x, mask, weights=None):
         counted, zz = weights[:, None] * mask, weights[:, None] * zz
     seen = x * counted
     return ObservedStatistics(
-        zz=xp.reshape(mask.T @ zz, (-1, K + 1, K + 1)),
-        xz=seen.T @ z,
-        xx=xp.sum(seen * x, axis=0),
-        count=xp.sum(counted, axis=0),
+        zz=xp.reshape(mask.T @ zz, (-1, K + 1, K + 1)),            # A_d                  (2.22)
+        xz=seen.T @ z,                                             # B_d                  (2.22)
+        xx=xp.sum(seen * x, axis=0),                               # X_d                  (2.22)
+        count=xp.sum(counted, axis=0),                             # N_d                  (2.22)
         whole=xp.reshape(xp.sum(zz, axis=0), (K + 1, K + 1)),
     )
 
@@ -91,6 +92,6 @@ def observed_m_step(stats):
 
 
 def latent_moments(stats):
-    """E[z] (K,) and E[zᵀz] (K, K) of `ObservedStatistics`, over all data cases."""
-    whole = stats.whole / stats.whole[-1, -1]
+    """E[z] (K,) and E[z zᵀ] (K, K) of `ObservedStatistics`, over all data cases."""
+    whole = stats.whole / stats.whole[-1, -1]                      # that entry counts the cases
     return whole[:-1, -1], whole[:-1, :-1]

@@ -13,10 +13,14 @@ f is (S, N, n_f), x (N, D); mask (N, D) holds 1 where x was observed, None where
         sample(params, f, noise)           x ~ p(x|f) (…, D), as a function of that noise
 
 All else below is right for any likelihood, though it may be slow, or says nothing of the data. A likelihood
-that knows better writes its own. Two things go together: has_m_step = True with squares(params, f, x), (S, N,
-D), `closed_form` and `by_gradient`; `standard_units` with `units_of_f`, `rescaled` and `rescale_params`. To
-have noise N(0, variance·I) taken off: noisier(params, variance) → the likelihood, and its params, of x with
-that noise, and denoised(params, f, x, variance) → E[x|x̃, f], (S, N, D), as `Gaussian` has them.
+that knows better writes its own; what stands in one row goes together:
+
+        has_m_step = True, squares, closed_form, by_gradient       squares(params, f, x) is (S, N, D)
+        standard_units, units_of_f, rescaled, rescale_params       for training in other units
+        noisier, denoised                  noise N(0, variance·I) taken off, as `Gaussian` has it:
+
+noisier(params, variance) is the likelihood, and its params, of x̃ = x + that noise, and
+denoised(params, f, x, variance) is E[x|x̃, f] (S, N, D), x being x̃.
 """
 
 from ..arrays.backend import constant, namespace

@@ -62,9 +62,9 @@ class Poisson(Likelihood):
 
     def backward(self, params, cache, dlog_p, *, need_dparams=True):
         """df (S, N, D) from dlog_p (S, N); there are no parameters."""
-        x, (drate, dlog_rate), mask = cache                        # by f
+        x, (slope, log_slope), mask = cache                        # dλ/df, d log λ/df, (S, N, D)
         d = dlog_p[:, :, None] if mask is None else dlog_p[:, :, None] * mask
-        df = d * (x * dlog_rate - drate)                           # (S, N, D)            (5.14)
+        df = d * (x * log_slope - slope)                           # (S, N, D)            (5.14)
         return df, {} if need_dparams else None
 
     def cross(self, params, f, x, mask=None):

@@ -42,29 +42,30 @@ class PredictedGaussian(Likelihood):
         return 2 * self.n_visible
 
     def split(self, f):
-        """m, log v and d log v / dl, each (…, D), from f (…, 2D)                          (5.20)."""
+        """m, log v and d log v / dl, each (…, D), from f (…, 2D)."""
         m, l = f[..., : self.n_visible], f[..., self.n_visible :]
-        above = l - math.log(self.floor)
-        return m, math.log(self.floor) + softplus(above), sigmoid(above)
+        over = l - math.log(self.floor)
+        log_v = math.log(self.floor) + softplus(over)              # (…, D)               (5.20)
+        return m, log_v, sigmoid(over)
 
     def forward(self, params, f, x, mask=None):
         """log p(x|f) (S, N) of f (S, N, 2D), x and mask (N, D), and a cache."""
         xp = namespace(f, x)
-        m, log_v, share = self.split(f)
+        m, log_v, slope = self.split(f)
         residual, precision = x - m, xp.exp(-log_v)                # (S, N, D)
         terms = residual * residual * precision + log_v + LOG_2PI
         if mask is not None:
             terms = terms * mask
         log_p = -0.5 * sum_last(terms)                             # (S, N)               (5.21)
-        return log_p, (residual, precision, share, mask)
+        return log_p, (residual, precision, slope, mask)
 
     def backward(self, params, cache, dlog_p, *, need_dparams=True):
         """df = [dm | dl] (S, N, 2D) from dlog_p (S, N); there are no parameters."""
         xp = namespace(dlog_p)
-        residual, precision, share, mask = cache
+        residual, precision, slope, mask = cache
         d = dlog_p[:, :, None] if mask is None else dlog_p[:, :, None] * mask
         dm = d * residual * precision                              # (S, N, D)            (5.22)
-        dl = 0.5 * (dm * residual - d) * share                     # (S, N, D)            (5.23)
+        dl = 0.5 * (dm * residual - d) * slope                     # (S, N, D)            (5.23)
         df = xp.concat([dm, dl], axis=2)                           # (S, N, 2D)
         return df, {} if need_dparams else None
 

@@ -165,16 +165,16 @@ class Sequential:
     def forward(self, params, x):
         """y (R, n_out) of x (R, n_in), and the layers' caches."""
         caches = []
-        for layer, p in zip(self.layers, params, strict=True):     # y_l = layer_l(y_{l−1}) (4.13)
-            x, cache = layer.forward(p, x)
+        for layer, p in zip(self.layers, params, strict=True):
+            x, cache = layer.forward(p, x)                         # y_l of y_{l−1}       (4.13)
             caches.append(cache)
         return x, caches
 
     def backward(self, params, cache, dy, *, need_dx=True, need_dparams=True):
         """dx (R, n_in), or None, and the layers' dparams, a list, from dy (R, n_out)."""
         dparams = [None] * len(self.layers)
-        for i in reversed(range(len(self.layers))):                # dy_{l−1} from dy_l    (4.14)
-            dy, dparams[i] = self.layers[i].backward(
+        for i in reversed(range(len(self.layers))):
+            dy, dparams[i] = self.layers[i].backward(              # dy_{l−1} of dy_l     (4.14)
                 params[i], cache[i], dy, need_dx=need_dx or i > 0, need_dparams=need_dparams
             )
         return dy, dparams if need_dparams else None

@@ -16,7 +16,7 @@ from ..arrays.rows import cache_blocks
 
 @dataclass(frozen=True)
 class SGD:
-    """Gradient descent with momentum (Polyak 1964): v ← μ v − α g, p ← p + v."""
+    """Gradient descent with momentum (Polyak 1964): v ← μ v − α g, p ← p + v            (6.1)."""
 
     learning_rate: float = 1e-2
     momentum: float = 0.9
@@ -28,14 +28,14 @@ class SGD:
     def step(self, flat, grad, state):
         """Changes flat (P,) and the velocity in the state, by the gradient (P,)."""
         v = state["velocity"]
-        v *= self.momentum
+        v *= self.momentum                                         # (P,)                  (6.1)
         v -= self.learning_rate * grad                             # (P,)                  (6.1)
         flat += v                                                  # (P,)                  (6.1)
 
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam (Kingma & Ba 2015, Algorithm 1): ε outside the root, both moments start at 0."""
+    """Adam (Kingma & Ba 2015, Algorithm 1): ε outside the root, both moments start at 0  (6.2)."""
 
     learning_rate: float = 1e-3
     beta1: float = 0.9

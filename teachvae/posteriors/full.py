@@ -47,16 +47,16 @@ class FullGaussian(Posterior):
         """z (S, N, K) from noise eta (S, N, K) or (S, 1, K), and a cache."""
         xp = namespace(phi, eta)
         m, L = self.unpack(phi)
-        eta = xp.permute_dims(eta, (1, 2, 0))                      # (N, K, S)
-        z = m + xp.permute_dims(L @ eta, (2, 0, 1))                # (S, N, K)            (3.13)
-        return z, (L, eta)
+        eta_T = xp.permute_dims(eta, (1, 2, 0))                    # (N, K, S) or (1, K, S)
+        z = m + xp.permute_dims(L @ eta_T, (2, 0, 1))              # (S, N, K)            (3.13)
+        return z, (L, eta_T)
 
     def sample_backward(self, cache, dz):
         """dphi (N, n_phi) from dz (S, N, K)."""
         xp = namespace(dz)
-        L, eta = cache
+        L, eta_T = cache
         dm = xp.sum(dz, axis=0)                                    # (N, K)               (3.14)
-        dL = xp.permute_dims(dz, (1, 2, 0)) @ xp.permute_dims(eta, (0, 2, 1))  # (N, K, K) (3.15)
+        dL = xp.permute_dims(dz, (1, 2, 0)) @ xp.permute_dims(eta_T, (0, 2, 1))  # (N, K, K) (3.15)
         dphi = self._pack(dm, dL, L)                               # (N, n_phi)           (3.12)
         return dphi
 
@@ -131,7 +131,7 @@ class FullGaussian(Posterior):
         """A diagonal stand-in for the inverse Fisher information, (N, n_phi)             (3.23)."""
         xp = namespace(phi)
         K = self.n_latent
-        m, L = self.unpack(phi)
+        _, L = self.unpack(phi)
         packed, _ = self._places()
         eye, below = self._masks(phi)
         variance = xp.sum(L * L, axis=2)                           # (N, K)

@@ -1,15 +1,15 @@
 """Where η comes from: random draws, or nodes that make an expectation over N(0, I) exact.
 
 Every function returns host arrays: eta (S, N, K) or (S, 1, K), one set of nodes for all data cases,
-and, for nodes, their weights (S,). The bound takes either: Monte Carlo and quadrature are one code
-path. Equations (1.x) are in derivations/equations.md.
+and, but for independent draws, their weights (S,). The bound takes either: Monte Carlo and quadrature
+are one code path. Equations (1.x) are in derivations/equations.md.
 """
 
 import numpy as np
 
 
 def monte_carlo(rng, n_samples, n_cases, n_latent):
-    """Independent draws: eta (S, N, K) ~ N(0, I); the weights are 1/S."""
+    """Independent draws: eta (S, N, K) ~ N(0, I), and nothing beside; their weights are 1/S."""
     return rng.standard_normal((n_samples, n_cases, n_latent))
 
 
@@ -29,7 +29,7 @@ def gauss_hermite(n_latent, order):
     Returns eta (order^K, 1, K), weights (order^K,).
     """
     nodes, weights = np.polynomial.hermite_e.hermegauss(order)
-    weights = weights / weights.sum()
+    weights = weights / weights.sum()                              # NumPy's sum to √(2π)
     grid = np.meshgrid(*[nodes] * n_latent, indexing="ij")
     eta = np.stack([g.ravel() for g in grid], axis=-1)
     w = weights
@@ -39,17 +39,17 @@ def gauss_hermite(n_latent, order):
 
 
 def matched_draws(rng, n_samples, n_latent):
-    """Random nodes with mean exactly 0 and covariance exactly I, the same for every case  (1.16).
+    """Random nodes with mean exactly 0 and covariance exactly I, the same for every case.
 
     Draws and their mirror images, whitened. Like sigma points they make every quadratic exact, and
     there are as many as asked for: n_samples is raised to an even number of at least 2K.
     Returns eta (S, 1, K), weights (S,).
     """
     half = max((n_samples + 1) // 2, n_latent)
-    eta = rng.standard_normal((half, n_latent))
-    L = np.linalg.cholesky(eta.T @ eta / half)
-    eta = np.linalg.solve(L, eta.T).T
-    eta = np.concatenate([eta, -eta])
+    U = rng.standard_normal((half, n_latent))                      # (H, K)
+    L = np.linalg.cholesky(U.T @ U / half)                         # (K, K)               (1.16)
+    rows = np.linalg.solve(L, U.T).T                               # U L⁻ᵀ, (H, K)
+    eta = np.concatenate([rows, -rows])                            # (2H, K)              (1.16)
     return eta[:, None, :], np.full(len(eta), 1 / len(eta))
 
 
