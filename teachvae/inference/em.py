@@ -277,11 +277,11 @@ def regression_start(S, n_latent, likelihood, noise, lower=None):
     sd = xp.sqrt(variance)
     R = S / (sd[:, None] * sd)
     inverse = _inverse_of_lower(xp.linalg.cholesky((1 - RIDGE) * R + RIDGE * identity(D, like=S)))
-    uniqueness = (1 - 0.5 * n_latent / D) / xp.sum(inverse * inverse, axis=0)  # diag(L⁻ᵀL⁻¹)
+    uniqueness = (1 - 0.5 * n_latent / D) / xp.sum(inverse * inverse, axis=0)  # diag(L⁻ᵀL⁻¹) (2.27)
     root = xp.sqrt(uniqueness)
     V, explained = _leading(R / (root[:, None] * root), noise)     # 1 where there is no factor
     excess = xp.where(explained > 1.1, explained - 1, xp.zeros_like(explained) + 0.1)
-    W = (V * xp.sqrt(excess)).T * (root * sd)                      # (K, D)
+    W = (V * xp.sqrt(excess)).T * (root * sd)                      # (K, D)               (2.27)
     return W, likelihood.psi(likelihood.m_step(uniqueness * variance, lower), like=W)
 
 
@@ -309,7 +309,7 @@ def start(S, n_latent, likelihood, noise, lower=None):
             sigma2 = float(likelihood.noise)
         excess = values[:n_latent] - sigma2
         excess = xp.where(excess > 0, excess, xp.zeros_like(excess))
-        W = vectors[:, :n_latent].T * xp.sqrt(excess)[:, None]
+        W = vectors[:, :n_latent].T * xp.sqrt(excess)[:, None]     # (K, D)               (2.16)
         # K factors explain data of rank K completely: σ² would be 0
         return W, likelihood.psi(likelihood.m_step(xp.zeros_like(variance) + sigma2, lower), like=W)
 
@@ -318,7 +318,7 @@ def start(S, n_latent, likelihood, noise, lower=None):
     V, explained = _leading(R, noise)
     left = (D - float(xp.sum(explained))) / max(D - n_latent, 1)   # the other directions' mean
     excess = xp.where(explained - left > 0.1, explained - left, xp.zeros_like(explained) + 0.1)
-    W = (V * xp.sqrt(excess)).T                                    # (K, D)
+    W = (V * xp.sqrt(excess)).T                                    # (K, D), over sd      (2.15)
     uniqueness = 1 - xp.sum(W * W, axis=0)
     uniqueness = xp.where(uniqueness > 0.1, uniqueness, xp.zeros_like(uniqueness) + 0.1)
     return W * sd, likelihood.psi(likelihood.m_step(uniqueness * variance, lower), like=W)

@@ -125,7 +125,7 @@ class Categorical(Likelihood):
             cumulated, rest = pi @ up_to, pi @ (1 - up_to)         # (…, C) each
             # rounding may leave the noise above all sums: no category is passed after which none is left
             passed = (noise[..., d : d + 1] >= cumulated) & (rest > 0)
-            place = xp.sum(xp.astype(passed, f.dtype), axis=-1, keepdims=True)
+            place = xp.sum(xp.astype(passed, f.dtype), axis=-1, keepdims=True)  # c* − 1  (5.33)
             parts.append(xp.astype(place == constant(list(range(C)), like=f), f.dtype))
         return xp.concat(parts, axis=-1)
 

@@ -117,7 +117,7 @@ class Gaussian(Likelihood):
 
     def sample(self, params, f, noise):
         """x ~ p(x|f) from standard normal `noise`, shaped like f                           (5.5)."""
-        return f + noise * namespace(f).sqrt(self.psi(params, like=f))
+        return f + noise * namespace(f).sqrt(self.psi(params, like=f))  # like f           (5.5)
 
     def start(self, mean, variance):
         """(f (D,), params): the best fit that ignores z, from the columns' mean and variance."""

@@ -104,4 +104,4 @@ class DiagonalGaussian(Posterior):
         """Diagonal of the inverse Fisher information of q, (N, 2K): s² for m, ½ for log s (3.11)."""
         xp = namespace(phi)
         s2 = xp.exp(2 * self.unpack(phi)[1])
-        return xp.concat([s2, xp.zeros_like(s2) + 0.5], axis=1)
+        return xp.concat([s2, xp.zeros_like(s2) + 0.5], axis=1)    # (N, 2K)              (3.11)

@@ -139,7 +139,7 @@ class FullGaussian(Posterior):
         entries = xp.take(
             xp.reshape(entries, (-1, K * K)), index(packed, phi), axis=1
         )
-        return xp.concat([variance, entries], axis=1)
+        return xp.concat([variance, entries], axis=1)              # (N, n_phi)           (3.23)
 
     def _log_det(self, L):
         """Σ_k log L_kk, (N,)."""

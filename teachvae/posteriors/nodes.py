@@ -19,7 +19,7 @@ def sigma_points(n_latent):
     Returns eta (2K, 1, K), weights (2K,). With a linear decoder and a Gaussian likelihood the
     integrand is quadratic, so Q is exact.
     """
-    eta = np.concatenate([np.eye(n_latent), -np.eye(n_latent)]) * np.sqrt(n_latent)
+    eta = np.concatenate([np.eye(n_latent), -np.eye(n_latent)]) * np.sqrt(n_latent)  # (2K, K) (1.14)
     return eta[:, None, :], np.full(2 * n_latent, 0.5 / n_latent)
 
 
@@ -34,7 +34,7 @@ def gauss_hermite(n_latent, order):
     eta = np.stack([g.ravel() for g in grid], axis=-1)
     w = weights
     for _ in range(n_latent - 1):
-        w = np.multiply.outer(w, weights)
+        w = np.multiply.outer(w, weights)                          # (R, …, R)            (1.15)
     return eta[:, None, :], w.ravel()
 
 
