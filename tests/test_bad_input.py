@@ -276,12 +276,12 @@ OF_NEURAL = {
     "epochs=0": "epochs must be an integer >= 1",
     "epochs=1.5": "epochs must be an integer >= 1",
     "batch_size=0": "batch_size must be an integer >= 1",
-    "learning_rate=-0.1": "learning_rate must be a number > 0",
-    "learning_rate=0": "learning_rate must be a number > 0",
-    "learning_rate=nan": "learning_rate must be a number > 0",
-    "learning_rate=inf": "learning_rate must be a number > 0",
-    "learning_rate='fast'": "learning_rate must be a number > 0",
-    "learning_rate=True": "learning_rate must be a number > 0",
+    "learning_rate=-0.1": "learning_rate must be a finite number > 0",
+    "learning_rate=0": "learning_rate must be a finite number > 0",
+    "learning_rate=nan": "learning_rate must be a finite number > 0",
+    "learning_rate=inf": "learning_rate must be a finite number > 0",
+    "learning_rate='fast'": "learning_rate must be a finite number > 0",
+    "learning_rate=True": "learning_rate must be a finite number > 0",
 }
 OF_PROBABILISTIC = {
     "noise='full'": "noise must be 'diagonal', 'isotropic' or a variance > 0",
@@ -289,8 +289,8 @@ OF_PROBABILISTIC = {
     "noise=-1.0": "noise must be 'diagonal', 'isotropic' or a variance > 0",
     "noise=True": "noise must be 'diagonal', 'isotropic' or a variance > 0",
     "noise=inf": "noise must be 'diagonal', 'isotropic' or a variance > 0",
-    "min_noise=0": "min_noise must be a number > 0",
-    "tol=-1e-06": "tol must be a number > 0",
+    "min_noise=0": "min_noise must be a finite number > 0",
+    "tol=-1e-06": "tol must be a finite number > 0",
 }
 OF_ONE = {
     "FactorAnalysis": {
@@ -309,7 +309,7 @@ OF_ONE = {
         "posterior='flow'": "posterior must be one of ['diagonal', 'full']",
         "optimizer='rmsprop'": "optimizer must be one of ['adam', 'sgd', 'lbfgs']",
         "kl='reverse'": "kl must be one of ['analytic', 'sampled']",
-        "start_noise=0": "start_noise must be a number > 0",
+        "start_noise=0": "start_noise must be a finite number > 0",
         "nodes='all'": "nodes must be one of ['random', 'sigma', 'quadrature']",
         "n_samples=0": "n_samples must be an integer >= 1",
     },

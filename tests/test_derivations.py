@@ -1758,11 +1758,11 @@ def test_8_5_rounding_is_found_whether_the_value_shows_it_or_not():
     def noisy(v):
         return np.sin(v).sum() + 1e-9 * rng.standard_normal()
 
-    found = np.median([differences._rounding(noisy, p, p, noisy(p)) for _ in range(99)])
+    found = np.median([differences.rounding_of(noisy, p, p, noisy(p)) for _ in range(99)])
     assert found == pytest.approx(1e-9, rel=0.2)
-    hidden = differences._rounding(lambda v: (np.sin(v).sum() + 1e6) - 1e6, p, p, -0.3)
+    hidden = differences.rounding_of(lambda v: (np.sin(v).sum() + 1e6) - 1e6, p, p, -0.3)
     assert 1e-11 < hidden < 1e-9                                   # half of 1e6's last digit, 6e-11, at most
-    assert differences._rounding(lambda v: 1e9, p, p, 1e9) == 1e9 * 2.0**-52
+    assert differences.rounding_of(lambda v: 1e9, p, p, 1e9) == 1e9 * 2.0**-52
     np.testing.assert_array_equal(p, [0.3, -0.7])
 
 

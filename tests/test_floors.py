@@ -208,6 +208,26 @@ def test_no_line_is_longer_than_a_page_is_wide():
     assert long == []
 
 
+def private_doors(tree):
+    """Names with a leading underscore that a syntax tree imports from another file."""
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return [alias.name for node in nodes for alias in node.names if _private(alias.name)]
+
+
+def _private(name):
+    return name.startswith("_") and not name.endswith("__")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_file_goes_through_anothers_private_door(name):
+    assert private_doors(ast.parse(FILES[name].read_text(encoding="utf-8"))) == []
+
+
+def test_a_private_door_is_found():
+    source = "from . import __version__\ndef f():\n    from .validate import _check, check"
+    assert private_doors(ast.parse(source)) == ["_check"]
+
+
 def undocumented(tree, before=""):
     """Names of the public functions, classes and methods of a syntax tree that have no docstring."""
     for node in tree.body:

@@ -226,7 +226,7 @@ def test_data_below_the_floor_are_refused_by_name(rng):
 
 @pytest.mark.parametrize("floor", ["isotropic", 0, -1.0, np.inf, np.nan, True, None])
 def test_other_floors_are_refused(floor):
-    with pytest.raises(ValueError, match="floor of predicted variances.*must be a number > 0"):
+    with pytest.raises(ValueError, match="floor of predicted variances.*must be a finite number > 0"):
         PredictedGaussian(3, floor)
 
 

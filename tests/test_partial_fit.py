@@ -192,7 +192,7 @@ def test_too_few_and_too_many():
     assert_refused(FactorAnalysis(K), X[:1], "the first partial_fit needs 2 data cases or more, got 1")
     assert_refused(FactorAnalysis(7), X, "n_components must be an integer >= 1 and <= 6")
     assert_refused(FactorAnalysis(0), X, "n_components")
-    assert_refused(FactorAnalysis(K, tol=0), X, "tol must be a number > 0")
+    assert_refused(FactorAnalysis(K, tol=0), X, "tol must be a finite number > 0")
     assert_refused(FactorAnalysis(K, noise="full"), X, "noise must be")
     fa = in_parts([X[:40]])
     for name, value in (("n_components", 9), ("max_iter", 0), ("min_noise", -1.0), ("noise", "full")):

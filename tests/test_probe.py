@@ -443,10 +443,10 @@ def test_columns_in_another_order_are_refused():
 
 
 @pytest.mark.parametrize("options, parts", [
-    ({"penalty": 0}, ["penalty must be a number > 0, got 0"]),
-    ({"penalty": -1e-3}, ["penalty must be a number > 0, got -0.001"]),
-    ({"penalty": np.nan}, ["penalty must be a number > 0, got nan"]),
-    ({"tol": 0}, ["tol must be a number > 0"]),
+    ({"penalty": 0}, ["penalty must be a finite number > 0, got 0"]),
+    ({"penalty": -1e-3}, ["penalty must be a finite number > 0, got -0.001"]),
+    ({"penalty": np.nan}, ["penalty must be a finite number > 0, got nan"]),
+    ({"tol": 0}, ["tol must be a finite number > 0"]),
     ({"max_iter": 0}, ["max_iter must be an integer >= 1, got 0"]),
     ({"max_iter": 2.5}, ["max_iter must be an integer >= 1, got 2.5"]),
 ])

@@ -232,7 +232,7 @@ def test_noise_that_the_data_cannot_have_is_refused():
 def test_a_variance_is_a_number_above_0(variance):
     for model in (linear("FactorAnalysis"), neural(VAE)):
         x = NOISY if model is linear("FactorAnalysis") else NOISY_CURVE
-        with pytest.raises(ValueError, match="noise_variance must be a number > 0"):
+        with pytest.raises(ValueError, match="noise_variance must be a finite number > 0"):
             model.denoise(x, variance)
 
 
@@ -416,5 +416,5 @@ def test_it_denoises_digits_better_than_the_plain_one(sigma2):
 
 @pytest.mark.parametrize("variance", [-0.1, np.nan, np.inf, "0.1", None])
 def test_its_variance_is_a_number(variance):
-    with pytest.raises(ValueError, match="noise_variance, where it is not 0, must be a number > 0"):
+    with pytest.raises(ValueError, match="noise_variance, where it is not 0, must be a finite number > 0"):
         Autoencoder(1, noise_variance=variance).fit(X)

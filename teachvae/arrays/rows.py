@@ -151,6 +151,14 @@ def cache_blocks(flat):
     return [slice(start, start + size) for start in range(0, flat.shape[0], size)]
 
 
+def put_rows(x, rows, values):
+    """x (N, …) with `values` (n, …) at the n places `rows`."""
+    place = list(range(x.shape[0]))
+    for i, row in enumerate(rows):
+        place[row] = x.shape[0] + i
+    return take_rows(namespace(x).concat([x, values], axis=0), place)
+
+
 def take_rows(x, rows):
     """The data cases `rows` (a slice or a host array of places) of x (N, …)."""
     if isinstance(rows, slice):

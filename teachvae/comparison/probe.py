@@ -1,8 +1,7 @@
-"""How much of a label a representation holds, read off by a linear map; and PCA's representation.
+"""How much of a label a representation holds, read off by a linear map.
 
 `LinearProbe` is multinomial logistic regression on codes of any origin. It has no hidden layer, so what
-it reads lies open in the codes: what would need a bend to be seen counts for nothing.
-`PrincipalComponents` makes the codes that other codes are compared with. Both compute in float64.
+it reads lies open in the codes: what would need a bend to be seen counts for nothing. It computes in float64.
 
 Equations (8.x) are in derivations/equations.md.
 """

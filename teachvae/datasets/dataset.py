@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from ..doors.validate import _check_sizes, generator
+from ..doors.validate import check_size, generator
 from ..networks.layers import Linear, Sequential
 
 
@@ -131,7 +131,7 @@ def split(dataset, held_out=0.2, *, seed=0):
 
 def first(dataset, n_cases):
     """The data set's first n_cases rows. Raises ValueError where it has fewer."""
-    _check_sizes(n_cases=n_cases)
+    check_size("n_cases", n_cases)
     N = len(dataset.x)
     if n_cases > N:
         raise ValueError(f"{dataset.name} has {N} data cases, {n_cases} were asked for: ask for no more")

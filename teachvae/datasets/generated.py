@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..arrays.backend import get_backend, namespace
-from ..doors.validate import _check_positive, _check_sizes, generator
+from ..doors.validate import check_positive, check_size, generator
 from ..networks.layers import Linear
 from .dataset import Dataset, Truth
 
@@ -93,7 +93,8 @@ def linear_gaussian(*, n_cases=1000, n_visible=10, n_latent=3, seed=0):
 
     Raises ValueError where a size is not an integer >= 1 or K > D.
     """
-    _check_sizes(n_cases=n_cases, n_visible=n_visible, n_latent=n_latent)
+    for name, size in (("n_cases", n_cases), ("n_visible", n_visible), ("n_latent", n_latent)):
+        check_size(name, size)
     if n_latent > n_visible:
         raise ValueError(f"n_latent must be <= n_visible, got {n_latent} and {n_visible}")
     rng = generator(seed, "seed")
@@ -130,14 +131,14 @@ def bent_sheet(*, n_cases=1000, noise=0.05**2, seed=0, radius=1.5):
     around the bend, 0..3. Raises ValueError where n_cases is not an integer >= 1 or noise or radius
     not > 0.
     """
-    _check_positive(radius=radius)
+    check_positive("radius", radius)
     call = f"bent_sheet(n_cases={n_cases}, noise={noise:g}, seed={seed}, radius={radius})"
     return _on_a_surface(BentSheet(radius), n_cases, noise, seed, "bent_sheet", call)
 
 
 def _on_a_surface(decoder, n_cases, noise, seed, name, call):
-    _check_sizes(n_cases=n_cases)
-    _check_positive(noise=noise)
+    check_size("n_cases", n_cases)
+    check_positive("noise", noise)
     psi = np.full(decoder.n_out, float(noise))
     return _generate(decoder, {}, psi, n_cases, generator(seed, "seed"), name=name, call=call)
 

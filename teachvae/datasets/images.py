@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..doors.validate import _check_sizes, generator
+from ..doors.validate import check_size, generator
 from . import readers
 from .dataset import Dataset
 
@@ -101,7 +101,7 @@ def images(folder, part="train", n_cases=None, *, dequantise=True, seed=0):
     folder = Path(folder)
     X, labels = readers.idx_folder(folder, part)                   # (N, h, w)
     if n_cases is not None:
-        _check_sizes(n_cases=n_cases)
+        check_size("n_cases", n_cases)
         if n_cases > len(X):
             raise ValueError(
                 f"{folder}: n_cases = {n_cases}, but part={part!r} has {len(X)} images; ask for no more"

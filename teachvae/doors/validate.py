@@ -4,7 +4,6 @@ Every refusal says what was given, what is expected and what to do.
 """
 
 from decimal import Decimal
-import math
 import numbers
 
 import numpy as np
@@ -216,7 +215,7 @@ def check_positive(name, value):
     """Raise ValueError unless `value` is a finite number above 0."""
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not (number and 0 < value < np.inf):
-        raise ValueError(f"{name} must be a number > 0, got {value!r}")
+        raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
 
 
 def check_hidden(hidden):
@@ -237,15 +236,3 @@ def check_choice(name, value, choices):
     """Raise ValueError unless `value` is one of `choices`, which are strings."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {sorted(choices)}, got {value!r}")
-
-
-def _check_sizes(**sizes):
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-            raise ValueError(f"{name} must be an integer >= 1, got {size!r}")
-
-
-def _check_positive(**numbers):
-    for name, number in numbers.items():
-        if not 0 < number < math.inf:
-            raise ValueError(f"{name} must be a finite number > 0, got {number!r}")

@@ -8,6 +8,7 @@ import numpy as np
 from ..arrays import tree
 from ..arrays.backend import constant, double, namespace, to_numpy
 from ..arrays.observed import seen
+from ..arrays.rows import slices
 from ..inference import expectations, linear_gaussian
 from . import grid
 
@@ -36,10 +37,9 @@ def kl_to_posterior(model, theta, phi, x, *, tol=1e-6):
     mesh = LOOK_MESH[K]
     look, values = grid.lattice(LOOK_BOX, mesh, K), np.empty(x.shape[0])
     step = max(1, 2**22 // len(look))                              # cases whose look is held
-    for start in range(0, len(values), step):
-        rows = x[start : min(start + step, len(values)), :]
-        looks = np.concatenate([to_numpy(block) for block in grid.pair_blocks(model, theta, rows, look)])
-        for n, log_p in enumerate(looks.T, start):
+    for rows in slices(len(values), step):
+        looks = np.concatenate([to_numpy(b) for b in grid.pair_blocks(model, theta, x[rows, :], look)])
+        for n, log_p in enumerate(looks.T, rows.start):
             one = slice(n, n + 1)
             log_joint = grid.log_joint_of(model, theta, x[one, :])
             log_px, change = grid.integral(log_joint, look, log_p, mesh, tol, mesh=0.9)

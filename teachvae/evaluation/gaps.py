@@ -16,13 +16,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import bound
 from ..arrays import tree
 from ..arrays.backend import constant, double, identity, namespace, to_numpy
 from ..arrays.observed import seen
-from ..arrays.rows import blocks, take_rows
+from ..arrays.rows import blocks, put_rows, take_rows
 from ..inference import e_step, linear_gaussian
-from ..inference.expectations import _put, quadrature
+from ..inference.expectations import quadrature
 from ..model import Model
 from ..posteriors import DiagonalGaussian, FullGaussian
 from ..posteriors.nodes import sigma_points
@@ -182,10 +181,10 @@ def _sought_again(model, theta, best, worth, x, z, nodes, tol):
     again = e_step.from_places(
         model, theta, found, few, places, *nodes, reach=far, tried=tried, max_steps=500, tol=tol
     )
-    best = e_step.EStep(*(_put(field, rows, better) for field, better in zip(best, again)))
+    best = e_step.EStep(*(put_rows(field, rows, better) for field, better in zip(best, again)))
     many = np.bincount([row for row, _ in places], minlength=len(rows)) >= grid.PEAKS
     unseen = constant(many if worth is not None else np.ones(len(rows)), like=x)
-    return best, _put(xp.zeros_like(best.Q), rows, unseen)
+    return best, put_rows(xp.zeros_like(best.Q), rows, unseen)
 
 
 def _what_another_mode_may_save(gap):
@@ -218,7 +217,7 @@ def _closed_form(model, theta, phi, x):
         nlml_error=none,
         approximation_error=none,
         amortisation_error=none,
-        gradient_norm=_gradient_norm(model, theta, phi_optimal, x, eta, weights),
+        gradient_norm=e_step.e_step(model, theta, phi_optimal, x, eta, weights, max_steps=0).gradient_norm,
         phi_optimal=phi_optimal,
         phi_full=phi_full,
         method="exact",
@@ -248,13 +247,3 @@ def _costs(model, theta, phi, x, eta):
     z, _ = model.posterior.sample(phi, eta)
     return model.posterior.kl(phi)[0] - model.log_likelihood(theta, x, z)[0]
 
-
-def _gradient_norm(model, theta, phi, x, eta, weights):
-    """‖∂Q_n/∂φ_n‖∞ (N,) on nodes."""
-    xp = namespace(x)
-    norms = []
-    for rows in blocks(x.shape[0], eta.shape[0]):
-        Q, cache = bound.forward(model, theta, phi[rows, :], x[rows, :], eta, weights=weights)
-        dphi, _ = bound.backward(model, theta, cache, xp.ones_like(Q), need_dtheta=False)
-        norms.append(xp.max(xp.abs(dphi), axis=1))
-    return xp.concat(norms, axis=0)

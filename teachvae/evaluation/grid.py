@@ -14,7 +14,7 @@ import numpy as np
 
 from ..arrays import tree
 from ..arrays.backend import constant, double, to_numpy
-from ..arrays.rows import take_rows
+from ..arrays.rows import slices, take_rows
 from ..arrays.special import log_sum_exp
 from ..inference import e_step
 from ..messages import warn
@@ -52,8 +52,7 @@ def grid(model, theta, x, *, tol=1e-6, first=0):
             f"method='grid' needs K <= 3 latent variables, the model has {K}; use method='importance'"
         )
     theta, x = tree.map(double, theta), double(x)
-    N = x.shape[0]
-    parts = [_rows(model, theta, x[n : min(n + CASES, N), :], tol) for n in range(0, N, CASES)]
+    parts = [_rows(model, theta, x[rows, :], tol) for rows in slices(x.shape[0], CASES)]
     values, certificate = np.concatenate(parts, axis=1)
     values = np.where(certificate <= tol, values, np.nan)
     warn_of_refused(values, tol, first)
@@ -118,11 +117,11 @@ def _own(model, theta, x, tol):
     wide = lattice(2.25 * BOX, h, K)
     step = max(1, 2**24 // len(wide))                              # cases whose wide lattice is held
     results = []
-    for start in range(0, x.shape[0], step):
-        rows = x[start : min(start + step, x.shape[0]), :]
-        log_p = np.concatenate([to_numpy(b) for b in pair_blocks(model, theta, rows, wide)])
-        for n in range(rows.shape[0]):
-            log_joint = log_joint_of(model, theta, rows[n : n + 1, :])
+    for rows in slices(x.shape[0], step):
+        few = x[rows, :]
+        log_p = np.concatenate([to_numpy(b) for b in pair_blocks(model, theta, few, wide)])
+        for n in range(few.shape[0]):
+            log_joint = log_joint_of(model, theta, few[n : n + 1, :])
             value, change = integral(log_joint, wide, log_p[:, n], h, tol)
             results.append((-value, change))
     return np.array(results).T
@@ -145,9 +144,9 @@ def places(model, theta, x, phi, z, reach=e_step.REACH):
     own, here = to_numpy(mean), to_numpy(model.log_joint(theta, x, mean[None, :, :])[0, :])
     look, found = lattice(1.5 * BOX, LOOK[K], K), []
     shape, step = (round(len(look) ** (1 / K)),) * K, max(1, 2**22 // len(look))  # cases whose look is held
-    for start in range(0, x.shape[0], step):
-        rows = x[start : min(start + step, x.shape[0]), :]
-        log_p = np.concatenate([to_numpy(block) for block in pair_blocks(model, theta, rows, look)])
+    for rows in slices(x.shape[0], step):
+        start = rows.start
+        log_p = np.concatenate([to_numpy(b) for b in pair_blocks(model, theta, x[rows, :], look)])
         tops, cases = np.nonzero(log_p == _highest_beside(log_p.reshape(*shape, -1), K).reshape(log_p.shape))
         # A parabola rises between the points of a lattice by a quarter of its fall to the next at the most.
         at = np.stack(np.unravel_index(tops, shape), axis=1)[:, None, :] + _steps(K)

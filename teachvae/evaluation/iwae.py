@@ -7,6 +7,7 @@ import math
 from typing import NamedTuple
 
 from ..arrays.backend import constant, namespace
+from ..arrays.rows import slices
 from ..arrays.special import log_sum_exp
 from ..inference.expectations import log_weight
 
@@ -33,8 +34,7 @@ def iwae(model, theta, phi, x, rng, *, sizes=(1, 5, 50, 500, 5000), n_samples=50
     eta = rng.standard_normal((n_samples, 1, model.n_latent))
     values, errors = [], []
     step = max(1, min(128, PAIRS // n_samples))
-    for start in range(0, x.shape[0], step):
-        rows = slice(start, min(start + step, x.shape[0]))
+    for rows in slices(x.shape[0], step):
         log_w = xp.concat(
             [
                 log_weight(model, theta, phi[rows, :], x[rows, :], constant(eta[s : s + 64], like=phi))

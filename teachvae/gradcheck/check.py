@@ -24,8 +24,8 @@ import numpy as np
 
 from ..arrays import tree
 from ..messages import align
-from .diagnoses import Evidence, _index, explain
-from .differences import Probe, _number, _rounding, relative_error
+from .diagnoses import Evidence, index_of, explain
+from .differences import Probe, number_of, relative_error, rounding_of
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,11 @@ def check(f, params, grads, *, h=1e-5, tolerance=1e-7, names=None, counts=None):
     _require_float64(params, "params")
     flat, p = tree.pack(params)
     before = flat.copy()
-    value = _number(f(p))
-    probe = Probe(f, p, flat, value, h, _rounding(f, p, flat, value))
+    value = number_of(f(p))
+    probe = Probe(f, p, flat, value, h, rounding_of(f, p, flat, value))
     analytic = _vector(grads(p) if callable(grads) else grads, p)
     again = _vector(grads(p), p) if callable(grads) else analytic
-    redrawn = _redrawn(probe.value, _number(f(p)), analytic, again)
+    redrawn = _redrawn(probe.value, number_of(f(p)), analytic, again)
     if not np.array_equal(flat, before):
         raise ValueError("f or grads changed its params in place; a gradient check needs them as they were")
 
@@ -138,8 +138,8 @@ def check(f, params, grads, *, h=1e-5, tolerance=1e-7, names=None, counts=None):
             zero = np.where(doubt > 0, doubt, probe.zero)
             others = [(other, numeric_of) for other, _, _, numeric_of in leaves if other != path]
             verdict, diagnosis = explain(Evidence(*seen, zero, tolerance, counts or {}, others, probe))
-        worst = _index(np.unravel_index(np.argmax(error), leaf.shape))
-        kinks = tuple(_index(index) for index in np.argwhere(kink))
+        worst = index_of(np.unravel_index(np.argmax(error), leaf.shape))
+        kinks = tuple(index_of(index) for index in np.argwhere(kink))
         numbers = float(error[worst]), worst, float(a[worst]), float(n[worst])
         rows.append(Row(path, leaf.shape, *numbers, diagnosis, verdict, kinks))
     return Report(rows, tolerance, redrawn or _in_common(analytic, numeric, rows))

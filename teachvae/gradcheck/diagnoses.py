@@ -1,14 +1,11 @@
-"""One small function per mistake of a gradient: what is seen; what it means; where to look."""
+"""One small function per mistake of a gradient: what is seen; what it means; where to look; or ""."""
 
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
-from .differences import Probe, _scale, relative_error
-
-
-# ---- One small function per mistake: a sentence (what is seen; what it means; where to look) or "".
+from .differences import Probe, relative_error, scale_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Evidence:
         candidate = np.where(self.wrong, candidate, self.analytic)
         if not np.all(np.isfinite(candidate)):
             return False
-        scale = np.maximum(_scale(self.analytic, candidate), _scale(self.analytic, self.numeric))
+        scale = np.maximum(scale_of(self.analytic, candidate), scale_of(self.analytic, self.numeric))
         return bool(np.all(np.abs(self.analytic - candidate) <= 2 * self.tolerance * scale))
 
     def fit(self, base, term, axis=None):
@@ -69,7 +66,7 @@ class Evidence:
             touched = np.any(self.wrong, axis=across)
             if touched.sum() < touched.size and np.all(touched <= np.all(self.wrong | quiet, axis=across)):
                 return f"in {name} {_ranges(np.flatnonzero(touched))} of 0–{touched.size - 1}"
-        indices = [str(_index(index)) for index in np.argwhere(self.wrong)]
+        indices = [str(index_of(index)) for index in np.argwhere(self.wrong)]
         some = ", ".join(indices[:6]) + (", …" if len(indices) > 6 else "")
         return f"at {len(indices)} of {self.p.size} indices, {some}"
 
@@ -339,7 +336,8 @@ def explain(evidence):
         return ("?", doubt) if doubt else ("ok", "")
 
 
-def _index(index):
+def index_of(index):
+    """An index as a tuple of Python's integers, for messages."""
     return tuple(int(i) for i in index)
 
 

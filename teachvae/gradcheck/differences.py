@@ -14,7 +14,7 @@ def relative_error(analytic, numeric):
     """(8.2) at every index of a leaf; infinite where one of the two is not finite."""
     finite = np.isfinite(analytic) & np.isfinite(numeric)
     a, n = np.where(finite, analytic, 0.0), np.where(finite, numeric, 0.0)
-    scale = _scale(a, n)
+    scale = scale_of(a, n)
     return np.where(finite, np.abs(a - n) / np.where(scale > 0, scale, 1.0), np.inf)
 
 
@@ -52,7 +52,7 @@ class Probe:
         here = self.flat[i]
         self.flat[i] = place
         try:
-            return _number(self.f(self.p))
+            return number_of(self.f(self.p))
         except (ArithmeticError, ValueError):
             return np.nan
         finally:
@@ -96,7 +96,7 @@ class Probe:
         return best, least
 
 
-def _rounding(f, p, flat, value):
+def rounding_of(f, p, flat, value):
     """By how much the rounding inside f changes its value: the spread of its third differences at points
     too near for f itself to bend, and at the least that of the value's own last digit             (8.5).
 
@@ -108,7 +108,7 @@ def _rounding(f, p, flat, value):
         values = []
         for t in range(8):
             flat[...] = here + t * distance * sign * np.where(here == 0, 1, np.abs(here))
-            values.append(_number(f(p)))
+            values.append(number_of(f(p)))
         if len(set(values)) > 5:
             break
     flat[...] = here
@@ -118,13 +118,13 @@ def _rounding(f, p, flat, value):
     return float(np.max([x for x in (spread, last_digit) if np.isfinite(x)], initial=0.0))
 
 
-def _scale(a, n):
+def scale_of(a, n):
     """The denominator of (8.2)."""
     both = np.maximum(np.abs(a), np.abs(n))
     return np.maximum(both, 1e-2 * np.max(both))
 
 
-def _number(value):
+def number_of(value):
     """What f returned, as a float; refuses arrays, and anything less precise than float64."""
     value = to_numpy(value)
     if value.size != 1:

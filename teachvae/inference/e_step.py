@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..arrays import tree
 from ..arrays.backend import constant, double, identity, namespace, to_numpy
 from ..arrays.observed import seen
-from ..arrays.rows import blocks, take_rows
+from ..arrays.rows import blocks, put_rows, take_rows
 from .. import bound
 from ..model import Model
 from ..posteriors.nodes import e_step_nodes, gauss_hermite
@@ -109,12 +109,10 @@ def search(model, theta, x, z):
 
 def best_point(model, theta, x, z):
     """For each data case the one of the latent points z (R, K) with the largest log p(x_n, z_r), (N, K)."""
-    xp = namespace(z)
-    f, _ = model.f(theta, z)
-    log_prior, means = model.log_prior(z)[:, None], []             # (R, 1)
+    xp, means = namespace(z), []
     for rows in blocks(x.shape[0], 1):
-        log_px = model.likelihood.cross(theta["likelihood"], f, *seen(x[rows, :]))  # (R, n)
-        means.append(xp.take(z, xp.argmax(log_px + log_prior, axis=0), axis=0))
+        log_joint = model.log_joint_of_pairs(theta, x[rows, :], z)  # (R, n)
+        means.append(xp.take(z, xp.argmax(log_joint, axis=0), axis=0))
     return xp.concat(means, axis=0)
 
 
@@ -197,11 +195,7 @@ def from_places(model, theta, best, x, places, coarse, fine, *, reach=REACH, tri
     found = e_step(
         model, theta, take_rows(phi, list(better.values())), take_rows(x, list(better)), *fine, **options
     )
-    place = list(range(x.shape[0]))
-    for i, row in enumerate(better):
-        place[row] = x.shape[0] + i
-    concat = namespace(x).concat
-    return EStep(*(take_rows(concat([old, new], axis=0), place) for old, new in zip(best, found)))
+    return EStep(*(put_rows(old, list(better), new) for old, new in zip(best, found)))
 
 
 def _rivals(model, theta, best, x, places, reach, tried):

@@ -3,7 +3,7 @@
 from .. import bound
 from ..arrays.backend import constant, double, namespace, to_numpy
 from ..arrays.observed import seen
-from ..arrays.rows import blocks, take_rows
+from ..arrays.rows import blocks, put_rows, take_rows
 from ..posteriors.nodes import gauss_hermite
 
 
@@ -57,8 +57,6 @@ def log_weight(model, theta, phi, x, eta):
 
 
 ORDERS = {1: (16, 32, 64, 96), 2: (10, 14, 20, 28, 40, 56, 80)}  # Gauss–Hermite nodes per dimension, by K
-
-
 UNSETTLED = 3  # times the last change is what the error of a rule that has not settled may be
 
 
@@ -78,8 +76,8 @@ def quadrature(model, theta, phi, x, *, tol=1e-6):
         finer = bound_on_nodes(model, theta, take_rows(phi, rows), take_rows(x, rows), *rule)
         last = take_rows(values, rows)
         moved = xp.maximum(xp.abs(finer - last), xp.abs(finer - take_rows(before, rows)))
-        before = _put(before, rows, last)
-        values, change = _put(values, rows, finer), _put(change, rows, moved)
+        before = put_rows(before, rows, last)
+        values, change = put_rows(values, rows, finer), put_rows(change, rows, moved)
         rows = [row for row, far in zip(rows, to_numpy(moved > tol)) if far]
         if not rows:
             break
@@ -88,12 +86,3 @@ def quadrature(model, theta, phi, x, *, tol=1e-6):
 
 def _rule(model, order, like):
     return tuple(constant(a, like=like) for a in gauss_hermite(model.n_latent, order))
-
-
-def _put(array, rows, values):
-    """`array` (N, …) with `values` at the places `rows`."""
-    xp, N = namespace(array), array.shape[0]
-    place = list(range(N))
-    for i, row in enumerate(rows):
-        place[row] = N + i
-    return take_rows(xp.concat([array, values], axis=0), place)

@@ -32,7 +32,7 @@ class PredictedGaussian(Likelihood):
         number = isinstance(self.floor, Real) and not isinstance(self.floor, bool)
         if not (number and 0 < self.floor < math.inf):
             raise ValueError(
-                "the floor of predicted variances (noise, where not 'diagonal') must be a number > 0, "
+                "the floor of predicted variances (noise, where not 'diagonal') must be a finite number > 0, "
                 f"got {self.floor!r}"
             )
 

@@ -28,7 +28,7 @@ from ..arrays.special import sigmoid, softplus
 class Linear:
     """y = x W + b. Parameters W (n_in, n_out), b (n_out,); the cache is x.
 
-    W starts from N(0, gain² / n_in), which keeps the variance of a row's entries, and b from 0.
+    W starts from N(0, gain² / n_in): with gain 1 a row keeps the mean square of its entries. b starts from 0.
     """
 
     n_in: int

@@ -94,8 +94,8 @@ def lbfgs(objective, flat, *, lower=None, max_iter=1000, tol=1e-9, memory=30, en
     objective(flat) → (value, grad): a float and the gradient (P,), on the backend of flat
     lower           (P,) bounds from below, or None
     tol             stop where PATIENCE iterations together lower the value by less than
-                    tol · max(|value|, 1), where one of them does and rounding hides what is lower still,
-                    or where the largest entry of the projected gradient is below tol
+                    tol · max(|value|, 1); where a step finds nothing lower and one of the last PATIENCE
+                    gained less than that; or where the largest entry of the projected gradient is below tol
     memory          how many of the last steps the curvature is read from
     ended           () → whether to stop after this iteration, or None
 

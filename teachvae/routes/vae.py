@@ -348,15 +348,9 @@ class VAE(LatentVariableModel):
 
         def objective(params, rows):
             x_rows = batch(rows)
-            if nodes is not None:
-                eta, weights = nodes
-                return amortised(
-                    model, recognition, params, x_rows, eta, weights=weights, kl=self.kl
-                )
             shape = (self.n_samples, x_rows.shape[0], self.n_components)
-            return amortised(
-                model, recognition, params, x_rows, backend.normal(noise_rng, shape), kl=self.kl
-            )
+            eta, weights = (backend.normal(noise_rng, shape), None) if nodes is None else nodes
+            return amortised(model, recognition, params, x_rows, eta, weights=weights, kl=self.kl)
 
         return objective
 
