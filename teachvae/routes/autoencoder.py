@@ -20,7 +20,7 @@ from ..likelihoods import Gaussian
 from ..messages import column_names
 from ..networks.layers import mlp
 from ..networks.training import minibatches
-from .conventions import LatentCode, estimator, option, tell
+from .conventions import ACTIVATION, BACKEND, DTYPE, SEED, LatentCode, estimator, option, tell
 
 
 def squared_error(encoder, decoder, params, x, noise=None):
@@ -68,10 +68,7 @@ class Autoencoder(LatentCode):
         "sizes of the decoder's hidden layers; the encoder mirrors them; () is linear, which spans the "
         "same subspace as principal components",
     )
-    activation: object = option(
-        "tanh",
-        '"tanh", "relu", "sigmoid" or "softplus", or a layer of your own that keeps the width',
-    )
+    activation: object = option("tanh", ACTIVATION)
     encoder: object = option(
         None,
         "a network of your own in place of the one that hidden describes, from D to K numbers",
@@ -89,13 +86,9 @@ class Autoencoder(LatentCode):
     epochs: int = option(300, "passes over the data")
     batch_size: int = option(128, "data cases of a minibatch")
     learning_rate: float = option(3e-3, 'of "adam" and "sgd"')
-    backend: str = option("numpy", 'where arrays live: "numpy", "cupy", or "auto"')
-    dtype: object = option(None, '"float64" or "float32"; None: that of the data, or float64')
-    random_state: object = option(
-        0,
-        "seed of all that is drawn: an integer, None, a numpy.random.Generator, RandomState or "
-        "SeedSequence",
-    )
+    backend: str = option("numpy", BACKEND)
+    dtype: object = option(None, DTYPE)
+    random_state: object = option(0, SEED)
 
     def fit(self, X, y=None, *, progress=None):
         """Fit to X (N, D). Returns self. progress(epoch, epochs, loss) is called where given, as in

@@ -27,6 +27,28 @@ def option(default, doc):
     return field(default=default, metadata={"doc": doc})
 
 
+# What several estimators say of a hyper-parameter, in the same words.
+ACTIVATION = '"tanh", "relu", "sigmoid" or "softplus", or a layer of your own that keeps the width'
+LIKELIHOOD = (
+    '"gaussian", "student-t" (outliers), "bernoulli" (0 and 1), "categorical" (columns of categories, '
+    'any numbers), "poisson" (counts), "gaussian-predicted" (variances from the decoder, above a '
+    'floor: noise, 1e-4 where "diagonal"), "bernoulli-relaxed" (grey values; not a likelihood), an '
+    "object of `likelihoods` (`Categories` names all categories, seen in training or not), or, for "
+    "columns that differ in kind, a list of (likelihood, columns), columns by name or number"
+)
+NOISE = 'Ψ of a Gaussian likelihood: "diagonal", "isotropic", or a fixed variance'
+CONSTANT = '"error", or "drop": what becomes of constant columns under a learnt diagonal Ψ'
+POSTERIOR = 'the family of q: "diagonal" (mean field) or "full", or an object for this K'
+BACKEND = 'where arrays live: "numpy", "cupy", or "auto"'
+DTYPE = '"float64" or "float32"; None: that of the data, or float64'
+SEED = (
+    "seed of all that is drawn: an integer, None, a numpy.random.Generator, RandomState or "
+    "SeedSequence"
+)
+EM_BACKEND = 'where EM runs, always in float64: "numpy", "cupy", or "auto"'
+EM_DTYPE = 'of what comes out: "float64" or "float32"; None: that of the data, or float64'
+
+
 def estimator(cls):
     """Class decorator: every `option` becomes a keyword argument of __init__, an attribute, stored as given,
     and a line where the docstring says {options}.

@@ -28,7 +28,7 @@ from ..model import Model
 from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import Linear, Sequential
 from ..posteriors import FullGaussian
-from .conventions import estimator, option, quietly, tell
+from .conventions import EM_BACKEND, EM_DTYPE, estimator, option, quietly, tell
 from .questions import LatentVariableModel
 
 
@@ -76,11 +76,8 @@ class FactorAnalysis(LatentVariableModel):
         "more often; nlml_path_[-1] tells which of two fits is better",
     )
     min_noise: float = option(1e-6, "the floor of Ψ as a share of each column's variance")
-    backend: str = option("numpy", 'where EM runs, always in float64: "numpy", "cupy", or "auto"')
-    dtype: object = option(
-        None,
-        'of what comes out: "float64" or "float32"; None: that of the data, or float64',
-    )
+    backend: str = option("numpy", EM_BACKEND)
+    dtype: object = option(None, EM_DTYPE)
     random_state: object = option(0, "seed of the starts")
 
     def fit(self, X, y=None, sample_weight=None, *, progress=None):

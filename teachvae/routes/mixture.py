@@ -22,7 +22,7 @@ from ..inference.mixture import EMPTY, E_STEPS, Mixture, divergence, em, log_joi
 from ..likelihoods.checks import still
 from ..messages import column_names, shorten, warn
 from ..networks.convergence import ConvergenceWarning
-from .conventions import Transformer, estimator, option, tell
+from .conventions import EM_BACKEND, EM_DTYPE, Transformer, estimator, option, tell
 
 
 class CollapseWarning(UserWarning):
@@ -68,11 +68,8 @@ class GaussianMixture(Transformer):
         "weights, data cases far from one another for means, diagonal covariances. EM ends in a minimum "
         "near its start: compare the q_path_ of several values of random_state",
     )
-    backend: str = option("numpy", 'where EM runs, always in float64: "numpy", "cupy", or "auto"')
-    dtype: object = option(
-        None,
-        'of what comes out: "float64" or "float32"; None: that of the data, or float64',
-    )
+    backend: str = option("numpy", EM_BACKEND)
+    dtype: object = option(None, EM_DTYPE)
     random_state: object = option(0, "seed of the start")
 
     def fit(self, X, y=None, sample_weight=None, *, progress=None):

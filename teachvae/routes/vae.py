@@ -29,7 +29,9 @@ from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import Parallel, mlp
 from ..networks.training import full_batch, minibatches, no_lower_bound
 from ..posteriors.nodes import gauss_hermite, sigma_points
-from .conventions import estimator, option, quietly, tell
+from .conventions import (
+    ACTIVATION, BACKEND, CONSTANT, DTYPE, LIKELIHOOD, NOISE, POSTERIOR, SEED, estimator, option, quietly, tell
+)
 from .questions import LatentVariableModel
 
 
@@ -86,10 +88,7 @@ class VAE(LatentVariableModel):
         "sizes of the decoder's hidden layers, from z to x; the recognition network mirrors them; () is "
         "the linear VAE, whose best encoder leaves no amortisation gap (10.9)",
     )
-    activation: object = option(
-        "tanh",
-        '"tanh", "relu", "sigmoid" or "softplus", or a layer of your own that keeps the width',
-    )
+    activation: object = option("tanh", ACTIVATION)
     decoder: object = option(
         None,
         "a network of your own in place of the one that hidden describes, such as a `layers.Sequential`, "
@@ -101,37 +100,21 @@ class VAE(LatentVariableModel):
         "likewise, from the model's columns (and their mask) to φ. Where it does not begin with "
         "`layers.Linear`, the data are taken in their own units",
     )
-    likelihood: object = option(
-        "gaussian",
-        '"gaussian", "student-t" (outliers), "bernoulli" (0 and 1), "categorical" (columns of categories, '
-        'any numbers), "poisson" (counts), "gaussian-predicted" (variances from the decoder, above a '
-        'floor: noise, 1e-4 where "diagonal"), "bernoulli-relaxed" (grey values; not a likelihood), an '
-        "object of `likelihoods` (`Categories` names all categories, seen in training or not), or, for "
-        "columns that differ in kind, a list of (likelihood, columns), columns by name or number",
-    )
-    noise: object = option(
-        "diagonal",
-        'Ψ of a Gaussian likelihood: "diagonal", "isotropic", or a fixed variance',
-    )
+    likelihood: object = option("gaussian", LIKELIHOOD)
+    noise: object = option("diagonal", NOISE)
     missing: str = option(
         "error",
         '"error", or "marginalise": NaN stands for an entry that was not observed; the recognition '
         "network sees the mask beside the data",
     )
-    constant: str = option(
-        "error",
-        '"error", or "drop": what becomes of constant columns under a learnt diagonal Ψ',
-    )
+    constant: str = option("error", CONSTANT)
     binarise: object = option(
         None,
         'None, or "fresh": X are grey values in [0, 1], and every minibatch sees a new draw of 0 and 1 '
         'with these probabilities, to the nearest 1/255 (for likelihood="bernoulli"; what is asked of the '
         "fitted model takes binary data)",
     )
-    posterior: object = option(
-        "diagonal",
-        'the family of q: "diagonal" (mean field) or "full", or an object for this K',
-    )
+    posterior: object = option("diagonal", POSTERIOR)
     separate: bool = option(False, "False: one trunk and two heads; True: two networks m(x) and log s(x)")
     kl: str = option("analytic", '"analytic" (1.8) or "sampled" (1.9)')
     nodes: str = option(
@@ -163,13 +146,9 @@ class VAE(LatentVariableModel):
         "noise explains all there is, and the decoder may never be asked for more",
     )
     min_noise: float = option(1e-6, "the floor of Ψ, as such a share")
-    backend: str = option("numpy", 'where arrays live: "numpy", "cupy", or "auto"')
-    dtype: object = option(None, '"float64" or "float32"; None: that of the data, or float64')
-    random_state: object = option(
-        0,
-        "seed of all that is drawn: an integer, None, a numpy.random.Generator, RandomState or "
-        "SeedSequence",
-    )
+    backend: str = option("numpy", BACKEND)
+    dtype: object = option(None, DTYPE)
+    random_state: object = option(0, SEED)
 
     def fit(self, X, y=None, *, progress=None):
         """Fit to X (N, D). Returns self.

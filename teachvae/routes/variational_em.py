@@ -27,7 +27,9 @@ from ..networks.layers import mlp
 from ..networks.optimizers import Adam
 from ..networks.training import minibatches
 from ..posteriors.nodes import e_step_nodes, matched_draws
-from .conventions import estimator, option, quietly, tell
+from .conventions import (
+    ACTIVATION, BACKEND, CONSTANT, DTYPE, LIKELIHOOD, NOISE, POSTERIOR, SEED, estimator, option, quietly, tell
+)
 from .questions import LatentVariableModel
 
 
@@ -46,39 +48,20 @@ class VariationalEM(LatentVariableModel):
     n_components: int = option(2, "K")
     _: KW_ONLY
     hidden: object = option((64, 64), "sizes of the decoder's hidden layers; () is the linear decoder")
-    activation: object = option(
-        "tanh",
-        '"tanh", "relu", "sigmoid" or "softplus", or a layer of your own that keeps the width',
-    )
+    activation: object = option("tanh", ACTIVATION)
     decoder: object = option(
         None,
         "a network of your own in place of the one that hidden describes, from K to what the likelihood "
         "takes. Where it does not end with `layers.Linear`, the data are taken in their own units",
     )
-    likelihood: object = option(
-        "gaussian",
-        '"gaussian", "student-t" (outliers), "bernoulli" (0 and 1), "categorical" (columns of categories, '
-        'any numbers), "poisson" (counts), "gaussian-predicted" (variances from the decoder, above a '
-        'floor: noise, 1e-4 where "diagonal"), "bernoulli-relaxed" (grey values; not a likelihood), an '
-        "object of `likelihoods` (`Categories` names all categories, seen in training or not), or, for "
-        "columns that differ in kind, a list of (likelihood, columns), columns by name or number",
-    )
-    noise: object = option(
-        "diagonal",
-        'Ψ of a Gaussian likelihood: "diagonal", "isotropic", or a fixed variance',
-    )
+    likelihood: object = option("gaussian", LIKELIHOOD)
+    noise: object = option("diagonal", NOISE)
     missing: str = option(
         "error",
         '"error", or "marginalise": NaN stands for an entry that was not observed',
     )
-    constant: str = option(
-        "error",
-        '"error", or "drop": what becomes of constant columns under a learnt diagonal Ψ',
-    )
-    posterior: object = option(
-        "diagonal",
-        'the family of q: "diagonal" (mean field) or "full", or an object for this K',
-    )
+    constant: str = option("error", CONSTANT)
+    posterior: object = option("diagonal", POSTERIOR)
     epochs: object = option(
         None,
         "rounds of one E-step and one M-step; None: 100, or with closed forms as many as tol asks for, at "
@@ -105,13 +88,9 @@ class VariationalEM(LatentVariableModel):
     batch_size: int = option(128, "data cases of a minibatch of the M-step's Adam")
     learning_rate: float = option(5e-3, "of the M-step's Adam")
     min_noise: float = option(1e-6, "the floor of Ψ as a share of each column's variance")
-    backend: str = option("numpy", 'where arrays live: "numpy", "cupy", or "auto"')
-    dtype: object = option(None, '"float64" or "float32"; None: that of the data, or float64')
-    random_state: object = option(
-        0,
-        "seed of all that is drawn: an integer, None, a numpy.random.Generator, RandomState or "
-        "SeedSequence",
-    )
+    backend: str = option("numpy", BACKEND)
+    dtype: object = option(None, DTYPE)
+    random_state: object = option(0, SEED)
 
     def fit(self, X, y=None, *, progress=None):
         """Fit to X (N, D). Returns self.
