@@ -101,10 +101,11 @@ class Model:
         return dz, {"decoder": dw, "likelihood": dlikelihood} if need_dtheta else None
 
     def log_likelihood_gradient(self, theta, x, z):
-        """log p(x_n|z_ns) (S, N) and its gradient in z (S, N, K)                              (7.10)."""
+        """log p(x_n|z_ns) (S, N) and its gradient in z (S, N, K)."""
         log_p, cache = self.log_likelihood(theta, x, z)
         ones = namespace(log_p).ones_like(log_p)
-        return log_p, self.log_likelihood_backward(theta, cache, ones, need_dtheta=False)[0]
+        dz, _ = self.log_likelihood_backward(theta, cache, ones, need_dtheta=False)  #     (7.10)
+        return log_p, dz
 
     def log_joint(self, theta, x, z):
         """log p(x_n, z_ns) (S, N), in nats, at latent points z (S, N, K)."""

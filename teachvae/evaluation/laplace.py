@@ -8,7 +8,6 @@ from ..arrays.backend import constant, double, identity, namespace
 from ..arrays.rows import blocks
 from ..arrays.special import LOG_2PI
 from ..inference import e_step
-from ..model import Model
 from .nlml import NLML
 
 
@@ -22,12 +21,10 @@ def laplace(model, theta, x, rng):
     """
     theta, x = tree.map(double, theta), double(x)
     xp, K = namespace(x), model.n_latent
-    # Q at the single node η = 0 is −log p(x|m) + KL, and its minimiser over m is the mode.
-    point = Model(model.decoder, model.likelihood, K)
     z = constant(rng.standard_normal((e_step.SEARCH_POINTS, K)), like=x)
+    point, node, weight = e_step.at_a_point(model, z)
     starts = [e_step.prior_phi(point, x), e_step.search(point, theta, x, z)]
-    eta, weights = xp.zeros_like(z[:1, :])[None, :, :], xp.ones_like(z[:1, 0])
-    found = e_step.from_starts(point, theta, starts, x, eta, weights, max_steps=500)
+    found = e_step.from_starts(point, theta, starts, x, node, weight, max_steps=500)
     mode = found.phi[:, :K]
     parts = [_around(model, theta, x[rows, :], mode[None, rows, :]) for rows in blocks(x.shape[0], 1)]
     values = xp.concat(parts, axis=0)

@@ -77,7 +77,7 @@ def _direction(H, g):
 
 
 def _bfgs_update(H, s, y):
-    """The BFGS update of the inverse Hessian H (R, P, P); left alone where sᵀy is not positive (6.4)."""
+    """The BFGS update of the inverse Hessian H (R, P, P); left alone where sᵀy is not positive."""
     xp = namespace(H)
     sy = sum_last(s * y)
     good = sy > 1e-12 * xp.sqrt(sum_last(s * s) * sum_last(y * y))
@@ -86,7 +86,7 @@ def _bfgs_update(H, s, y):
     half = 0.5 * (1 + rho * sum_last(y * Hy))
     c = half[:, None] * s - Hy
     sc = (rho[:, None] * s)[:, :, None] * c[:, None, :]            # ρ s cᵀ
-    return H + sc + xp.permute_dims(sc, (0, 2, 1))
+    return H + sc + xp.permute_dims(sc, (0, 2, 1))                 # (R, P, P)              (6.4)
 
 
 def _times(H, v):

@@ -22,6 +22,7 @@ from .bfgs import minimise
 from .expectations import bound_on_nodes
 
 SEARCH_POINTS = 2048  # draws of the prior among which `search` is given its choice
+NARROW = 400          # the precision of a q that starts at a peak: s_k = 1/20
 
 
 class EStep(NamedTuple):
@@ -100,11 +101,11 @@ def search(model, theta, x, z):
     """φ (N, n_phi) around the best of the latent points z (R, K) for each data case.
 
     The posterior of a neural decoder can have several modes; an E-step only ever finds the nearest.
-    So it is started at the z_r with the largest log p(x_n, z_r), with s_k = 1/20: a wide q may leave
-    that mode in its first step, a narrow one grows.
+    So it is started at the z_r with the largest log p(x_n, z_r), `NARROW`: a wide q may leave that mode in
+    its first step, a narrow one grows.
     """
     means = best_point(model, theta, x, z)
-    return closest(model.posterior, means, 400 * identity(model.n_latent, like=z))
+    return closest(model.posterior, means, NARROW * identity(model.n_latent, like=z))
 
 
 def best_point(model, theta, x, z):
@@ -154,15 +155,14 @@ def optimal(model, theta, starts, x, coarse, fine, *, max_steps=500, tol=1e-6):
     taken in by a narrow posterior, so what they found is judged on the fine ones, beside the first
     start as it was given: the result is never above it.
     """
-    xp = namespace(starts[0])
-    best = starts[0]
-    lowest = bound_on_nodes(model, theta, best, x, *fine)
+    xp, phi = namespace(starts[0]), starts[0]
+    lowest = bound_on_nodes(model, theta, phi, x, *fine)
     for start in starts:
         found = e_step(model, theta, start, x, *coarse, max_steps=max_steps, tol=COARSE_TOL).phi
         Q = bound_on_nodes(model, theta, found, x, *fine)
         lower = Q < lowest
-        best, lowest = xp.where(lower[:, None], found, best), xp.where(lower, Q, lowest)
-    return e_step(model, theta, best, x, *fine, max_steps=max_steps, tol=tol)
+        phi, lowest = xp.where(lower[:, None], found, phi), xp.where(lower, Q, lowest)
+    return e_step(model, theta, phi, x, *fine, max_steps=max_steps, tol=tol)
 
 
 REACH = 5             # nats that a peak may lie below a case's own and still be tried
@@ -217,18 +217,23 @@ def _rivals(model, theta, best, x, places, reach, tried):
             means.append([float(k) for k in z])
     if not rows:
         return rows, None
-    return rows, closest(model.posterior, constant(means, like=x), 400 * identity(model.n_latent, like=x))
+    return rows, closest(model.posterior, constant(means, like=x), NARROW * identity(model.n_latent, like=x))
+
+
+def at_a_point(model, like):
+    """The model with a diagonal q, and one node with its weight, so that its E-steps climb p(x_n, z): Q at
+    η = 0 alone is −log p(x|m) + KL, and its minimiser over m is the peak. like (…, K).
+    """
+    xp, K = namespace(like), model.n_latent
+    point = Model(model.decoder, model.likelihood, K)
+    return point, xp.zeros_like(like[:1, :])[None, :, :], xp.ones_like(like[:1, 0])
 
 
 def peaks(model, theta, x, z, max_steps=50):
-    """The peaks of p(x_n, z) near z (N, K), and log p there but for a constant: host arrays (N, K), (N,).
-
-    Q at the single node η = 0 is −log p(x|m) + KL, and its minimiser over m is the peak.
-    """
-    xp, K = namespace(x), model.n_latent
-    point = Model(model.decoder, model.likelihood, K)
-    node, weight = xp.zeros_like(z[:1, :])[None, :, :], xp.ones_like(z[:1, 0])
-    start = closest(point.posterior, z, 400 * identity(K, like=x))
+    """The peaks of p(x_n, z) near z (N, K), and log p there but for a constant: host arrays (N, K), (N,)."""
+    K = model.n_latent
+    point, node, weight = at_a_point(model, z)
+    start = closest(point.posterior, z, NARROW * identity(K, like=x))
     phi = e_step(point, theta, start, x, node, weight, max_steps=max_steps, tol=COARSE_TOL).phi
     phi = closest(point.posterior, point.posterior.mean(phi), identity(K, like=x))
     return to_numpy(phi[:, :K]), -to_numpy(bound_on_nodes(point, theta, phi, x, node, weight))

@@ -201,12 +201,12 @@ class Incomplete:
         return self.likelihood.psi(self.likelihood.m_step(psi, self.lower, self.share), like=psi)
 
 
-def fit(problem, n_latent, noises, *, steps, tol, max_iter, every, progress=None):
-    """The `Fit` at the end of EM from the best of several starts, one for each of `noises` (D, K).
+def fit(problem, n_latent, draws, *, steps, tol, max_iter, every, progress=None):
+    """The `Fit` at the end of EM from the best of several starts, one for each of `draws` (D, K).
 
     steps  `OwnSteps` or `LongerSteps`, of which each start has its own;  the rest as in `race`
     """
-    begun = starts(problem.S, n_latent, problem.likelihood, noises, problem.lower)
+    begun = starts(problem.S, n_latent, problem.likelihood, draws, problem.lower)
     zero = namespace(problem.S).zeros_like(problem.S[0, :])
     runs = (em(problem, Parameters(W, zero, psi), steps=steps(), tol=tol) for W, psi in begun)
     return race(runs, tol=tol, max_iter=max_iter, every=every, progress=progress)
@@ -224,17 +224,17 @@ def race(runs, *, tol, max_iter, every, progress=None):
     Each goes `RACE` steps, and the one that is lowest then goes on to the end, the first of those that are
     equal to within tol.
     """
-    runs, steps = iter(runs), min(RACE, max_iter)
+    runs, lap = iter(runs), min(RACE, max_iter)
     leader = next(runs)
-    best = _last(islice(leader, steps + 1))
+    best = _last(islice(leader, lap + 1))
     for run in () if best.converged and not every else runs:
-        end = _last(islice(run, steps + 1))
+        end = _last(islice(run, lap + 1))
         if end.path[-1] < best.path[-1] - tol:
             leader, best = run, end
     for iteration, Q in enumerate(best.path if progress is not None else ()):
         if progress(iteration, max_iter, Q, best.p):
             return best._replace(converged=None)
-    for best in islice(leader, max_iter - steps):
+    for best in islice(leader, max_iter - lap):
         if progress is not None and progress(len(best.path) - 1, max_iter, best.path[-1], best.p):
             return best._replace(converged=None)
     return best
@@ -250,8 +250,8 @@ STARTS = 4                             # how many are raced where no number was 
 RACE = 100                             # steps of EM, after which the best of several starts is chosen
 
 
-def starts(S, n_latent, likelihood, noises, lower=None):
-    """Starts (W, psi) for EM from the covariance S (D, D), one for each of `noises`, standard normal (D, K).
+def starts(S, n_latent, likelihood, draws, lower=None):
+    """Starts (W, psi) for EM from the covariance S (D, D), one for each of `draws`, standard normal (D, K).
 
     With a learnt diagonal Ψ the likelihood can have several maxima, so starts of two kinds take turns. An
     isotropic or fixed Ψ has one maximum, and one start, which is that maximum if S is of complete data.
@@ -259,12 +259,12 @@ def starts(S, n_latent, likelihood, noises, lower=None):
     if likelihood.noise != "diagonal":
         yield start(S, n_latent, likelihood, None, lower)
         return
-    for place, noise in enumerate(noises):
+    for place, draw in enumerate(draws):
         kind = regression_start if place % 2 == 0 else start
-        yield kind(S, n_latent, likelihood, noise, lower)
+        yield kind(S, n_latent, likelihood, draw, lower)
 
 
-def regression_start(S, n_latent, likelihood, noise, lower=None):
+def regression_start(S, n_latent, likelihood, draw, lower=None):
     """A start (W, psi) from what the other columns leave of each; the arguments are those of `start`.
 
     That is more than the column's Ψ, for factors say more than the other columns do. R's factanal starts from
@@ -279,14 +279,14 @@ def regression_start(S, n_latent, likelihood, noise, lower=None):
     inverse = _inverse_of_lower(xp.linalg.cholesky((1 - RIDGE) * R + RIDGE * identity(D, like=S)))
     uniqueness = (1 - 0.5 * n_latent / D) / xp.sum(inverse * inverse, axis=0)  # diag(L⁻ᵀL⁻¹) (2.27)
     root = xp.sqrt(uniqueness)
-    V, explained = _leading(R / (root[:, None] * root), noise)     # 1 where there is no factor
+    V, explained = _leading(R / (root[:, None] * root), draw)     # 1 where there is no factor
     excess = xp.where(explained > 1.1, explained - 1, xp.zeros_like(explained) + 0.1)
     W = (V * xp.sqrt(excess)).T * (root * sd)                      # (K, D)               (2.27)
     return W, likelihood.psi(likelihood.m_step(uniqueness * variance, lower), like=W)
 
 
-def start(S, n_latent, likelihood, noise, lower=None):
-    """A start (W, psi) for EM from the covariance S (D, D); noise (D, K) is standard normal.
+def start(S, n_latent, likelihood, draw, lower=None):
+    """A start (W, psi) for EM from the covariance S (D, D); draw (D, K) is standard normal.
 
     psi lies at or above `lower`, from `likelihood.lower_bounds`, where given.
 
@@ -315,7 +315,7 @@ def start(S, n_latent, likelihood, noise, lower=None):
 
     sd = xp.sqrt(variance)
     R = S / (sd[:, None] * sd)
-    V, explained = _leading(R, noise)
+    V, explained = _leading(R, draw)
     left = (D - float(xp.sum(explained))) / max(D - n_latent, 1)   # the other directions' mean
     excess = xp.where(explained - left > 0.1, explained - left, xp.zeros_like(explained) + 0.1)
     W = (V * xp.sqrt(excess)).T                                    # (K, D), over sd      (2.15)

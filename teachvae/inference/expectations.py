@@ -21,6 +21,8 @@ def bound_on_nodes(model, theta, phi, x, eta, weights=None):
 def expected_squares(model, theta, phi, x, eta, weights):
     """E_q of the likelihood's `squares`, (x − f(z))² for a Gaussian, averaged over the data cases that have
     the column, (D,), and the share of those, (D,): what the M-step of its noise needs (5.6).
+
+    phi (N, n_phi), x (N, D), an array or an `Observed`, eta (S, 1, K), weights (S,)
     """
     xp, likelihood = namespace(phi), model.likelihood
     S, total, count = eta.shape[0], 0.0, 0.0
@@ -38,6 +40,7 @@ def expected_squares(model, theta, phi, x, eta, weights):
 def expected(model, theta, phi, eta, weights, function):
     """E_q[function(f(z), rows)] of every data case, by nodes: (N, V).
 
+    phi (N, n_phi), eta (S, 1, K), weights (S,)
     function takes f (S, n, n_f) and the slice of its n data cases, and returns (S, n, V).
     """
     parts, S = [], eta.shape[0]
@@ -50,7 +53,10 @@ def expected(model, theta, phi, eta, weights, function):
 
 
 def log_weight(model, theta, phi, x, eta):
-    """log ω_sn = log p(x_n, z_ns) − log q(z_ns|φ_n) (S, N) at z = sample(φ, η)."""
+    """log ω_sn = log p(x_n, z_ns) − log q(z_ns|φ_n) (S, N) at z = sample(φ, η).
+
+    phi (N, n_phi), x (N, D), an array or an `Observed`, eta (S, N, K) or (S, 1, K)
+    """
     z, _ = model.posterior.sample(phi, eta)                        # (S, N, K)
     log_q, _ = model.posterior.log_prob(phi, z)
     return model.log_joint(theta, x, z) - log_q                    # (S, N)                (7.1)
@@ -61,7 +67,7 @@ UNSETTLED = 3  # times the last change is what the error of a rule that has not 
 
 
 def quadrature(model, theta, phi, x, *, tol=1e-6):
-    """Q_n (N,) by Gauss–Hermite quadrature for K ≤ 2, and its certificate (N,)             (10.5).
+    """Q_n (N,) by Gauss–Hermite quadrature for K ≤ 2, and its certificate (N,).
 
     The certificate is the larger change from the two next coarser rules: two rules may err alike by
     accident. Cases that changed by more than tol go on to finer rules, up to the last of `ORDERS`; where
@@ -81,7 +87,7 @@ def quadrature(model, theta, phi, x, *, tol=1e-6):
         rows = [row for row, far in zip(rows, to_numpy(moved > tol)) if far]
         if not rows:
             break
-    return values, xp.where(change > tol, UNSETTLED * change, change)
+    return values, xp.where(change > tol, UNSETTLED * change, change)  # (N,)              (10.5)
 
 
 def _rule(model, order, like):

@@ -80,7 +80,7 @@ def posterior(W, b, psi, x, mask=None):
 
 
 def nlml(W, b, psi, x, mask=None):
-    """−log N(x_n; b, WᵀW + Ψ) of every data case (2.1), (N,), in nats.
+    """−log N(x_n; b, WᵀW + Ψ) (2.1) of every data case, (N,), in nats.
 
     With a mask: of the entries observed alone                                            (2.21).
     """

@@ -33,7 +33,7 @@ class Moments:
         return self.scatter / self.n_cases
 
     def __add__(self, other):
-        """The moments of both sets of data cases (Chan, Golub & LeVeque 1983)                (2.18).
+        """The moments of both sets of data cases (Chan, Golub & LeVeque 1983).
 
         As exact as the two means, which far from the origin are rounded themselves.
         """
@@ -48,7 +48,8 @@ class Moments:
         delta = other.mean - self.mean
         mean = self.mean + delta * (other.n_cases / N)
         between = np.outer(delta, delta) * (self.n_cases * other.n_cases / N)
-        return Moments(N, mean, self.scatter + other.scatter + between)
+        scatter = self.scatter + other.scatter + between           # (D, D)                (2.18)
+        return Moments(N, mean, scatter)
 
 
 def moments(x, backend="numpy", weights=None):
@@ -57,7 +58,7 @@ def moments(x, backend="numpy", weights=None):
     Data case n counts weights_n times, weights (N,) > 0; once where None.
 
     All blocks are centred by the first one's mean, so near to that of all that the correction at the end
-    loses few digits, wherever the origin is                                                 (2.17).
+    loses few digits, wherever the origin is.
     """
     N, D = x.shape
     double = get_backend(backend, "float64")
@@ -71,7 +72,8 @@ def moments(x, backend="numpy", weights=None):
         products = products + counted.T @ (counted if weights is None else double.asarray(centred))
     count = N if weights is None else float(weights.sum())
     shift = total / count
-    return Moments(count, guess + shift, to_numpy(products) - count * np.outer(shift, shift))
+    scatter = to_numpy(products) - count * np.outer(shift, shift)  # (D, D)                (2.17)
+    return Moments(count, guess + shift, scatter)
 
 
 def moments_of_input(x):

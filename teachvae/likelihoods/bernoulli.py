@@ -51,11 +51,11 @@ class Bernoulli(Likelihood):
         return df, {} if need_dparams else None
 
     def cross(self, params, f, x, mask=None):
-        """log p(x_n|f_g) for every pair, from f (G, D) and x (N, D): (G, N), by one product (5.12)."""
+        """log p(x_n|f_g) for every pair, from f (G, D) and x (N, D): (G, N), by one product."""
         cost = softplus(f)
         if mask is not None:
-            return f @ (x * mask).T - cost @ mask.T
-        return f @ x.T - sum_last(cost)[:, None]
+            return f @ (x * mask).T - cost @ mask.T                # (G, N)                (5.12)
+        return f @ x.T - sum_last(cost)[:, None]                   # (G, N)                (5.12)
 
     def mean(self, params, f):
         """E[x|f] = σ(f), shaped like f."""
@@ -67,9 +67,9 @@ class Bernoulli(Likelihood):
         return namespace(noise).clip(noise, 0.0, 1 - 2.0**-24)
 
     def sample(self, params, f, noise):
-        """x ~ p(x|f) from uniform `noise`, shaped like f: 1 where noise < σ(f)            (5.9)."""
+        """x ~ p(x|f) from uniform `noise`, shaped like f: 1 where noise < σ(f)."""
         xp = namespace(f, noise)
-        return xp.where(noise < sigmoid(f), xp.ones_like(f), xp.zeros_like(f))
+        return xp.where(noise < sigmoid(f), xp.ones_like(f), xp.zeros_like(f))  # like f   (5.9)
 
     def start(self, mean, variance):
         """(f (D,), params): the logits of the columns' means, kept inside [0.01, 0.99]."""

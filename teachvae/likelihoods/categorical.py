@@ -43,9 +43,9 @@ class Categories:
 
 @dataclass(frozen=True)
 class Categorical(Likelihood):
-    """p(x|f) = Π_d softmax(f_d)_{x_d}, each variable with logits f_d of its own. No parameters.
+    """p(x|f) = Π_i softmax(f_i)_{x_i}, each variable i with logits f_i of its own. No parameters.
 
-    x holds every variable as a one-hot block: C_d columns, of which one is 1 and the others are 0. A
+    x holds every variable as a one-hot block: C_i columns, of which one is 1 and the others are 0. A
     mask of a variable that was not observed is 0 in all columns of its block.
 
     sizes  (C_1, C_2, …), how many values each variable takes; D is their sum
@@ -80,13 +80,14 @@ class Categorical(Likelihood):
         ends = list(accumulate(self.sizes))
         return [slice(end - size, end) for end, size in zip(ends, self.sizes)]
 
-    def log_softmax(self, f):
-        """log p of every category, shaped like f (…, D)                                     (5.29)."""
-        return namespace(f).concat([log_softmax(f[..., block]) for block in self.blocks()], axis=-1)
+    def log_pi(self, f):
+        """log p of every category, shaped like f (…, D)."""
+        blocks = [log_softmax(f[..., block]) for block in self.blocks()]
+        return namespace(f).concat(blocks, axis=-1)                # like f               (5.29)
 
     def forward(self, params, f, x, mask=None):
         """log p(x|f) (S, N) of f (S, N, D), x and mask (N, D), and a cache."""
-        log_pi = self.log_softmax(f)                               # (S, N, D)
+        log_pi = self.log_pi(f)                                    # (S, N, D)
         seen = x if mask is None else x * mask                     # (N, D)
         log_p = sum_last(seen * log_pi)                            # (S, N)               (5.30)
         return log_p, (log_pi, seen)
@@ -96,17 +97,18 @@ class Categorical(Likelihood):
         xp = namespace(dlog_p)
         log_pi, seen = cache
         dlog_pi = dlog_p[:, :, None] * seen                        # (S, N, D)
+        # Σ_j over each block, spread over its columns again.
         total = [xp.sum(dlog_pi[..., b], axis=2, keepdims=True) + 0 * dlog_pi[..., b] for b in self.blocks()]
         df = dlog_pi - xp.exp(log_pi) * xp.concat(total, axis=2)   # (S, N, D)            (5.31)
         return df, {} if need_dparams else None
 
     def cross(self, params, f, x, mask=None):
-        """log p(x_n|f_g) for every pair, from f (G, D) and x (N, D): (G, N), by one product (5.32)."""
-        return self.log_softmax(f) @ (x if mask is None else x * mask).T
+        """log p(x_n|f_g) for every pair, from f (G, D) and x (N, D): (G, N), by one product."""
+        return self.log_pi(f) @ (x if mask is None else x * mask).T  # (G, N)             (5.32)
 
     def mean(self, params, f):
         """E[x|f], the probabilities of the categories, shaped like f."""
-        return namespace(f).exp(self.log_softmax(f))
+        return namespace(f).exp(self.log_pi(f))
 
     def draw_noise(self, rng, shape):
         """The noise that `sample` takes for f of this shape: uniform on [0, 1), one per variable."""
@@ -141,8 +143,8 @@ class Categorical(Likelihood):
             variables = []
             for block in self.blocks():
                 b = x[:, block]
-                seen = (b == b).any(axis=1)                        # NaN: not observed
-                variables.append(seen & ((((b != 0) & (b != 1)).any(axis=1)) | (b.sum(axis=1) != 1)))
+                observed = (b == b).any(axis=1)                    # NaN: not observed
+                variables.append(observed & ((((b != 0) & (b != 1)).any(axis=1)) | (b.sum(axis=1) != 1)))
             return namespace(x).stack(variables, axis=1)
 
         count, place = misfits(x, wrong)

@@ -72,8 +72,8 @@ class Gaussian(Likelihood):
         squares = residual * residual
         if mask is not None:
             squares = squares * mask
-        cost = xp.sum(cost) if mask is None else mask @ cost       # () or (N,)
-        log_p = -0.5 * (squares @ precision + cost)                # (S, N)                (5.1)
+        constants = xp.sum(cost) if mask is None else mask @ cost  # () or (N,)
+        log_p = -0.5 * (squares @ precision + constants)           # (S, N)                (5.1)
         return log_p, (residual, squares, precision, mask)
 
     def backward(self, params, cache, dlog_p, *, need_dparams=True):
@@ -94,7 +94,7 @@ class Gaussian(Likelihood):
         return df, {"log_psi": dlog_psi}
 
     def cross(self, params, f, x, mask=None):
-        """log p(x_n|f_g) for every pair, from f (G, D) and x (N, D): (G, N), by one product  (5.11)."""
+        """log p(x_n|f_g) for every pair, from f (G, D) and x (N, D): (G, N), by one product."""
         xp = namespace(f, x)
         psi = self.psi(params, like=f)
         centre = xp.mean(f, axis=0)                                # keeps the squares small
@@ -102,10 +102,10 @@ class Gaussian(Likelihood):
         scaled = f / psi
         if mask is not None:                                       # two products, for f² now meets the mask
             own = xp.sum((x * x / psi + xp.log(psi) + LOG_2PI) * mask, axis=1)
-            return scaled @ (x * mask).T - 0.5 * ((f * scaled) @ mask.T + own)
+            return scaled @ (x * mask).T - 0.5 * ((f * scaled) @ mask.T + own)  # (G, N)  (5.11)
         squares = xp.sum(f * scaled, axis=1)[:, None] + xp.sum(x * x / psi, axis=1)
-        constant_ = xp.sum(xp.log(psi)) + self.n_visible * LOG_2PI
-        return scaled @ x.T - 0.5 * (squares + constant_)
+        constants = xp.sum(xp.log(psi)) + self.n_visible * LOG_2PI
+        return scaled @ x.T - 0.5 * (squares + constants)          # (G, N)               (5.11)
 
     def mean(self, params, f):
         """E[x|f], shaped like f."""
@@ -116,7 +116,7 @@ class Gaussian(Likelihood):
         return rng.standard_normal(shape)
 
     def sample(self, params, f, noise):
-        """x ~ p(x|f) from standard normal `noise`, shaped like f                           (5.5)."""
+        """x ~ p(x|f) from standard normal `noise`, shaped like f."""
         return f + noise * namespace(f).sqrt(self.psi(params, like=f))  # like f           (5.5)
 
     def start(self, mean, variance):
@@ -144,9 +144,9 @@ class Gaussian(Likelihood):
             mean_square = xp.where(mean_square > floor, mean_square, floor)  #             (5.6)
         return {"log_psi": xp.log(mean_square)}
 
-    def closed_form(self, params, squares, lower, share=None):
+    def closed_form(self, params, mean_square, lower, share=None):
         """The parameters of `m_step`."""
-        return self.m_step(squares, lower, share)
+        return self.m_step(mean_square, lower, share)
 
     def by_gradient(self, dparams):
         """0 for log_psi, which has a closed form."""
@@ -201,13 +201,13 @@ class Gaussian(Likelihood):
                 "infinity: give data that vary, or use a fixed variance"
             )
 
-    def noisier(self, params, variance):
-        """The likelihood, and its parameters, of x with noise N(0, variance·I) added         (5.27)."""
-        xp, log_psi = namespace(variance), params.get("log_psi")
-        psi = self.psi(params, like=variance if log_psi is None else log_psi)
-        return Gaussian(self.n_visible), {"log_psi": xp.log(psi + variance)}
+    def noisier(self, params, tau2):
+        """The likelihood, and its parameters, of x with noise N(0, τ²I) added."""
+        xp, log_psi = namespace(tau2), params.get("log_psi")
+        psi = self.psi(params, like=tau2 if log_psi is None else log_psi)
+        return Gaussian(self.n_visible), {"log_psi": xp.log(psi + tau2)}  #               (5.27)
 
-    def denoised(self, params, f, x, variance):
-        """E[x|x̃, f] where x̃ = x + N(0, variance·I) was seen, shaped like f                    (5.28)."""
+    def denoised(self, params, f, x, tau2):
+        """E[x|x̃, f] where x̃ = x + N(0, τ²I) was seen, shaped like f."""
         psi = self.psi(params, like=f)
-        return f + psi / (psi + variance) * (x - f)
+        return f + psi / (psi + tau2) * (x - f)                    # like f               (5.28)

@@ -90,7 +90,7 @@ class Likelihood:
         """
         return None
 
-    def closed_form(self, params, squares, lower, share=None):
+    def closed_form(self, params, mean_square, lower, share=None):
         """params, of which those with a closed-form M-step are replaced by its result.
 
         squares (D,) is E_q of what squares(params, f, x) → (S, N, D) says, averaged over the data cases that

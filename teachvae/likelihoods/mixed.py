@@ -101,15 +101,15 @@ class Mixed(Likelihood):
 
     def sample(self, params, f, noise):
         """x ~ p(x|f) from `noise`, (…, D)."""
-        parts = zip(self.split(params, f), noise)
-        return self.gather([p.sample(own, f_p, noise_p) for (p, _, own, f_p), noise_p in parts])
+        pairs = zip(self.split(params, f), noise)
+        return self.gather([p.sample(own, f_p, noise_p) for (p, _, own, f_p), noise_p in pairs])
 
-    def gather(self, parts):
-        """The parts' columns (…, D_i) put back in their places, (…, D)."""
-        xp = namespace(parts[0])
+    def gather(self, shares):
+        """The parts' columns, shares[i] (…, D_i), put back in their places, (…, D)."""
+        xp = namespace(shares[0])
         order = [c for _, columns in self.parts for c in columns]
         back = sorted(range(len(order)), key=order.__getitem__)
-        return xp.take(xp.concat(parts, axis=-1), index(back, parts[0]), axis=-1)
+        return xp.take(xp.concat(shares, axis=-1), index(back, shares[0]), axis=-1)
 
     def start(self, mean, variance):
         """(f (n_f,), params): each part's."""
@@ -118,28 +118,28 @@ class Mixed(Likelihood):
 
     def start_W(self, W):
         """The decoder's last weights (., n_f) to start from, each part's."""
-        parts, end = [], 0
+        weights, end = [], 0
         for p, _ in self.parts:
             start, end = end, end + p.n_f
-            parts.append(p.start_W(W[:, start:end]))
-        return namespace(W).concat(parts, axis=1)
+            weights.append(p.start_W(W[:, start:end]))
+        return namespace(W).concat(weights, axis=1)
 
     def squares(self, params, f, x):
         """The squares (S, N, D) of the parts that have an M-step, and 0 for the others."""
         xp = namespace(f, x)
-        parts = []
+        shares = []
         for p, columns, own, f_p in self.split(params, f):
             x_p = take(x, columns)
             squares = p.squares(own, f_p, x_p) if p.has_m_step else xp.zeros_like(f_p[..., :1] * x_p[:, :1])
-            parts.append(squares + xp.zeros_like(x_p))
-        return self.gather(parts)
+            shares.append(squares + xp.zeros_like(x_p))
+        return self.gather(shares)
 
-    def closed_form(self, params, squares, lower, share=None):
+    def closed_form(self, params, mean_square, lower, share=None):
         """Each part's parameters, from the expected squares (D,)."""
         lower = [None] * len(self.parts) if lower is None else lower
         return [
-            p.closed_form(own, take(squares, columns), bound, take(share, columns))
-            for (p, columns), own, bound in zip(self.parts, params, lower)
+            p.closed_form(own, take(mean_square, columns), floor, take(share, columns))
+            for (p, columns), own, floor in zip(self.parts, params, lower)
         ]
 
     def by_gradient(self, dparams):

@@ -68,13 +68,13 @@ class Poisson(Likelihood):
         return df, {} if need_dparams else None
 
     def cross(self, params, f, x, mask=None):
-        """log p(x_n|f_g) for every pair, from f (G, D) and x (N, D): (G, N), by two products (5.18)."""
+        """log p(x_n|f_g) for every pair, from f (G, D) and x (N, D): (G, N), by two products."""
         xp = namespace(f, x)
         rate, log_rate, _, _ = self.rate(f)
         x = self.counts(x)
         mask = xp.ones_like(x) if mask is None else mask
         own = xp.sum((log_factorial(x) - math.log(self.unit)) * mask, axis=1)
-        return log_rate @ (x * mask).T - rate @ mask.T - own
+        return log_rate @ (x * mask).T - rate @ mask.T - own       # (G, N)               (5.18)
 
     def mean(self, params, f):
         """E[x|f] = λ/unit, shaped like f."""
@@ -85,8 +85,8 @@ class Poisson(Likelihood):
         return rng.random(shape)
 
     def sample(self, params, f, noise):
-        """x ~ p(x|f) from uniform `noise`, shaped like f: its quantile, found on the host (5.17)."""
-        return poisson_quantile(noise, self.rate(f)[0]) / self.unit
+        """x ~ p(x|f) from uniform `noise`, shaped like f: its quantile, found on the host."""
+        return poisson_quantile(noise, self.rate(f)[0]) / self.unit  # like f             (5.17)
 
     def start(self, mean, variance):
         """(f (D,), params): the logarithms of the counts' means, these kept at or above 0.01."""

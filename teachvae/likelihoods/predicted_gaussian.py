@@ -70,14 +70,14 @@ class PredictedGaussian(Likelihood):
         return df, {} if need_dparams else None
 
     def cross(self, params, f, x, mask=None):
-        """log p(x_n|f_g) for every pair, from f (G, 2D), x (N, D): (G, N), by three products (5.25)."""
+        """log p(x_n|f_g) for every pair, from f (G, 2D), x (N, D): (G, N), by three products."""
         xp = namespace(f, x)
         m, log_v, _ = self.split(f)
         centre = xp.mean(m, axis=0)                                # keeps the squares small
         mask = xp.ones_like(x) if mask is None else mask
         m, x, precision = m - centre, (x - centre) * mask, xp.exp(-log_v)
         own = m * m * precision + log_v + LOG_2PI
-        return (m * precision) @ x.T - 0.5 * (precision @ (x * x).T + own @ mask.T)
+        return (m * precision) @ x.T - 0.5 * (precision @ (x * x).T + own @ mask.T)  #    (5.25)
 
     def mean(self, params, f):
         """E[x|f] = m, (…, D)."""
@@ -88,9 +88,9 @@ class PredictedGaussian(Likelihood):
         return rng.standard_normal((*shape[:-1], self.n_visible))
 
     def sample(self, params, f, noise):
-        """x ~ p(x|f) from standard normal `noise` (…, D)                                  (5.24)."""
+        """x ~ p(x|f) from standard normal `noise` (…, D)."""
         m, log_v, _ = self.split(f)
-        return m + noise * namespace(f).exp(0.5 * log_v)
+        return m + noise * namespace(f).exp(0.5 * log_v)           # (…, D)               (5.24)
 
     def start(self, mean, variance):
         """(f (2D,), params): the columns' means and variances, these kept a tenth above the floor."""
@@ -125,12 +125,12 @@ class PredictedGaussian(Likelihood):
                 f"({shorten(list(names))}): give the data in smaller units, or a lower floor as noise"
             )
 
-    def noisier(self, params, variance):
-        """The likelihood, and its parameters, of x with noise N(0, variance·I) added         (5.27)."""
-        return PredictedGaussian(self.n_visible, self.floor + float(variance)), {}
+    def noisier(self, params, tau2):
+        """The likelihood, and its parameters, of x with noise N(0, τ²I) added."""
+        return PredictedGaussian(self.n_visible, self.floor + float(tau2)), {}  #         (5.27)
 
-    def denoised(self, params, f, x, variance):
-        """E[x|x̃, f] where x̃ = x + N(0, variance·I) was seen, (…, D)                            (5.28)."""
+    def denoised(self, params, f, x, tau2):
+        """E[x|x̃, f] where x̃ = x + N(0, τ²I) was seen, (…, D)."""
         m, log_v, _ = self.split(f)
         v = namespace(f).exp(log_v)
-        return m + v / (v + variance) * (x - m)
+        return m + v / (v + tau2) * (x - m)                        # (…, D)               (5.28)

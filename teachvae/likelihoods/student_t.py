@@ -42,11 +42,11 @@ class StudentT(Likelihood):
 
     def log_constant(self):
         """log of the density of t_ν at 0."""
-        half = self.dof / 2
-        if half > 50:                                              # where the difference below would cancel
-            u = 1 / half
-            return -0.5 * math.log(2 * math.pi) - u / 8 + u**3 / 192 - u**5 / 640          # (5.41)
-        return math.lgamma(half + 0.5) - math.lgamma(half) - 0.5 * math.log(self.dof * math.pi)
+        h = self.dof / 2
+        if h > 50:                                                 # where the difference below would cancel
+            w = 1 / h                                              # h³ itself may be beyond 1e308
+            return -0.5 * math.log(2 * math.pi) - w / 8 + w**3 / 192 - w**5 / 640  #      (5.41)
+        return math.lgamma(h + 0.5) - math.lgamma(h) - 0.5 * math.log(self.dof * math.pi)
 
     def forward(self, params, f, x, mask=None):
         """log p(x|f) (S, N) of f (S, N, D), x and mask (N, D), and a cache."""
@@ -73,8 +73,8 @@ class StudentT(Likelihood):
         return df, {"log_psi": dlog_psi}
 
     def weight(self, u2):
-        """How much a residual counts beside one of a Gaussian, from u² = (x − f)²/ψ          (5.35)."""
-        return (self.dof + 1) / (self.dof + u2)
+        """How much a residual counts beside one of a Gaussian, from u² = (x − f)²/ψ."""
+        return (self.dof + 1) / (self.dof + u2)                    # like u2              (5.35)
 
     def cross(self, params, f, x, mask=None):
         """log p(x_n|f_g) for every pair, from f (G, D) and x (N, D): (G, N), column by column."""
@@ -85,7 +85,7 @@ class StudentT(Likelihood):
             u = (x[:, d] - f[:, d][:, None]) * scale[d]            # (G, N)
             terms = -0.5 * (self.dof + 1) * xp.log1p(u * u / self.dof) - 0.5 * log_psi[d]
             terms = terms + self.log_constant()
-            total = total + (terms if mask is None else terms * mask[:, d])
+            total = total + (terms if mask is None else terms * mask[:, d])  # (G, N)     (5.34)
         return total
 
     def mean(self, params, f):
@@ -112,12 +112,12 @@ class StudentT(Likelihood):
         return self.weight(r2 * xp.exp(-params["log_psi"])) * r2
 
     def m_step(self, mean_square, lower, share=None):
-        """ψ from the expected weighted squares (D,): a step that never raises Q              (5.37)."""
-        return Gaussian(self.n_visible).m_step(mean_square, lower)
+        """ψ from the expected weighted squares (D,): a step that never raises Q."""
+        return Gaussian(self.n_visible).m_step(mean_square, lower)  #                     (5.37)
 
-    def closed_form(self, params, squares, lower, share=None):
+    def closed_form(self, params, mean_square, lower, share=None):
         """The parameters of `m_step`."""
-        return self.m_step(squares, lower, share)
+        return self.m_step(mean_square, lower, share)
 
     def by_gradient(self, dparams):
         """0 for log_psi, which has a closed form."""

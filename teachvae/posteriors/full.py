@@ -35,12 +35,12 @@ class FullGaussian(Posterior):
         return phi[:, :K], entries * below + xp.exp(entries * eye) * eye
 
     def _pack(self, dm, dL, L):
-        """∂/∂φ from ∂/∂m and ∂/∂L; on the diagonal ∂/∂ log L_kk = L_kk ∂/∂L_kk          (3.12)."""
+        """∂/∂φ from ∂/∂m and ∂/∂L; on the diagonal ∂/∂ log L_kk = L_kk ∂/∂L_kk."""
         xp = namespace(dm)
         K = self.n_latent
         packed, _ = self._places()
         eye, below = self._masks(dm)
-        entries = xp.reshape(dL * (below + L * eye), (-1, K * K))
+        entries = xp.reshape(dL * (below + L * eye), (-1, K * K))  # (N, K²)              (3.12)
         return xp.concat([dm, xp.take(entries, index(packed, dm), axis=1)], axis=1)
 
     def sample(self, phi, eta):
@@ -122,7 +122,10 @@ class FullGaussian(Posterior):
         return xp.concat([mean, xp.zeros_like(mean[:, :1]) + rows], axis=1)
 
     def from_diagonal(self, phi):
-        """The φ (N, n_phi) of the same q_n as φ (N, 2K) = [m | log s] of the diagonal family."""
+        """The φ (N, n_phi) of the same q_n as φ (N, 2K) = [m | log s] of the diagonal family.
+
+        log s_k goes to the place of log L_kk in the packing, and 0 to what lies below the diagonal.
+        """
         K = self.n_latent
         spread = [[1.0 if i == j == k else 0.0 for i in range(K) for j in range(i + 1)] for k in range(K)]
         return namespace(phi).concat([phi[:, :K], phi[:, K:] @ constant(spread, like=phi)], axis=1)
@@ -142,13 +145,13 @@ class FullGaussian(Posterior):
         return xp.concat([variance, entries], axis=1)              # (N, n_phi)           (3.23)
 
     def _log_det(self, L):
-        """Σ_k log L_kk, (N,)."""
+        """Σ_k log L_kk, (N,): 1 stands off the diagonal, for its log is 0."""
         xp = namespace(L)
         eye, _ = self._masks(L)
         return xp.sum(xp.log(L * eye + (1 - eye)), axis=(1, 2))
 
     def _inverse_diagonal(self, L):
-        """diag(1/L_11, …, 1/L_KK), (N, K, K)."""
+        """diag(1/L_11, …, 1/L_KK), (N, K, K): 1 stands off the diagonal, where 0/0 would be."""
         eye, _ = self._masks(L)
         return eye / (L * eye + (1 - eye))
 
