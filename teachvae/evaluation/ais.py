@@ -57,8 +57,8 @@ class Sandwich(NamedTuple):
 
 
 def temperatures(n_temperatures):
-    """β_0 = 0 … β_T = 1 as (t/T)⁴: log p(x|z) varies by about 1/β under p_β, so small β step small (7.13)."""
-    return (np.arange(n_temperatures + 1) / n_temperatures) ** 4
+    """β_0 = 0 … β_T = 1 as (t/T)⁴: log p(x|z) varies by about 1/β under p_β, so small β step small."""
+    return (np.arange(n_temperatures + 1) / n_temperatures) ** 4   # (T + 1,)              (7.13)
 
 
 def ais(model, theta, x, rng, *, n_chains=16, n_temperatures=500):
@@ -138,9 +138,9 @@ def _both(model, theta, x, z, rng, n_chains, n_temperatures):
 def _run(model, theta, x, z, betas, steps, momenta, log_u, backward):
     """Chains from z (S, N, K) along betas (T + 1,), or back along them; steps None: tuned on the way.
 
-    Forward: a weight by p(x|z)^(β_t − β_{t−1}), then a move that keeps p_{β_t}, t = 1 … T      (7.11).
+    Forward: a weight by p(x|z)^(β_t − β_{t−1}), then a move that keeps p_{β_t}, t = 1 … T.
     Backward: the same weights and moves in the opposite order, so that the log weights are those of
-    1/p(x)                                                                                      (7.14).
+    1/p(x).
     """
     xp, T = namespace(x), len(betas) - 1
     order = range(T, 0, -1) if backward else range(1, T + 1)
@@ -148,7 +148,7 @@ def _run(model, theta, x, z, betas, steps, momenta, log_u, backward):
     log_w, rates, used = 0.0, {}, {}
     at = model.log_likelihood_gradient(theta, x, z)
     for t in order:
-        log_w = log_w + float(betas[t] - betas[t - 1]) * at[0]
+        log_w = log_w + float(betas[t] - betas[t - 1]) * at[0]     # (S, N)                (7.11)
         move = t - 1 if backward else t                            # the temperature to move at
         if not 1 <= move < T:
             continue
@@ -160,7 +160,7 @@ def _run(model, theta, x, z, betas, steps, momenta, log_u, backward):
         if steps is None:
             log_step = log_step + TUNING_RATE * (rate - ACCEPTANCE)
     in_order = [xp.stack([values[i] for i in range(T - 1)]) for values in (rates, used)]
-    return Chains(-log_w if backward else log_w, *in_order)
+    return Chains(-log_w if backward else log_w, *in_order)        #               (7.11), (7.14)
 
 
 def _hmc(model, theta, x, z, at, beta, step, p, log_u):

@@ -16,9 +16,9 @@ from . import grid
 def kl_to_posterior(model, theta, phi, x, *, tol=1e-6):
     """KL(q_n ‖ p(z|x_n)) (N,), by a road of its own: what Q − nlml must be.
 
-    Linear-Gaussian models: the closed form between two normal distributions             (10.6). K ≤ 3:
+    Linear-Gaussian models: the closed form between two normal distributions. K ≤ 3:
     log q − log p(z|x) summed over a lattice around q, with p(z|x) normalised by its own sum over a
-    lattice around the posterior, wherever that is: neither Q nor `grid` is asked        (10.7). Both are
+    lattice around the posterior, wherever that is: neither Q nor `grid` is asked. Both are
     refined, and widened, until the sum moves by less than tol nats or the rounding of its terms; where one
     does not get there the value is NaN, and a `grid.GridWarning` names the case. Raises ValueError for
     other models with K > 3. Computed in float64.
@@ -31,7 +31,7 @@ def kl_to_posterior(model, theta, phi, x, *, tol=1e-6):
         C, r = model.posterior.covariance(phi), model.posterior.mean(phi) - mean
         log_det = xp.linalg.slogdet(C)[1] + xp.linalg.slogdet(M)[1]
         quadratic = xp.sum(M * r[:, :, None] * r[:, None, :], axis=(1, 2))
-        return 0.5 * (xp.sum(C * M, axis=(1, 2)) - K + quadratic - log_det)
+        return 0.5 * (xp.sum(C * M, axis=(1, 2)) - K + quadratic - log_det)  # (N,)        (10.6)
     if K > 3:
         raise ValueError(f"the KL divergence by a lattice needs K <= 3 latent variables, the model has {K}")
     mesh = LOOK_MESH[K]
@@ -44,7 +44,8 @@ def kl_to_posterior(model, theta, phi, x, *, tol=1e-6):
             log_joint = grid.log_joint_of(model, theta, x[one, :])
             log_px, change = grid.integral(log_joint, look, log_p, mesh, tol, mesh=0.9)
             mean, moved, size = _mean_log_weight(model, theta, phi[one, :], x[one, :], tol)
-            values[n] = log_px - mean if change + moved <= tol + ROUNDING * size else np.nan
+            kl = log_px - mean                                     #                       (10.7)
+            values[n] = kl if change + moved <= tol + ROUNDING * size else np.nan
     grid.warn_of_refused(values, tol)
     return constant(values, like=x)
 

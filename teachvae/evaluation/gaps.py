@@ -60,23 +60,23 @@ class Gaps(NamedTuple):
 
     @property
     def approximation(self):
-        """q_optimal − nlml: what the family of q costs                                   (10.2)."""
-        return self.q_optimal - self.nlml
+        """q_optimal − nlml: what the family of q costs."""
+        return self.q_optimal - self.nlml                          # (N,)                  (10.2)
 
     @property
     def amortisation(self):
-        """q_used − q_optimal: what the φ that was used costs                             (10.3)."""
-        return self.q_used - self.q_optimal
+        """q_used − q_optimal: what the φ that was used costs."""
+        return self.q_used - self.q_optimal                        # (N,)                  (10.3)
 
     @property
     def diagonal(self):
-        """q_optimal − q_full: the part of `approximation` that a full covariance saves   (10.4)."""
-        return self.q_optimal - self.q_full
+        """q_optimal − q_full: the part of `approximation` that a full covariance saves."""
+        return self.q_optimal - self.q_full                        # (N,)                  (10.4)
 
     @property
     def not_gaussian(self):
-        """q_full − nlml: the part of `approximation` that no Gaussian q saves            (10.4)."""
-        return self.q_full - self.nlml
+        """q_full − nlml: the part of `approximation` that no Gaussian q saves."""
+        return self.q_full - self.nlml                             # (N,)                  (10.4)
 
     @property
     def maybe_lesser(self):
@@ -188,11 +188,11 @@ def _sought_again(model, theta, best, worth, x, z, nodes, tol):
 
 
 def _what_another_mode_may_save(gap):
-    """How much lower Q can be elsewhere, (N,), from Q − nlml: log(eᵍᵃᵖ − 1), nothing up to log 2  (10.11)."""
+    """How much lower Q can be elsewhere, (N,), from Q − nlml: log(eᵍᵃᵖ − 1), nothing up to log 2."""
     xp = namespace(gap)
     least = xp.zeros_like(gap) + math.log(2)
     gap = xp.where(gap > least, gap, least)                        # and nothing where nlml was refused, NaN
-    return gap + xp.log1p(-xp.exp(-gap))
+    return gap + xp.log1p(-xp.exp(-gap))                           # (N,)                 (10.11)
 
 
 RETRY = 0.5   # nats between Q and nlml above which a case is looked at again: a little below log 2

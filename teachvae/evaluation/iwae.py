@@ -21,7 +21,7 @@ class IWAE(NamedTuple):
 
 
 def iwae(model, theta, phi, x, rng, *, sizes=(1, 5, 50, 500, 5000), n_samples=5000):
-    """L_k = −E[log (1/k) Σ_{s≤k} w_s] for every k in sizes, in nats per data case             (7.8).
+    """L_k = −E[log (1/k) Σ_{s≤k} w_s] for every k in sizes, in nats per data case.
 
     L_1 is Q, L_k falls with k, and tends to nlml (Burda et al. 2016). The n_samples draws are used for
     every k, as n_samples // k groups of k, whose mean is the value and whose spread its standard error
@@ -56,7 +56,7 @@ def _group_means(log_w, k):
     xp = namespace(log_w)
     groups = log_w.shape[0] // k
     log_w = xp.reshape(log_w[: groups * k, :], (groups, k, log_w.shape[1]))
-    bounds = math.log(k) - log_sum_exp(log_w, axis=1)              # (groups, n)
+    bounds = math.log(k) - log_sum_exp(log_w, axis=1)              # (groups, n)            (7.8)
     mean = xp.mean(bounds, axis=0)
     if groups == 1:
         return mean, xp.zeros_like(mean) + float("nan")

@@ -12,7 +12,7 @@ from .nlml import NLML
 
 
 def laplace(model, theta, x, rng):
-    """Laplace's approximation: p(x_n, z) as a normal distribution around its mode ẑ_n          (7.9).
+    """Laplace's approximation: p(x_n, z) as a normal distribution around its mode ẑ_n.
 
     The mode is sought from 0 and from the best of many draws of the prior, the better kept; its
     curvature H_n is the central difference of the hand-derived gradient. Exact for a linear-Gaussian
@@ -46,5 +46,5 @@ def _around(model, theta, x, mode):
     H = 0.5 * (H + xp.permute_dims(H, (0, 2, 1))) + identity(K, like=x)  # + that of −log p(z)
     curved = xp.min(xp.linalg.eigvalsh(H), axis=1) > 0
     _, log_det = xp.linalg.slogdet(H)
-    values = 0.5 * log_det - model.log_joint(theta, x, mode)[0, :] - 0.5 * K * LOG_2PI
+    values = 0.5 * log_det - model.log_joint(theta, x, mode)[0, :] - 0.5 * K * LOG_2PI  #   (7.9)
     return xp.where(curved, values, xp.zeros_like(values) + float("nan"))

@@ -121,10 +121,10 @@ def _collect(xp, totals, method):
 
 def stated(error, squares, fourths):
     """A standard error (N,) in nats, inf where it may not be stated: above `LARGE`, and carried by fewer than
-    `FEW` draws, told by the sums (N,) over the draws of the squares in it and of their squares    (7.15).
+    `FEW` draws, told by the sums (N,) over the draws of the squares in it and of their squares.
     """
     xp = namespace(error)
-    hidden = (error > LARGE) & (squares * squares < FEW * fourths)
+    hidden = (error > LARGE) & (squares * squares < FEW * fourths)  # (N,)                 (7.15)
     return xp.where(hidden, xp.zeros_like(error) + float("inf"), error)
 
 
@@ -152,11 +152,12 @@ class StreamingLogMeanExp:
 
     def result(self):
         """log mean exp, its standard error, inf where a few samples carry it, and the effective sample
-        size, (N,)                                                    (7.1), (7.2), (7.6), (7.15).
+        size, (N,).
         """
         xp, S = self.xp, self.count
         mean = self.sum / S
         variance = xp.maximum((self.squares / S - mean * mean) * (S / (S - 1)), 0)
-        log_mean = xp.log(mean) + self.top
-        error = xp.sqrt(variance / S) / mean
-        return log_mean, stated(error, self.squares, self.fourths), self.sum * self.sum / self.squares
+        log_mean = xp.log(mean) + self.top                         # (N,)             (7.1), (7.7)
+        error = xp.sqrt(variance / S) / mean                       # (N,)                   (7.2)
+        size = self.sum * self.sum / self.squares                  # (N,)                   (7.6)
+        return log_mean, stated(error, self.squares, self.fourths), size

@@ -31,7 +31,7 @@ class Mixture(NamedTuple):
 
 
 def log_joint(theta, x):
-    """log p(x_n, z=k) = log π_k + log N(x_n; μ_k, Σ_k) of x (N, D), as (N, K)              (9.1)."""
+    """log p(x_n, z=k) = log π_k + log N(x_n; μ_k, Σ_k) of x (N, D), as (N, K)."""
     xp = namespace(theta.means, x)
     on = theta.weights > 0
     log_weights = xp.where(
@@ -40,7 +40,7 @@ def log_joint(theta, x):
     columns = [
         log_normal(x, theta.means[k, :], theta.covariances[k, ...]) for k in range(theta.means.shape[0])
     ]
-    return log_weights + xp.stack(columns, axis=1)
+    return log_weights + xp.stack(columns, axis=1)                 # (N, K)                 (9.1)
 
 
 def log_joint_table(theta, x):
@@ -65,38 +65,38 @@ def log_normal(x, mean, covariance):
 def divergence(q, log_p):
     """Σ_k q_nk (log q_nk − log_p_nk), (N,), where 0 log 0 = 0.
 
-    With log_p the joint log p(x_n, z=k) this is Q_n                                        (9.3),
-    with log_p the posterior it is KL(q_n ‖ p(z|x_n))                                       (9.9).
+    With log_p the joint log p(x_n, z=k) this is Q_n (9.3), with log_p the posterior it is
+    KL(q_n ‖ p(z|x_n)) (9.9).
     """
     xp = namespace(q, log_p)
     on = q > 0
     log_q = xp.log(xp.where(on, q, xp.ones_like(q)))
     log_p = xp.where(on, log_p, xp.zeros_like(log_p))
-    return xp.sum(q * (log_q - log_p), axis=1)
+    return xp.sum(q * (log_q - log_p), axis=1)                     # (N,)            (9.3), (9.9)
 
 
 def free(log_p):
-    """The PMFs q (N, K) of least Q, each row by itself: the posterior p(z|x_n)              (9.4)."""
+    """The PMFs q (N, K) of least Q, each row by itself: the posterior p(z|x_n)."""
     xp = namespace(log_p)
     p = xp.exp(log_p - xp.max(log_p, axis=1)[:, None])
-    return p / xp.sum(p, axis=1)[:, None]
+    return p / xp.sum(p, axis=1)[:, None]                          # (N, K)                 (9.4)
 
 
 def hard(log_p):
-    """The same among PMFs with all probability in one place: where p(x_n, z) is largest    (9.5).
+    """The same among PMFs with all probability in one place: where p(x_n, z) is largest.
 
     Of places that are equally good the first is taken.
     """
     xp = namespace(log_p)
     best = xp.argmax(log_p, axis=1)
     places = index(range(log_p.shape[1]), best)
-    return xp.where(best[:, None] == places, xp.ones_like(log_p), xp.zeros_like(log_p))
+    return xp.where(best[:, None] == places, xp.ones_like(log_p), xp.zeros_like(log_p))  #  (9.5)
 
 
 def tied(log_p):
-    """The same among tables whose rows are all equal: geometric means of the joint, scaled (9.6)."""
+    """The same among tables whose rows are all equal: geometric means of the joint, scaled."""
     xp = namespace(log_p)
-    return xp.zeros_like(log_p) + free(xp.mean(log_p, axis=0)[None, :])
+    return xp.zeros_like(log_p) + free(xp.mean(log_p, axis=0)[None, :])  # (N, K)           (9.6)
 
 
 E_STEPS = {"free": free, "hard": hard, "tied": tied}
