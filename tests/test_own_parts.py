@@ -63,6 +63,26 @@ def test_a_wrong_part_is_explained():
     assert not report.ok and "forward of float32 gives float64" in str(report)
 
 
+@pytest.mark.parametrize(
+    "own, name", [(Sine(), "backward"), (Laplace(3), "backward"), (Round(2), "sample_backward")]
+)
+def test_a_part_that_writes_into_what_it_was_given_is_told_so(own, name):
+    """The next in the chain would be handed other numbers, and the gradients still come out right."""
+
+    class Writes(type(own)):
+        pass
+
+    def backward(self, *given, **options):
+        given[-1][...] *= 1.0
+        return getattr(super(Writes, self), name)(*given, **options)
+
+    setattr(Writes, name, backward)
+    writes = Writes(*[getattr(own, field) for field in own.__dataclass_fields__])
+    report = gradcheck.part(writes)
+    assert not report.ok and f"{name} changes in place what it was given" in str(report)
+    assert all(row.verdict == "ok" for row in report.rows), report
+
+
 def test_what_is_no_part_is_refused():
     with pytest.raises(TypeError, match="int has no forward and backward.*no n_phi"):
         gradcheck.part(3)

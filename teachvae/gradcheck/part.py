@@ -24,8 +24,9 @@ def part(candidate, x=None, seed=0):
                log q
     x          (N, D) data, 4 cases at the least, for a likelihood that cannot draw any
 
-    Notes say where a forward in float32 comes out wider or far off, where a masked entry still counts, where
-    a change of units is none, and where a backward cannot be asked for less. Raises TypeError for anything
+    Notes say where a forward in float32 comes out wider or far off, where a backward cannot be asked for
+    less or writes into what it was given, where a masked entry still counts, and where a change of units is
+    none. Raises TypeError for anything
     else, ValueError where a shape is not what it should be, in words.
     """
     if isinstance(candidate, type):
@@ -36,7 +37,7 @@ def part(candidate, x=None, seed=0):
         report = draw_until_smooth(lambda a: of_one(np.random.default_rng([seed, a])), range(ATTEMPTS))
         rows += [replace(row, path=f"{name}: {row.path}" if name else row.path) for row in report.rows]
         notes, tolerance = notes + report.notes, report.tolerance
-    for look in (_in_float32, _asked_for_less, _under_the_mask, _in_other_units):
+    for look in (_in_float32, _asked_for_less, _written_into, _under_the_mask, _in_other_units):
         notes = notes + look(candidate, x, np.random.default_rng(seed))
     return Report(rows, tolerance, notes)
 
@@ -118,6 +119,47 @@ def _asked_for_less(part, x, rng):
         except Exception as error:                                 # whatever a part of one's own may raise
             notes.append(f"{what} fails, {type(error).__name__}: {error}; training and E-steps ask for it")
     return notes
+
+
+def _written_into(part, x, rng):
+    """Sentences where a forward or a backward changes in place what belongs to its caller."""
+    if hasattr(part, "n_phi"):
+        phi, eta = table(rng, part), rng.standard_normal((S, N, part.n_latent))
+        calls = {
+            "sample": (part.sample, part.sample_backward, (phi, eta)),
+            "kl": (part.kl, part.kl_backward, (phi,)),
+            "log_prob": (part.log_prob, part.log_prob_backward, (phi, eta)),
+        }
+    else:
+        if hasattr(part, "n_f"):
+            given = _likelihood_inputs(part, x, rng)
+        else:
+            given = away_from_zero(rng, part), rng.standard_normal((N, _width(part)))
+        calls = {
+            "forward": (part.forward, lambda cache, d: part.backward(given[0], cache, d), given)
+        }
+    notes = []
+    for name, (forward, backward, given) in calls.items():
+        given = tree.map(_locked, list(given))
+        try:
+            y, cache = forward(*given)
+            name = "backward" if name == "forward" else f"{name}_backward"
+            backward(cache, _locked(cotangent(rng, y.shape)))
+        except ValueError as error:
+            if "read-only" not in str(error):
+                raise
+            notes.append(
+                f"{name} changes in place what it was given; the caller needs it as it was; write y = 2 * x, "
+                "not x *= 2"
+            )
+    return notes
+
+
+def _locked(array):
+    """A copy of a host array into which nothing can be written."""
+    copy = np.array(array)
+    copy.flags.writeable = False
+    return copy
 
 
 def _under_the_mask(part, x, rng):
