@@ -142,15 +142,6 @@ def sum_last(x):
     return x @ namespace(x).ones_like(row)
 
 
-CACHED = 2**15                         # numbers; six such blocks fit into a processor's second cache
-
-
-def cache_blocks(flat):
-    """Slices that cut a vector (P,) into blocks that stay in a processor's cache; a GPU takes it whole."""
-    size = CACHED if isinstance(flat, np.ndarray) else max(flat.shape[0], 1)
-    return [slice(start, start + size) for start in range(0, flat.shape[0], size)]
-
-
 def put_rows(x, rows, values):
     """x (N, …) with `values` (n, …) at the n places `rows`."""
     place = list(range(x.shape[0]))

@@ -5,18 +5,45 @@ import math
 import numpy as np
 
 from .backend import constant, namespace, to_numpy
+from .elementwise import elementwise
 
 LOG_2PI = math.log(2 * math.pi)
 
 
-def sigmoid(x):
-    """1 / (1 + exp(−x)) as ½ (1 + tanh(x/2)): the same function, and nothing can overflow."""
-    return 0.5 * (1 + namespace(x).tanh(0.5 * x))
+@elementwise
+def exp(xp, x):
+    """exp x, shaped like x."""
+    return xp.exp(x)
 
 
-def softplus(x):
+@elementwise
+def expm1(xp, x):
+    """exp x − 1, shaped like x."""
+    return xp.expm1(x)
+
+
+@elementwise
+def log1p(xp, x):
+    """log(1 + x), shaped like x."""
+    return xp.log1p(x)
+
+
+@elementwise
+def tanh(xp, x):
+    """tanh x, shaped like x."""
+    return xp.tanh(x)
+
+
+@elementwise
+def sigmoid(xp, x):
+    """1 / (1 + exp(−x)), for x < 0 as exp x / (1 + exp x): nothing can overflow, nor vanish beside 1."""
+    small = xp.exp(-xp.abs(x))
+    return xp.where(x < 0, small, xp.ones_like(x)) / (1 + small)
+
+
+@elementwise
+def softplus(xp, x):
     """log(1 + exp x) as max(x, 0) + log(1 + exp(−|x|)), which cannot overflow."""
-    xp = namespace(x)
     return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
@@ -28,7 +55,7 @@ def log_sum_exp(log_p, axis=-1):
     xp = namespace(log_p)
     top = xp.max(log_p, axis=axis, keepdims=True)
     finite = xp.where(xp.isfinite(top), top, xp.zeros_like(top))   # ∞ − ∞ is no number
-    total = xp.sum(xp.exp(log_p - finite), axis=axis, keepdims=True)
+    total = xp.sum(exp(log_p - finite), axis=axis, keepdims=True)
     total = total + xp.astype(total == 0, total.dtype)             # there the top, −∞, is the answer
     return xp.squeeze(top + xp.log(total), axis=axis)
 

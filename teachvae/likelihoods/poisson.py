@@ -8,7 +8,7 @@ import math
 
 from ..arrays.backend import namespace
 from ..arrays.rows import misfits, sum_last
-from ..arrays.special import log_factorial, log_poisson_peak, poisson_quantile
+from ..arrays.special import exp, expm1, log1p, log_factorial, log_poisson_peak, poisson_quantile
 from ..messages import about_rows
 from .likelihood import Likelihood
 
@@ -40,8 +40,8 @@ class Poisson(Likelihood):
         """λ, log λ, dλ/df and d log λ/df, each shaped like f                              (5.15)."""
         xp = namespace(f)
         low, over = xp.minimum(f, MOST_LOG_RATE), xp.maximum(f - MOST_LOG_RATE, 0)
-        slope = xp.exp(low)
-        return slope * (1 + over), low + xp.log1p(over), slope, 1 / (1 + over)
+        slope = exp(low)
+        return slope * (1 + over), low + log1p(over), slope, 1 / (1 + over)
 
     def counts(self, x):
         """x·unit, whole again after the rounding of a division."""
@@ -53,7 +53,7 @@ class Poisson(Likelihood):
         rate, log_rate, *slopes = self.rate(f)
         x = self.counts(x)                                         # (N, D)
         u = log_rate - xp.log(xp.where(x > 0, x, xp.ones_like(x)))  # log(λ/x), (S, N, D)
-        below_peak = xp.where(x > 0, x * (xp.expm1(u) - u), rate)
+        below_peak = xp.where(x > 0, x * (expm1(u) - u), rate)
         terms = log_poisson_peak(x) + math.log(self.unit) - below_peak
         if mask is not None:
             terms = terms * mask

@@ -9,7 +9,7 @@ from numbers import Real
 
 from ..arrays.backend import namespace
 from ..arrays.rows import mean_and_variance, sum_last
-from ..arrays.special import LOG_2PI, sigmoid, softplus
+from ..arrays.special import LOG_2PI, exp, sigmoid, softplus
 from ..messages import shorten
 from .gaussian import Gaussian
 from .likelihood import Likelihood
@@ -50,9 +50,8 @@ class PredictedGaussian(Likelihood):
 
     def forward(self, params, f, x, mask=None):
         """log p(x|f) (S, N) of f (S, N, 2D), x and mask (N, D), and a cache."""
-        xp = namespace(f, x)
         m, log_v, slope = self.split(f)
-        residual, precision = x - m, xp.exp(-log_v)                # (S, N, D)
+        residual, precision = x - m, exp(-log_v)                   # (S, N, D)
         terms = residual * residual * precision + log_v + LOG_2PI
         if mask is not None:
             terms = terms * mask
@@ -75,7 +74,7 @@ class PredictedGaussian(Likelihood):
         m, log_v, _ = self.split(f)
         centre = xp.mean(m, axis=0)                                # keeps the squares small
         mask = xp.ones_like(x) if mask is None else mask
-        m, x, precision = m - centre, (x - centre) * mask, xp.exp(-log_v)
+        m, x, precision = m - centre, (x - centre) * mask, exp(-log_v)
         own = m * m * precision + log_v + LOG_2PI
         return (m * precision) @ x.T - 0.5 * (precision @ (x * x).T + own @ mask.T)  #    (5.25)
 

@@ -9,6 +9,7 @@ from numbers import Real
 
 from ..arrays.backend import namespace
 from ..arrays.rows import sum_last
+from ..arrays.special import log1p
 from .checks import refuse_constant
 from .gaussian import Gaussian
 from .likelihood import Likelihood
@@ -54,7 +55,7 @@ class StudentT(Likelihood):
         log_psi = params["log_psi"]
         residual = x - f                                           # (S, N, D)
         u2 = residual * residual * xp.exp(-log_psi)
-        terms = self.log_constant() - 0.5 * log_psi - 0.5 * (self.dof + 1) * xp.log1p(u2 / self.dof)
+        terms = self.log_constant() - 0.5 * log_psi - 0.5 * (self.dof + 1) * log1p(u2 / self.dof)
         if mask is not None:
             terms = terms * mask
         log_p = sum_last(terms)                                    # (S, N)               (5.34)
@@ -83,7 +84,7 @@ class StudentT(Likelihood):
         scale, total = xp.exp(-0.5 * log_psi), 0.0
         for d in range(self.n_visible):
             u = (x[:, d] - f[:, d][:, None]) * scale[d]            # (G, N)
-            terms = -0.5 * (self.dof + 1) * xp.log1p(u * u / self.dof) - 0.5 * log_psi[d]
+            terms = -0.5 * (self.dof + 1) * log1p(u * u / self.dof) - 0.5 * log_psi[d]
             terms = terms + self.log_constant()
             total = total + (terms if mask is None else terms * mask[:, d])  # (G, N)     (5.34)
         return total

@@ -11,7 +11,7 @@ derivations/equations.md.
 from dataclasses import dataclass
 
 from ..arrays.backend import constant, namespace, to_numpy
-from ..arrays.rows import cache_blocks
+from ..arrays.elementwise import elementwise
 
 
 @dataclass(frozen=True)
@@ -47,39 +47,42 @@ class Adam:
         xp = namespace(flat)
         return {"m": xp.zeros_like(flat), "v": xp.zeros_like(flat), "t": 0}
 
-    def moved(self, p, g, m, v, t):
-        """p, m and v, (P,) each, after step t = 1, 2, … with the gradient g (P,); nothing in place."""
-        m = self.beta1 * m + (1 - self.beta1) * g                  # (P,)                  (6.2)
-        v = self.beta2 * v + (1 - self.beta2) * g * g              # (P,)                  (6.2)
-        m_hat = m / (1 - self.beta1**t)
-        v_hat = v / (1 - self.beta2**t)
-        p = p - self.learning_rate * m_hat / (namespace(v).sqrt(v_hat) + self.epsilon)  #  (6.2)
-        return p, m, v
-
     def step(self, flat, grad, state):
-        """Changes flat (P,), and m, v and t in the state, to what `moved` says, in half the time."""
+        """Changes flat (P,), and m, v and t in the state, by the gradient (P,)."""
         state["t"] += 1
-        # Block by block, so that only the first pass over a block waits for memory.
-        for place in cache_blocks(flat):
-            self._move(flat[place], grad[place], state["m"][place], state["v"][place], state["t"])
+        m, v = state["m"], state["v"]
+        alpha = float(self.learning_rate)                          # NumPy's own numbers would widen float32
+        numbers = state["t"], alpha, self.beta1, self.beta2, self.epsilon
+        adam.into((0, 2, 3), flat, grad, m, v, *numbers)           # p, m and v
 
-    def _move(self, p, g, m, v, t):
-        """`moved` in place, with as few passes over the numbers as there can be."""
-        xp = namespace(p, g)
-        m *= self.beta1
-        m += (1 - self.beta1) * g
-        square = xp.square(g)
-        square *= 1 - self.beta2
-        v *= self.beta2
-        v += square
-        # √v̂ = √v / correction, and both biases are numbers: they join the rate and ε, not m and v.
-        correction = (1 - self.beta2**t) ** 0.5
-        rate = float(self.learning_rate) * correction / (1 - self.beta1**t)  # NumPy's own would widen float32
-        root = xp.sqrt(v)
-        root += self.epsilon * correction
-        step = m / root
-        step *= rate
-        p -= step
+
+@elementwise
+def adam(xp, p, g, m, v, t, alpha, beta1, beta2, epsilon):
+    """p, m and v, (P,) each, after step t = 1, 2, … of Adam with the gradient g (P,)."""
+    m = beta1 * m + (1 - beta1) * g                                # (P,)                  (6.2)
+    v = beta2 * v + (1 - beta2) * g * g                            # (P,)                  (6.2)
+    m_hat = m / (1 - beta1**t)                                     # (P,)                  (6.2)
+    v_hat = v / (1 - beta2**t)                                     # (P,)                  (6.2)
+    p = p - alpha * m_hat / (xp.sqrt(v_hat) + epsilon)             # (P,)                  (6.2)
+    return p, m, v
+
+
+@adam.in_place
+def adam_in_place(xp, p, g, m, v, t, alpha, beta1, beta2, epsilon):
+    """`adam` with as few passes over the numbers as array code can make."""
+    m *= beta1
+    m += (1 - beta1) * g
+    square = xp.square(g)
+    square *= 1 - beta2
+    v *= beta2
+    v += square
+    # √v̂ = √v / correction, and both biases are numbers: they join the rate and ε, not m and v.
+    correction = (1 - beta2**t) ** 0.5
+    root = xp.sqrt(v)
+    root += epsilon * correction
+    step = m / root
+    step *= alpha * correction / (1 - beta1**t)
+    p -= step
 
 
 OPTIMIZERS = {"sgd": SGD, "adam": Adam}
