@@ -1,4 +1,4 @@
-"""A formula of numbers, written once: plain array code, or one compiled loop where a compiler is at hand.
+"""A formula of numbers, written once: plain array code, one compiled loop, or one kernel of a GPU.
 
     @elementwise
     def tanh_backward(xp, y, dy):
@@ -9,8 +9,9 @@
 A formula is a function of numbers without branches, loops or sums: a few assignments and what it returns,
 with ``xp.exp`` and its kind. NumPy goes through memory once for every operator in it. On host arrays of
 `LARGE` numbers and more the whole of it becomes one loop, compiled by Numba where that is installed
-(`pip install 'teachvae[fast]'`); on all others, and where there is no Numba, it is the array code that it
-looks like. Which of them runs depends on the shapes alone, so the same call gives the same bits.
+(`pip install 'teachvae[fast]'`); on CuPy's it becomes one kernel; on all others, and where there is no Numba,
+it is the array code that it looks like. Which of them runs depends on the shapes alone: the same call gives
+the same bits.
 """
 
 from functools import cache, update_wrapper
@@ -19,6 +20,7 @@ import os
 
 import numpy as np
 
+from . import cuda
 from .backend import namespace
 
 LARGE = 2**15                          # numbers: for fewer, a short fit would wait longer for Numba
@@ -27,7 +29,7 @@ FORMULAS = {}                          # every formula of the package that has b
 
 
 def elementwise(formula):
-    """The `Formula` of a function (xp, x, …) of numbers; what comes out is shaped like x, the first of them."""
+    """The `Formula` of a function (xp, x, …) of numbers; what comes out is shaped like x."""
     made = Formula(formula)
     FORMULAS[made.__name__] = made
     return made
@@ -43,14 +45,15 @@ class Formula:
     def __init__(self, formula):
         update_wrapper(self, formula)
         self.formula, self.faster = formula, None
-        self._loops = {}
+        self._loops, self._kernels = {}, {}
 
     def __call__(self, x, *others):
-        if type(x) is np.ndarray and x.size >= LARGE:
+        done = None
+        if type(x) is not np.ndarray:
+            done = self.on_gpu(x, *others)
+        elif x.size >= LARGE:
             done = self.compiled(x, *others)
-            if done is not None:
-                return done
-        return self.formula(namespace(x), x, *others)
+        return self.formula(namespace(x), x, *others) if done is None else done
 
     def plain(self, x, *others):
         """What the formula gives as the array code that it is."""
@@ -70,6 +73,23 @@ class Formula:
         loop = self._loops[key]
         return None if loop is None else loop(x, *others)
 
+    def on_gpu(self, x, *others, out=()):
+        """What the formula gives by one kernel of CuPy, or None where x is not CuPy's, or it refuses.
+
+        out  the arrays into which it is put, or none
+        """
+        xp = namespace(x)
+        if not hasattr(xp, "ElementwiseKernel"):
+            return None
+        kinds = tuple("number" if isinstance(a, (float, int)) else "array" for a in (x, *others))
+        key = x.dtype.name, kinds
+        try:
+            if key not in self._kernels:
+                self._kernels[key] = cuda.kernel(xp, self.formula, *key)
+            return self._kernels[key](x, *others, out=out)
+        except Exception:                                          # a compiler of another age, another type
+            return None
+
     def in_place(self, faster):
         """A decorator: `faster` (xp, x, …) changes its arrays in place to what `into` would put there, with
         fewer passes over memory. It runs where there is no compiler; a test holds the two equal.
@@ -82,6 +102,8 @@ class Formula:
         x = args[0]
         host = isinstance(x, np.ndarray)
         if host and x.size >= LARGE and self.compiled(*args, places=places) is not None:
+            return
+        if not host and self.on_gpu(*args, out=[args[place] for place in places]) is not None:
             return
         xp = namespace(x)
         # Block by block, so that only the first pass over a block waits for memory; a GPU takes all at once.
