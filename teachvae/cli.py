@@ -317,7 +317,9 @@ def _size(text):
 
 
 def _jobs(text):
-    return -1 if text == "-1" else _size(text)
+    if text != "-1" and not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"expected an integer >= 1, or -1 for every core, got {text!r}")
+    return int(text)
 
 
 def _natural(text):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from teachvae import VAE, FactorAnalysis, VariationalEM, ais, datasets, infer, iwae
+from teachvae import VAE, FactorAnalysis, VariationalEM, ais, cli, datasets, infer, iwae
 from teachvae.arrays import rows, workers
 from teachvae.arrays.rows import slices
 from teachvae.comparison import compare
@@ -65,7 +65,7 @@ def test_results_come_in_the_order_of_the_blocks(n_jobs):
 
 
 def test_blocks_are_shared():
-    both = threading.Barrier(2, timeout=10)                        # it is passed by two at once, or not at all
+    both = threading.Barrier(2, timeout=10)                        # passed by two at once, or not at all
     with workers.threads(2):
         assert len(set(workers.each(lambda _: (both.wait(), thread(_))[1], [0, 1]))) == 2
 
@@ -257,7 +257,7 @@ DATA = made()
 def many_blocks(monkeypatch):
     """Blocks, of cases, of rows and of pairs, that are small beside small data."""
     for room, name, size in ((rows, "CASES", 40), (rows, "ROWS", 24), (infer, "SEARCH_POINTS", 64),
-                             (grid_module, "PAIRS", 2**15), (gaps_module, "DRAWS", 16),
+                             (grid_module, "PAIRS", 2**11), (gaps_module, "DRAWS", 16),
                              (nlml_module, "CHUNK", 64), (gaps_module, "FRESH", 64), (iwae, "PAIRS", 512)):
         monkeypatch.setattr(room, name, size)
 
@@ -358,6 +358,14 @@ def test_a_number_of_threads_that_is_none_is_refused_in_words(n_jobs):
     with pytest.raises(ValueError, match=words):
         fitted("VAE", 1).set_params(n_jobs=n_jobs).bound(DATA[0])
     fitted.cache_clear()
+
+
+@pytest.mark.parametrize("jobs", ["0", "-2", "1.5", "two"])
+def test_so_it_is_on_the_command_line(jobs, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["compare", "--jobs", jobs])
+    assert stopped.value.code == 2
+    assert f"expected an integer >= 1, or -1 for every core, got {jobs!r}" in capsys.readouterr().err
 
 
 def test_all_cores_are_those_that_the_process_may_use(monkeypatch):
