@@ -138,22 +138,36 @@ def test_a_platform_without_threads_has_one(monkeypatch):
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_the_exception_is_that_of_the_first_block_that_has_one(error):
-    ended = []
+    begun = []
 
     def fail(block):
+        begun.append(block)
         time.sleep(0.02 if block == 1 else 0.001)
-        ended.append(block)
         if block in (1, 2, 5):
             raise error(f"block {block}")
 
     with workers.threads(3):
         with pytest.raises(error, match="block 1"):
             list(workers.each(fail, range(50)))
-        so_far = len(ended)
-        assert so_far < 15
-        time.sleep(0.02)
-        assert len(ended) == so_far, "something went on behind the exception"
+        assert len(begun) < 15
         assert list(workers.each(abs, [-1, -2])) == [1, 2]
+
+
+def test_nothing_goes_on_behind_an_exception():
+    other, ended = threading.Event(), []
+
+    def fail(block):
+        if block == 0:
+            other.wait(10)
+            raise ValueError("block 0")
+        other.set()
+        time.sleep(0.05)
+        ended.append(block)
+
+    with workers.threads(2):
+        with pytest.raises(ValueError, match="block 0"):
+            list(workers.each(fail, range(2)))
+        assert ended == [1]
 
 
 def test_an_interrupt_between_blocks_ends_all(blas_at_two):
