@@ -129,6 +129,14 @@ def _parser():
     compare.add_argument("--dtype", choices=["float64", "float32"], default="float64")
     compare.add_argument("--backend", choices=["numpy", "cupy", "auto"], default="numpy")
     compare.add_argument(
+        "--jobs",
+        type=_jobs,
+        default=-1,
+        metavar="THREADS",
+        help="threads that share the E-steps and the ledger; the numbers do not depend on them (default: -1, "
+        "as many as there are cores)",
+    )
+    compare.add_argument(
         "--output",
         type=Path,
         default=Path("teachvae-report"),
@@ -181,8 +189,8 @@ def _compare(arguments):
 
     progress = None if arguments.quiet else _Progress()
     start = time.perf_counter()
-    workers = os.cpu_count() or 1 if options.backend == "numpy" else 1
-    comparison = compare.run(dataset, options, progress, workers)
+    n_jobs = arguments.jobs if options.backend == "numpy" else None
+    comparison = compare.run(dataset, options, progress, n_jobs)
     seconds = time.perf_counter() - start
     if progress is not None:
         progress.close()
@@ -305,6 +313,12 @@ class _Progress:
 def _size(text):
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected an integer >= 1, got {text!r}")
+    return int(text)
+
+
+def _jobs(text):
+    if text != "-1" and not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"expected an integer >= 1, or -1 for every core, got {text!r}")
     return int(text)
 
 

@@ -143,7 +143,7 @@ def test_the_ledger_adds_up_and_reads_across(result):
 def test_threads_change_nothing():
     small = replace(SMALL, epochs=2, ledger=12)
     dataset = datasets.linear_gaussian(n_cases=60, n_visible=5, n_latent=2)
-    alone, together = (compare.run(dataset, small, workers=n) for n in (1, 3))
+    alone, together = (compare.run(dataset, small, n_jobs=n) for n in (1, 3))
     for f, g in zip(alone.runs[0].fitted, together.runs[0].fitted):
         assert f.ledger.keys() == g.ledger.keys()
         for part in f.ledger:

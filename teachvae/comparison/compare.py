@@ -7,7 +7,6 @@ that the data refuse has a row without numbers and its reason. NaN in the data, 
 stand for missing entries, is integrated out by the models that can.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,9 +16,10 @@ import warnings
 import numpy as np
 
 from .. import datasets
+from ..arrays import workers
 from ..arrays.backend import keep_freed_memory, to_numpy
 from ..doors.columns import MovedWarning, columns_for
-from ..doors.validate import check_size
+from ..doors.validate import check_jobs, check_size
 from ..evaluation import grid, nlml
 from ..inference import linear_gaussian
 from ..likelihoods import Categories
@@ -157,22 +157,24 @@ class Comparison:
     failures: tuple = field(default=())
 
 
-def run(dataset, options=None, progress=None, workers=1):
+def run(dataset, options=None, progress=None, n_jobs=None):
     """Train and measure every model for every seed. Returns a `Comparison`.
 
     progress(title, step, steps, value) is called while a model trains, value being mean Q, the mean
-    nlml or the autoencoder's loss, and for each part of the ledger, value being its mean Q. workers:
-    threads that measure the ledger, best as many as cores where BLAS itself uses one thread. Raises
-    ValueError for data that the likelihood, or every model with a likelihood, refuses.
+    nlml or the autoencoder's loss, and for each part of the ledger, value being its mean Q. n_jobs: threads
+    that share the E-steps and the ledger, see `workers`; -1: as many as there are cores. Raises ValueError
+    for data that the likelihood, or every model with a likelihood, refuses.
     """
     keep_freed_memory()
     options = Options() if options is None else options
+    check_jobs("n_jobs", n_jobs)
     check_size("n_components", options.n_components, 1, dataset.x.shape[1], " (the columns of the data)")
     likelihood = _likelihood(dataset, options)
     dataset = _with_classes(dataset)
     seeds = range(options.seed, options.seed + options.seeds)
     splits = (_split(dataset, options, seed) for seed in seeds)
-    runs = tuple(_with_models(split, options, likelihood, progress, workers) for split in splits)
+    with workers.threads(n_jobs):
+        runs = tuple(_with_models(split, options, likelihood, progress) for split in splits)
     failures = tuple(f"seed {r.seed}: {text}" for r in runs for text in check(r))
     return Comparison(options, dataset, runs, failures)
 
@@ -225,7 +227,7 @@ def _split(dataset, options, seed):
     return Run(seed=seed, train=train, held_out=held_out, grey=grey, tasks=made, no_model=no_model)
 
 
-def _with_models(run, options, likelihood, progress, workers):
+def _with_models(run, options, likelihood, progress):
     """The run with all models, trained and measured. Raises ValueError where none with a likelihood is."""
     setting = models.Setting(
         options=options,
@@ -240,7 +242,7 @@ def _with_models(run, options, likelihood, progress, workers):
         error = next(t.error for t in trained if t.error is not None)
         why = named(error, run.train.row_names)
         raise ValueError(f"no model with a likelihood can be had: {why}") from error
-    ledgers = _ledgers(trained, run, options, progress, workers)
+    ledgers = _ledgers(trained, run, options, progress)
     return replace(run, fitted=tuple(_measured(t, ledgers[t.entry.key], run) for t in trained))
 
 
@@ -324,7 +326,7 @@ class Ledger:
     doubts: list = field(default_factory=list)
 
 
-def _ledgers(trained, run, options, progress, workers):
+def _ledgers(trained, run, options, progress):
     """{key: Ledger} of all models, empty ones where there is no bound."""
     most = (CASES if options.n_components <= 2 else FEW_CASES) if options.ledger is None else options.ledger
     jobs = []
@@ -335,13 +337,12 @@ def _ledgers(trained, run, options, progress, workers):
                 jobs.append((t, part, cases))
     found = {t.entry.key: Ledger() for t in trained}
     # What the grid warns of stands in the result: NaN where it refused a case.
-    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", grid.GridWarning)
         warnings.simplefilter("ignore", nlml.FewDrawsWarning)
         warnings.simplefilter("ignore", NotALikelihoodWarning)    # the models' titles say so
         warnings.simplefilter("ignore", MovedWarning)             # it stands among the model's remarks
-        work = partial(_gaps_and_divergence, run)
-        results = map(work, jobs) if workers == 1 else pool.map(work, jobs)
+        results = workers.each(partial(_gaps_and_divergence, run), jobs)
         for done, ((t, part, _), (gaps, divergence, doubts)) in enumerate(zip(jobs, results), 1):
             ledger = found[t.entry.key]
             ledger.doubts += doubts

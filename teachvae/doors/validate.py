@@ -211,6 +211,19 @@ def check_size(name, value, least=1, most=None, why=""):
         raise ValueError(f"{name} must be an integer >= {least}{upper}{why}, got {value!r}")
 
 
+def check_jobs(name, value):
+    """Raise ValueError unless `value` is None, -1 for every core, or an integer >= 1."""
+    if value is None or (isinstance(value, numbers.Integral) and value == -1):
+        return
+    try:
+        check_size(name, value)
+    except ValueError:
+        raise ValueError(
+            f"{name} must be a number of threads, an integer >= 1, -1 for as many as there are cores, or "
+            f"None for no threads, got {value!r}"
+        ) from None
+
+
 def check_positive(name, value):
     """Raise ValueError unless `value` is a finite number above 0."""
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -18,6 +18,7 @@ import numpy as np
 from ..arrays import tree
 from ..arrays.backend import constant, namespace
 from ..arrays.rows import blocks
+from ..arrays.workers import each
 from .nlml import NLML, StreamingLogMeanExp
 
 ACCEPTANCE = 0.65      # what the step sizes are tuned to (Beskos et al. 2013)
@@ -118,8 +119,8 @@ def _both(model, theta, x, z, rng, n_chains, n_temperatures):
         )
         for run in runs
     }
-    parts = []
-    for rows in blocks(x.shape[0], n_chains):
+
+    def run_all(rows):
         steps, part = None, []
         for run in runs:
             start, momenta, log_u = noise[run]
@@ -130,7 +131,9 @@ def _both(model, theta, x, z, rng, n_chains, n_temperatures):
             chains = _run(model, theta, x[rows, :], z0, betas, steps, momenta, log_u, run == "backward")
             steps = chains.step_sizes
             part.append(chains)
-        parts.append(part[1:])
+        return part[1:]
+
+    parts = each(run_all, blocks(x.shape[0], n_chains))
     joined = [Chains(*(xp.concat(list(f), axis=1) for f in zip(*chains))) for chains in zip(*parts)]
     return joined[0], joined[1] if z is not None else None
 

@@ -9,6 +9,7 @@ from ..arrays import tree
 from ..arrays.backend import constant, double, namespace, to_numpy
 from ..arrays.observed import seen
 from ..arrays.rows import slices
+from ..arrays.workers import each
 from ..inference import expectations, linear_gaussian
 from . import grid
 
@@ -35,17 +36,21 @@ def kl_to_posterior(model, theta, phi, x, *, tol=1e-6):
     if K > 3:
         raise ValueError(f"the KL divergence by a lattice needs K <= 3 latent variables, the model has {K}")
     mesh = LOOK_MESH[K]
-    look, values = grid.lattice(LOOK_BOX, mesh, K), np.empty(x.shape[0])
+    look, values = grid.lattice(LOOK_BOX, mesh, K), []
     step = max(1, 2**22 // len(look))                              # cases whose look is held
-    for rows in slices(len(values), step):
+    for rows in slices(x.shape[0], step):
         looks = np.concatenate([to_numpy(b) for b in grid.pair_blocks(model, theta, x[rows, :], look)])
-        for n, log_p in enumerate(looks.T, rows.start):
+
+        def of_case(n):
             one = slice(n, n + 1)
             log_joint = grid.log_joint_of(model, theta, x[one, :])
-            log_px, change = grid.integral(log_joint, look, log_p, mesh, tol, mesh=0.9)
+            log_px, change = grid.integral(log_joint, look, looks[:, n - rows.start], mesh, tol, mesh=0.9)
             mean, moved, size = _mean_log_weight(model, theta, phi[one, :], x[one, :], tol)
             kl = log_px - mean                                     #                       (10.7)
-            values[n] = kl if change + moved <= tol + ROUNDING * size else np.nan
+            return kl if change + moved <= tol + ROUNDING * size else np.nan
+
+        values += each(of_case, range(rows.start, rows.stop))
+    values = np.array(values)
     grid.warn_of_refused(values, tol)
     return constant(values, like=x)
 

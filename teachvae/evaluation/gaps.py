@@ -20,6 +20,7 @@ from ..arrays import tree
 from ..arrays.backend import constant, double, identity, namespace, to_numpy
 from ..arrays.observed import seen
 from ..arrays.rows import blocks, put_rows, take_rows
+from ..arrays.workers import each
 from ..inference import e_step, linear_gaussian
 from ..inference.expectations import quadrature
 from ..model import Model
@@ -229,17 +230,19 @@ def _sampled(model, theta, phi, x, eta, *, less=None):
     a few draws carry it                                                                   (7.15).
     """
     xp, S = namespace(x), eta.shape[0]
-    means, errors = [], []
-    for rows in blocks(x.shape[0], S):
+
+    def mean_and_error(rows):
         costs = _costs(model, theta, phi[rows, :], x[rows, :], eta)                       # (S, n)
         if less is not None:
             costs = costs - _costs(model, theta, less[rows, :], x[rows, :], eta)
         mean = xp.mean(costs, axis=0)
         squares = (costs - mean) ** 2
         total = xp.sum(squares, axis=0)
-        means.append(mean)
-        errors.append(nlml.stated(xp.sqrt(total / (S * (S - 1))), total, xp.sum(squares * squares, axis=0)))
-    return xp.concat(means, axis=0), xp.concat(errors, axis=0)
+        fourths = xp.sum(squares * squares, axis=0)
+        return mean, nlml.stated(xp.sqrt(total / (S * (S - 1))), total, fourths)
+
+    parts = zip(*each(mean_and_error, blocks(x.shape[0], S)))
+    return tuple(xp.concat(list(field), axis=0) for field in parts)
 
 
 def _costs(model, theta, phi, x, eta):

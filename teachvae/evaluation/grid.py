@@ -8,6 +8,7 @@ gets a lattice of its own, refined only where its posterior has mass, and what i
 refused. Equations (7.x) are in derivations/equations.md.
 """
 
+from functools import reduce
 import math
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..arrays import tree
 from ..arrays.backend import constant, double, to_numpy
 from ..arrays.rows import slices, take_rows
 from ..arrays.special import log_sum_exp
+from ..arrays.workers import each
 from ..inference import e_step
 from ..messages import warn
 from .nlml import NLML
@@ -120,10 +122,13 @@ def _own(model, theta, x, tol):
     for rows in slices(x.shape[0], step):
         few = x[rows, :]
         log_p = np.concatenate([to_numpy(b) for b in pair_blocks(model, theta, few, wide)])
-        for n in range(few.shape[0]):
+
+        def of_case(n):
             log_joint = log_joint_of(model, theta, few[n : n + 1, :])
             value, change = integral(log_joint, wide, log_p[:, n], h, tol)
-            results.append((-value, change))
+            return -value, change
+
+        results += each(of_case, range(few.shape[0]))
     return np.array(results).T
 
 
@@ -349,17 +354,23 @@ def _surroundings(places, log_p):
 
 def _log_mass(model, theta, x, z):
     """log Σ_g p(x_n, z_g) (N,) over host nodes z (G, K)."""
-    total = np.full(x.shape[0], -np.inf)
-    for log_p in pair_blocks(model, theta, x, z):
-        total = np.logaddexp(total, log_sum_exp(to_numpy(log_p), axis=0))
-    return total
+    def part(nodes):
+        return log_sum_exp(to_numpy(_pairs(model, theta, x, z[nodes])), axis=0)
+
+    return reduce(np.logaddexp, each(part, _node_blocks(x, z)), np.full(x.shape[0], -np.inf))
 
 
 def pair_blocks(model, theta, x, z):
     """log p(x_n, z_g) (g, N) in blocks of the host nodes z (G, K), of bounded memory."""
-    step = max(1, PAIRS // max(x.shape[0], x.shape[1]))
-    for start in range(0, len(z), step):
-        yield model.log_joint_of_pairs(theta, x, constant(z[start : start + step], like=x))
+    return each(lambda nodes: _pairs(model, theta, x, z[nodes]), _node_blocks(x, z))
+
+
+def _pairs(model, theta, x, z):
+    return model.log_joint_of_pairs(theta, x, constant(z, like=x))
+
+
+def _node_blocks(x, z):
+    return slices(len(z), max(1, PAIRS // max(x.shape[0], x.shape[1])))
 
 
 def lattice(box, h, K):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ..arrays.backend import constant, namespace
 from ..arrays.rows import slices
 from ..arrays.special import log_sum_exp
+from ..arrays.workers import each
 from ..inference.expectations import log_weight
 
 
@@ -32,9 +33,8 @@ def iwae(model, theta, phi, x, rng, *, sizes=(1, 5, 50, 500, 5000), n_samples=50
         raise ValueError(f"every k must lie in 1 … n_samples = {n_samples}, got sizes={sizes}")
     xp = namespace(phi, x)
     eta = rng.standard_normal((n_samples, 1, model.n_latent))
-    values, errors = [], []
-    step = max(1, min(128, PAIRS // n_samples))
-    for rows in slices(x.shape[0], step):
+
+    def bounds(rows):
         log_w = xp.concat(
             [
                 log_weight(model, theta, phi[rows, :], x[rows, :], constant(eta[s : s + 64], like=phi))
@@ -42,10 +42,11 @@ def iwae(model, theta, phi, x, rng, *, sizes=(1, 5, 50, 500, 5000), n_samples=50
             ],
             axis=0,
         )                                                          # (n_samples, n)
-        columns = [_group_means(log_w, k) for k in sizes]
-        values.append(xp.stack([mean for mean, _ in columns]))
-        errors.append(xp.stack([error for _, error in columns]))
-    return IWAE(sizes, xp.concat(values, axis=1), xp.concat(errors, axis=1))
+        return [xp.stack(list(field)) for field in zip(*(_group_means(log_w, k) for k in sizes))]
+
+    step = max(1, min(128, PAIRS // n_samples))
+    parts = zip(*each(bounds, slices(x.shape[0], step)))
+    return IWAE(sizes, *(xp.concat(list(field), axis=1) for field in parts))
 
 
 PAIRS = 2**20      # log weights held at a time by `iwae`

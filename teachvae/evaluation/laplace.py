@@ -7,6 +7,7 @@ from ..arrays import tree
 from ..arrays.backend import constant, double, identity, namespace
 from ..arrays.rows import blocks
 from ..arrays.special import LOG_2PI
+from ..arrays.workers import each
 from ..inference import e_step
 from .nlml import NLML
 
@@ -26,8 +27,8 @@ def laplace(model, theta, x, rng):
     starts = [e_step.prior_phi(point, x), e_step.search(point, theta, x, z)]
     found = e_step.from_starts(point, theta, starts, x, node, weight, max_steps=500)
     mode = found.phi[:, :K]
-    parts = [_around(model, theta, x[rows, :], mode[None, rows, :]) for rows in blocks(x.shape[0], 1)]
-    values = xp.concat(parts, axis=0)
+    parts = each(lambda rows: _around(model, theta, x[rows, :], mode[None, rows, :]), blocks(x.shape[0], 1))
+    values = xp.concat(list(parts), axis=0)
     values = xp.where(found.gradient_norm < 1e-3, values, xp.zeros_like(values) + float("nan"))
     return NLML(values, None, None, "laplace")
 

@@ -17,6 +17,7 @@ from ..arrays import tree
 from ..arrays.backend import constant, double, namespace
 from ..arrays.observed import seen
 from ..arrays.rows import blocks
+from ..arrays.workers import each
 from ..inference import linear_gaussian
 from ..inference.expectations import log_weight
 
@@ -68,13 +69,17 @@ def prior(model, theta, x, rng, *, n_samples=10_000):
     _check_samples("plain Monte Carlo", n_samples)
     dtype, theta, x = x.dtype, tree.map(double, theta), double(x)
     xp = namespace(x)
-    totals = [StreamingLogMeanExp(xp) for _ in blocks(x.shape[0], 1)]
+    parts = [(rows, StreamingLogMeanExp(xp)) for rows in blocks(x.shape[0], 1)]
     for start in range(0, n_samples, CHUNK):
         z = constant(rng.standard_normal((min(CHUNK, n_samples - start), model.n_latent)), like=x)
         f, _ = model.f(theta, z)
-        for total, rows in zip(totals, blocks(x.shape[0], 1)):
+
+        def add(part):
+            rows, total = part
             total.add(model.likelihood.cross(theta["likelihood"], f, *seen(x[rows, :])))
-    found = _collect(xp, totals, "prior")
+
+        list(each(add, parts))
+    found = _collect(xp, [total for _, total in parts], "prior")
     arrays = {"values", "standard_error", "effective_sample_size"}
     return found._replace(**{name: xp.astype(getattr(found, name), dtype) for name in arrays})
 
@@ -94,14 +99,15 @@ def importance(model, theta, phi, x, rng, *, n_samples=1000):
         rng.standard_normal((min(64, n_samples - start), 1, model.n_latent))
         for start in range(0, n_samples, 64)
     ]
-    totals = []
-    for rows in blocks(x.shape[0], 64):
+
+    def total(rows):
         total = StreamingLogMeanExp(xp)
         for eta in noise:
             eta = constant(eta, like=phi)
             total.add(log_weight(model, theta, phi[rows, :], x[rows, :], eta))
-        totals.append(total)
-    return _collect(xp, totals, "importance")
+        return total
+
+    return _collect(xp, each(total, blocks(x.shape[0], 64)), "importance")
 
 
 LARGE, FEW = 0.2, 5  # a standard error above LARGE nats is stated where at least FEW draws carry it

@@ -14,6 +14,7 @@ from ..arrays import tree
 from ..arrays.backend import constant, double, identity, namespace, to_numpy
 from ..arrays.observed import seen
 from ..arrays.rows import blocks, put_rows, take_rows
+from ..arrays.workers import each
 from .. import bound
 from ..model import Model
 from ..posteriors.nodes import e_step_nodes, gauss_hermite
@@ -89,11 +90,12 @@ def e_step(model, theta, phi, x, eta, weights, *, max_steps=200, tol=1e-6):
         dphi, _ = bound.backward(model, theta, cache, xp.ones_like(Q), need_dtheta=False)
         return Q, dphi
 
-    parts = []
-    for rows in blocks(x.shape[0], eta.shape[0]):
+    def minimiser(rows):
         start = phi[rows, :]
         scale = model.posterior.natural_scale(start)               # the first step is a natural-gradient step
-        parts.append(minimise(objective, start, scale, x[rows, :], max_steps=max_steps, tol=tol))
+        return minimise(objective, start, scale, x[rows, :], max_steps=max_steps, tol=tol)
+
+    parts = each(minimiser, blocks(x.shape[0], eta.shape[0]))
     return EStep(*(xp.concat(list(field), axis=0) for field in zip(*parts)))
 
 
@@ -110,11 +112,13 @@ def search(model, theta, x, z):
 
 def best_point(model, theta, x, z):
     """For each data case the one of the latent points z (R, K) with the largest log p(x_n, z_r), (N, K)."""
-    xp, means = namespace(z), []
-    for rows in blocks(x.shape[0], 1):
+    xp = namespace(z)
+
+    def best(rows):
         log_joint = model.log_joint_of_pairs(theta, x[rows, :], z)  # (R, n)
-        means.append(xp.take(z, xp.argmax(log_joint, axis=0), axis=0))
-    return xp.concat(means, axis=0)
+        return xp.take(z, xp.argmax(log_joint, axis=0), axis=0)
+
+    return xp.concat(list(each(best, blocks(x.shape[0], 1))), axis=0)
 
 
 def from_starts(model, theta, starts, x, eta, weights, *, max_steps=200, tol=1e-6):

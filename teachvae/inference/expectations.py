@@ -4,18 +4,16 @@ from .. import bound
 from ..arrays.backend import constant, double, namespace, to_numpy
 from ..arrays.observed import seen
 from ..arrays.rows import blocks, put_rows, take_rows
+from ..arrays.workers import each
 from ..posteriors.nodes import gauss_hermite
 
 
 def bound_on_nodes(model, theta, phi, x, eta, weights=None):
     """Q_n (N,) on nodes eta (S, 1, K) with weights (S,), in blocks of bounded memory."""
-    return namespace(phi).concat(
-        [
-            bound.forward(model, theta, phi[rows, :], x[rows, :], eta, weights=weights)[0]
-            for rows in blocks(x.shape[0], eta.shape[0])
-        ],
-        axis=0,
-    )
+    def Q(rows):
+        return bound.forward(model, theta, phi[rows, :], x[rows, :], eta, weights=weights)[0]
+
+    return namespace(phi).concat(list(each(Q, blocks(x.shape[0], eta.shape[0]))), axis=0)
 
 
 def expected_squares(model, theta, phi, x, eta, weights):
@@ -25,15 +23,18 @@ def expected_squares(model, theta, phi, x, eta, weights):
     phi (N, n_phi), x (N, D), an array or an `Observed`, eta (S, 1, K), weights (S,)
     """
     xp, likelihood = namespace(phi), model.likelihood
-    S, total, count = eta.shape[0], 0.0, 0.0
-    for rows in blocks(x.shape[0], S):
+    total, count = 0.0, 0.0
+
+    def sums(rows):
         z, _ = model.posterior.sample(phi[rows, :], eta)           # (S, n, K)
         f, _ = model.f(theta, z)                                   # (S, n, n_f)
         block, mask = seen(x[rows, :])
         squares = likelihood.squares(theta["likelihood"], f, block)
         mask = xp.ones_like(squares[0, :, :]) if mask is None else mask
-        total = total + double(xp.sum(weights[:, None, None] * squares * mask, axis=(0, 1)))
-        count = count + double(xp.sum(mask, axis=0))
+        return xp.sum(weights[:, None, None] * squares * mask, axis=(0, 1)), xp.sum(mask, axis=0)
+
+    for part, seen_here in each(sums, blocks(x.shape[0], eta.shape[0])):
+        total, count = total + double(part), count + double(seen_here)
     return xp.astype(total / count, phi.dtype), xp.astype(count / x.shape[0], phi.dtype)
 
 
@@ -43,13 +44,14 @@ def expected(model, theta, phi, eta, weights, function):
     phi (N, n_phi), eta (S, 1, K), weights (S,)
     function takes f (S, n, n_f) and the slice of its n data cases, and returns (S, n, V).
     """
-    parts, S = [], eta.shape[0]
     xp = namespace(phi)
-    for rows in blocks(phi.shape[0], S):
+
+    def mean(rows):
         z, _ = model.posterior.sample(phi[rows, :], eta)           # (S, n, K)
         f, _ = model.f(theta, z)
-        parts.append(xp.sum(weights[:, None, None] * function(f, rows), axis=0))
-    return xp.concat(parts, axis=0)
+        return xp.sum(weights[:, None, None] * function(f, rows), axis=0)
+
+    return xp.concat(list(each(mean, blocks(phi.shape[0], eta.shape[0]))), axis=0)
 
 
 def log_weight(model, theta, phi, x, eta):

@@ -4,16 +4,18 @@
 """
 
 from dataclasses import dataclass, field, fields
+from functools import wraps
 import inspect
 import textwrap
 import warnings
 
 import numpy as np
 
+from ..arrays import workers
 from ..arrays.backend import get_backend
 from ..arrays.rows import float_type
 from ..doors.columns import Cases, Columns, Table
-from ..doors.validate import check_data, check_size
+from ..doors.validate import check_data, check_jobs, check_size
 from ..messages import column_names, shorten
 
 
@@ -45,6 +47,11 @@ SEED = (
     "seed of all that is drawn: an integer, None, a numpy.random.Generator, RandomState or "
     "SeedSequence"
 )
+N_JOBS = (
+    "threads that share the blocks of data cases in E-steps and in what is asked of the fitted model, BLAS "
+    "using one in each: any number gives the same bits; -1: as many as there are cores. None: no threads, "
+    "BLAS as it is. On a GPU, leave it at None"
+)
 EM_BACKEND = 'where EM runs, always in float64: "numpy", "cupy", or "auto"'
 EM_DTYPE = 'of what comes out: "float64" or "float32"; None: that of the data, or float64'
 
@@ -66,6 +73,17 @@ def estimator(cls):
     if cls.__doc__ is not None:                                    # python -OO leaves none
         cls.__doc__ = cls.__doc__.replace("    {options}", "\n".join(lines))
     return cls
+
+
+def in_threads(method):
+    """Method decorator: `workers.threads` as many as the estimator's n_jobs share what the method does."""
+    @wraps(method)
+    def shared(self, *args, **kwargs):
+        check_jobs("n_jobs", self.n_jobs)
+        with workers.threads(self.n_jobs):
+            return method(self, *args, **kwargs)
+
+    return shared
 
 
 def tell(progress, step, steps, value, now):

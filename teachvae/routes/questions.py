@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays import tree
+from ..arrays import tree, workers
 from ..arrays.backend import double, namespace, to_numpy
 from ..arrays.observed import seen
 from ..arrays.rows import as_floats, collect, extremes, slices
@@ -24,7 +24,7 @@ from ..messages import about_rows, column_names, shorten, warn
 from ..model import Model
 from ..networks.convergence import ConvergenceWarning
 from ..posteriors.nodes import monte_carlo, sigma_points
-from .conventions import LatentCode
+from .conventions import LatentCode, in_threads
 
 
 class NotALikelihoodWarning(UserWarning):
@@ -56,6 +56,8 @@ class LatentVariableModel(LatentCode):
     is integrated out, not filled in. constant="drop" sets constant training columns aside, with a
     warning, where a learnt diagonal Ψ could not have them; decode and sample put the constants back.
     """
+
+    n_jobs = None                                                  # an option of those with E-steps or draws
 
     def _open(self, X, likelihood, noise="diagonal", grey=False):
         """Training data through the door: the `Table` of x in the model's columns, X's names or None, and the
@@ -128,6 +130,7 @@ class LatentVariableModel(LatentCode):
             cases.shape[0], lambda rows: question(cases[rows, ...], self.backend_.asarray(phi[rows]))
         )
 
+    @in_threads
     def bound(self, X, *, phi=None, n_samples=None, random_state=0):
         """Q_n ≥ −log p(x_n), the bound at the model's own φ, per data case: (N,), in nats.
 
@@ -186,6 +189,7 @@ class LatentVariableModel(LatentCode):
         eta = self.backend_.asarray(monte_carlo(rng, n_samples, 1, model.n_latent))
         return Bound(expectations.bound_on_nodes(model, theta, phi, x, eta), None)
 
+    @in_threads
     def nlml(self, X, method=None, n_samples=None, random_state=0, *, phi=None, n_chains=16):
         """−log p(x_n) per data case, an `nlml.NLML` with values (N,) in nats.
 
@@ -240,6 +244,7 @@ class LatentVariableModel(LatentCode):
         _warn_of_few(result.standard_error)
         return result
 
+    @in_threads
     def gaps(self, X, *, phi=None, tol=1e-4, random_state=0):
         """What each approximation costs, per data case: a `gaps.Gaps` of arrays (N,), in nats.
 
@@ -259,6 +264,7 @@ class LatentVariableModel(LatentCode):
         _warn_of_few(result.approximation_error)
         return result
 
+    @in_threads
     def kl_to_posterior(self, X, *, phi=None):
         """KL(q_n ‖ p(z|x_n)) (N,), in nats, by a road of its own: what Q − nlml must be.
 
@@ -272,11 +278,13 @@ class LatentVariableModel(LatentCode):
             self._given_phi(phi, theta, cases),
         )
 
+    @in_threads
     def transform(self, X):
         """The means of q(z|φ_n), (N, K): the representation of X."""
         phi = self._phi(*self._centred(X))
         return to_numpy(self.model_.posterior.mean(self.backend_.asarray(phi)))
 
+    @in_threads
     def decode(self, Z):
         """E[x|z] for latent points Z (N, K): (N, D); of a column of categories the most probable one."""
         z, model, theta = self._latent_input(Z), self.model_, self.theta_
@@ -285,8 +293,9 @@ class LatentVariableModel(LatentCode):
             f, _ = model.f(theta, self.backend_.asarray(z[rows]))
             return self.columns_.decode(to_numpy(model.likelihood.mean(theta["likelihood"], f)))
 
-        return collect(len(z), mean)
+        return collect(len(z), mean, workers.each)
 
+    @in_threads
     def impute(self, X):
         """X (N, D) with every NaN replaced by the mean of that entry given the observed ones.
 
@@ -310,6 +319,7 @@ class LatentVariableModel(LatentCode):
 
         return collect(cases.shape[0], filled)
 
+    @in_threads
     def denoise(self, X, noise_variance):
         """E[x|x̃] for data X = x̃ (N, D) that are x with noise N(0, noise_variance·I) added: (N, D).
 
@@ -355,7 +365,10 @@ class LatentVariableModel(LatentCode):
         return to_numpy(self._e_steps(model, theta, cases, self.backend_).phi)
 
     def _closed_form(self, model, theta, cases):
-        return collect(cases.shape[0], lambda rows: e_step.closed_form(model, theta, cases[rows, ...]))
+        def phi(rows):
+            return e_step.closed_form(model, theta, cases[rows, ...])
+
+        return collect(cases.shape[0], phi, workers.each)
 
     def _e_steps(self, model, theta, x, backend, starts=(), nodes=None):
         """The `EStep` at the end of E-steps from `starts`, from the best of many points of the prior, and

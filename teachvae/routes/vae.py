@@ -10,7 +10,7 @@ from dataclasses import KW_ONLY, replace
 import numpy as np
 
 from .. import bound
-from ..arrays import tree
+from ..arrays import tree, workers
 from ..arrays.backend import get_backend, namespace
 from ..arrays.observed import network_input
 from ..arrays.rows import collect
@@ -30,7 +30,8 @@ from ..networks.layers import Parallel, mlp
 from ..networks.training import full_batch, minibatches, no_lower_bound
 from ..posteriors.nodes import gauss_hermite, sigma_points
 from .conventions import (
-    ACTIVATION, BACKEND, CONSTANT, DTYPE, LIKELIHOOD, NOISE, POSTERIOR, SEED, estimator, option, quietly, tell
+    ACTIVATION, BACKEND, CONSTANT, DTYPE, LIKELIHOOD, N_JOBS, NOISE, POSTERIOR, SEED, estimator, in_threads,
+    option, quietly, tell
 )
 from .questions import LatentVariableModel
 
@@ -149,7 +150,9 @@ class VAE(LatentVariableModel):
     backend: str = option("numpy", BACKEND)
     dtype: object = option(None, DTYPE)
     random_state: object = option(0, SEED)
+    n_jobs: object = option(None, N_JOBS)
 
+    @in_threads
     def fit(self, X, y=None, *, progress=None):
         """Fit to X (N, D). Returns self.
 
@@ -343,12 +346,14 @@ class VAE(LatentVariableModel):
         def phi(rows):
             return self.recognition_.forward(params, network_input(cases[rows, ...]))[0]
 
-        return collect(cases.shape[0], phi)
+        return collect(cases.shape[0], phi, workers.each)
 
+    @in_threads
     def encode(self, X):
         """φ (N, n_phi) = g_v(x_n), [m | log s]: what the recognition network says, in one pass."""
         return self._phi(*self._centred(X))
 
+    @in_threads
     def refine(self, X, n_steps=10):
         """φ (N, n_phi) after n_steps E-steps from `encode`: semi-amortised inference (Kim et al. 2018).
 

@@ -28,7 +28,8 @@ from ..networks.optimizers import Adam
 from ..networks.training import minibatches
 from ..posteriors.nodes import e_step_nodes, matched_draws
 from .conventions import (
-    ACTIVATION, BACKEND, CONSTANT, DTYPE, LIKELIHOOD, NOISE, POSTERIOR, SEED, estimator, option, quietly, tell
+    ACTIVATION, BACKEND, CONSTANT, DTYPE, LIKELIHOOD, N_JOBS, NOISE, POSTERIOR, SEED, estimator, in_threads,
+    option, quietly, tell
 )
 from .questions import LatentVariableModel
 
@@ -91,7 +92,9 @@ class VariationalEM(LatentVariableModel):
     backend: str = option("numpy", BACKEND)
     dtype: object = option(None, DTYPE)
     random_state: object = option(0, SEED)
+    n_jobs: object = option(None, N_JOBS)
 
+    @in_threads
     def fit(self, X, y=None, *, progress=None):
         """Fit to X (N, D). Returns self.
 
@@ -267,6 +270,7 @@ class VariationalEM(LatentVariableModel):
             return self._closed_form(self.model_, theta, cases)
         return to_numpy(self._infer(self.model_, theta, cases, self.backend_).phi)
 
+    @in_threads
     def infer(self, X):
         """φ (N, n_phi) of new data: E-steps with θ fixed, until ‖∂Q_n/∂φ_n‖∞ < 1e-6 for every case
         (1e-3 in float32), Q_n being taken on fixed nodes: 32 Gauss–Hermite nodes for K = 1, 14 × 14 for
