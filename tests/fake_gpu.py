@@ -1,9 +1,10 @@
 """A GPU that is none: a module with CuPy's name, functions and manners, over NumPy's numbers.
 
 It refuses what CuPy refuses: to become a NumPy array unasked, NumPy arrays beside its own, `device=`, and the
-names of the array-API standard that CuPy 14 lacks. As in CuPy a failed factorisation does not raise, a single
-number is an array still, places beyond the end wrap, and rounding is not NumPy's. It counts what the host
-would wait for, and what it sends, by the line that asked. `install` puts it where `import cupy` finds it.
+names of the array-API standard that CuPy 14 lacks; what CuPy has beside the standard it does not offer. As in
+CuPy a failed factorisation does not raise, a single number is an array still, places beyond the end wrap, and
+rounding is not NumPy's. It counts what the host would wait for, and what it sends, by the line that asked.
+`install` puts it where `import cupy` finds it.
 """
 
 from collections import Counter
@@ -16,11 +17,12 @@ import numpy as np
 
 FUNCTIONS = """
 abs acos acosh add all any arange argmax argmin argsort asin asinh astype atan atan2 atanh broadcast_arrays
-broadcast_to ceil clip concat cos cosh divide empty empty_like equal exp expand_dims expm1 eye flip floor full
-full_like greater greater_equal isfinite isinf isnan less less_equal linspace log log10 log1p log2 logaddexp
-logical_and logical_not logical_or matmul matrix_transpose max maximum mean min minimum multiply negative
-not_equal ones ones_like permute_dims pow prod reshape roll round sign sin sinh sort sqrt square squeeze stack
-std subtract sum tan tanh tensordot tril triu trunc var where zeros zeros_like
+broadcast_to ceil clip concat copysign cos cosh count_nonzero cumulative_sum diff divide empty empty_like
+equal exp expand_dims expm1 eye flip floor full full_like greater greater_equal hypot isfinite isinf isnan
+less less_equal linspace log log10 log1p log2 logaddexp logical_and logical_not logical_or matmul
+matrix_transpose max maximum mean min minimum moveaxis multiply negative not_equal ones ones_like permute_dims
+pow prod reshape roll round sign sin sinh sort sqrt square squeeze stack std subtract sum tan tanh tensordot
+tril triu trunc var where zeros zeros_like
 """.split()
 LINALG = "cholesky det eigh eigvalsh inv matmul matrix_transpose qr slogdet svd".split()
 ROUNDED = "exp expm1 log log1p tanh sin cos sum mean matmul tensordot".split()
@@ -39,7 +41,7 @@ last_place = np.random.default_rng(0)
 
 
 def note(counter):
-    """Count the nearest line that is neither here nor in backend.py, through which all numbers come and go."""
+    """Count the nearest line that is neither here nor in backend.py, through which all numbers pass."""
     frame = sys._getframe(1)
     while Path(frame.f_code.co_filename).name in ("fake_gpu.py", "backend.py"):
         frame = frame.f_back
@@ -126,7 +128,8 @@ def _give_operators():
 
 
 def _rounded(function):
-    """A function that rounds otherwise: of its first argument's numbers, but whole ones, the last place moves."""
+    """A function that rounds otherwise: the last place of its first argument's numbers, but whole ones, moves.
+    """
     def call(a, *others, **options):
         a = np.asarray(a)
         if a.dtype.kind == "f":

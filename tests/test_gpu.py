@@ -5,7 +5,12 @@ second device of array-api-strict, which knows nothing but the standard. On a ca
 every name is in the real CuPy, test_cupy_names.py reads from the source.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
+import math
+import re
+import sys
 
 import array_api_strict as strict
 import fake_gpu
@@ -16,12 +21,12 @@ from conftest import BACKENDS
 from teachvae import Autoencoder, FactorAnalysis, GaussianMixture, VAE, VariationalEM, ais, datasets, tree
 from teachvae.arrays.backend import BackendError, constant, get_backend, namespace, to_numpy
 from teachvae.networks.layers import Tanh
-from teachvae.networks.optimizers import Adam
 from teachvae.networks.training import TrainingError
 
 X = datasets.linear_gaussian(n_cases=60, n_visible=6, n_latent=2).x
 HOLES = np.where(np.random.default_rng(1).random(X.shape) < 0.1, np.nan, X)
-KINDS = np.column_stack([X[:, :2], np.rint(np.exp(0.3 * X[:, 2])), X[:, 3] > 0, np.clip(np.rint(X[:, 4]), -1, 1)])
+COUNTS, LEVELS = np.rint(np.exp(0.3 * X[:, 2])), np.clip(np.rint(X[:, 4]), -1, 1)
+KINDS = np.column_stack([X[:, :2], COUNTS, X[:, 3] > 0, LEVELS])
 MIXED = [("gaussian", [0]), ("student-t", [1]), ("poisson", [2]), ("bernoulli", [3]), ("categorical", [4])]
 
 pytestmark = [
@@ -85,7 +90,7 @@ ROUTES = {
 
 
 def backend_called(kind, monkeypatch):
-    """What an estimator is given as its backend; on a machine without a GPU a card is skipped, with the cause."""
+    """What an estimator is given as its backend; without a GPU a test of the card is skipped, with the cause."""
     if kind == "strict":
         return BACKENDS["strict-device1"]
     if kind == "stand-in":
@@ -186,3 +191,133 @@ def over_budget(route, make=None):
 def test_an_epoch_keeps_to_its_budget(name, monkeypatch):
     fake_gpu.install(monkeypatch)
     assert over_budget(ROUTES[name]) is None
+
+
+# ---- a hundred steps -------------------------------------------------------------------------------
+
+HUNDRED = {
+    "factor analysis": lambda **how: FactorAnalysis(2, max_iter=100, **ALONE, **how),
+    "linear variational EM": lambda **how: VariationalEM(2, hidden=(), epochs=100, **ALONE, **how),
+    "variational EM": lambda **how: VariationalEM(2, epochs=5, m_steps=5, **NETWORK, **how),
+    "VAE": lambda **how: VAE(2, epochs=25, **NETWORK, **how),
+    "VAE, full q": lambda **how: VAE(2, epochs=25, posterior="full", kl="sampled", **NETWORK, **how),
+    "autoencoder": lambda **how: Autoencoder(2, epochs=25, **NETWORK, **how),
+    "mixture": lambda **how: GaussianMixture(2, max_iter=100, tol=1e-15, **how),
+}
+PARAMETERS = ["theta_", "recognition_params_", "encoder_params_", "decoder_params_"]
+PATHS = ["nlml_path_", "q_path_", "loss_path_"]
+
+
+def learnt(model):
+    """What a fit leaves, {path: array}, on the host."""
+    parts = {name: getattr(model, name) for name in PARAMETERS + PATHS if hasattr(model, name)}
+    return {path: to_numpy(leaf) for path, leaf in tree.leaves(parts)}
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-10), ("float32", 1e-5)])
+@pytest.mark.parametrize("name", HUNDRED)
+def test_a_hundred_steps_lead_to_the_same_numbers(name, dtype, tolerance, gpu):
+    theirs, ours = (learnt(HUNDRED[name](backend=b, dtype=dtype).fit(X)) for b in (gpu, "numpy"))
+    assert theirs.keys() == ours.keys()
+    for path, one in ours.items():
+        assert theirs[path].dtype == one.dtype
+        size = np.abs(one).max()
+        np.testing.assert_allclose(theirs[path], one, rtol=0, atol=tolerance * size, err_msg=path)
+
+
+def test_a_search_ends_in_the_same_minimum(gpu):
+    """Rounding sends L-BFGS another way after some twenty steps, so what is compared is where it ends."""
+    theirs, ours = (VAE(2, backend=b, **SEARCH).fit(X) for b in (gpu, "numpy"))
+    assert theirs.converged_ and ours.converged_
+    np.testing.assert_allclose(theirs.q_path_[-1], ours.q_path_[-1], rtol=1e-10)
+
+
+# ---- each stand-in finds what it is for ------------------------------------------------------------
+
+
+def activation(change):
+    """Tanh whose forward first hands x to `change`, which gives it back by way of some mistake."""
+
+    class Leaking(Tanh):
+        def forward(self, params, x):
+            return Tanh.forward(self, params, change(namespace(x), x))
+
+    return Leaking()
+
+
+def remembered(xp, x, seen={}):
+    seen[xp.max(x)] = True
+    return x
+
+
+def guarded(xp, x):
+    try:
+        xp.linalg.cholesky(-xp.ones_like(x).T @ x)
+    except np.linalg.LinAlgError:
+        return x
+    return x * math.nan
+
+
+# Mistakes that NumPy lets pass, and what the standard's second device and the stand-in for CuPy say to them.
+LEAKS = {
+    "a method": (lambda xp, x: x - x.mean() + xp.mean(x), AttributeError, AttributeError),
+    "a name beside the standard": (lambda xp, x: xp.nan_to_num(x), AttributeError, AttributeError),
+    "NumPy's function": (lambda xp, x: np.abs(x) * xp.sign(x), RuntimeError, TypeError),
+    "an unasked conversion": (lambda xp, x: x + 0 * float(np.asarray(x).max()), RuntimeError, TypeError),
+    "NumPy's array": (lambda xp, x: x * np.ones(4), TypeError, TypeError),
+    "NumPy's array, first": (lambda xp, x: np.ones(4) * x, RuntimeError, TypeError),
+    "a sum that is a number": (remembered, TypeError, TypeError),
+    "an array on no device": (lambda xp, x: x + xp.zeros(4), ValueError, None),
+    "a list for an index": (lambda xp, x: x[:, [0, 1, 2, 3]], IndexError, None),
+    "the keyword device": (lambda xp, x: x + xp.zeros(4, device=x.device), None, TypeError),
+    "a name that CuPy lacks": (lambda xp, x: x + 0 * xp.vecdot(x, x)[:, None], None, AttributeError),
+    "a failure that is counted on": (guarded, None, TrainingError),
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_a_planted_leak_is_found(leak, monkeypatch):
+    fake_gpu.install(monkeypatch)
+    change, *errors = LEAKS[leak]
+    model = VAE(2, epochs=1, activation=activation(change), **NETWORK)
+    model.fit(X)
+    for library, error in zip((BACKENDS["strict-device1"], "cupy"), errors):
+        model.backend = library
+        with pytest.raises(error) if error is not None else nullcontext():
+            model.fit(X)
+
+
+@pytest.mark.parametrize("name, change, complaint", [
+    ("VAE", lambda xp, x: x if xp.max(x) > -1e300 else None, "9 waits in an epoch, 1 are allowed.*test_gpu"),
+    ("VAE", lambda xp, x: x + 0 * float(x[0, 0]), "waits in an epoch"),
+    ("autoencoder", lambda xp, x: x + 0 * x[0, 0].item(), "waits in an epoch"),
+    ("VAE on nodes", lambda xp, x: x + 0 * int(xp.argmax(x[0, :])), "waits in an epoch"),
+    ("VAE", lambda xp, x: constant(to_numpy(x), like=x), "waits in an epoch"),
+    ("VAE", lambda xp, x: x + constant([0.0] * 4, like=x), "uploads in an epoch, 8 are allowed.*test_gpu"),
+])
+def test_a_planted_wait_is_found(name, change, complaint, monkeypatch):
+    fake_gpu.install(monkeypatch)
+    leaking = partial(ROUTES[name].make, activation=activation(change))
+    assert re.search(complaint, over_budget(ROUTES[name], leaking))
+
+
+def test_the_stand_in_keeps_its_promises(monkeypatch):
+    """Views, a place beyond the end, one number of an array, counts; and that rounding is not NumPy's."""
+    counts, a = fake_gpu.install(monkeypatch), np.random.default_rng(0).random((3, 4))
+    xp = sys.modules["cupy"]
+    assert get_backend("cupy").xp is xp                            # the probe lets it pass
+    before = counts.syncs.total(), counts.uploads.total()
+    b = xp.asarray(a)
+    xp.reshape(b[1, :], (2, 2))[0, 1] = 7.0
+    assert float(b[1, 1]) == 7 and a[1, 1] < 1
+    b[2, 3] += 1
+    assert b[2, 3].shape == () and isinstance(b[2, 3], xp.ndarray)
+    assert xp.take(b[:, 0], xp.asarray([4]), axis=0).get()[0] == b[1, 0].item()
+    assert (counts.syncs.total(), counts.uploads.total()) == (before[0] + 3, before[1] + 2)
+    assert np.isnan(xp.linalg.cholesky(-xp.eye(2)).get()).all()
+    with pytest.raises(ValueError, match="must have"):
+        xp.linalg.solve(xp.ones((5, 2, 2)), xp.ones((2, 1)))
+    theirs, ours = (xp.asarray(a) @ xp.asarray(a.T)).get(), a @ a.T
+    assert 0 < np.abs(theirs - ours).max() < 1e-14
+    with pytest.raises(TypeError, match="mixed: \\['cupy', 'numpy'\\]"):
+        namespace(b, a)
