@@ -11,7 +11,7 @@ from collections import Counter
 import operator
 from pathlib import Path
 import sys
-import types
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
@@ -128,8 +128,7 @@ def _give_operators():
 
 
 def _rounded(function):
-    """A function that rounds otherwise: the last place of its first argument's numbers, but whole ones, moves.
-    """
+    """A function that rounds otherwise: of its first argument's numbers, but whole ones, the last place moves."""
     def call(a, *others, **options):
         a = np.asarray(a)
         if a.dtype.kind == "f":
@@ -215,15 +214,17 @@ def _take(a, indices, axis=None):
 
 def module():
     """The module, as `import cupy` would give it."""
-    cupy, linalg = types.ModuleType("cupy"), types.ModuleType("cupy.linalg")
+    cupy, linalg = ModuleType("cupy"), ModuleType("cupy.linalg")
     for name in FUNCTIONS:
         function = getattr(np, name)
         vars(cupy)[name] = _as_cupy(_rounded(function) if name in ROUNDED else function)
     vars(cupy).update({name: getattr(np, name) for name in CONSTANTS})
     vars(linalg).update({name: _without_raising(getattr(np.linalg, name)) for name in LINALG})
     linalg.solve = _without_raising(_solve)
+    draws = SimpleNamespace(random=lambda size: ndarray(np.random.default_rng(1).random(size)))
     vars(cupy).update(
-        __version__="14 (a stand-in)", ndarray=ndarray, asarray=_asarray, take=_take, linalg=linalg
+        __version__="14 (a stand-in)", ndarray=ndarray, asarray=_asarray, take=_take, linalg=linalg,
+        random=SimpleNamespace(default_rng=lambda seed: draws),    # another stream than NumPy's
     )
     return cupy
 
