@@ -128,7 +128,7 @@ def _give_operators():
 
 
 def _rounded(function):
-    """A function that rounds otherwise: of its first argument's numbers, but whole ones, the last place moves."""
+    """A function of another rounding: what it is given first is off by a last place, but for whole numbers."""
     def call(a, *others, **options):
         a = np.asarray(a)
         if a.dtype.kind == "f":
@@ -232,5 +232,6 @@ def module():
 def install(monkeypatch):
     """Let `import cupy` find this module for the time of a test; the `Counts`, from nothing."""
     counts.__init__()
+    last_place.bit_generator.state = np.random.default_rng(0).bit_generator.state
     monkeypatch.setitem(sys.modules, "cupy", module())
     return counts
