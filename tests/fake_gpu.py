@@ -128,7 +128,7 @@ def _give_operators():
 
 
 def _rounded(function):
-    """A function of another rounding: what it is given first is off by a last place, but for whole numbers."""
+    """A function of another rounding: what it is given first is off by a last place, but for whole ones."""
     def call(a, *others, **options):
         a = np.asarray(a)
         if a.dtype.kind == "f":
