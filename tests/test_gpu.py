@@ -6,7 +6,7 @@ every name is in the real CuPy, test_cupy_names.py reads from the source.
 """
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 import math
 import re
@@ -19,6 +19,7 @@ import pytest
 
 from conftest import BACKENDS
 from teachvae import Autoencoder, FactorAnalysis, GaussianMixture, VAE, VariationalEM, ais, datasets, tree
+from teachvae.arrays import rows
 from teachvae.arrays.backend import BackendError, constant, get_backend, namespace, to_numpy
 from teachvae.inference import em
 from teachvae.networks.layers import Tanh
@@ -193,6 +194,15 @@ def test_an_epoch_keeps_to_its_budget(name, monkeypatch):
     fake_gpu.install(monkeypatch)
     monkeypatch.setattr(em, "RACE", 2)                             # after which it is told step by step
     assert over_budget(ROUTES[name]) is None
+
+
+@pytest.mark.parametrize("name, syncs", [("mixture", 2), ("factor analysis", 1), ("factor analysis, holes", 1 + 3)])
+def test_data_of_several_blocks_are_waited_for_as_often(name, syncs, monkeypatch):
+    """But for the gaps of each block; the blocks' Q are added on the GPU."""
+    fake_gpu.install(monkeypatch)
+    monkeypatch.setattr(em, "RACE", 2)
+    monkeypatch.setattr(rows, "CASES", 20)
+    assert over_budget(replace(ROUTES[name], syncs=syncs, uploads=None)) is None
 
 
 # ---- a hundred steps -------------------------------------------------------------------------------
