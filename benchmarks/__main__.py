@@ -14,8 +14,9 @@ import sys
 
 from .measure import machine
 
-NAMES = ("vae_step", "e_step", "sampling", "factor_analysis", "startup", "growth")
+NAMES = ("vae_step", "e_step", "sampling", "factor_analysis", "startup", "growth", "gpu")
 PLAIN = ("exponent", "MB at most")                                 # no ratios
+ONCE = ("growth", "gpu")                                           # for one number of threads alone
 
 
 def main():
@@ -29,7 +30,8 @@ def main():
         if name not in NAMES:
             parser.error(f"no benchmark is called {name!r}; there are {', '.join(NAMES)}")
     if options.worker:
-        if hasattr(os, "sched_setaffinity"):                       # JAX asks the machine, not the environment
+        if hasattr(os, "sched_setaffinity") and options.names[0] != "gpu":
+            # JAX asks the machine, not the environment.
             cores = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(0, cores[: options.threads[0]])
         more = {"output": options.output} if options.names[0] == "growth" else {}
@@ -39,7 +41,7 @@ def main():
     options.output.mkdir(parents=True, exist_ok=True)
     results = []
     for name in options.names or NAMES:
-        for threads in options.threads[:1] if name == "growth" else options.threads:
+        for threads in options.threads[:1] if name in ONCE else options.threads:
             print(f"{name}, {threads} thread(s) …", flush=True)
             results.append({"name": name, "threads": threads, **measured(name, threads, options.output)})
     text = table(results)
@@ -51,7 +53,9 @@ def main():
 def measured(name, threads, output):
     """One benchmark in a process of its own, its libraries held to `threads`."""
     variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    environment = {**os.environ, **dict.fromkeys(variables, str(threads)), "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, **dict.fromkeys(variables, str(threads))}
+    if name != "gpu":
+        environment["JAX_PLATFORMS"] = "cpu"
     command = [sys.executable, "-m", "benchmarks", name, "--worker"]
     command += ["--threads", str(threads), "--output", str(output)]
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
@@ -67,7 +71,7 @@ def table(results):
     lines = [
         f"{where['processor']}, {where['cores']} cores, {where['system']}, Python {where['python']}, "
         f"{versions}.",
-        "The peer's time over ours (bare products, import numpy: ours over theirs): median [quartiles], or "
+        "The peer's time over ours (what is bare, import numpy: ours over theirs): median [quartiles], or "
         "of whole fits the median alone. Lines of growth: the exponent, or megabytes at most. Nats above the "
         "best: NLML of factor analysis, Q of an E-step.",
         "",
@@ -90,7 +94,7 @@ def table(results):
 def cell(row):
     """A ratio with its quartiles, an exponent, or megabytes, as text."""
     low, middle, high = (row.get(key) for key in ("low", "ratio", "high"))
-    if row["peer"] == "bare products":
+    if row["peer"].startswith("bare "):
         low, middle, high = 1 / high, 1 / middle, 1 / low
     spread = "" if low is None else f" [{low:.2f}, {high:.2f}]"
     return f"{middle:z.2f}{'' if row['peer'] in PLAIN else '×'}{spread}"

@@ -57,7 +57,8 @@ def check_equal(name, ours, theirs, tolerance):
 
 def machine():
     """What was measured on: processor, cores, threads, versions."""
-    packages = ("numpy", "scipy", "torch", "jax", "numpyro", "autograd", "scikit-learn", "statsmodels")
+    packages = ("numpy", "scipy", "torch", "jax", "numpyro", "autograd", "scikit-learn", "statsmodels",
+                "cupy-cuda12x")
     found = {}
     for name in packages:
         try:

@@ -8,7 +8,7 @@ and noise, which must agree to 1e-4. "bare products" are the matrix products of 
 import numpy as np
 
 from teachvae import tree
-from teachvae.arrays.backend import get_backend
+from teachvae.arrays.backend import get_backend, to_numpy
 from teachvae.arrays.rows import take_rows
 from .measure import check_equal, in_turn, ratios
 from teachvae.likelihoods import Bernoulli
@@ -32,8 +32,8 @@ RATE = 1e-3
 class Setting:
     """A network with its parameters, data, and the names in which everybody finds the weights."""
 
-    def __init__(self, n_visible, hidden, n_latent, batch):
-        self.backend, rng = get_backend("numpy", "float32"), np.random.default_rng(0)
+    def __init__(self, n_visible, hidden, n_latent, batch, backend="numpy"):
+        self.backend, rng = get_backend(backend, "float32"), np.random.default_rng(0)
         self.n_latent, self.batch = n_latent, batch
         q = DiagonalGaussian(n_latent)
         self.recognition = recognition_network(n_visible, hidden, q, "tanh", False)
@@ -55,7 +55,7 @@ class Setting:
         value, grads = amortised(self.model, self.recognition, self.params, self.x[: self.batch], self.eta)
         stacks = grads["recognition"], grads["theta"]["decoder"]
         layers = [layer for stack in stacks for layer in stack if layer]
-        return float(value), [layer[name] for layer in layers for name in ("W", "b")]
+        return float(value), [to_numpy(layer[name]) for layer in layers for name in ("W", "b")]
 
 
 def teachvae(setting):
@@ -84,22 +84,26 @@ def bare_products(setting):
     pairs = []
     for stack, first in zip(setting.weights(), (True, False)):
         for i, (W, _) in enumerate(stack):
-            x, dy = (rng.standard_normal((B, n)).astype("float32") for n in W.shape)
+            x, dy = (setting.backend.normal(rng, (B, n)) for n in W.shape)
             pairs += [(x, W), (x.T, dy)] + ([] if first and i == 0 else [(dy, W.T)])
 
     def epoch():
         for _ in range(BATCHES):
             for a, b in pairs:
-                a @ b
+                product = a @ b
+        float(product[0, 0])                                       # a GPU is waited for
 
     return epoch
 
 
-def torch_eager(setting, fused=False, compiled=False):
+def torch_eager(setting, fused=False, compiled=False, device="cpu"):
     """PyTorch; the value, gradient and epoch."""
     import torch
 
-    stacks = [[[torch.tensor(a, requires_grad=True) for a in pair] for pair in s] for s in setting.weights()]
+    def put(array, **options):
+        return torch.tensor(array, device=device, **options)
+
+    stacks = [[[put(a, requires_grad=True) for a in pair] for pair in s] for s in setting.weights()]
     leaves = [leaf for stack in stacks for pair in stack for leaf in pair]
     K = setting.n_latent
 
@@ -117,17 +121,18 @@ def torch_eager(setting, fused=False, compiled=False):
         kl = 0.5 * (m * m + torch.exp(2 * log_s) - 1 - 2 * log_s).sum()
         return (cost + kl) / x.shape[0]
 
-    value = loss(torch.tensor(setting.x[: setting.batch]), torch.tensor(setting.eta[0]))
+    value = loss(put(setting.x[: setting.batch]), put(setting.eta[0]))
     value.backward()
-    check = value.item(), [leaf.grad.numpy().copy() for leaf in leaves]
+    check = value.item(), [leaf.grad.cpu().numpy().copy() for leaf in leaves]
     objective = torch.compile(loss) if compiled else loss
-    optimizer, x = torch.optim.Adam(leaves, lr=RATE, fused=fused), torch.tensor(setting.x)
+    optimizer, x = torch.optim.Adam(leaves, lr=RATE, fused=fused), put(setting.x)
 
     def epoch():
-        for rows in torch.randperm(len(x)).split(setting.batch):
+        for rows in torch.randperm(len(x), device=device).split(setting.batch):
             optimizer.zero_grad(set_to_none=True)
-            objective(x[rows], torch.randn(setting.batch, K)).backward()
+            objective(x[rows], torch.randn(setting.batch, K, device=device)).backward()
             optimizer.step()
+        leaves[0][0, 0].item()                                     # a GPU is waited for
 
     return check, epoch
 
@@ -246,22 +251,31 @@ def run(rounds=15):
     rows, remarks = [], []
     for size, numbers in SIZES.items():
         setting = Setting(*numbers)
-        value, gradient = setting.value_and_gradient()
         contestants = {"teachvae": teachvae(setting), "bare products": bare_products(setting)}
-        for name, make in PEERS.items():
-            try:
-                (their_value, their_gradient), epoch = make(setting)
-                epoch()
-            except Exception as error:                             # missing, or no compiler for torch.compile
-                remarks.append(f"{size}, {name}: {type(error).__name__}: {str(error).splitlines()[0][:100]}")
-                continue
-            check_equal(f"{name}: the value", value, their_value, 1e-4)
-            for ours, theirs in zip(gradient, their_gradient, strict=True):
-                check_equal(f"{name}: the gradient", ours, theirs, 1e-4)
-            contestants[name] = epoch
-        seconds = in_turn(contestants, rounds)
-        rows += [
-            {"size": size, "peer": peer, "low": low, "ratio": middle, "high": high}
-            for peer, low, middle, high in ratios(seconds)
-        ]
+        more_rows, more_remarks = contest(size, setting, setting, contestants, PEERS, rounds)
+        rows, remarks = rows + more_rows, remarks + more_remarks
+    return rows, remarks
+
+
+def contest(size, ours, theirs, contestants, peers, rounds):
+    """Rows and remarks of one size: of the contestants {name: epoch} and the peers {name: make}, who compute
+    from the setting `theirs`, on the host, what we compute from `ours`.
+    """
+    (value, gradient), remarks = ours.value_and_gradient(), []
+    for name, make in peers.items():
+        try:
+            (their_value, their_gradient), epoch = make(theirs)
+            epoch()
+        except Exception as error:                                 # missing, or no compiler for torch.compile
+            said = (str(error).splitlines() or [""])[0][:100]
+            remarks.append(f"{size}, {name}: {type(error).__name__}: {said}")
+            continue
+        check_equal(f"{name}: the value", value, their_value, 1e-4)
+        for mine, other in zip(gradient, their_gradient, strict=True):
+            check_equal(f"{name}: the gradient", mine, other, 1e-4)
+        contestants = {**contestants, name: epoch}
+    rows = [
+        {"size": size, "peer": peer, "low": low, "ratio": middle, "high": high}
+        for peer, low, middle, high in ratios(in_turn(contestants, rounds))
+    ]
     return rows, remarks

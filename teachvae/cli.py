@@ -1,4 +1,4 @@
-"""The command line: `teachvae compare` and `teachvae gradcheck`.
+"""The command line: `teachvae compare`, `teachvae gradcheck` and `teachvae doctor`.
 
 stdout holds the result, stderr everything else. Exit status: 0 ok, 1 a check failed, 2 bad input,
 130 interrupted, 141 nobody reads the result any more.
@@ -158,7 +158,15 @@ def _parser():
     gradcheck.add_argument("--seed", type=_natural, default=0)
     gradcheck.set_defaults(run=_gradcheck)
 
-    for command in (compare, gradcheck):
+    doctor = commands.add_parser(
+        "doctor",
+        help="say what this machine computes with, what is missing and what is broken",
+        description="Try NumPy, and what is used where it is installed: Numba, threadpoolctl, MPI, CuPy. "
+        "Exit status 1 where something that is installed does not work.",
+    )
+    doctor.set_defaults(run=_doctor)
+
+    for command in (compare, gradcheck, doctor):
         command.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -277,6 +285,15 @@ def _gradcheck_of(name, seed):
         raise ValueError(str(error)) from error
     print(report)
     return 0 if report.ok else 1
+
+
+def _doctor(arguments):
+    from .arrays import doctor
+    from .messages import align
+
+    findings = doctor.examine()
+    print(align([doctor.Finding._fields, *findings], heads=1))
+    return 1 if any(finding.state == doctor.BROKEN for finding in findings) else 0
 
 
 class _Progress:

@@ -1,8 +1,11 @@
 """The benchmarks measure what they say: equal results first, then ratios, and every contestant runs."""
 
+from functools import partial
+import sys
 from time import sleep
 
-from benchmarks import __main__ as program, e_step, factor_analysis, growth, measure, sampling, vae_step
+from benchmarks import __main__ as program, e_step, factor_analysis, gpu, growth, measure, sampling, vae_step
+import fake_gpu
 import numpy as np
 import pytest
 
@@ -151,6 +154,42 @@ def test_a_peer_takes_the_same_step(peer, monkeypatch):
     ours, our_gradient = setting.value_and_gradient()
     assert abs(ours - value) > 1e-2 * abs(value)
     assert max(np.abs(a - b).max() for a, b in zip(our_gradient, gradient)) > 1e-3
+
+
+def test_a_gpu_takes_the_same_step_as_the_host(monkeypatch):
+    """On a stand-in, for no card has been seen yet; what PyTorch would do on one it does on the host."""
+    needs("PyTorch")
+    fake_gpu.install(monkeypatch)
+    monkeypatch.setattr(gpu, "SIZES", {"small": (12, (8,), 2, 10)})
+    on_host = partial(vae_step.torch_eager, device="cpu")
+    monkeypatch.setattr(gpu, "PEERS", {"PyTorch eager": on_host, "JAX jit": gpu.jax_on_gpu})
+    rows, remarks = gpu.run(rounds=1)
+    names = ["bare products", "bare traffic", "bare launch", "PyTorch eager"]
+    assert [row["peer"] for row in rows] == names and all(row["ratio"] > 0 for row in rows)
+    (remark,) = remarks                                            # no GPU, or no JAX
+    assert remark.startswith("small, JAX jit: ")
+    plain = gpu.Setting.value_and_gradient                         # and a result that differs is no contest
+    monkeypatch.setattr(gpu.Setting, "value_and_gradient", lambda s: (1.001 * plain(s)[0], plain(s)[1]))
+    with pytest.raises(AssertionError, match="PyTorch eager: the value computes something else"):
+        gpu.run(rounds=1)
+
+
+def test_an_epoch_on_a_gpu_waits_once(monkeypatch):
+    counts = fake_gpu.install(monkeypatch)
+    setting = vae_step.Setting(12, (8,), 2, 10, backend="cupy")
+    for make in (vae_step.teachvae, vae_step.bare_products, gpu.bare_traffic, gpu.bare_launch):
+        epoch = make(setting)
+        before = counts.syncs.total()
+        epoch()
+        assert counts.syncs.total() == before + 1
+
+
+def test_without_a_gpu_its_benchmark_says_why(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    rows, remarks = gpu.run()
+    assert rows == [] and len(remarks) == 1 and "cannot be imported" in remarks[0]
+    where = {"name": "gpu", "threads": 1, "machine": measure.machine(), "rows": rows, "remarks": remarks}
+    assert "- not run: GPU: backend='cupy' needs CuPy" in program.table([where])
 
 
 @pytest.mark.parametrize("peer", e_step.PEERS)

@@ -285,7 +285,7 @@ def test_the_floor_leaves_the_least_Q_of_what_it_allows(seed, log_size):
 
 def test_a_covariance_above_the_floor_is_left_alone():
     S = np.array([[2.0, 0.5], [0.5, 1.0]])
-    assert mixture.raise_to_floor(S, np.array([0.1, 0.1])) is S
+    np.testing.assert_array_equal(mixture.raise_to_floor(S, np.array([0.1, 0.1])), S)
 
 
 # ---- EM as a whole ---------------------------------------------------------------------------------

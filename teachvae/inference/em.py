@@ -176,8 +176,8 @@ class Incomplete:
             mean, covariance, Q = self._best_q(p, x, mask)
             part = observed_statistics(mean, covariance, x, mask, w)  #                    (2.22)
             sums = part if sums is None else type(part)(*(a + c for a, c in zip(sums, part)))
-            total = total + float(namespace(Q).sum(w * Q))
-        return sums, total / self.data.shape[0]
+            total = total + w @ Q
+        return sums, float(total) / self.data.shape[0]
 
     def _best_q(self, p, x, mask):
         """The mean (n, K) and covariance (n, K, K) of the best q of each data case, and Q (n,)."""

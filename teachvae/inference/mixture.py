@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays.backend import constant, index, namespace
+from ..arrays.backend import index, namespace, to_numpy
 from ..arrays.rows import as_floats, collect, slices
 from ..arrays.special import LOG_2PI, diagonal
 from ..doors.validate import generator
@@ -115,7 +115,7 @@ def m_step(theta, q, x, lowest):
     full = theta.covariances.ndim == 3
     K = q.shape[1]
     means, covariances = [theta.means[k, :] for k in range(K)], [theta.covariances[k, ...] for k in range(K)]
-    filled = [k for k in range(K) if float(n_cases[k]) >= EMPTY]
+    filled = np.flatnonzero(to_numpy(n_cases) >= EMPTY).tolist()
     shares = {k: q[:, k] / n_cases[k] for k in filled}             # (N,), its sum is 1
 
     def spread(share, x, mean):
@@ -148,10 +148,8 @@ def raise_to_floor(covariance, lowest):
         return xp.where(covariance > lowest, covariance, lowest)
     units = xp.sqrt(lowest)[:, None] * xp.sqrt(lowest)
     values, V = xp.linalg.eigh(covariance / units)
-    if float(xp.min(values)) >= 1:
-        return covariance
-    values = xp.where(values > 1, values, xp.ones_like(values))
-    return (V * values) @ V.T * units
+    raised = (V * xp.maximum(values, 1)) @ V.T * units
+    return xp.where(xp.min(values) >= 1, covariance, raised)       # as it is where nothing is below
 
 
 def em(theta, x, pmf, *, weights, lowest, tol, max_iter, progress=None):
@@ -168,7 +166,7 @@ def em(theta, x, pmf, *, weights, lowest, tol, max_iter, progress=None):
     theta = Mixture(theta.weights, theta.means, xp.stack(raised, axis=0))
     path = []
     while True:
-        log_p = constant(log_joint_table(theta, x), like=theta.means)
+        log_p = xp.concat([log_joint(theta, x[rows, ...]) for rows in slices(x.shape[0])], axis=0)
         # "tied" alone looks at more than one data case
         q = E_STEPS[pmf](weights[:, None] * log_p if pmf == "tied" else log_p)
         path.append(float(xp.mean(weights * divergence(q, log_p))))

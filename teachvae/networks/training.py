@@ -89,10 +89,11 @@ def full_batch(
             grad_part = share * tree.flatten(grads, params)
             grad = grad_part if grad is None else grad + grad_part
         evaluations += 1
-        if not math.isfinite(float(value)):
-            raise TrainingError(f"the objective became {float(value)} in evaluation {evaluations}")
+        value = float(value)                                       # a GPU is waited for, once
+        if not math.isfinite(value):
+            raise TrainingError(f"the objective became {value} in evaluation {evaluations}")
         if progress is not None:
-            ended = bool(progress(min(evaluations, max_iter), max_iter, float(value), params)) or ended
+            ended = bool(progress(min(evaluations, max_iter), max_iter, value, params)) or ended
         return value, grad
 
     path, converged, _ = lbfgs(

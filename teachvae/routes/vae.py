@@ -213,7 +213,7 @@ class VAE(LatentVariableModel):
                 len(table.x),
                 max_iter=self.epochs or 5000,
                 tol=self.tol,
-                n_samples=len(nodes[1]),
+                n_samples=nodes[1].shape[0],
                 memory=100 if linear else 30,                      # a long valley, and cheap to remember
                 **common,
             )

@@ -1,0 +1,161 @@
+"""`teachvae doctor` says what is there, what is missing and what is broken, and how that is mended."""
+
+import subprocess
+import sys
+from types import ModuleType, SimpleNamespace
+
+import fake_gpu
+import numpy as np
+import pytest
+
+from teachvae import cli
+from teachvae.arrays import doctor
+
+OPTIONAL = {"Numba": "numba", "threadpoolctl": "threadpoolctl", "MPI": "mpi4py", "CuPy": "cupy"}
+CURES = {
+    "Numba": "pip install numba",
+    "threadpoolctl": "pip install threadpoolctl",
+    "MPI": "pip install mpi4py mpich",
+    "CuPy": "pip install 'teachvae[gpu]'",
+}
+
+
+@pytest.fixture
+def nothing(monkeypatch):
+    """A machine on which nothing but NumPy is installed."""
+    for module in OPTIONAL.values():
+        monkeypatch.setitem(sys.modules, module, None)
+    return monkeypatch
+
+
+def findings():
+    return {finding.part: finding for finding in doctor.examine()}
+
+
+def test_what_is_missing_is_named_with_its_cure_and_is_no_failure(nothing, capsys):
+    found = findings()
+    assert list(found) == ["Python", "NumPy", "BLAS", "SIMD", *OPTIONAL]
+    for part, finding in found.items():
+        assert finding.state == (doctor.MISSING if part in OPTIONAL else doctor.OK)
+        assert CURES.get(part, "") in finding.cure and bool(finding.cure) == (part in OPTIONAL)
+    assert cli.main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["part", "state", "found", "cure"] and set(lines[1]) == {"-"}
+    assert [line.split()[0] for line in lines[2:]] == list(found)
+    column = lines[0].index("found")
+    assert all(line[column - 1] == " " != line[column] for line in [lines[0], *lines[2:]])
+
+
+def test_what_numpy_is_made_of_is_told(nothing):
+    found = findings()
+    assert found["Python"].found.startswith(sys.version.split()[0])
+    assert found["NumPy"].found == f"{np.__version__}: elementwise, product, Cholesky, draw tried"
+    nothing.setenv("OMP_NUM_THREADS", "7")
+    assert "threads unknown" in doctor.threads() and "OMP_NUM_THREADS=7" in doctor.threads()
+    pools = [{"user_api": "blas", "num_threads": n} for n in (3, 3, 2)]
+    pools.append({"user_api": "openmp", "num_threads": 9})
+    nothing.setitem(sys.modules, "threadpoolctl", SimpleNamespace(threadpool_info=lambda: pools))
+    assert doctor.threads().startswith("2 and 3 thread(s), ")
+    built = np.show_config(mode="dicts")
+    for extension in built["SIMD Extensions"].get("found", []):
+        assert extension in doctor.simd()
+
+
+def module(name, **contents):
+    made = ModuleType(name)
+    vars(made).update(contents)
+    return made
+
+
+@pytest.mark.parametrize("part", ["Numba", "threadpoolctl"])
+def test_what_is_installed_is_told_with_its_version(part, nothing):
+    nothing.setitem(sys.modules, OPTIONAL[part], module(OPTIONAL[part], __version__="7.8.9"))
+    assert findings()[part] == (part, doctor.OK, "7.8.9", "")
+
+
+@pytest.mark.parametrize("error", [
+    ImportError("Numba needs NumPy 1.26 or less\nsecond line"), OSError("libcudart.so.12: no such file"),
+    ModuleNotFoundError("No module named 'llvmlite'", name="llvmlite"), RuntimeError(),
+])
+@pytest.mark.parametrize("part", OPTIONAL)
+def test_what_cannot_be_imported_is_broken(part, error, nothing, capsys):
+    """Installed, and of no use: that is a failure, with the cause."""
+    plain = doctor.import_module
+
+    def import_module(name):
+        if name == OPTIONAL[part]:
+            raise error
+        return plain(name)
+
+    nothing.setattr(doctor, "import_module", import_module)
+    finding = findings()[part]
+    assert finding.state == doctor.BROKEN and CURES[part] in finding.cure
+    assert type(error).__name__ in finding.found and str(error).partition("\n")[0] in finding.found
+    assert "second line" not in finding.found
+    assert cli.main(["doctor"]) == 1 and "BROKEN" in capsys.readouterr().out
+
+
+def test_a_card_that_works(nothing):
+    fake_gpu.install(nothing)
+    state, found = findings()["CuPy"][1:3]
+    assert state == doctor.OK and found.endswith("elementwise, product, Cholesky, draw tried")
+
+
+def fails(*arguments, **options):
+    raise RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected\nsecond line")
+
+
+@pytest.mark.parametrize("trial, name, broken, cause", [
+    ("elementwise", "exp", fails, "cudaErrorNoDevice"),
+    ("elementwise", "exp", lambda a: a, "wrong numbers"),
+    ("product", "asarray", lambda a: fake_gpu.ndarray(np.eye(2)), "wrong numbers"),
+    ("Cholesky", "linalg", SimpleNamespace(cholesky=lambda a: a * float("nan")), "wrong numbers"),
+    ("Cholesky", "linalg", SimpleNamespace(), "AttributeError"),
+    ("draw", "random", SimpleNamespace(default_rng=fails), "cudaErrorNoDevice"),
+    ("draw", "random", SimpleNamespace(default_rng=lambda s: SimpleNamespace(random=np.ones)), "wrong"),
+])
+def test_a_card_that_fails_a_trial(trial, name, broken, cause, nothing, capsys):
+    fake_gpu.install(nothing)
+    nothing.setattr(sys.modules["cupy"], name, broken)
+    finding = findings()["CuPy"]
+    assert finding.state == doctor.BROKEN and "nvidia-smi" in finding.cure
+    assert "second line" not in finding.found
+    told = {name for name in doctor.TRIALS if f"{name} failed (" in finding.found}
+    assert trial in told and cause in finding.found
+    if name != "asarray":                                          # which all of them need
+        assert told == {trial}
+    assert cli.main(["doctor"]) == 1
+
+
+def test_a_numpy_that_computes_wrong_numbers(nothing):
+    nothing.setattr(np.linalg, "cholesky", lambda a: a)
+    finding = doctor.numpy_()
+    assert finding.state == doctor.BROKEN and "Cholesky failed (wrong numbers)" in finding.found
+
+
+@pytest.mark.parametrize("code, state, found", [
+    ("print('4.1.2, MPICH 5')", "ok", "mpi4py 4.1.2, MPICH 5"),
+    ("raise RuntimeError('cannot load MPI library')", "BROKEN", "RuntimeError: cannot load MPI library"),
+    ("import os; os.abort()", "BROKEN", "status"),
+])
+def test_mpi_is_tried_in_a_process_of_its_own(code, state, found, nothing):
+    nothing.setitem(sys.modules, "mpi4py", module("mpi4py", __version__="4.1.2"))
+    nothing.setattr(doctor, "MPI_TRIAL", code)
+    finding = doctor.mpi()
+    assert finding.state == state and found in finding.found
+    assert bool(finding.cure) == (state == doctor.BROKEN)
+
+
+def test_an_mpi_that_hangs_is_broken(nothing):
+    nothing.setitem(sys.modules, "mpi4py", module("mpi4py", __version__="4.1.2"))
+
+    def run(command, timeout, **options):
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    nothing.setattr(doctor.subprocess, "run", run)
+    assert doctor.mpi().state == doctor.BROKEN
+
+
+def test_the_mpi_that_is_here_adds_ranks():
+    pytest.importorskip("mpi4py", reason="mpi4py is not installed (pip install mpi4py mpich)")
+    assert doctor.mpi().state == doctor.OK, doctor.mpi()
