@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 import ranks_program as program
 
-from teachvae import FactorAnalysis, VAE, VariationalEM, ranks
+from teachvae import FactorAnalysis, VAE, VariationalEM, datasets, ranks, tree
 from teachvae.arrays.observed import Observed
+from teachvae.comparison import compare, tables
 from teachvae.doors.columns import Columns, Table
 from teachvae.inference import moments
 from teachvae.networks.convergence import ROUNDING
@@ -196,6 +197,31 @@ def test_memory_falls_with_the_ranks():
         assert two[name] < 0.6 * one[name], (name, one, two)
 
 
+# ---- the comparison -------------------------------------------------------------------------------
+
+
+def numbers_of(found):
+    """What compare has as JSON, but for the seconds that models took, {place: value}."""
+    return {place: value for place, value in tree.leaves(found) if not place.endswith("seconds")}
+
+
+@pytest.mark.thorough
+@needs_mpi
+def test_two_ranks_compare_as_one_process_does(tmp_path):
+    command = ["-m", "mpi4py", "-m", "teachvae", "compare", "--comm", "mpi", "--json"]
+    options = ["--data", "bent_sheet", "--cases", "60", "--epochs", "10", "--ledger", "2"]
+    done = start(2, *command, *options, "--output", str(tmp_path))
+    assert done.returncode == 0 and (tmp_path / "report.html").exists(), done.stderr
+    assert done.stderr.count("VAE, linear: ") == 1, "one rank speaks for both"
+    data = datasets.first(datasets.load("bent_sheet"), 60)
+    one = numbers_of(tables.as_json(compare.run(data, compare.Options(epochs=10, ledger=2))))
+    two = numbers_of(json.loads(done.stdout))
+    assert one.keys() == two.keys() and len(one) > 100
+    for place, value in one.items():
+        close = pytest.approx(value, abs=1e-6) if isinstance(value, float) else value
+        assert two[place] == close, place
+
+
 # ---- without MPI ----------------------------------------------------------------------------------
 
 
@@ -218,8 +244,8 @@ def test_a_serial_comm_leaves_things_as_they_are():
     comm = ranks.comm("serial")
     vector = np.arange(3.0)
     assert (comm.rank, comm.size, comm.gather(7)) == (0, 1, [7]) and comm.sum(vector) is vector
-    tree = {"a": vector}
-    assert ranks.total(comm, tree) is tree and ranks.of(vector) is comm
+    summed = {"a": vector}
+    assert ranks.total(comm, summed) is summed and ranks.of(vector) is comm
     fits = [FactorAnalysis(2, comm=c).fit(program.X) for c in (None, comm)]
     np.testing.assert_array_equal(fits[0].theta_["decoder"][0]["W"], fits[1].theta_["decoder"][0]["W"])
 
@@ -235,8 +261,8 @@ def test_data_on_two_ranks_are_those_data_twice(name):
 
 def test_a_total_comes_back_on_the_device_that_it_came_from():
     device = array_api_strict.Device("device1")
-    tree = [{"a": array_api_strict.asarray([[1.0, 2.0]], device=device)}, array_api_strict.ones(3, device=device)]
-    first, second = ranks.total(Twice(), tree)
+    a, b = (array_api_strict.asarray(values, device=device) for values in ([[1.0, 2.0]], [1.0, 1.0, 1.0]))
+    first, second = ranks.total(Twice(), [{"a": a}, b])
     assert first["a"].device == second.device == device and first["a"].shape == (1, 2)
     assert [float(first["a"][0, 1]), float(second[0])] == [4.0, 2.0]
 
@@ -248,6 +274,21 @@ def test_who_has_which_of_the_shuffled_cases():
     assert places.own(slice(0, 2)) == (slice(0, 2), slice(None))
     assert ranks.places(Table(program.X, Columns(list("abcdefgh")), Twice())) == ranks.Places(0, N, 2 * N)
     assert ranks.places(Observed(program.X, program.X)) == ranks.Places(0, N, N)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_shares_are_all_of_it_and_dealt_jobs_come_back_in_order(size):
+    class Rank(ranks.Serial):
+        def __init__(self, rank):
+            self.rank, self.size = rank, size
+
+        def gather(self, value):
+            return [list(range(20))[rank::size] for rank in range(size)]
+
+    shares = [ranks.share(Rank(rank), 20) for rank in range(size)]
+    assert [n for share in shares for n in range(20)[share]] == list(range(20))
+    assert max(s.stop - s.start for s in shares) - min(s.stop - s.start for s in shares) <= 1
+    assert list(ranks.dealt(Rank(0), iter(range(20)[::size]))) == list(range(20))
 
 
 def test_moments_of_two_ranks():
@@ -282,7 +323,8 @@ def test_where_mpi4py_is_missing_it_is_named(monkeypatch):
 def test_a_copy_is_of_the_same_ranks_and_a_pickle_of_none():
     code = (
         "import copy, pickle; from teachvae import ranks, FactorAnalysis as F; c = ranks.comm('mpi');"
-        "f = F(comm=c); assert copy.deepcopy(f).comm is c and repr(f) == \"FactorAnalysis(comm=comm('mpi'))\";"
+        "f = F(comm=c); assert copy.deepcopy(f).comm is c;"
+        "assert repr(f) == \"FactorAnalysis(comm=comm('mpi'))\";"
         "assert pickle.loads(pickle.dumps(f)).comm.size == 1; print(c.rank, c.size, c.gather(5))"
     )
     done = start(1, "-c", code, seconds=60)

@@ -183,6 +183,19 @@ class Places:
         return rows[here] - self.first, here
 
 
+def share(comm, n_cases):
+    """The slice that is this rank's of n_cases data cases which all can read, about as many for each."""
+    return slice(n_cases * comm.rank // comm.size, n_cases * (comm.rank + 1) // comm.size)
+
+
+def dealt(comm, results):
+    """The results of jobs in their order, on every rank, from those that each has of jobs[rank::size]."""
+    if comm.size == 1:
+        return results
+    hands = comm.gather(list(results))
+    return [hands[place % comm.size][place // comm.size] for place in range(sum(map(len, hands)))]
+
+
 def places(x):
     """The `Places` of data cases x (n, …): ranks stand in their order, each with its rows in theirs."""
     sizes, rank = of(x).gather(x.shape[0]), of(x).rank
