@@ -117,6 +117,16 @@ def test_parts_add_up_over_ranks_and_calls():
     assert found["n_cases"] == len(program.X)
 
 
+@needs_mpi
+def test_the_program_of_the_page_prints_what_stands_there(tmp_path):
+    page = (Path(__file__).parent.parent / "docs" / "ranks.md").read_text(encoding="utf-8")
+    blocks = [block.partition("\n") for block in page.split("```")[1::2]]
+    (code,), (printed,) = ([text for kind, _, text in blocks if kind == wanted] for wanted in ("python", ""))
+    (tmp_path / "page.py").write_text(code, encoding="utf-8")
+    done = start(2, "-m", "mpi4py", str(tmp_path / "page.py"))
+    assert done.stdout == printed, done.stderr
+
+
 # ---- messages -------------------------------------------------------------------------------------
 
 STANDARD_UNITS = 2                     # counts and sums, then squares
