@@ -45,6 +45,7 @@ MODULES = {
     "optimizers": "networks.optimizers",
     "plots": "comparison.plots",
     "posteriors": "posteriors",
+    "ranks": "arrays.ranks",
     "tree": "arrays.tree",
 }
 

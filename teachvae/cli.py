@@ -19,6 +19,7 @@ def main(argv=None):
     # another program has that core. It has to be said before NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from .arrays.backend import BackendError
+    from .arrays.ranks import RanksError
     from .networks.training import TrainingError
 
     for stream in (sys.stdout, sys.stderr):
@@ -36,7 +37,7 @@ def main(argv=None):
     except KeyboardInterrupt:
         print("teachvae: interrupted", file=sys.stderr)
         return 130
-    except (ValueError, OSError, ImportError, BackendError, TrainingError) as error:
+    except (ValueError, OSError, ImportError, BackendError, RanksError, TrainingError) as error:
         if arguments.debug:
             raise
         print(f"teachvae: error: {error}", file=sys.stderr)
@@ -137,6 +138,13 @@ def _parser():
         "as many as there are cores)",
     )
     compare.add_argument(
+        "--comm",
+        choices=["serial", "mpi"],
+        default="serial",
+        help="mpi: share the data cases and the ledger out over the ranks, mpiexec -n 2 python -m mpi4py -m "
+        "teachvae compare --comm mpi; data that any model refuses end the job (default: serial)",
+    )
+    compare.add_argument(
         "--output",
         type=Path,
         default=Path("teachvae-report"),
@@ -173,9 +181,12 @@ def _parser():
 
 
 def _compare(arguments):
+    from .arrays import ranks
     from .comparison import compare, report, tables
     from .datasets.readers import ReadingWarning
 
+    comm = ranks.comm(arguments.comm)
+    arguments.quiet = arguments.quiet or comm.rank > 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ReadingWarning)  # its words stand in the note
         dataset, likelihood, binarise = _data(arguments)
@@ -198,10 +209,14 @@ def _compare(arguments):
     progress = None if arguments.quiet else _Progress()
     start = time.perf_counter()
     n_jobs = arguments.jobs if options.backend == "numpy" else None
-    comparison = compare.run(dataset, options, progress, n_jobs)
+    if comm.size > 1 and n_jobs == -1:
+        n_jobs = 1                                                 # the ranks are as many as there are cores
+    comparison = compare.run(dataset, options, progress, n_jobs, comm)
     seconds = time.perf_counter() - start
     if progress is not None:
         progress.close()
+    if comm.rank > 0:                                              # rank 0 says it
+        return 1 if comparison.failures else 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what there is to warn of stands among the remarks already
         path = report.write(comparison, arguments.output / "report.html", seconds)

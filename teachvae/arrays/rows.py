@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import ranks
 from .backend import index, namespace, to_numpy
 from .observed import Observed
 
@@ -77,10 +78,14 @@ def misfits(x, test):
 
 
 def extremes(x):
-    """The least and the largest number in each column of host data x (N, D), (D,) each; NaN are left out."""
+    """The least and the largest number in each column of host data x (N, D), (D,) each; NaN are left out.
+
+    Of all ranks that have data cases, as `mean_and_variance`.
+    """
     low = np.fmin.reduce([np.fmin.reduce(as_floats(x[rows])) for rows in slices(x.shape[0])])
     high = np.fmax.reduce([np.fmax.reduce(as_floats(x[rows])) for rows in slices(x.shape[0])])
-    return low, high
+    lows, highs = zip(*ranks.of(x).gather((low, high)))
+    return np.fmin.reduce(lows), np.fmax.reduce(highs)
 
 
 def mean_and_variance(x, weights=None):
@@ -93,7 +98,8 @@ def mean_and_variance(x, weights=None):
             values = function(as_floats(x[rows]))
             return values if weights is None else weights[rows, None] * values
 
-        return sum(np.nansum(part(rows), axis=0, dtype="float64") for rows in slices(x.shape[0]))
+        own = sum(np.nansum(part(rows), axis=0, dtype="float64") for rows in slices(x.shape[0]))
+        return ranks.of(x).sum(own)
 
     count = sums(lambda b: b == b)
     mean = sums(lambda b: b) / count
@@ -111,6 +117,11 @@ class Share:
     def shape(self):
         """(N, the number of these columns)."""
         return self.x.shape[0], len(self.places)
+
+    @property
+    def comm(self):
+        """That of x."""
+        return ranks.of(self.x)
 
     def __getitem__(self, rows):
         return self.x[rows][:, self.places]
@@ -148,6 +159,13 @@ def put_rows(x, rows, values):
     for i, row in enumerate(rows):
         place[row] = x.shape[0] + i
     return take_rows(namespace(x).concat([x, values], axis=0), place)
+
+
+def take_draws(eta, rows):
+    """The draws eta (S, N, K) of the data cases `rows`, a slice or a host array of places, (S, n, K)."""
+    if isinstance(rows, slice):
+        return eta[:, rows, :]
+    return namespace(eta).take(eta, index(rows, eta), axis=1)
 
 
 def take_rows(x, rows):

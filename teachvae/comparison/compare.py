@@ -16,7 +16,7 @@ import warnings
 import numpy as np
 
 from .. import datasets
-from ..arrays import workers
+from ..arrays import ranks, workers
 from ..arrays.backend import keep_freed_memory, to_numpy
 from ..doors.columns import MovedWarning, columns_for
 from ..doors.validate import check_jobs, check_size
@@ -157,15 +157,18 @@ class Comparison:
     failures: tuple = field(default=())
 
 
-def run(dataset, options=None, progress=None, n_jobs=None):
+def run(dataset, options=None, progress=None, n_jobs=None, comm=ranks.SERIAL):
     """Train and measure every model for every seed. Returns a `Comparison`.
 
     progress(title, step, steps, value) is called while a model trains, value being mean Q, the mean
     nlml or the autoencoder's loss, and for each part of the ledger, value being its mean Q. n_jobs: threads
-    that share the E-steps and the ledger, see `workers`; -1: as many as there are cores. Raises ValueError
-    for data that the likelihood, or every model with a likelihood, refuses.
+    that share the E-steps and the ledger, see `workers`; -1: as many as there are cores. comm: of ranks
+    that each have all of the dataset; the models with a bound are fitted to a share of the rows on each, the
+    others to all rows on all, and the ledger is shared out. Raises ValueError for data that the likelihood,
+    or every model with a likelihood, refuses; on several ranks that any model refuses.
     """
     keep_freed_memory()
+    comm.same({"the data set": dataset.x}, "before the comparison")
     options = Options() if options is None else options
     check_jobs("n_jobs", n_jobs)
     check_size("n_components", options.n_components, 1, dataset.x.shape[1], " (the columns of the data)")
@@ -174,7 +177,7 @@ def run(dataset, options=None, progress=None, n_jobs=None):
     seeds = range(options.seed, options.seed + options.seeds)
     splits = (_split(dataset, options, seed) for seed in seeds)
     with workers.threads(n_jobs):
-        runs = tuple(_with_models(split, options, likelihood, progress) for split in splits)
+        runs = tuple(_with_models(split, options, likelihood, progress, comm) for split in splits)
     failures = tuple(f"seed {r.seed}: {text}" for r in runs for text in check(r))
     return Comparison(options, dataset, runs, failures)
 
@@ -227,8 +230,13 @@ def _split(dataset, options, seed):
     return Run(seed=seed, train=train, held_out=held_out, grey=grey, tasks=made, no_model=no_model)
 
 
-def _with_models(run, options, likelihood, progress):
+def _with_models(run, options, likelihood, progress, comm):
     """The run with all models, trained and measured. Raises ValueError where none with a likelihood is."""
+    fewest = min(len(part.x) for part in run.parts.values())
+    if fewest < comm.size:
+        raise ValueError(
+            f"{comm.size} ranks share {fewest} data cases out: start no more ranks than there are data cases"
+        )
     setting = models.Setting(
         options=options,
         seed=run.seed,
@@ -236,13 +244,14 @@ def _with_models(run, options, likelihood, progress):
         noise_variance=None if run.tasks.noisy is None else run.tasks.noise_variance,
         n_missing=sum(int(np.isnan(part.x).sum()) for part in run.parts.values()),
         n_entries=sum(part.x.size for part in run.parts.values()),
+        comm=comm,
     )
     trained = [_train(entry, setting, run, progress) for entry in models.entries(setting)]
     if not any(t.phi for t in trained):
         error = next(t.error for t in trained if t.error is not None)
         why = named(error, run.train.row_names)
         raise ValueError(f"no model with a likelihood can be had: {why}") from error
-    ledgers = _ledgers(trained, run, options, progress)
+    ledgers = _ledgers(trained, run, options, progress, comm)
     return replace(run, fitted=tuple(_measured(t, ledgers[t.entry.key], run) for t in trained))
 
 
@@ -269,35 +278,41 @@ def _train(entry, setting, run, progress):
     if reason is not None:
         return Trained(entry, title, remarks=(reason,))
     estimator, phi, remarks = entry.make(setting), {}, []
-    x = run.grey if getattr(estimator, "binarise", None) == "fresh" else run.train.x
+    comm = getattr(estimator, "comm", ranks.SERIAL)
+    own, own_held_out = (ranks.share(comm, len(part.x)) for part in run.parts.values())
+    x = (run.grey if getattr(estimator, "binarise", None) == "fresh" else run.train.x)[own]
     reported = {}
     if entry.iterated and progress is not None:
         reported["progress"] = partial(progress, title)
     start = time.perf_counter()
     try:
-        with _remarked(remarks, run.train):
+        with _remarked(remarks, run.train.row_names[own]):
             estimator.fit(x, **reported)
             seconds = time.perf_counter() - start
             if entry.ledger:
-                phi[TRAINING] = _phi_of_training(estimator, run.train.x)
+                phi[TRAINING] = _phi_of_training(estimator, run.train.x[own])
         if entry.ledger:
-            with _remarked(remarks, run.held_out):
-                phi[HELD_OUT] = _phi_of_new(estimator, run.held_out.x)
+            with _remarked(remarks, run.held_out.row_names[own_held_out]):
+                phi[HELD_OUT] = _phi_of_new(estimator, run.held_out.x[own_held_out])
+        phi = {part: np.concatenate(comm.gather(rows)) for part, rows in phi.items()}
+        remarks = [remark for theirs in comm.gather(remarks) for remark in theirs]
     except REFUSALS as error:
+        if comm.size > 1:                                          # the others may be waiting for this one
+            raise
         remarks.append(named(error, run.train.row_names))
         return Trained(entry, title, remarks=_once_each(remarks), error=error)
     return Trained(entry, title, estimator, seconds, phi, _once_each(remarks))
 
 
 @contextmanager
-def _remarked(remarks, part):
-    """Append what is warned of to the list `remarks`, rows named as in the data set `part` is of."""
+def _remarked(remarks, rows):
+    """Append what is warned of to the list `remarks`, data cases by their names `rows` (N,)."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             yield
         finally:
-            remarks += [named(warning.message, part.row_names) for warning in caught]
+            remarks += [named(warning.message, rows) for warning in caught]
 
 
 def _once_each(remarks):
@@ -326,7 +341,7 @@ class Ledger:
     doubts: list = field(default_factory=list)
 
 
-def _ledgers(trained, run, options, progress):
+def _ledgers(trained, run, options, progress, comm):
     """{key: Ledger} of all models, empty ones where there is no bound."""
     most = (CASES if options.n_components <= 2 else FEW_CASES) if options.ledger is None else options.ledger
     jobs = []
@@ -342,7 +357,8 @@ def _ledgers(trained, run, options, progress):
         warnings.simplefilter("ignore", nlml.FewDrawsWarning)
         warnings.simplefilter("ignore", NotALikelihoodWarning)    # the models' titles say so
         warnings.simplefilter("ignore", MovedWarning)             # it stands among the model's remarks
-        results = workers.each(partial(_gaps_and_divergence, run), jobs)
+        own = workers.each(partial(_gaps_and_divergence, run), jobs[comm.rank :: comm.size])
+        results = ranks.dealt(comm, own)
         for done, ((t, part, _), (gaps, divergence, doubts)) in enumerate(zip(jobs, results), 1):
             ledger = found[t.entry.key]
             ledger.doubts += doubts
@@ -409,10 +425,10 @@ def _measured(trained, ledger, run):
     late, codes, numbers = [], _codes(trained, run), {}
     try:
         for part, phi in trained.phi.items():
-            with _remarked(late, run.parts[part]):
+            with _remarked(late, run.parts[part].row_names):
                 warnings.simplefilter("ignore", NotALikelihoodWarning)
                 numbers |= _worth(estimator, part, phi, run, ledger.gaps.get(part))
-        with _remarked(late, run.held_out):
+        with _remarked(late, run.held_out.row_names):
             numbers |= run.tasks.measure(estimator, *codes)
     except REFUSALS as error:
         remarks = (*remarks, named(error, run.held_out.row_names))

@@ -24,6 +24,7 @@ class Setting:
     likelihood      that of the options, or one that names all categories
     noise_variance  the denoising task's, or None where noise cannot be added to such data
     n_missing       how many of the n_entries of the data are missing
+    comm            of the ranks, from `arrays.ranks`, that share the data cases out; None: one process
     """
 
     options: object
@@ -32,6 +33,7 @@ class Setting:
     noise_variance: float | None
     n_missing: int
     n_entries: int
+    comm: object = None
 
     @property
     def linear_gaussian(self):
@@ -47,7 +49,7 @@ class Setting:
     def generative(self):
         """Those of every one with a bound."""
         missing = "marginalise" if self.n_missing else "error"
-        return {**self.every, "constant": "drop", "missing": missing}
+        return {**self.every, "constant": "drop", "missing": missing, "comm": self.comm}
 
     def decoder(self, hidden):
         """Those of every one with a decoder of these hidden sizes."""

@@ -9,6 +9,7 @@ from numbers import Real
 
 import numpy as np
 
+from ..arrays import ranks
 from ..arrays.observed import Observed
 from ..arrays.rows import as_floats
 from ..likelihoods import Categorical, Categories, Gaussian, LIKELIHOODS, Mixed, PredictedGaussian, StudentT
@@ -138,10 +139,12 @@ class Table:
 
     x        of any real dtype and order of memory, mapped from a file too: it is never copied whole
     columns  the `Columns`
+    comm     of the ranks that have data cases, from `ranks`: x has those of this one
     """
 
     x: object
     columns: Columns
+    comm: object = ranks.SERIAL
 
     @property
     def shape(self):
@@ -174,6 +177,11 @@ class Cases:
         """(N, V) of what the model sees."""
         return self.table.shape
 
+    @property
+    def comm(self):
+        """That of the table."""
+        return self.table.comm
+
     def __getitem__(self, place):
         rows, _ = place
         v, columns = self.table[rows], self.table.columns
@@ -186,7 +194,7 @@ class Cases:
         return self.backend.asarray((v - self.origin) / self.scale)
 
 
-def columns_for(spec, x, names, noise="diagonal", constant="error"):
+def columns_for(spec, x, names, noise="diagonal", constant="error", comm=ranks.SERIAL):
     """(Columns, likelihood) for training data x (N, D), NaN where nothing was observed; names (D,), a data
     frame's own labels or the numbers 0 … D − 1.
 
@@ -195,6 +203,7 @@ def columns_for(spec, x, names, noise="diagonal", constant="error"):
               labels are numbers a number is a label, and nowhere a place
     noise     Ψ of Gaussians called by name; of "gaussian-predicted" the floor, where it is a number
     constant  "error", or "drop": constant columns under a learnt diagonal Ψ are set aside
+    comm      of the ranks that have data cases, from `ranks`
 
     Raises ValueError where spec does not fit the data.
     """
@@ -220,7 +229,7 @@ def columns_for(spec, x, names, noise="diagonal", constant="error"):
         raise ValueError(f"noise={noise!r} belongs to likelihood='gaussian', not {spec!r}")
     for name, places in shares:
         if name == "categorical":
-            columns.levels |= {d: _levels(x[:, d], names[d]) for d in places}
+            columns.levels |= {d: _levels(x[:, d], names[d], comm) for d in places}
         elif isinstance(name, Categories):
             if len(name.levels) != len(places):
                 raise ValueError(
@@ -228,7 +237,8 @@ def columns_for(spec, x, names, noise="diagonal", constant="error"):
                 )
             columns.levels |= {d: np.array(levels) for d, levels in zip(places, name.levels)}
         elif constant == "drop" and _learns_diagonal(name, noise):
-            columns.dropped |= {d: x[np.isfinite(x[:, d]), d][0] for d in places if still(x[:, [d]])[0]}
+            flat = still(Table(x, Columns(columns.given), comm))
+            columns.dropped |= {d: _first(x[:, d], comm) for d in places if flat[d]}
     if len(columns.dropped) == D:
         raise ValueError(f"all {D} columns are constant: nothing is left to be modelled")
 
@@ -340,10 +350,15 @@ def _text(level):
     return str(level).removesuffix(".0")
 
 
-def _levels(column, name):
+def _first(column, comm):
+    """The first number that is not missing in a column (N,), in the order of the ranks."""
+    return next(found[0] for found in comm.gather(column[np.isfinite(column)][:1]) if len(found))
+
+
+def _levels(column, name, comm):
     """The sorted values of a column of categories (N,), NaN left out; ValueError where they are many."""
     column = as_floats(column)
-    levels = np.unique(column[~np.isnan(column)])
+    levels = np.unique(np.concatenate(comm.gather(np.unique(column[~np.isnan(column)]))))
     digits = np.finfo(levels.dtype).nmant + 1
     if np.abs(levels).max(initial=0) >= 2**digits:
         raise ValueError(

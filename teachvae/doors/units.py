@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..arrays import tree
+from ..arrays import ranks, tree
 from ..arrays.backend import constant, double, namespace, to_numpy
 from ..arrays.observed import Observed, seen
 from ..arrays.rows import slices
@@ -27,7 +27,7 @@ class StandardUnits:
     every data set. Both ends of the model are Linear layers, so the change of units can be folded
     into their weights afterwards (6.5): what is kept speaks of the data's own units alone.
 
-    likelihood, x   that of the data, and the data cases
+    likelihood, x   that of the data, and the data cases, here and on other ranks
     foldable        whether both ends can be folded; where they cannot, the units are the data's own
     """
 
@@ -36,13 +36,16 @@ class StandardUnits:
         for b, mask in _parts(x):
             count = count + namespace(b).sum(mask, axis=0)
             total = total + namespace(b).sum(mask * b, axis=0)
+        comm, n_cases = ranks.of(x), ranks.places(x).n_cases
+        count, total = ranks.total(comm, (count, total))
         mean = total / count
         for b, mask in _parts(x):
             squares = squares + namespace(b).sum(mask * (b - mean) * (b - mean), axis=0)
+        (squares,) = ranks.total(comm, (squares,))
         variance = squares / count
         xp = namespace(mean)
         self.likelihood = likelihood
-        self.share = count / x.shape[0]                            # of each column that was observed
+        self.share = count / n_cases                               # of each column that was observed
         self.shift, self.scale = xp.zeros_like(mean), xp.ones_like(mean)
         if foldable:
             self.shift, self.scale = likelihood.standard_units(mean, variance)

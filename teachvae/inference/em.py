@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
-from ..arrays.backend import identity, namespace
+from ..arrays import ranks
+from ..arrays.backend import constant, identity, namespace
 from ..arrays.observed import seen
 from ..arrays.rows import slices
 from ..arrays.special import diagonal
@@ -150,7 +151,8 @@ class Complete:
 class Incomplete:
     """The two steps for data cases with missing entries, which are gone through block by block.
 
-    data     x (N, D) about its mean, read as data[rows, …], each an `Observed`
+    data     x (N, D) about its mean, read as data[rows, …], each an `Observed`; each rank has its own, and a
+             round sends one message
     weights  (N,) of mean 1: how often each data case counts; once where None
     likelihood, lower, family  as in `Complete`
     """
@@ -159,8 +161,11 @@ class Incomplete:
         self.data, self.likelihood = data, likelihood
         self.lower, self.family, self.weights = lower, family, weights
         # Correlations of columns that are filled with their means are too small, which does for a start.
-        self.S = sum((w[:, None] * x).T @ x for x, _, w in self.blocks()) / data.shape[0]
-        self.share = sum(w @ mask for _, mask, w in self.blocks()) / data.shape[0]
+        products = sum((w[:, None] * x).T @ x for x, _, w in self.blocks())
+        counts = sum(w @ mask for _, mask, w in self.blocks())
+        self.comm, self.n_cases = ranks.of(data), ranks.places(data).n_cases
+        products, counts = ranks.total(self.comm, (products, counts))
+        self.S, self.share = products / self.n_cases, counts / self.n_cases
 
     def blocks(self):
         """x (n, D), 0 where it is missing, the mask (n, D) and the weights (n,) of every block."""
@@ -177,7 +182,8 @@ class Incomplete:
             part = observed_statistics(mean, covariance, x, mask, w)  #                    (2.22)
             sums = part if sums is None else type(part)(*(a + c for a, c in zip(sums, part)))
             total = total + w @ Q
-        return sums, float(total) / self.data.shape[0]
+        sums, total = ranks.total(self.comm, (sums, constant([0.0], like=sums.xx) + total))
+        return sums, float(total[0]) / self.n_cases
 
     def _best_q(self, p, x, mask):
         """The mean (n, K) and covariance (n, K, K) of the best q of each data case, and Q (n,)."""

@@ -1,6 +1,7 @@
 """Expectations under q(z|φ_n) of every data case, over nodes or draws, in blocks of bounded memory."""
 
 from .. import bound
+from ..arrays import ranks
 from ..arrays.backend import constant, double, namespace, to_numpy
 from ..arrays.observed import seen
 from ..arrays.rows import blocks, put_rows, take_rows
@@ -18,7 +19,8 @@ def bound_on_nodes(model, theta, phi, x, eta, weights=None):
 
 def expected_squares(model, theta, phi, x, eta, weights):
     """E_q of the likelihood's `squares`, (x − f(z))² for a Gaussian, averaged over the data cases that have
-    the column, (D,), and the share of those, (D,): what the M-step of its noise needs (5.6).
+    the column, (D,), and the share of those, (D,): what the M-step of its noise needs (5.6). Over all ranks,
+    by one message.
 
     phi (N, n_phi), x (N, D), an array or an `Observed`, eta (S, 1, K), weights (S,)
     """
@@ -35,7 +37,9 @@ def expected_squares(model, theta, phi, x, eta, weights):
 
     for part, seen_here in each(sums, blocks(x.shape[0], eta.shape[0])):
         total, count = total + double(part), count + double(seen_here)
-    return xp.astype(total / count, phi.dtype), xp.astype(count / x.shape[0], phi.dtype)
+    n_cases = constant([x.shape[0]], like=count)
+    total, count, n_cases = ranks.total(ranks.of(x), (total, count, n_cases))
+    return xp.astype(total / count, phi.dtype), xp.astype(count / n_cases, phi.dtype)
 
 
 def expected(model, theta, phi, eta, weights, function):

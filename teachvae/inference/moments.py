@@ -11,6 +11,7 @@ from operator import add
 import numpy as np
 
 from ..arrays.backend import get_backend, to_numpy
+from ..arrays import ranks
 from ..arrays.observed import network_input
 from ..arrays.rows import slices
 
@@ -53,7 +54,8 @@ class Moments:
 
 
 def moments(x, backend="numpy", weights=None):
-    """The `Moments` of x (N, D), host data of float64 or float32, in one pass over blocks of rows.
+    """The `Moments` of x (N, D), host data of float64 or float32, in one pass over blocks of rows, and of the
+    data cases of all other ranks.
 
     Data case n counts weights_n times, weights (N,) > 0; once where None.
 
@@ -73,11 +75,24 @@ def moments(x, backend="numpy", weights=None):
     count = N if weights is None else float(weights.sum())
     shift = total / count
     scatter = to_numpy(products) - count * np.outer(shift, shift)  # (D, D)                (2.17)
-    return Moments(count, guess + shift, scatter)
+    return _of_all(Moments(count, guess + shift, scatter), ranks.of(x))
+
+
+def _of_all(own, comm):
+    """The `Moments` of all ranks' data cases from each one's own: all means, then a sum of D² numbers."""
+    if comm.size == 1:
+        return own
+    counts, means = zip(*comm.gather((own.n_cases, own.mean)))
+    shares = np.array(counts) / sum(counts)
+    mean = means[0] + shares @ (np.array(means) - means[0])
+    delta = own.mean - mean
+    scatter = comm.sum(own.scatter + own.n_cases * np.outer(delta, delta))  # (D, D)      (2.18)
+    return Moments(sum(counts), mean, scatter)
 
 
 def moments_of_input(x):
     """The `Moments` of a recognition network's input, from data cases that are read as x[rows, …], such as
     `columns.Cases`.
     """
-    return reduce(add, (moments(to_numpy(network_input(x[rows, ...]))) for rows in slices(x.shape[0])))
+    own = (moments(to_numpy(network_input(x[rows, ...]))) for rows in slices(x.shape[0]))
+    return _of_all(reduce(add, own), ranks.of(x))

@@ -52,6 +52,11 @@ N_JOBS = (
     "using one in each: any number gives the same bits; -1: as many as there are cores. None: no threads, "
     "BLAS as it is. On a GPU, leave it at None"
 )
+COMM = (
+    'None, or `ranks.comm("mpi")`: the data cases lie on several machines, every rank calls fit with those '
+    "of its own, and all end with the parameters of one fit to all. A question afterwards is about the data "
+    "cases that are given with it, on that rank alone"
+)
 EM_BACKEND = 'where EM runs, always in float64: "numpy", "cupy", or "auto"'
 EM_DTYPE = 'of what comes out: "float64" or "float32"; None: that of the data, or float64'
 
@@ -100,6 +105,16 @@ def tell(progress, step, steps, value, now):
         asks = False
     told = progress(step, steps, value, now=now) if asks else progress(step, steps, value)
     return isinstance(told, (bool, np.bool_)) and bool(told)
+
+
+def agreed(comm, progress):
+    """`tell` for the same training on every rank of comm: it ends on all where it was told to on any of them.
+
+    Returns tell, or None where no rank has a progress to be called.
+    """
+    if not any(comm.gather(progress is not None)):
+        return None
+    return lambda *what: any(comm.gather(tell(progress, *what)))
 
 
 def quietly(function, *arguments):

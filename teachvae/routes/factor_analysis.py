@@ -12,7 +12,7 @@ from dataclasses import KW_ONLY
 
 import numpy as np
 
-from ..arrays import tree
+from ..arrays import ranks, tree
 from ..arrays.backend import get_backend, to_numpy
 from ..arrays.rows import float_type, mean_and_variance, slices
 from ..arrays.special import diagonal
@@ -28,7 +28,7 @@ from ..model import Model
 from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import Linear, Sequential
 from ..posteriors import FullGaussian
-from .conventions import EM_BACKEND, EM_DTYPE, estimator, option, quietly, tell
+from .conventions import COMM, EM_BACKEND, EM_DTYPE, agreed, estimator, option, quietly
 from .questions import LatentVariableModel
 
 
@@ -79,6 +79,7 @@ class FactorAnalysis(LatentVariableModel):
     backend: str = option("numpy", EM_BACKEND)
     dtype: object = option(None, EM_DTYPE)
     random_state: object = option(0, "seed of the starts")
+    comm: object = option(None, COMM)
 
     def fit(self, X, y=None, sample_weight=None, *, progress=None):
         """Fit to X (N, D). Returns self. Raises ValueError for data that cannot be fitted.
@@ -90,11 +91,16 @@ class FactorAnalysis(LatentVariableModel):
         stands.
         """
         X, weights = weighted_rows(X, sample_weight)
-        table, names, likelihood = self._open(X, "gaussian", self.noise)
+        table, names, likelihood = self._open(X, "gaussian", self.noise, weighted=weights is not None)
         self._check_parameters(likelihood.n_visible)
-        if any(np.isnan(table[rows]).any() for rows in slices(table.shape[0])):
+        comm, n_rows = table.comm, ranks.places(table).n_cases
+        n_cases = n_rows if weights is None else float(comm.sum(weights.sum()))
+        tell = agreed(comm, progress)
+        incomplete = any(np.isnan(table[rows]).any() for rows in slices(table.shape[0]))
+        if any(comm.gather(incomplete)):
             whole, (mean, variance) = None, mean_and_variance(table, weights)
-            problem = self._incomplete(table, likelihood, mean, variance, weights)
+            shares = None if weights is None else weights / (n_cases / n_rows)
+            problem = self._incomplete(table, likelihood, mean, variance, shares)
         else:
             whole = moments(table, self.backend, weights)
             mean, variance, problem = whole.mean, np.diag(whole.covariance), self._complete(whole.covariance)
@@ -106,11 +112,11 @@ class FactorAnalysis(LatentVariableModel):
                 fa._finish(em.Fit(p, [nlml], None), *rest)
                 return fa
 
-            return tell(progress, iteration, most, nlml, lambda: quietly(now))
+            return tell(iteration, most, nlml, lambda: quietly(now))
 
-        self._finish(self._em(problem, None if progress is None else report), *rest)
-        self.n_cases_ = table.shape[0] if weights is None else float(weights.sum())
-        self.moments_ = whole
+        self._finish(self._em(problem, None if tell is None else report), *rest)
+        self.n_cases_, self.moments_ = n_cases, whole
+        self._end(comm, self.theta_)
         return self
 
     def partial_fit(self, X, y=None, sample_weight=None):
@@ -124,7 +130,7 @@ class FactorAnalysis(LatentVariableModel):
             raise ValueError(
                 "partial_fit needs complete data: use it with missing='error' and constant='error'"
             )
-        X, weights = weighted_rows(X, sample_weight)
+        comm, (X, weights) = self._ranks(), weighted_rows(X, sample_weight)
         seen = getattr(self, "moments_", None)
         if seen is None:
             if hasattr(self, "n_features_in_"):
@@ -138,10 +144,12 @@ class FactorAnalysis(LatentVariableModel):
             )
         else:
             x, names = self._table(X), getattr(self, "feature_names_in_", None)
+        self._agree(comm, x, names, begun=seen is not None, weighted=weights is not None)
         labels = column_names(names, x.shape[1])
-        new = moments(Table(x, Columns(labels)), self.backend, weights)
+        table = Table(x, Columns(labels), comm)
+        new = moments(table, self.backend, weights)
         whole = new if seen is None else seen + new
-        if seen is None and len(x) < 2:
+        if seen is None and ranks.places(table).n_cases < 2:
             raise ValueError("the first partial_fit needs 2 data cases or more, got 1")
         spread = np.sqrt(np.maximum(np.diag(whole.covariance), 0)).astype(float_type(x.dtype))
         none = negligible(spread, np.abs(whole.mean), SUMMED)
@@ -155,6 +163,7 @@ class FactorAnalysis(LatentVariableModel):
         likelihood, backend = Gaussian(x.shape[1], self.noise), self._backend_for(x.dtype)
         self._finish(found, whole.mean, variance, likelihood, names, Columns(labels), backend)
         self.n_cases_, self.moments_ = whole.n_cases, whole
+        self._end(comm, self.theta_)
         return self
 
     def fit_covariance(self, S, n_cases=None, mean=None):
@@ -214,13 +223,13 @@ class FactorAnalysis(LatentVariableModel):
         return em.Complete(S, gaussian, gaussian.lower_bounds(diagonal(S), self.min_noise))
 
     def _incomplete(self, table, gaussian, mean, variance, weights):
-        """EM's problem on the data of a `Table` with NaN where nothing was observed."""
+        """EM's problem on the data of a `Table` with NaN where nothing was observed; weights of mean 1."""
         double = get_backend(self.backend, "float64")
         return em.Incomplete(
             Cases(table, double, origin=mean),
             gaussian,
             gaussian.lower_bounds(double.asarray(variance), self.min_noise),
-            weights=None if weights is None else double.asarray(weights / weights.mean()),
+            weights=None if weights is None else double.asarray(weights),
         )
 
     def _em(self, problem, progress=None):

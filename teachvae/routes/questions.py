@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays import tree, workers
+from ..arrays import ranks, tree, workers
 from ..arrays.backend import double, namespace, to_numpy
 from ..arrays.observed import seen
-from ..arrays.rows import as_floats, collect, extremes, slices
-from ..doors.columns import Cases, Table, columns_for
+from ..arrays.rows import as_floats, collect, extremes, float_type, slices
+from ..doors.columns import Cases, Columns, Table, columns_for
 from ..doors.units import centred
 from ..doors.validate import check_data, check_positive, check_size, generator
 from ..evaluation import ais, divergence, gaps, grid, laplace, nlml
@@ -45,7 +45,7 @@ class Bound(NamedTuple):
 class LatentVariableModel(LatentCode):
     """The questions that every fitted p(x, z) answers, whichever route filled φ in.
 
-    A subclass has the hyper-parameters missing and constant, sets model_, theta_, backend_ and columns_
+    A subclass has the hyper-parameters missing, constant and comm, sets model_, theta_, backend_ and columns_
     in fit, and theta_rest_, what was `units.rounded_off` theta_, and gives `_phi(theta, cases)`: the
     parameters of q(z|φ_n) of data cases, (N, n_phi), on the host. Everything comes back as NumPy arrays.
 
@@ -59,25 +59,53 @@ class LatentVariableModel(LatentCode):
 
     n_jobs = None                                                  # an option of those with E-steps or draws
 
-    def _open(self, X, likelihood, noise="diagonal", grey=False):
+    def _open(self, X, likelihood, noise="diagonal", grey=False, **given):
         """Training data through the door: the `Table` of x in the model's columns, X's names or None, and the
         likelihood that was asked for. grey: values between 0 and 1 are probabilities, of which 0 and 1 are
-        still to be drawn.
+        still to be drawn. given: what else all ranks must agree on, by name.
         """
         if self.missing not in ("error", "marginalise"):
             raise ValueError(f"missing must be 'error' or 'marginalise', got {self.missing!r}")
-        x, names = check_data(X, minimum_rows=2, missing=self.missing == "marginalise")
+        comm = self._ranks()
+        x, names = check_data(X, 2 if comm.size == 1 else 1, missing=self.missing == "marginalise")
+        self._agree(comm, x, names, **given)
         labels = column_names(None if names is None else list(X.columns), x.shape[1])
-        empty = [label for label, low in zip(labels, extremes(x)[0]) if np.isnan(low)]
+        everything = Table(x, Columns(labels), comm)
+        empty = [label for label, low in zip(labels, extremes(everything)[0]) if np.isnan(low)]
         if empty:
             raise ValueError(f"nothing was observed of columns {shorten(empty)}: drop them")
-        columns, likelihood = columns_for(likelihood, x, labels, noise, self.constant)
+        columns, likelihood = columns_for(likelihood, x, labels, noise, self.constant, comm)
         columns.masked = self.missing == "marginalise"
-        table = Table(x, columns)
+        table = Table(x, columns, comm)
         (relaxed_bernoulli(likelihood.n_visible) if grey else likelihood).check(table, columns.names)
         if columns.dropped:
             warn(f"constant columns are set aside: {shorten([labels[d] for d in columns.dropped])}")
         return table, names, likelihood
+
+    def _ranks(self):
+        """The comm of the ranks that call fit together."""
+        comm = ranks.SERIAL if self.comm is None else self.comm
+        if not all(hasattr(comm, name) for name in ("rank", "size", "sum", "gather", "same")):
+            raise TypeError(f"comm must be None or ranks.comm('mpi'), got {self.comm!r}")
+        if comm.size > 1 and not isinstance(self.random_state, (int, np.integer)):
+            raise ValueError(
+                f"random_state must be an integer on {comm.size} ranks, so that all draw the same numbers, "
+                f"got {self.random_state!r}"
+            )
+        return comm
+
+    def _agree(self, comm, x, names, **given):
+        """Raise RanksError unless all ranks ask for the same fit, of the same columns.
+
+        x, names  the data cases of this rank, checked, and the names of their columns, or None
+        given     what else must be the same, by name
+        """
+        columns = {"how many columns X has": x.shape[1], "their names": names, "X in": float_type(x.dtype)}
+        comm.same({"class": type(self).__name__, **self.get_params(), **columns, **given}, "before training")
+
+    def _end(self, comm, *learnt):
+        """Raise RanksError unless all ranks have learnt the same trees of parameters."""
+        comm.same({"the parameters": tree.flatten(learnt)}, "after training")
 
     def model_input(self, X):
         """X (N, D) as the model takes it: its columns (N, V), without those set aside and with categories as

@@ -10,10 +10,10 @@ from dataclasses import KW_ONLY, replace
 import numpy as np
 
 from .. import bound
-from ..arrays import tree, workers
+from ..arrays import ranks, tree, workers
 from ..arrays.backend import get_backend, namespace
 from ..arrays.observed import network_input
-from ..arrays.rows import collect
+from ..arrays.rows import collect, take_draws
 from ..datasets import binarise
 from ..doors import parts
 from ..doors.columns import Cases
@@ -27,11 +27,11 @@ from ..messages import warn
 from ..model import Model
 from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import Parallel, mlp
-from ..networks.training import full_batch, minibatches, no_lower_bound
+from ..networks.training import full_batch, minibatches, no_lower_bound, nothing
 from ..posteriors.nodes import gauss_hermite, sigma_points
 from .conventions import (
-    ACTIVATION, BACKEND, CONSTANT, DTYPE, LIKELIHOOD, N_JOBS, NOISE, POSTERIOR, SEED, estimator, in_threads,
-    option, quietly, tell
+    ACTIVATION, BACKEND, COMM, CONSTANT, DTYPE, LIKELIHOOD, N_JOBS, NOISE, POSTERIOR, SEED, agreed, estimator,
+    in_threads, option, quietly
 )
 from .questions import LatentVariableModel
 
@@ -53,16 +53,17 @@ def recognition_network(n_visible, hidden, posterior, activation="tanh", separat
     )
 
 
-def amortised(model, recognition, params, x, eta, *, weights=None, kl="analytic"):
+def amortised(model, recognition, params, x, eta, *, weights=None, kl="analytic", n_cases=None):
     """The mean of Q over data cases x (N, D), or an `Observed`, with φ = g_v(x), and its gradient by hand.
 
-    params = {"theta": θ, "recognition": v}. Returns the mean Q and gradients shaped like params.
+    params = {"theta": θ, "recognition": v}. Returns the mean Q and gradients shaped like params; where x are
+    some of n_cases data cases, what they add to the mean over those.
     """
     xp = namespace(x)
     theta, v = params["theta"], params["recognition"]
     phi, cache = recognition.forward(v, network_input(x))          # (N, n_phi)            (1.17)
     Q, bound_cache = bound.forward(model, theta, phi, x, eta, weights=weights, kl=kl)
-    dQ = xp.ones_like(Q) / x.shape[0]                              # of the mean
+    dQ = xp.ones_like(Q) / (x.shape[0] if n_cases is None else n_cases)  # of the mean
     dphi, dtheta = bound.backward(model, theta, bound_cache, dQ)
     _, dv = recognition.backward(v, cache, dphi, need_dx=False)    #                       (1.18)
     return Q @ dQ, {"theta": dtheta, "recognition": dv}
@@ -151,6 +152,7 @@ class VAE(LatentVariableModel):
     dtype: object = option(None, DTYPE)
     random_state: object = option(0, SEED)
     n_jobs: object = option(None, N_JOBS)
+    comm: object = option(None, COMM)
 
     @in_threads
     def fit(self, X, y=None, *, progress=None):
@@ -165,6 +167,11 @@ class VAE(LatentVariableModel):
         integer weights do not give the fit to repeated rows. Repeat the rows.
         """
         self._check_parameters()
+        if self.binarise and self._ranks().size > 1:
+            raise ValueError(
+                "binarise='fresh' would draw the data of every rank by themselves, not as one fit to all "
+                "does: binarise before the fit, by datasets.binarise(x, 'fixed', seed), or fit on one rank"
+            )
         table, names, likelihood = self._open(X, self.likelihood, self.noise, grey=bool(self.binarise))
         cases = Cases(table, get_backend(self.backend, "float64"))
         n_in = likelihood.n_visible * (2 if table.columns.masked else 1)
@@ -183,8 +190,9 @@ class VAE(LatentVariableModel):
             "recognition": recognition.init(init_rng, backend),
         }
         batch = self._batches(table, backend, noise_rng) if self.binarise else lambda rows: x[rows, ...]
-        nodes = self._nodes(backend)
-        objective, axes = self._objective(standard.model, recognition, batch, nodes, backend, noise_rng), None
+        nodes, places, comm = self._nodes(backend), ranks.places(table), table.comm
+        objective = self._objective(standard.model, recognition, batch, places, nodes, backend, noise_rng)
+        axes, tell = None, agreed(comm, progress)
         if linear:
             stats = moments_of_input(x)
             axes = PrincipalAxes(stats.mean, stats.covariance, like=tree.leaves(params["theta"])[0][1])
@@ -202,10 +210,10 @@ class VAE(LatentVariableModel):
         def report(epoch, epochs, mean_Q, params):
             (Q,) = standard.path([mean_Q])
             return tell(
-                progress, epoch, epochs, float(Q), lambda: quietly(finish, copy(self), params, [mean_Q], None)
+                epoch, epochs, float(Q), lambda: quietly(finish, copy(self), params, [mean_Q], None)
             )
 
-        common = {"lower": lower, "progress": report}
+        common = {"lower": lower, "progress": None if tell is None else report, "comm": comm}
         if self.optimizer == "lbfgs":
             params, path, converged = full_batch(
                 objective,
@@ -228,14 +236,16 @@ class VAE(LatentVariableModel):
             params, path, _ = minibatches(
                 objective,
                 params,
-                len(table.x),
+                places.n_cases,
                 optimizer=parts.optimizer(self.optimizer, self.learning_rate),
                 epochs=self.epochs or 300,
                 batch_size=self.batch_size,
                 rng=shuffle_rng,
                 **common,
             )
-        return finish(self, params, path, converged)
+        finish(self, params, path, converged)
+        self._end(comm, self.theta_, self.recognition_params_)
+        return self
 
     def _parts(self, likelihood, n_in):
         """The model, and the recognition network from n_in numbers to φ."""
@@ -325,14 +335,25 @@ class VAE(LatentVariableModel):
         eta, weights = sigma_points(K) if self.nodes == "sigma" else gauss_hermite(K, 7)
         return backend.asarray(eta), backend.asarray(weights)
 
-    def _objective(self, model, recognition, batch, nodes, backend, noise_rng):
-        """objective(params, rows) → mean Q of the data batch(rows), and its gradient."""
+    def _objective(self, model, recognition, batch, places, nodes, backend, noise_rng):
+        """objective(params, rows) → what the data batch(rows) on this rank add to the mean Q of all `rows`,
+        and to its gradient. Every rank draws the η of all.
+        """
 
         def objective(params, rows):
-            x_rows = batch(rows)
-            shape = (self.n_samples, x_rows.shape[0], self.n_components)
-            eta, weights = (backend.normal(noise_rng, shape), None) if nodes is None else nodes
-            return amortised(model, recognition, params, x_rows, eta, weights=weights, kl=self.kl)
+            own, where = places.own(rows)
+            x = batch(own)
+            n_cases = x.shape[0] if isinstance(rows, slice) else len(rows)
+            if nodes is None:
+                eta = backend.normal(noise_rng, (self.n_samples, n_cases, self.n_components))
+                eta, weights = take_draws(eta, where), None
+            else:
+                eta, weights = nodes
+            if x.shape[0] == 0:
+                return nothing(params)
+            return amortised(
+                model, recognition, params, x, eta, weights=weights, kl=self.kl, n_cases=n_cases
+            )
 
         return objective
 

@@ -12,9 +12,9 @@ from dataclasses import KW_ONLY
 import numpy as np
 
 from .. import bound
-from ..arrays import tree
+from ..arrays import ranks, tree
 from ..arrays.backend import get_backend, namespace, to_numpy
-from ..arrays.rows import collect, slices, take_rows
+from ..arrays.rows import collect, slices, take_draws, take_rows
 from ..doors import parts
 from ..doors.columns import Cases
 from ..doors.units import Standardised, ends_linear, rounded_off
@@ -25,11 +25,11 @@ from ..model import Model
 from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import mlp
 from ..networks.optimizers import Adam
-from ..networks.training import minibatches
+from ..networks.training import minibatches, nothing
 from ..posteriors.nodes import e_step_nodes, matched_draws
 from .conventions import (
-    ACTIVATION, BACKEND, CONSTANT, DTYPE, LIKELIHOOD, N_JOBS, NOISE, POSTERIOR, SEED, estimator, in_threads,
-    option, quietly, tell
+    ACTIVATION, BACKEND, COMM, CONSTANT, DTYPE, LIKELIHOOD, N_JOBS, NOISE, POSTERIOR, SEED, agreed, estimator,
+    in_threads, option, quietly
 )
 from .questions import LatentVariableModel
 
@@ -40,10 +40,10 @@ class VariationalEM(LatentVariableModel):
 
     {options}
 
-    After fit: phi_ (N, n_phi) the table; model_, theta_; q_path_ mean Q after every E-step, in nats
-    per data case, the last that of phi_ and theta_ (with E-steps by quasi-Newton on more nodes than
-    the others; `bound` has yet finer ones); n_iter_ rounds; converged_ (closed forms); heywood_;
-    noise_variance_ (D,).
+    After fit: phi_ (N, n_phi) the table, of the data cases on this rank; model_, theta_; q_path_ mean Q
+    after every E-step, in nats per data case, the last that of phi_ and theta_ (with E-steps by
+    quasi-Newton on more nodes than the others; `bound` has yet finer ones); n_iter_ rounds; converged_
+    (closed forms); heywood_; noise_variance_ (D,).
     """
 
     n_components: int = option(2, "K")
@@ -93,6 +93,7 @@ class VariationalEM(LatentVariableModel):
     dtype: object = option(None, DTYPE)
     random_state: object = option(0, SEED)
     n_jobs: object = option(None, N_JOBS)
+    comm: object = option(None, COMM)
 
     @in_threads
     def fit(self, X, y=None, *, progress=None):
@@ -122,7 +123,7 @@ class VariationalEM(LatentVariableModel):
         kept, double = self._backend_for(table.x.dtype), get_backend(self.backend, "float64")
         cases = Cases(table, double)
         standard = Standardised(model, cases, ends_linear(decoder))
-        table.columns.fill = standard.shift
+        table.columns.fill, tell = standard.shift, agreed(table.comm, progress)
 
         def finish(vem, theta, phi, path, converged):
             exact = standard.fold(theta)
@@ -139,14 +140,16 @@ class VariationalEM(LatentVariableModel):
             """phi is a function: a table that is made where it is asked for."""
             (Q,) = standard.path([mean_Q])
             return tell(
-                progress, done, rounds, float(Q),
+                done, rounds, float(Q),
                 lambda: quietly(finish, copy(self), theta, phi(), [mean_Q], None),
             )
 
         # Closed forms run in float64, as EM does: their last decreases are lost in float32.
         route, backend = (self._fit_closed_form, double) if closed else (self._fit_by_steps, kept)
-        x, told = standard.cases(cases, backend), None if progress is None else report
-        return finish(self, *route(standard, backend, x, told))
+        x, told = standard.cases(cases, backend), None if tell is None else report
+        finish(self, *route(standard, backend, x, told))
+        self._end(table.comm, self.theta_)
+        return self
 
     def _check_parameters(self):
         check_size("n_components", self.n_components)
@@ -165,7 +168,9 @@ class VariationalEM(LatentVariableModel):
         if x.table.columns.masked:
             problem = em.Incomplete(x, likelihood, lower, model.posterior)
         else:
-            S = sum(x[rows, ...].T @ x[rows, ...] for rows in slices(x.shape[0])) / x.shape[0]
+            products = sum(x[rows, ...].T @ x[rows, ...] for rows in slices(x.shape[0]))
+            (products,) = ranks.total(ranks.of(x), (products,))
+            S = products / ranks.places(x).n_cases
             problem = em.Complete(S, likelihood, lower, model.posterior)
         rng, size = generator(self.random_state), (likelihood.n_visible, self.n_components)
         most = 20000 if self.epochs is None else self.epochs
@@ -209,15 +214,26 @@ class VariationalEM(LatentVariableModel):
         rounds = 100 if self.epochs is None else self.epochs
         optimizer, state = Adam(self.learning_rate), None
         likelihood, lower, path = model.likelihood, standard.lower(theta, self.min_noise), []
+        comm, places = ranks.of(x), ranks.places(x)
 
         def objective(theta, rows):
-            """Mean Q of the cases `rows` and its gradient in θ, φ fixed; 0 in what has an M-step of its own.
+            """What the cases here among `rows` add to their mean Q, φ fixed, and to its gradient in θ, 0 in
+            what has an M-step of its own.
             """
             eta = backend.normal(noise_rng, (1, len(rows), self.n_components))
-            Q, cache = bound.forward(model, theta, take_rows(phi, rows), x[rows, ...], eta)
+            own, where = places.own(rows)
+            if len(own) == 0:
+                return nothing(theta)
+            Q, cache = bound.forward(model, theta, take_rows(phi, own), x[own, ...], take_draws(eta, where))
             dQ = xp.ones_like(Q) / len(rows)
             _, dtheta = bound.backward(model, theta, cache, dQ, need_dphi=False)
-            return xp.mean(Q), {**dtheta, "likelihood": likelihood.by_gradient(dtheta["likelihood"])}
+            dtheta["likelihood"] = likelihood.by_gradient(dtheta["likelihood"])
+            return xp.sum(Q) / len(rows), dtheta
+
+        def mean(Q):
+            """The mean of Q (n,) over the cases of all ranks."""
+            (Q,) = ranks.total(comm, (xp.sum(Q),))
+            return float(Q / places.n_cases)
 
         for done in range(1, rounds + 1):
             starts = [phi]
@@ -226,18 +242,19 @@ class VariationalEM(LatentVariableModel):
                 starts.append(e_step.search(model, theta, x, z))
             e = e_step.from_starts(model, theta, starts, x, *coarse, max_steps=self.e_steps)  # E-step
             phi = e.phi
-            path.append(float(xp.mean(e.Q)))
+            path.append(mean(e.Q))
 
             theta, _, state = minibatches(                                                   # M-step
                 objective,
                 theta,
-                x.shape[0],
+                places.n_cases,
                 optimizer=optimizer,
                 epochs=self.m_steps,
                 batch_size=self.batch_size,
                 rng=shuffle_rng,
                 lower=lower,
                 state=state,
+                comm=comm,
             )
             if likelihood.has_m_step:
                 squares, share = expectations.expected_squares(model, theta, phi, x, *coarse)
@@ -248,7 +265,7 @@ class VariationalEM(LatentVariableModel):
                 break
 
         e = self._infer(model, theta, x, backend, [phi])
-        path.append(float(xp.mean(e.Q)))
+        path.append(mean(e.Q))
         return theta, e.phi, path, None
 
     def _round_nodes(self, model, backend):
