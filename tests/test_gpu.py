@@ -196,7 +196,9 @@ def test_an_epoch_keeps_to_its_budget(name, monkeypatch):
     assert over_budget(ROUTES[name]) is None
 
 
-@pytest.mark.parametrize("name, syncs", [("mixture", 2), ("factor analysis", 1), ("factor analysis, holes", 1 + 3)])
+@pytest.mark.parametrize("name, syncs", [
+    ("mixture", 2), ("factor analysis", 1), ("factor analysis, holes", 1 + 3),
+])
 def test_data_of_several_blocks_are_waited_for_as_often(name, syncs, monkeypatch):
     """But for the gaps of each block; the blocks' Q are added on the GPU."""
     fake_gpu.install(monkeypatch)
