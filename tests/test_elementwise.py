@@ -161,6 +161,32 @@ def test_what_cannot_be_compiled_or_kept_runs_as_it_is_written(monkeypatch):
     np.testing.assert_array_equal(elementwise.Formula(tanh)(x), np.tanh(x))
 
 
+CHANGED = """
+from pathlib import Path
+import linecache, sys
+import numpy as np
+from teachvae.arrays import elementwise
+sys.path.insert(0, {folder!r})
+import mine
+path = Path({folder!r}) / "mine.py"
+path.write_text("\\n" + path.read_text().replace("2 * x", "3 * x"))
+linecache.checkcache()
+x = np.ones(elementwise.LARGE)
+assert elementwise.Formula(mine.f).compiled(x) is None
+assert (elementwise.Formula(mine.f)(x) == 2).all()
+"""
+
+
+@compiled
+def test_a_formula_whose_file_was_changed_since_is_the_one_that_was_imported(tmp_path):
+    """Who edits a file beside a running notebook would else have another formula in its place."""
+    text = "def f(xp, x):\n    return 2 * x\n\n\ndef g(xp, x):\n    return 5 * x\n"
+    (tmp_path / "mine.py").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-c", CHANGED.format(folder=str(tmp_path))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_without_numba_the_formula_runs_as_it_is_written(monkeypatch):
     monkeypatch.setattr(elementwise, "compiler", lambda: None)
     x = np.linspace(-1, 1, elementwise.LARGE)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .backend import to_numpy
+from .elementwise import form
 
 OK, MISSING, BROKEN = "ok", "missing", "BROKEN"
 
@@ -75,13 +76,14 @@ def simd():
 
 
 def numba():
-    """The `Finding` of Numba."""
-    return optional("Numba", "numba", "pip install numba")
+    """The `Finding` of Numba, and in which form large formulas run."""
+    there = optional("Numba", "numba", "pip install 'teachvae[fast]'")
+    return there if there.state != OK else there._replace(found=f"{there.found}; formulas: {form()}")
 
 
 def threadpoolctl():
     """The `Finding` of threadpoolctl."""
-    return optional("threadpoolctl", "threadpoolctl", "pip install threadpoolctl")
+    return optional("threadpoolctl", "threadpoolctl", "pip install 'teachvae[fast]'")
 
 
 def optional(part, module, install):
@@ -108,7 +110,7 @@ print(mpi4py.__version__, " ".join(MPI.Get_library_version().splitlines()[0].str
 
 def mpi():
     """The `Finding` of MPI. It is tried in a process of its own, for a broken one ends the process."""
-    install = "pip install mpi4py mpich"
+    install = "pip install 'teachvae[mpi]'"
     there = optional("MPI", "mpi4py", install)
     if there.state != OK:
         return there

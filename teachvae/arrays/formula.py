@@ -10,10 +10,20 @@ import inspect
 import textwrap
 
 
+SAME = ("co_code", "co_consts", "co_names", "co_varnames")
+
+
 def definition(function):
-    """The syntax tree of a function, without its decorators and its docstring."""
+    """The syntax tree of a function, without its decorators and its docstring.
+
+    Raises ValueError where the file no longer holds what Python runs: it was changed since it was imported.
+    """
     tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
     tree.decorator_list = []
+    module = compile(ast.Module([tree], []), "<formula>", "exec")
+    read_now = next(code for code in module.co_consts if hasattr(code, "co_code"))
+    if any(getattr(read_now, part) != getattr(function.__code__, part) for part in SAME):
+        raise ValueError(f"the source of {function.__name__} is not what was imported")
     if ast.get_docstring(tree) is not None:
         tree.body = tree.body[1:]
     return tree
