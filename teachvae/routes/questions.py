@@ -105,7 +105,8 @@ class LatentVariableModel(LatentCode):
 
     def _end(self, comm, *learnt):
         """Raise RanksError unless all ranks have learnt the same trees of parameters."""
-        comm.same({"the parameters": tree.flatten(learnt)}, "after training")
+        if comm.size > 1:
+            comm.same({"the parameters": tree.flatten(learnt)}, "after training")
 
     def model_input(self, X):
         """X (N, D) as the model takes it: its columns (N, V), without those set aside and with categories as
