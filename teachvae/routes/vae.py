@@ -282,7 +282,7 @@ class VAE(LatentVariableModel):
 
     def _check_parameters(self):
         check_size("n_components", self.n_components)
-        check_jobs("n_jobs", self.n_jobs)                          # of the questions: a minibatch has no blocks
+        check_jobs("n_jobs", self.n_jobs)                          # for the questions: a step has no blocks
         for name in ("batch_size", "n_samples"):
             check_size(name, getattr(self, name))
         if self.epochs is not None:
