@@ -243,7 +243,7 @@ def test_no_parameter_falls_on_deaf_ears(name):
         assert not np.array_equal(other, plain), options
     tried = {option for options in HEEDED[name] for option in options}
     elsewhere = {"backend", "likelihood", "max_iter", "start_noise", "missing", "constant", "binarise",
-                 "n_starts", "comm"}
+                 "n_starts", "comm", "n_jobs"}
     closed_form = {"hidden", "activation", "decoder", "epochs", "e_steps", "m_steps", "n_samples",
                    "batch_size",
                    "learning_rate", "random_state"} if name == "VariationalEM, linear" else set()

@@ -407,6 +407,13 @@ def test_progress_is_told_where_fit_was_called():
     assert told == [(threading.get_ident(), [threading.get_ident()])] * 2
 
 
+def test_minibatches_keep_the_threads_that_blas_has(blas_at_two):
+    seen = []
+    vae = VAE(1, hidden=(3,), epochs=2, n_jobs=2)
+    vae.fit(DATA[0], progress=lambda *_: seen.append(blas_threads()))
+    assert seen == [{2}] * 2
+
+
 def test_warnings_come_from_the_line_that_asked():
     vae = VAE(1, hidden=(3,), epochs=1, n_jobs=2).fit(DATA[0])
     with warnings.catch_warnings(record=True) as caught:

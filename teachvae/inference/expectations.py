@@ -25,7 +25,7 @@ def expected_squares(model, theta, phi, x, eta, weights):
     phi (N, n_phi), x (N, D), an array or an `Observed`, eta (S, 1, K), weights (S,)
     """
     xp, likelihood = namespace(phi), model.likelihood
-    total, count = 0.0, 0.0
+    S, total, count = eta.shape[0], 0.0, 0.0
 
     def sums(rows):
         z, _ = model.posterior.sample(phi[rows, :], eta)           # (S, n, K)
@@ -35,7 +35,7 @@ def expected_squares(model, theta, phi, x, eta, weights):
         mask = xp.ones_like(squares[0, :, :]) if mask is None else mask
         return xp.sum(weights[:, None, None] * squares * mask, axis=(0, 1)), xp.sum(mask, axis=0)
 
-    for part, seen_here in each(sums, blocks(x.shape[0], eta.shape[0])):
+    for part, seen_here in each(sums, blocks(x.shape[0], S)):
         total, count = total + double(part), count + double(seen_here)
     n_cases = constant([x.shape[0]], like=count)
     total, count, n_cases = ranks.total(ranks.of(x), (total, count, n_cases))

@@ -20,7 +20,7 @@ from ..doors.columns import Cases
 from ..doors.units import (
     PrincipalAxes, Standardised, centred_encoder, ends_linear, rounded_off, starts_linear
 )
-from ..doors.validate import check_hidden, check_positive, check_size, generator
+from ..doors.validate import check_hidden, check_jobs, check_positive, check_size, generator
 from ..inference import linear_gaussian
 from ..inference.moments import moments_of_input
 from ..messages import warn
@@ -154,7 +154,6 @@ class VAE(LatentVariableModel):
     n_jobs: object = option(None, N_JOBS)
     comm: object = option(None, COMM)
 
-    @in_threads
     def fit(self, X, y=None, *, progress=None):
         """Fit to X (N, D). Returns self.
 
@@ -293,6 +292,7 @@ class VAE(LatentVariableModel):
 
     def _check_parameters(self):
         check_size("n_components", self.n_components)
+        check_jobs("n_jobs", self.n_jobs)                          # for the questions: a step has no blocks
         for name in ("batch_size", "n_samples"):
             check_size(name, getattr(self, name))
         if self.epochs is not None:
