@@ -158,9 +158,11 @@ def run(rounds=9, n_cases=200, epochs=30):
         found = ours()
         if peer is jax_importance:
             check_equal("JAX: importance sampling", found.values, theirs, 1e-4)
-        else:                                                      # no case that is lost moves the median
+        else:
+            # No case that is lost moves the median. Our cases share their noise, and so their error: many of
+            # them make it no smaller.
             off = np.abs(np.median(found.values) - np.median(theirs))
-            if not off <= 4 * np.median(found.standard_error) / len(theirs) ** 0.5 + 0.02:
+            if not off <= 4 * np.median(found.standard_error) + 0.02:
                 raise AssertionError(
                     f"JAX: annealing computes something else: medians are {off:.3f} nats apart"
                 )

@@ -23,7 +23,7 @@ import numpy as np
 from . import cuda
 from .backend import namespace
 
-LARGE = 2**15                          # numbers: for fewer, a short fit would wait longer for Numba
+LARGE = 10_000                         # numbers: for fewer, a short fit would wait longer for Numba
 CACHED = 2**15                         # numbers; six blocks of them fit into a processor's second cache
 FORMULAS = {}                          # every formula of the package that has been imported, by its name
 
