@@ -1,5 +1,6 @@
 """Threads over blocks of data cases: the same bits from any number of them, and nothing left behind."""
 
+from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 import functools
 import os
@@ -116,7 +117,7 @@ def test_one_thread_makes_no_pool(n_jobs, monkeypatch):
     def refuse(*_, **__):
         raise RuntimeError("a pool")
 
-    monkeypatch.setattr(workers, "ThreadPoolExecutor", refuse)
+    monkeypatch.setattr(futures, "ThreadPoolExecutor", refuse)
     if n_jobs > 1:
         with pytest.raises(RuntimeError, match="a pool"), workers.threads(n_jobs):
             pass
@@ -217,7 +218,7 @@ def test_contexts_of_several_threads_keep_blas_at_one_until_the_last_has_gone(bl
 
 
 def test_where_another_thread_holds_blas_at_two_there_is_no_pool(monkeypatch):
-    monkeypatch.setattr(workers, "ThreadPoolExecutor", None)
+    monkeypatch.setattr(futures, "ThreadPoolExecutor", None)
     ready, done = threading.Event(), threading.Event()
 
     def holder():

@@ -10,7 +10,6 @@ whose sums may, uses one in all of them: every number of threads gives the same 
 """
 
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from functools import cache
@@ -41,6 +40,8 @@ def threads(n_jobs):
         n_jobs = _cores() if n_jobs == -1 else n_jobs
         pool = None
         if n_jobs > 1 and held and sys.platform not in ("emscripten", "wasi"):
+            from concurrent.futures import ThreadPoolExecutor  # not at import teachvae
+
             pool = ThreadPoolExecutor(n_jobs, "teachvae", _BLAS.limit)
         token = _open.set(ALONE if pool is None else (pool, AHEAD * n_jobs))
         try:
