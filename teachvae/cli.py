@@ -16,8 +16,9 @@ import warnings
 def main(argv=None):
     """Run the command line `argv` (None: that of the process) and return the exit status."""
     # The matrices are small: one BLAS thread is as fast as two, and does not wait for the second where
-    # another program has that core. It has to be said before NumPy is imported.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # another program has that core. It has to be said before NumPy is imported; `doctor` tells how it is.
+    if "doctor" not in (sys.argv[1:] if argv is None else argv):
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from .arrays.backend import BackendError
     from .arrays.ranks import RanksError
     from .networks.training import TrainingError

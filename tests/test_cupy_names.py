@@ -34,10 +34,12 @@ def names_asked(source):
 
 
 def missing_in(library, names):
-    def found(name):
-        return reduce(lambda owner, part: getattr(owner, part, None), name.split("."), library)
+    nothing = object()                                             # newaxis is None, and there
 
-    return [name for name in sorted(names) if found(name) is None]
+    def found(name):
+        return reduce(lambda owner, part: getattr(owner, part, nothing), name.split("."), library)
+
+    return [name for name in sorted(names) if found(name) is nothing]
 
 
 def test_the_reader_sees_names():

@@ -71,6 +71,7 @@ def module(name, **contents):
 def test_what_is_installed_is_told_with_its_version(part, nothing):
     nothing.setitem(sys.modules, OPTIONAL[part], module(OPTIONAL[part], __version__="7.8.9"))
     nothing.setattr(doctor, "form", lambda: "as written")
+    nothing.setattr(doctor, "compiler", lambda: None)
     found = "7.8.9; formulas: as written" if part == "Numba" else "7.8.9"
     assert findings()[part] == (part, doctor.OK, found, "")
 
@@ -122,7 +123,8 @@ def test_a_card_that_fails_a_trial(trial, name, broken, cause, nothing, capsys):
     finding = findings()["CuPy"]
     assert finding.state == doctor.BROKEN and "nvidia-smi" in finding.cure
     assert "second line" not in finding.found
-    told = {name for name in doctor.TRIALS if f"{name} failed (" in finding.found}
+    failed = [part.partition(" failed (")[0] for part in finding.found.split("; ") if " failed (" in part]
+    told = {name for name in doctor.TRIALS if name in ", ".join(failed).split(": ")[-1].split(", ")}
     assert trial in told and cause in finding.found
     if name != "asarray":                                          # which all of them need
         assert told == {trial}
@@ -161,3 +163,21 @@ def test_an_mpi_that_hangs_is_broken(nothing):
 def test_the_mpi_that_is_here_adds_ranks():
     pytest.importorskip("mpi4py", reason="mpi4py is not installed (pip install 'teachvae[mpi]')")
     assert doctor.mpi().state == doctor.OK, doctor.mpi()
+
+
+def test_under_mpiexec_no_job_is_started_within_the_job(nothing):
+    nothing.setitem(sys.modules, "mpi4py", module("mpi4py", __version__="4.1"))
+    nothing.setenv("PMI_RANK", "0")
+    nothing.setattr(doctor.subprocess, "run", None)
+    state, found = findings()["MPI"][1:3]
+    assert state == doctor.OK and found.startswith("mpi4py 4.1; this is a rank")
+
+
+@pytest.mark.parametrize("runs, how", [(True, "compiled anew in every process"), (False, "plain NumPy")])
+def test_formulas_that_are_not_kept_are_told(runs, how, nothing):
+    nothing.setitem(sys.modules, "numba", module("numba", __version__="7.8.9"))
+    nothing.setattr(doctor, "compiler", lambda: SimpleNamespace(failures={"exp": "RuntimeError: no locator"}))
+    nothing.setattr(doctor.exp, "compiled", lambda x: x if runs else None, raising=False)
+    finding = findings()["Numba"]
+    assert finding.state == doctor.BROKEN and "NUMBA_CACHE_DIR" in finding.cure
+    assert finding.found == f"7.8.9; formulas: {how} (RuntimeError: no locator)"

@@ -20,6 +20,7 @@ OPTIONS = {"error_model": "numpy", "nogil": True}                  # dividing by
 INSIDE = {**OPTIONS, "forceinline": True}                          # a call keeps a loop from vectors
 INTEGER = {"float64": np.int64, "float32": np.int32}
 AT = {"same": "{0}[r, j]", "rows": "{0}[r % {0}.shape[0], j]", "column": "{0}[r, 0]"}
+failures = {}                          # of formulas, by name: why one was not kept, or not compiled
 _lock = threading.Lock()
 _libraries = {}
 
@@ -30,16 +31,19 @@ def loop(formula, dtype, kinds, places):
     kinds   of its arguments, of "same", "rows", "column" and "number", see `elementwise`
     places  those of the arguments into which it is put, or None for new arrays
 
-    None where it cannot be compiled, or not be kept.
+    Where it cannot be kept, or what is kept cannot be read, it is compiled in every process anew; None where
+    it cannot be compiled. `failures` says why.
     """
-    try:
-        with _lock:
-            return _loop(formula, dtype, kinds, places)
-    except Exception:                                              # no place to keep it, another Numba
+    with _lock:
+        for keep in (True, False):
+            try:
+                return _loop(formula, dtype, kinds, places, keep)
+            except Exception as error:                             # whatever Numba, of any age, may raise
+                failures[formula.__name__] = f"{type(error).__name__}: {error}".splitlines()[0]
         return None
 
 
-def _loop(formula, dtype, kinds, places):
+def _loop(formula, dtype, kinds, places, keep):
     names = dict(_library(dtype))
     tree, numbers = read(formula, kinds, names)
     names["formula"] = _compile(tree, numbers, names, dtype)
@@ -51,7 +55,7 @@ def _loop(formula, dtype, kinds, places):
     text = ast.unparse(tree) + source + inspect.getsource(vectorised) + dtype
     name = f"{formula.__name__}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     exec(compile(source.replace("LOOP", name), __file__, "exec"), names)
-    compiled = numba.njit(names[name], cache=True, **OPTIONS)
+    compiled = numba.njit(names[name], cache=keep, **OPTIONS)
     flat, kind, numbers_of = set(array_kinds) == {"same"}, np.dtype(dtype).type, numbers.of()
 
     def run(*given):
@@ -66,7 +70,7 @@ def _loop(formula, dtype, kinds, places):
         return made[0] if len(made) == 1 else made
 
     # The first call compiles, or reads what is kept; what fails, fails here.
-    run(*(1.0 if kind == "number" else np.ones((1, 1), dtype) for kind in kinds))
+    run(*(0.5 if kind == "number" else np.ones((1, 1), dtype) for kind in kinds))
     return run
 
 

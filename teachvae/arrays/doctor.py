@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .backend import to_numpy
-from .elementwise import form
+from .elementwise import compiler, form
+from .special import exp
 
 OK, MISSING, BROKEN = "ok", "missing", "BROKEN"
 
@@ -78,7 +79,15 @@ def simd():
 def numba():
     """The `Finding` of Numba, and in which form large formulas run."""
     there = optional("Numba", "numba", "pip install 'teachvae[fast]'")
-    return there if there.state != OK else there._replace(found=f"{there.found}; formulas: {form()}")
+    if there.state != OK or compiler() is None:
+        return there if there.state != OK else there._replace(found=f"{there.found}; formulas: {form()}")
+    runs = exp.compiled(np.ones(4)) is not None                    # one of them, tried
+    wrong = compiler().failures.get("exp")
+    if wrong is None:
+        return there._replace(found=f"{there.found}; formulas: {form()}")
+    how = "compiled anew in every process" if runs else "plain NumPy"
+    cure = "set NUMBA_CACHE_DIR to a folder that can be written, or empty the one that it names"
+    return Finding("Numba", BROKEN, f"{there.found}; formulas: {how} ({wrong})", cure)
 
 
 def threadpoolctl():
@@ -114,6 +123,8 @@ def mpi():
     there = optional("MPI", "mpi4py", install)
     if there.state != OK:
         return there
+    if any(name in os.environ for name in ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")):
+        return there._replace(found=f"mpi4py {there.found}; this is a rank, and no trial is started in a job")
     try:
         done = subprocess.run([sys.executable, "-c", MPI_TRIAL], capture_output=True, text=True, timeout=60)
         lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
@@ -152,7 +163,10 @@ def tried(failures):
     """`failed_trials` in words."""
     right = [name for name in TRIALS if name not in failures]
     parts = [f"{', '.join(right)} tried"] if right else []
-    return "; ".join([*parts, *(f"{name} failed ({cause})" for name, cause in failures.items())])
+    for cause in dict.fromkeys(failures.values()):
+        names = ", ".join(name for name, other in failures.items() if other == cause)
+        parts.append(f"{names} failed ({cause})")
+    return "; ".join(parts)
 
 
 def near(found, expected):

@@ -6,16 +6,19 @@
 
     dx = tanh_backward(y, dy)
 
-A formula is a function of numbers without branches, loops or sums: a few assignments and what it returns,
-with ``xp.exp`` and its kind. NumPy goes through memory once for every operator in it. On host arrays of
-`LARGE` numbers and more the whole of it becomes one loop, compiled by Numba where that is installed
-(`pip install 'teachvae[fast]'`); on CuPy's it becomes one kernel; on all others, and where there is no Numba,
-it is the array code that it looks like. Which of them runs depends on the shapes alone: the same call gives
-the same bits.
+A formula is a function of numbers, at the top of a file, without branches, loops or sums: assignments of
+new names, and what it returns, shaped like its first argument. It may call ``xp.exp``, expm1, log, log1p,
+sqrt, tanh, abs, maximum, minimum, where, ones_like and zeros_like; a number of its module is read once.
+
+NumPy goes through memory once for every operator in it. On host arrays of `LARGE` numbers and more the
+whole of it becomes one loop, compiled by Numba where that is installed (`pip install 'teachvae[fast]'`); on
+CuPy's it becomes one kernel; on all others, and where there is no Numba, it is the array code that it looks
+like. So is a formula that cannot be compiled, and `compiler().failures` says why. Which of them runs hangs
+on the arrays' shapes, kind and dtype, and not on what ran before: on one machine the same call gives the
+same bits. A loop gives no warning of an overflow.
 """
 
 from functools import cache, update_wrapper
-from importlib import util
 import os
 
 import numpy as np
@@ -25,6 +28,7 @@ from .backend import namespace
 
 LARGE = 10_000                         # numbers: for fewer, a short fit would wait longer for Numba
 CACHED = 2**15                         # numbers; six blocks of them fit into a processor's second cache
+NUMBERS = (float, int, bool)           # Python's own, which take the dtype of the arrays that they meet
 FORMULAS = {}                          # every formula of the package that has been imported, by its name
 
 
@@ -67,6 +71,8 @@ class Formula:
         kinds = tuple(_kind(x, a) for a in (x, *others))
         if None in kinds or compiler() is None:
             return None
+        if places is not None and not all((x, *others)[place].flags.c_contiguous for place in places):
+            return None
         key = x.dtype.name, kinds, places
         if key not in self._loops:
             self._loops[key] = compiler().loop(self.formula, *key)
@@ -81,14 +87,18 @@ class Formula:
         xp = namespace(x)
         if not hasattr(xp, "ElementwiseKernel"):
             return None
-        kinds = tuple("number" if isinstance(a, (float, int)) else "array" for a in (x, *others))
+        kinds = tuple("number" if type(a) in NUMBERS else "array" for a in (x, *others))
         key = x.dtype.name, kinds
-        try:
-            if key not in self._kernels:
-                self._kernels[key] = cuda.kernel(xp, self.formula, *key)
-            return self._kernels[key](x, *others, out=out)
-        except Exception:                                          # a compiler of another age, another type
-            return None
+        if key not in self._kernels:
+            try:                                                   # the first call compiles
+                kernel = cuda.kernel(xp, self.formula, *key)
+                done = kernel(x, *others, out=out)
+            except Exception:                                      # whatever a compiler may raise
+                kernel = done = None
+            self._kernels[key] = kernel
+            return done
+        kernel = self._kernels[key]
+        return None if kernel is None else kernel(x, *others, out=out)
 
     def in_place(self, faster):
         """A decorator: `faster` (xp, x, …) changes its arrays in place to what `into` would put there, with
@@ -98,7 +108,10 @@ class Formula:
         return faster
 
     def into(self, places, *args):
-        """The formula of vectors (P,) and numbers, put into those of the vectors whose places are given."""
+        """The formula of vectors (P,) and numbers, put into those of the vectors whose places are given.
+
+        No two of the vectors may share memory.
+        """
         x = args[0]
         host = isinstance(x, np.ndarray)
         if host and x.size >= LARGE and self.compiled(*args, places=places) is not None:
@@ -122,9 +135,9 @@ def _kind(x, a):
     """How an argument goes along with x (…, C): "number"; "same", of its shape; "rows", of its last axes,
     which are gone through over and over again; "column", one number for each row (…, 1); None, not at all.
     """
-    if isinstance(a, (float, int)):
+    if type(a) in NUMBERS:                                         # NumPy's own are not weak
         return "number"
-    if type(a) is not np.ndarray or a.dtype != x.dtype or a.ndim > x.ndim:
+    if type(a) is not np.ndarray or a.dtype != x.dtype or not a.dtype.isnative or a.ndim > x.ndim:
         return None
     if a.shape == x.shape:
         return "same"
@@ -148,12 +161,14 @@ def form():
 
 @cache
 def _compiler():
-    if util.find_spec("numba") is None:
-        return None, "plain NumPy: Numba is not installed; pip install 'teachvae[fast]' brings it"
     if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
         return None, "plain NumPy: NUMBA_DISABLE_JIT is set"
     try:
         from . import compiled
+    except ModuleNotFoundError as error:
+        if error.name != "numba":
+            return None, f"plain NumPy: Numba cannot be imported ({error})"
+        return None, "plain NumPy: Numba is not installed; pip install 'teachvae[fast]' brings it"
     except Exception as error:                                     # whatever a broken installation may raise
         return None, f"plain NumPy: Numba cannot be imported ({type(error).__name__}: {error})"
     return compiled, f"one compiled loop, by Numba {compiled.VERSION}"

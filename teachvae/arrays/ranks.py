@@ -79,11 +79,14 @@ class Mpi:
     def __repr__(self):
         return "comm('mpi')"
 
+    def __copy__(self):
+        return self
+
     def __deepcopy__(self, memo):
         return self
 
     def __reduce__(self):
-        return Serial, ()                                          # a process that unpickles it is no rank
+        return _unpickled, ()
 
     def sum(self, vector):
         """The sum over all ranks of a host array, of the same shape and dtype on each, in one message.
@@ -111,11 +114,12 @@ class Mpi:
         sentence "the ranks differ …". An array is compared by its hash, all else by its repr.
         """
         told = self.gather({name: _digest(value) for name, value in values.items()})
+        first, nothing = told[0], "not there"
         wrong = [
-            f"{name} is {theirs[name]} on rank {rank} and {told[0][name]} on rank 0"
+            f"{name} is {theirs.get(name, nothing)} on rank {rank} and {first.get(name, nothing)} on rank 0"
             for rank, theirs in enumerate(told)
-            for name in told[0]
-            if theirs.get(name) != told[0][name]
+            for name in {**first, **theirs}
+            if theirs.get(name) != first.get(name)
         ]
         if wrong:
             raise RanksError(
@@ -124,8 +128,18 @@ class Mpi:
             )
 
 
+def _unpickled():
+    """The `Mpi` of a process that is a rank; another one that unpickles it has all data cases."""
+    world = sys.modules.get("mpi4py.MPI")
+    return Mpi() if world is not None and world.COMM_WORLD.Get_size() > 1 else SERIAL
+
+
 def _digest(value):
     """A value as short text: of an array, and where it would be long, a hash."""
+    if isinstance(value, (set, frozenset)):
+        value = sorted(value, key=repr)
+    if hasattr(value, "shape") and value.dtype == object:
+        value = value.tolist()
     if hasattr(value, "shape"):
         value = to_numpy(value)
         return f"{value.dtype} {_hash(value.tobytes())}"

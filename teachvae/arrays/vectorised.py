@@ -2,7 +2,7 @@
 
 The library's own functions are called number by number, which costs ten times as much. `compiled` reads these
 for both dtypes: the constants in capitals are float64's, and `SINGLE` holds float32's. Each function stays
-within 2 units of the last digit, and does with 0, −0, ±∞ and NaN what the library does.
+within 3 units of the last digit, and does with 0, −0, ±∞ and NaN what the library does.
 """
 
 from math import copysign, inf, log as _log, nan

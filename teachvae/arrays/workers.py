@@ -31,7 +31,8 @@ def threads(n_jobs):
 
     None changes nothing, nor does a context within another: the outermost decides. One thread is the one that
     is there already; so it is where BLAS cannot be held, without threadpoolctl and where the environment does
-    not say one thread, and where the platform has no threads.
+    not say one thread, and where the platform has no threads. What `each` gives is fetched within the
+    context, and a generator that yields within it leaves it open for whoever asks.
     """
     if n_jobs is None or _open.get() is not None:
         yield

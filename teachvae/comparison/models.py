@@ -24,7 +24,7 @@ class Setting:
     likelihood      that of the options, or one that names all categories
     noise_variance  the denoising task's, or None where noise cannot be added to such data
     n_missing       how many of the n_entries of the data are missing
-    comm            of the ranks, from `arrays.ranks`, that share the data cases out; None: one process
+    comm            of the ranks, from `arrays.ranks`, that share the data cases out
     """
 
     options: object

@@ -101,7 +101,8 @@ class LatentVariableModel(LatentCode):
         given     what else must be the same, by name
         """
         columns = {"how many columns X has": x.shape[1], "their names": names, "X in": float_type(x.dtype)}
-        comm.same({"class": type(self).__name__, **self.get_params(), **columns, **given}, "before training")
+        asked = {name: value for name, value in self.get_params().items() if name not in ("comm", "n_jobs")}
+        comm.same({"class": type(self).__name__, **asked, **columns, **given}, "before training")
 
     def _end(self, comm, *learnt):
         """Raise RanksError unless all ranks have learnt the same trees of parameters."""
