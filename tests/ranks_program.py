@@ -3,8 +3,10 @@
     mpiexec -n 2 python -m mpi4py ranks_program.py WHAT …
 """
 
+import copy
 import hashlib
 import json
+import pickle
 import sys
 import tracemalloc
 import warnings
@@ -165,6 +167,22 @@ def bad_step(comm):
 def other_parameters(comm):
     """The ranks do not ask for the same."""
     VAE(2 + comm.rank, hidden=(5,), comm=comm).fit(split(comm)(X))
+
+
+def other_class(comm):
+    """The ranks do not even fit the same kind of model."""
+    kind = FactorAnalysis if comm.rank else VAE
+    kind(2, comm=comm).fit(split(comm)(X))
+
+
+def copies(comm):
+    """How many data cases a fit has seen whose comm was copied, or came out of a pickle. And the ranks need
+    not have as many threads each.
+    """
+    found = [FactorAnalysis(2, comm=other).fit(split(comm)(X)).n_cases_ for other in (
+        copy.copy(comm), copy.deepcopy(comm), pickle.loads(pickle.dumps(comm)))]
+    VAE(2, hidden=(5,), epochs=1, comm=comm, n_jobs=1 + comm.rank).fit(split(comm)(X))
+    return found
 
 
 def other_columns(comm):

@@ -65,7 +65,7 @@ def results(n_ranks, *what):
 
 def work(what):
     """What two ranks say of `what`; all of it comes from one job."""
-    return results(2, "sums", "parts", "told_to_end", "fits")[what]
+    return results(2, "sums", "parts", "told_to_end", "copies", "fits")[what]
 
 
 @functools.cache
@@ -184,10 +184,16 @@ def test_where_one_rank_is_told_to_end_all_do():
     assert ends[0] == ends[1] and ends[0][1:] == [3 + 1, 3, 2] and seen[0] == 0 < seen[1]
 
 
+@needs_mpi
+def test_a_comm_that_was_copied_is_of_the_same_ranks():
+    assert work("copies") == [N] * 3
+
+
 FAILURES = {
     "bad_data": "ValueError: X has 0 NaN and 1 infinity entries, the first in row 3, column 2",
     "bad_step": "OSError: the disk of this rank is full",
     "other_parameters": "the ranks differ before training: n_components is 3 on rank 1 and 2 on rank 0",
+    "other_class": "differ before training: class is 'FactorAnalysis' on rank 1 and 'VAE' on rank 0",
     "other_columns": "how many columns X has is 7 on rank 1 and 8 on rank 0",
     "drift": "the ranks differ after epoch 1 of training: the parameters is float64",
 }
