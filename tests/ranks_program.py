@@ -209,6 +209,7 @@ def memory(comm):
     warnings.simplefilter("ignore")                                # three iterations are few
     fa = FactorAnalysis(2, max_iter=3, comm=comm)
     for model in (fa, VAE(2, hidden=(5,), epochs=1, batch_size=4000, comm=comm)):
+        model.fit(np.random.default_rng(comm.rank).standard_normal((4000, 20)))  # what is loaded at first use
         tracemalloc.start()
         x = np.random.default_rng(comm.rank).standard_normal((n, 20))
         model.fit(x)
