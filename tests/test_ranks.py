@@ -243,7 +243,7 @@ def test_two_ranks_compare_as_one_process_does(tmp_path):
     two = numbers_of(json.loads(done.stdout))
     assert one.keys() == two.keys() and len(one) > 100
     for place, value in one.items():
-        # The linear VAE ends where L-BFGS gains no more than 1e-9 of Q: all else is known to the root of that.
+        # The linear VAE ends where L-BFGS gains no more than 1e-9 of Q: all else is known to its root.
         known = 1e-4 if "models[3]" in place and not place.endswith("q_train") else 1e-6
         close = pytest.approx(value, abs=known) if isinstance(value, float) else value
         assert two[place] == close, place
