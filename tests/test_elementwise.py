@@ -206,7 +206,7 @@ from teachvae.arrays import elementwise
 sys.path.insert(0, {folder!r})
 import mine
 path = Path({folder!r}) / "mine.py"
-path.write_text("\\n" + path.read_text().replace("2 * x", "3 * x"))
+path.write_text(path.read_text().replace("2 * x", "3 * x"))
 linecache.checkcache()
 x = np.ones(elementwise.LARGE)
 assert elementwise.Formula(mine.f).compiled(x) is None

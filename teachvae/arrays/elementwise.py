@@ -148,7 +148,6 @@ def _kind(x, a):
     return None
 
 
-@cache
 def compiler():
     """The module that compiles loops, or None where Numba is missing, broken, or told not to compile."""
     return _compiler()[0]

@@ -69,6 +69,13 @@ def two_to_the(whole):
     return as_float((bits(whole) + BIAS) << SHIFT)
 
 
+def reduced(x):
+    """MAGIC + k, and r with |r| ≤ ½ log 2, of x = k log 2 + r."""
+    whole = x * LOG2_E + MAGIC
+    k = whole - MAGIC
+    return whole, (x - k * LN2_HIGH) - k * LN2_LOW
+
+
 def near_expm1(r):
     """e^r − 1 for |r| ≤ ½ log 2, by its series."""
     p = 1 / 6227020800
@@ -88,10 +95,8 @@ def near_expm1(r):
 
 def exp(x):
     """e^x = 2ᵏ e^r with x = k log 2 + r; 2ᵏ in two factors, for it may be beyond the range."""
-    x = minimum(maximum(x, LEAST), MOST)
-    whole = x * LOG2_E + MAGIC
+    whole, r = reduced(minimum(maximum(x, LEAST), MOST))
     k = whole - MAGIC
-    r = (x - k * LN2_HIGH) - k * LN2_LOW
     half = k * 0.5 + MAGIC
     rest = k - (half - MAGIC) + MAGIC
     return (1 + near_expm1(r)) * two_to_the(half) * two_to_the(rest)
@@ -99,10 +104,7 @@ def exp(x):
 
 def expm1(x):
     """e^x − 1 = 2 (2ᵏ⁻¹ (e^r − 1) + (2ᵏ⁻¹ − ½)): exact near 0, where k = 0; 2ᵏ may be out of range."""
-    low = minimum(maximum(x, -60), MOST)
-    whole = low * LOG2_E + MAGIC
-    k = whole - MAGIC
-    r = (low - k * LN2_HIGH) - k * LN2_LOW
+    whole, r = reduced(minimum(maximum(x, -60), MOST))
     half = two_to_the(whole - 1)
     return where(x == 0, x, 2 * (half * near_expm1(r) + (half - 0.5)))
 

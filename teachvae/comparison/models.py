@@ -7,6 +7,7 @@ model by its name.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..arrays import ranks
 from ..routes.autoencoder import Autoencoder
 from ..routes.factor_analysis import FactorAnalysis
 from ..routes.principal_components import PrincipalComponents
@@ -33,7 +34,7 @@ class Setting:
     noise_variance: float | None
     n_missing: int
     n_entries: int
-    comm: object = None
+    comm: object = ranks.SERIAL
 
     @property
     def linear_gaussian(self):

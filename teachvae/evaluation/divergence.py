@@ -17,12 +17,12 @@ from . import grid
 def kl_to_posterior(model, theta, phi, x, *, tol=1e-6):
     """KL(q_n ‖ p(z|x_n)) (N,), by a road of its own: what Q − nlml must be.
 
-    Linear-Gaussian models: the closed form between two normal distributions. K ≤ 3:
-    log q − log p(z|x) summed over a lattice around q, with p(z|x) normalised by its own sum over a
-    lattice around the posterior, wherever that is: neither Q nor `grid` is asked. Both are
-    refined, and widened, until the sum moves by less than tol nats or the rounding of its terms; where one
-    does not get there the value is NaN, and a `grid.GridWarning` names the case. Raises ValueError for
-    other models with K > 3. Computed in float64.
+    Linear-Gaussian models: the closed form between two normal distributions. K ≤ 3: log q − log p(z|x)
+    summed over a lattice around q, with p(z|x) normalised by its own sum over a lattice around the
+    posterior, wherever that is: neither Q nor `grid` is asked. Both are refined, and widened, until the sum
+    moves by less than tol nats or the rounding of its terms; where one does not get there the value is NaN,
+    and a `grid.GridWarning` names the case. Raises ValueError for other models with K > 3. Computed in
+    float64.
     """
     theta, phi, x = tree.map(double, theta), double(phi), double(x)
     xp, K = namespace(phi, x), model.n_latent

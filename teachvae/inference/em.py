@@ -285,7 +285,7 @@ def regression_start(S, n_latent, likelihood, draw, lower=None):
     inverse = _inverse_of_lower(xp.linalg.cholesky((1 - RIDGE) * R + RIDGE * identity(D, like=S)))
     uniqueness = (1 - 0.5 * n_latent / D) / xp.sum(inverse * inverse, axis=0)  # diag(L⁻ᵀL⁻¹) (2.27)
     root = xp.sqrt(uniqueness)
-    V, explained = _leading(R / (root[:, None] * root), draw)     # 1 where there is no factor
+    V, explained = _leading(R / (root[:, None] * root), draw)      # 1 where there is no factor
     excess = xp.where(explained > 1.1, explained - 1, xp.zeros_like(explained) + 0.1)
     W = (V * xp.sqrt(excess)).T * (root * sd)                      # (K, D)               (2.27)
     return W, likelihood.psi(likelihood.m_step(uniqueness * variance, lower), like=W)

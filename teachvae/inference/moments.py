@@ -10,8 +10,8 @@ from operator import add
 
 import numpy as np
 
-from ..arrays.backend import get_backend, to_numpy
 from ..arrays import ranks
+from ..arrays.backend import get_backend, to_numpy
 from ..arrays.observed import network_input
 from ..arrays.rows import slices
 
