@@ -9,7 +9,7 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-CLASSES = {
+NAMES = {
     "Autoencoder": "routes.autoencoder",
     "FactorAnalysis": "routes.factor_analysis",
     "GaussianMixture": "routes.mixture",
@@ -20,6 +20,7 @@ CLASSES = {
     "Trace": "course.trace",
     "VAE": "routes.vae",
     "VariationalEM": "routes.variational_em",
+    "load": "routes.persistence",
 }
 MODULES = {
     "ais": "evaluation.ais",
@@ -49,12 +50,12 @@ MODULES = {
     "tree": "arrays.tree",
 }
 
-__all__ = [*CLASSES, *MODULES]
+__all__ = [*NAMES, *MODULES]
 
 
 def __getattr__(name):
-    if name in CLASSES:
-        value = getattr(import_module(f".{CLASSES[name]}", __name__), name)
+    if name in NAMES:
+        value = getattr(import_module(f".{NAMES[name]}", __name__), name)
     elif name in MODULES:
         value = import_module(f".{MODULES[name]}", __name__)
     else:

@@ -827,7 +827,7 @@ def test_every_public_name_is_there():
 
     for name in teachvae.__all__:
         assert name in dir(teachvae)
-    for name in teachvae.CLASSES:
+    for name in teachvae.NAMES:
         assert getattr(teachvae, name).__name__ == name
     for name, place in teachvae.MODULES.items():
         assert getattr(teachvae, name).__name__ == f"teachvae.{place}"

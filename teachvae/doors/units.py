@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..arrays import ranks, tree
-from ..arrays.backend import constant, double, namespace, to_numpy
+from ..arrays.backend import constant, double, get_backend, namespace, to_numpy
 from ..arrays.observed import Observed, seen
 from ..arrays.rows import slices
 from ..messages import shorten, warn
@@ -261,6 +261,15 @@ def rounded_off(exact, kept):
     float32 holds a bias that was folded for x to 1/16.
     """
     return tree.map(lambda e, k: double(e) - double(k), exact, kept)
+
+
+def moved(kept, rest, backend):
+    """Parameters and what was `rounded_off` them, on another `Backend`: as near to what was learnt as its
+    dtype allows.
+    """
+    exact, there = tree.map(_whole, kept, rest), get_backend(backend, "float64")
+    kept = tree.map(backend.asarray, exact)
+    return kept, rounded_off(tree.map(there.asarray, exact), kept)
 
 
 def centred(model, theta, rest):

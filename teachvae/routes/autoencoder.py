@@ -14,7 +14,7 @@ from ..arrays.backend import get_backend, namespace, to_numpy
 from ..arrays.rows import collect
 from ..doors import parts
 from ..doors.columns import Cases, Columns, Table
-from ..doors.units import StandardUnits, centred_encoder, ends_linear, rounded_off, starts_linear
+from ..doors.units import StandardUnits, centred_encoder, ends_linear, moved, rounded_off, starts_linear
 from ..doors.validate import check_data, check_hidden, check_positive, check_size, generator
 from ..likelihoods import Gaussian
 from ..messages import column_names
@@ -152,6 +152,11 @@ class Autoencoder(LatentCode):
             progress=report,
         )
         return finish(self, params, path)
+
+    def _move(self, backend):
+        self.encoder_params_, self.encoder_rest_ = moved(self.encoder_params_, self.encoder_rest_, backend)
+        self.decoder_params_ = tree.map(backend.asarray, self.decoder_params_)
+        self.mean_ = self.mean_.astype(backend.dtype)
 
     def transform(self, X):
         """The codes g(x), (N, K)."""

@@ -17,6 +17,7 @@ from ..arrays.rows import float_type
 from ..doors.columns import Cases, Columns, Table
 from ..doors.validate import check_data, check_jobs, check_size
 from ..messages import column_names, shorten
+from . import persistence
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -146,6 +147,20 @@ class Estimator:
         for name, value in params.items():
             setattr(self, name, value)
         return self
+
+    def save(self, file):
+        """Write the estimator to `file`, an .npz without a pickle in it; `teachvae.load` has it back from there.
+
+        It is written beside `file` under another name and then renamed: whatever happens, there is the old
+        file or the new one. The data are not in it, only what was learnt of them, and no `comm`. Raises
+        TypeError for a part that has no place in a file, such as a lambda, and OSError where `file` cannot be
+        written.
+        """
+        persistence.save(self, file)
+
+    def _move(self, backend):
+        """Take what was fitted to another `Backend`; a subclass that can live on several says how."""
+        raise ValueError(f"a {type(self).__name__} lives on NumPy in float64: give neither backend nor dtype")
 
     def __repr__(self):
         signature = inspect.signature(type(self).__init__).parameters

@@ -151,6 +151,10 @@ class GaussianMixture(Transformer):
         self.phi_ = self._output(phi)
         return self
 
+    def _move(self, backend):
+        self.theta_ = Mixture(*(get_backend(backend, "float64").asarray(part) for part in self.theta_))
+        self.phi_ = self.phi_.astype(backend.dtype)
+
     def bound(self, X, *, phi=None):
         """Q_n = Σ_k q_nk (log q_nk − log p(x_n, z=k)) ≥ −log p(x_n), (N,), in nats          (9.3).
 

@@ -15,7 +15,7 @@ from ..arrays.backend import double, namespace, to_numpy
 from ..arrays.observed import seen
 from ..arrays.rows import as_floats, collect, extremes, float_type, slices
 from ..doors.columns import Cases, Columns, Table, columns_for
-from ..doors.units import centred
+from ..doors.units import centred, moved
 from ..doors.validate import check_data, check_positive, check_size, generator
 from ..evaluation import ais, divergence, gaps, grid, laplace, nlml
 from ..inference import e_step, expectations, linear_gaussian
@@ -103,6 +103,9 @@ class LatentVariableModel(LatentCode):
         columns = {"how many columns X has": x.shape[1], "their names": names, "X in": float_type(x.dtype)}
         asked = {name: value for name, value in self.get_params().items() if name not in ("comm", "n_jobs")}
         comm.same({"class": type(self).__name__, **asked, **columns, **given}, "before training")
+
+    def _move(self, backend):
+        self.theta_, self.theta_rest_ = moved(self.theta_, self.theta_rest_, backend)
 
     def _end(self, comm, *learnt):
         """Raise RanksError unless all ranks have learnt the same trees of parameters."""

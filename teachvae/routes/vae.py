@@ -18,7 +18,7 @@ from ..datasets import binarise
 from ..doors import parts
 from ..doors.columns import Cases
 from ..doors.units import (
-    PrincipalAxes, Standardised, centred_encoder, ends_linear, rounded_off, starts_linear
+    PrincipalAxes, Standardised, centred_encoder, ends_linear, moved, rounded_off, starts_linear
 )
 from ..doors.validate import check_hidden, check_jobs, check_positive, check_size, generator
 from ..inference import linear_gaussian
@@ -356,6 +356,12 @@ class VAE(LatentVariableModel):
             )
 
         return objective
+
+    def _move(self, backend):
+        super()._move(backend)
+        self.recognition_params_, self.encoder_rest_ = moved(
+            self.recognition_params_, self.encoder_rest_, backend
+        )
 
     def _phi(self, theta, cases):
         params = self.recognition_params_

@@ -282,6 +282,10 @@ class VariationalEM(LatentVariableModel):
         nodes = None if self.n_samples is None else (self._round_nodes(model, backend),) * 2
         return self._e_steps(model, theta, x, backend, starts, nodes)
 
+    def _move(self, backend):
+        super()._move(backend)
+        self.phi_ = self.phi_.astype(backend.dtype)
+
     def _phi(self, theta, cases):
         if linear_gaussian.gaussian_q_applies(self.model_):
             return self._closed_form(self.model_, theta, cases)

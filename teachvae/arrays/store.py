@@ -1,0 +1,355 @@
+"""Values in one .npz file: written whole or not at all, and read back without executing anything.
+
+A file is a zip of arrays in NumPy's .npy format, stored as they are, and of metadata.json, a text that says
+what the arrays are; `numpy.load` opens it, and any program that reads zips. The metadata hold the sha256 of
+every array, and the zip's comment that of the metadata, so a byte that changed is found. Nothing is pickled.
+
+Values are None, truth values, numbers, text, lists, tuples, dicts, ranges, arrays, dtypes, NumPy's random
+generators, and parts: objects that are their attributes, such as a `layers.Linear`, and named functions. A
+part comes back as one of a class that the reader knows by that name.
+"""
+
+from dataclasses import fields, is_dataclass
+import hashlib
+import io
+import json
+import math
+import os
+from pathlib import Path
+import platform
+import re
+import secrets
+import zipfile
+
+import numpy as np
+
+from .. import __version__
+from .backend import to_numpy
+
+FORMAT = 1                             # of the files written here; a later one is refused
+METADATA = "metadata.json"
+KINDS = "biufcUSMm"                    # of arrays that are numbers, text or times: none is read by a pickle
+BIT_GENERATORS = {cls.__name__: cls for cls in (
+    np.random.MT19937, np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.random.SFC64
+)}
+
+
+class FileError(ValueError):
+    """A file is not what was expected, or is damaged; the message says what was found."""
+
+
+def write(file, values, known=()):
+    """Write the dict `values` to `file`, a path; what was there is replaced, once all is on the disk.
+
+    known  the classes whose objects `read` will know; any others are marked as the writer's own
+
+    Raises TypeError for a value that has no place in a file, naming it, and OSError where the file cannot be
+    written; what was there before is then untouched.
+    """
+    target = Path(os.path.realpath(file))
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    arrays = {}
+    text = {name: _Encoder(arrays, known).encode(value, name) for name, value in values.items()}
+    try:
+        with open(part, "xb") as raw:
+            _write_zip(raw, text, arrays)
+            raw.flush()
+            os.fsync(raw.fileno())
+        os.replace(part, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{file} cannot be written ({error.strerror}): give a file in a folder that can be written to, "
+            "with room on its disk; what was there before is untouched",
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write_zip(raw, text, arrays):
+    with zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as zipped:
+        sums = {}
+        written = {"teachvae": __version__, "python": platform.python_version(), "numpy": np.__version__}
+        for name, array in arrays.items():
+            with zipped.open(f"{name}.npy", "w", force_zip64=True) as member:
+                summing = _Summing(member)
+                np.lib.format.write_array(summing, array, allow_pickle=False)
+            sums[name] = summing.sha256.hexdigest()
+        metadata = {"format": FORMAT, "written by": written, "values": text, "sha256": sums}
+        metadata = json.dumps(metadata, ensure_ascii=False, indent=1).encode("utf-8", "surrogatepass")
+        zipped.writestr(METADATA, metadata)
+        zipped.comment = hashlib.sha256(metadata).hexdigest().encode()
+
+
+def _sync_folder(folder):
+    """The new name too is on the disk, where the system has a way to say so."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+class _Summing:
+    """A file that is written to, and the sha256 of what was written."""
+
+    def __init__(self, file):
+        self.file, self.sha256 = file, hashlib.sha256()
+
+    def write(self, data):
+        self.sha256.update(data)
+        return self.file.write(data)
+
+
+class _Encoder:
+    """Values as JSON; arrays are put aside, under names that say where they stood."""
+
+    def __init__(self, arrays, known):
+        self.arrays, self.known = arrays, set(known)
+
+    def encode(self, value, path):
+        if value is None or type(value) in (bool, int, str):
+            return value
+        if type(value) is float:
+            return value if math.isfinite(value) else {"float": repr(value)}
+        if type(value) is list:
+            return self._all(value, path)
+        if type(value) is tuple:
+            return {"tuple": self._all(value, path)}
+        if type(value) is dict and all(type(key) is str for key in value):
+            return {"dict": self._named(value, path)}
+        if type(value) is dict:
+            return {"pairs": self._all([list(pair) for pair in value.items()], path)}
+        if type(value) is range:
+            return {"range": [value.start, value.stop, value.step]}
+        if isinstance(value, np.generic):
+            return {"scalar": self._array(np.asarray(value), path)}
+        if isinstance(value, np.dtype):
+            return {"dtype": value.str}
+        if isinstance(value, type) and (value is float or issubclass(value, np.generic)):
+            return {"type": "float" if value is float else np.dtype(value).str}
+        if isinstance(value, (np.random.Generator, np.random.RandomState, np.random.SeedSequence)):
+            return self._random(value, path)
+        if hasattr(value, "dtype") and hasattr(value, "shape") and not isinstance(value, type):
+            array = to_numpy(value)
+            if array.dtype == object and array.ndim == 1:
+                return {"objects": self._all(array.tolist(), path)}
+            return {"array": self._array(array, path)}
+        return self._part(value, path)
+
+    def _all(self, values, path):
+        return [self.encode(value, f"{path}[{i}]") for i, value in enumerate(values)]
+
+    def _named(self, values, path):
+        return {name: self.encode(value, f"{path}.{name}") for name, value in values.items()}
+
+    def _array(self, array, path):
+        if array.dtype.kind not in KINDS:
+            raise _no_place(path, f"an array of {array.dtype}")
+        plain = re.fullmatch(r"[A-Za-z0-9_.\[\]]+", path) and path not in self.arrays
+        name = path if plain else f"array {len(self.arrays)}"      # no path has a space
+        self.arrays[name] = array
+        return name
+
+    def _random(self, value, path):
+        if isinstance(value, np.random.SeedSequence):
+            names = ("entropy", "spawn_key", "pool_size", "n_children_spawned")
+            return {"seeds": self.encode({name: getattr(value, name) for name in names}, path)}
+        if isinstance(value, np.random.RandomState):
+            return {"old generator": self.encode(value.get_state(legacy=False), path)}
+        bits = value.bit_generator
+        if type(bits).__name__ not in BIT_GENERATORS or type(bits.seed_seq) is not np.random.SeedSequence:
+            raise _no_place(path, f"a generator by {type(bits).__name__} that NumPy's own seeds did not seed")
+        return {"generator": self.encode({"state": bits.state, "seeds": bits.seed_seq}, path)}
+
+    def _part(self, value, path):
+        if callable(value) and hasattr(value, "__name__"):
+            if not value.__name__.isidentifier():                  # a lambda
+                raise _no_place(path, f"{value!r}, which has no name of its own")
+            return {"own name": value.__name__}
+        cls = type(value)
+        if hasattr(value, "_asdict"):
+            state = value._asdict()
+        elif hasattr(value, "__dict__"):
+            state = vars(value)
+        else:
+            raise _no_place(path, f"a {cls.__name__}")
+        return {"part" if cls in self.known else "own part": cls.__name__, "of": self._named(state, path)}
+
+
+def _no_place(path, what):
+    return TypeError(
+        f"{path} holds {what}, which has no place in a file: numbers, text, lists, tuples, dicts, arrays, "
+        "NumPy's random generators, and objects and functions that have a name and are made of these have"
+    )
+
+
+def read(file, known=(), own=None):
+    """The dict that `write` wrote to `file`.
+
+    known  classes whose objects may be made, as many of them as there may be in a file
+    own    {name: class or function} of parts that are not among them; needed only where a file has some
+
+    Raises FileError where the file is damaged, none of ours, or has a part of its own that was not given,
+    and OSError where it cannot be read. Memory is taken for what is in the file, never for what it declares.
+    """
+    try:
+        with open(file, "rb") as raw:
+            text, arrays = _read_zip(raw, file)
+    except (EOFError, KeyError, NotImplementedError, RuntimeError, UnicodeError, zipfile.BadZipFile) as error:
+        raise FileError(f"{file} is damaged, or no zip file at all ({error}): it cannot be read") from error
+    own = {} if own is None else dict(own)
+    missing = sorted({name for name in _own_names(text) if name not in own})
+    if missing:
+        given = ", ".join(f"{name!r}: {name}" for name in missing)
+        raise FileError(
+            f"{file} has parts that are not of this package: {', '.join(missing)}. Nothing in a file is ever "
+            f"executed, so they are to be handed in: parts={{{given}}}"
+        )
+    decoder = _Decoder(arrays, {cls.__name__: cls for cls in known}, own)
+    try:
+        return {name: decoder.decode(value) for name, value in text.items()}
+    except (TypeError, ValueError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+        raise FileError(f"{file} does not hold what it should ({error!r}): it cannot be read") from error
+
+
+def _read_zip(raw, file):
+    """(metadata, arrays by name), each compared with its sha256."""
+    start, size = raw.read(4), os.fstat(raw.fileno()).st_size
+    if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        raise FileError(f"{file} is a pickle, which can execute anything as it is opened: it is not opened")
+    if start != b"PK\x03\x04":
+        raise FileError(f"{file} is no .npz file: it begins with {start!r}, not with b'PK\\x03\\x04'")
+    with zipfile.ZipFile(raw) as zipped:
+        members = {member.filename: member for member in zipped.infolist()}
+        if METADATA not in members:
+            raise FileError(
+                f"{file} is a zip file without {METADATA}, so none that was saved here; it holds "
+                f"{', '.join(sorted(members)[:5]) or 'nothing'}"
+            )
+        declared = sum(member.file_size for member in zipped.infolist())
+        if declared > size or any(member.compress_type for member in zipped.infolist()):
+            raise FileError(f"{file} has {size} bytes and declares {declared} of contents, or packed ones")
+        metadata = zipped.read(METADATA)
+        if hashlib.sha256(metadata).hexdigest().encode() != zipped.comment:
+            raise FileError(f"{file} is damaged: {METADATA} is not as it was written, by its sha256")
+        try:
+            said = json.loads(metadata.decode("utf-8", "surrogatepass"))
+            if said["format"] > FORMAT:
+                raise FileError(
+                    f"{file} has format {said['format']}, written by {said.get('written by')}; teachvae "
+                    f"{__version__} reads formats up to {FORMAT}: install a later one"
+                )
+            text, sums = dict(said["values"]), dict(said["sha256"])
+            members = {name: members[f"{name}.npy"] for name in sums}
+        except (TypeError, KeyError, AttributeError, RecursionError, json.JSONDecodeError) as error:
+            raise FileError(f"{file} does not hold what it should ({error!r}): it cannot be read") from error
+        arrays = {}
+        for name, member in members.items():
+            content = zipped.read(member)
+            if hashlib.sha256(content).hexdigest() != sums[name]:
+                raise FileError(f"{file} is damaged: array {name} is not as it was written, by its sha256")
+            arrays[name] = _array(content, f"the array {name} in {file}")
+    return text, arrays
+
+
+def _array(content, what):
+    """The array of a .npy file's content, bytes that have all of it."""
+    stream = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(stream)
+        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, fortran, dtype = header[version](stream)
+    except (ValueError, KeyError) as error:
+        raise FileError(f"{what} has no header that can be read ({error})") from error
+    data = memoryview(content)[stream.tell() :]
+    if dtype.kind not in KINDS or math.prod(shape) * dtype.itemsize != len(data):
+        raise FileError(f"{what} declares {shape} numbers of {dtype}, and has {len(data)} bytes")
+    flat = np.frombuffer(data, dtype) if len(data) else np.empty(shape, dtype)
+    return flat.reshape(shape, order="F" if fortran else "C").copy(order="K")
+
+
+def _own_names(text):
+    """Names of the parts and functions in encoded values that the reader must have been given."""
+    waiting = list(text.values())
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting += value
+        elif isinstance(value, dict):
+            named = [value[tag] for tag in ("dict", "of") if isinstance(value.get(tag), dict)]
+            waiting += [one for names in named for one in names.values()] or value.values()
+            yield from (value[tag] for tag in ("own part", "own name") if isinstance(value.get(tag), str))
+
+
+class _Decoder:
+    """Values from JSON: the inverse of `_Encoder`. A tag that it does not know is refused."""
+
+    def __init__(self, arrays, known, own):
+        self.arrays, self.known, self.own = arrays, known, own
+
+    def decode(self, value):
+        if isinstance(value, list):
+            return [self.decode(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        if set(value) in ({"part", "of"}, {"own part", "of"}):
+            return self._part(value)
+        (tag, content), = value.items()
+        if tag not in self.TAGS:
+            raise ValueError(f"it has a value of an unknown kind, {tag!r}")
+        return self.TAGS[tag](self, content)
+
+    def _random(self, kind, content):
+        state = self.decode(content)
+        if kind == "seeds":
+            return np.random.SeedSequence(**state)
+        if kind == "old generator":
+            generator = np.random.RandomState()
+            generator.set_state(state)
+            return generator
+        bits = BIT_GENERATORS[state["state"]["bit_generator"]](state["seeds"])
+        bits.state = state["state"]
+        return np.random.Generator(bits)
+
+    def _part(self, value):
+        own = "own part" in value
+        name = value["own part" if own else "part"]
+        if not own and name not in self.known:
+            raise ValueError(f"it has a part of an unknown kind, {name!r}")
+        cls = self.own[name] if own else self.known[name]
+        if not isinstance(cls, type):
+            raise TypeError(f"the part {name} is an object of a class, and {cls!r} is none")
+        state = {field: self.decode(part) for field, part in value["of"].items()}
+        own_fields = {f.name for f in fields(cls) if f.init} if is_dataclass(cls) else set()
+        if hasattr(cls, "_fields") or state and set(state) <= own_fields:
+            return cls(**state)                                    # what it checks is checked
+        part = cls.__new__(cls)
+        vars(part).update(state)
+        return part
+
+    TAGS = {
+        "array": lambda self, name: self.arrays[name],
+        "scalar": lambda self, name: self.arrays[name][()],
+        "objects": lambda self, all: np.array([*self.decode(all), None], dtype=object)[:-1],
+        "float": lambda self, text: float(text),
+        "tuple": lambda self, all: tuple(self.decode(all)),
+        "dict": lambda self, named: {name: self.decode(value) for name, value in named.items()},
+        "pairs": lambda self, pairs: {key: value for key, value in self.decode(pairs)},
+        "range": lambda self, ends: range(*ends),
+        "dtype": lambda self, text: _dtype(text),
+        "type": lambda self, text: float if text == "float" else _dtype(text).type,
+        "own name": lambda self, name: self.own[name],
+        "seeds": lambda self, content: self._random("seeds", content),
+        "generator": lambda self, content: self._random("generator", content),
+        "old generator": lambda self, content: self._random("old generator", content),
+    }
+
+
+def _dtype(text):
+    dtype = np.dtype(text)
+    if dtype.kind not in KINDS:
+        raise ValueError(f"it has a dtype {text!r}")
+    return dtype

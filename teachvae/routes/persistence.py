@@ -1,0 +1,101 @@
+"""Estimators in files: what is saved of one, and how it comes back.
+
+A file holds the class by its name, the hyper-parameters and all that was learnt, in the way of
+`arrays/store.py`. Two parameters are the machine's and not the model's: comm is saved as None, and a
+backend by its name.
+"""
+
+from dataclasses import is_dataclass
+from importlib import import_module
+
+from .. import likelihoods, posteriors
+from ..arrays import store
+from ..arrays.backend import Backend, BackendError, get_backend
+from ..datasets import generated
+from ..doors.columns import Columns
+from ..inference.mixture import Mixture
+from ..inference.moments import Moments
+from ..model import Model
+from ..networks import layers, optimizers
+
+ESTIMATORS = (
+    "Autoencoder", "FactorAnalysis", "GaussianMixture", "LinearProbe", "PrincipalComponents", "VAE",
+    "VariationalEM",
+)
+PARTS = {Columns, Mixture, Model, Moments} | {
+    part
+    for module in (layers, optimizers, likelihoods, posteriors, generated)
+    for part in vars(module).values()
+    if isinstance(part, type) and is_dataclass(part)
+}
+
+
+def save(estimator, file, **beside):
+    """Write an estimator to `file`, and named values beside it. `Estimator.save` says the rest."""
+    cls, parameters = type(estimator), estimator.get_params(deep=False)
+    fitted = {name: value for name, value in vars(estimator).items() if name not in parameters}
+    if "backend_" in fitted:
+        fitted["backend_"] = [fitted["backend_"].name, fitted["backend_"].dtype]
+    if "comm" in parameters:
+        parameters["comm"] = None
+    if isinstance(parameters.get("backend"), Backend):
+        parameters["backend"] = parameters["backend"].name
+    own = cls is not _estimator(cls.__name__)
+    values = {"own class" if own else "class": cls.__name__, "parameters": parameters, "fitted": fitted}
+    store.write(file, {**values, **beside}, PARTS)
+
+
+def load(file, *, backend=None, dtype=None, parts=None):
+    """The estimator that was saved to `file`, which answers every question as it did.
+
+    backend  "numpy", "cupy" or "auto", where its arrays are to live; None: where they lived
+    dtype    "float64" or "float32"; None: as it was
+    parts    {name: class or function} of what is not of this package: classes of your own likelihoods,
+             layers, posteriors, optimisers, of an estimator that inherits from one, and functions in these.
+             Nothing in a file is ever executed, so they are handed in: parts={"Laplace": Laplace}
+
+    Raises `store.FileError`, a ValueError, where the file is damaged, cut off, of a later version or none of
+    ours, or has parts of its own that were not given; OSError where it cannot be read; BackendError where its
+    backend cannot be had, and ValueError where the estimator has no other.
+    """
+    return restored(file, store.read(file, PARTS, parts), parts, backend, dtype)
+
+
+def restored(file, values, parts=None, backend=None, dtype=None):
+    """The estimator of the values that `store.read` found in a file. The rest as for `load`."""
+    own, name = "own class" in values, values.get("own class", values.get("class"))
+    cls = dict(parts or {}).get(name) if own else _estimator(name)
+    if cls is None:
+        raise store.FileError(
+            f"{file} has an estimator of a class {name!r}, which is not of this package"
+            + (f": hand it in, parts={{{name!r}: {name}}}" if own else "")
+        )
+    try:
+        estimator = cls(**values["parameters"])
+        fitted = dict(values["fitted"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise store.FileError(f"{file} has no {name} that this version knows ({error})") from error
+    taken = [known for known in fitted if not known.isidentifier() or hasattr(cls, known)]
+    if taken:
+        raise store.FileError(f"{file} has {taken} among what was learnt, which no {name} learns")
+    vars(estimator).update(fitted)
+    if "backend_" not in fitted:                                   # not fitted: nothing is anywhere
+        return estimator
+    was, precision = fitted["backend_"]
+    estimator.backend_ = get_backend("numpy", precision)
+    try:
+        wanted = get_backend(was if backend is None else backend, precision if dtype is None else dtype)
+    except BackendError as error:
+        raise BackendError(f"{file} was saved on {was!r}. {error}: load(file, backend='numpy')") from error
+    if wanted != estimator.backend_:
+        estimator._move(wanted)
+        estimator.backend_ = wanted
+    for parameter, value in (("backend", backend), ("dtype", dtype)):
+        if value is not None and parameter in values["parameters"]:
+            setattr(estimator, parameter, value)
+    return estimator
+
+
+def _estimator(name):
+    """The class of this package by its name, or None."""
+    return getattr(import_module(__package__.partition(".")[0]), name) if name in ESTIMATORS else None
