@@ -9,6 +9,7 @@ generators, and parts: objects that are their attributes, such as a `layers.Line
 part comes back as one of a class that the reader knows by that name.
 """
 
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 import hashlib
 import io
@@ -64,7 +65,8 @@ def write(file, values, known=()):
             "with room on its disk; what was there before is untouched",
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _write_zip(raw, text, arrays):
@@ -172,9 +174,9 @@ class _Encoder:
         cls = type(value)
         if hasattr(value, "_asdict"):
             state = value._asdict()
-        elif hasattr(value, "__dict__"):
+        elif cls.__new__ is object.__new__ and not any(vars(base).get("__slots__") for base in cls.__mro__):
             state = vars(value)
-        else:
+        else:                                                      # there is more to it than attributes
             raise _no_place(path, f"a {cls.__name__}")
         return {"part" if cls in self.known else "own part": cls.__name__, "of": self._named(state, path)}
 
