@@ -23,8 +23,8 @@ from sklearn.base import clone
 
 import teachvae
 from teachvae import (
-    VAE, Autoencoder, FactorAnalysis, GaussianMixture, LinearProbe, PrincipalComponents, VariationalEM, layers,
-    likelihoods, optimizers
+    VAE, Autoencoder, FactorAnalysis, GaussianMixture, LinearProbe, PrincipalComponents, VariationalEM,
+    layers, likelihoods, optimizers,
 )
 from teachvae.arrays import store
 from teachvae.arrays.backend import Backend, BackendError
@@ -38,7 +38,7 @@ class Renamed(VAE):
 
 
 def some_data(kind="real", n=40):
-    """X (n, 4): real numbers; bits; counts; or two real columns, one of categories and one of bits, with holes."""
+    """X (n, 4): real numbers, bits, counts, or two real columns, one of categories, one of bits, and holes."""
     rng = np.random.default_rng(1)
     x = rng.standard_normal((n, 2)) @ rng.standard_normal((2, 4)) + 0.3 * rng.standard_normal((n, 4))
     if kind == "bits":
@@ -104,7 +104,7 @@ QUESTIONS = {
 
 
 def answers(model, x):
-    """What the model says to every question that it answers, {question: bytes}: two that agree agree bit for bit."""
+    """What the model says to every question that it answers, {question: bytes}, to be compared bit for bit."""
     said = {}
     for name, ask in QUESTIONS.items():
         with warnings.catch_warnings():
@@ -151,7 +151,8 @@ def test_what_comes_back_is_fitted_anew_as_it_would_have_been(name, tmp_path):
 
 def test_partial_fit_goes_on_from_a_file(tmp_path):
     x = some_data()
-    whole, part = FactorAnalysis(2).partial_fit(x[:20]).partial_fit(x[20:]), FactorAnalysis(2).partial_fit(x[:20])
+    whole, part = FactorAnalysis(2).partial_fit(x[:20]), FactorAnalysis(2).partial_fit(x[:20])
+    whole.partial_fit(x[20:])
     part.save(tmp_path / "part.npz")
     assert answers(teachvae.load(tmp_path / "part.npz").partial_fit(x[20:]), x) == answers(whole, x)
 
@@ -178,7 +179,8 @@ def test_another_process_reads_the_same(tmp_path):
         "print(np.concatenate([m.bound(x), m.transform(x).ravel(), m.sample(2, random_state=0).ravel()])"
         ".tobytes().hex())"
     )
-    run = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", program, tmp_path]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         said = [model.bound(x), model.transform(x).ravel(), model.sample(2, random_state=0).ravel()]
@@ -199,9 +201,10 @@ def test_an_estimator_that_is_not_fitted_is_saved_as_well(estimator, tmp_path):
 
 
 @pytest.mark.parametrize("rng", [
-    np.random.default_rng(3), np.random.Generator(np.random.MT19937(3)), np.random.Generator(np.random.Philox(3)),
-    np.random.Generator(np.random.SFC64(3)), np.random.RandomState(3),
-], ids=lambda rng: str(rng))
+    np.random.default_rng(3), np.random.Generator(np.random.MT19937(3)),
+    np.random.Generator(np.random.Philox(3)), np.random.Generator(np.random.SFC64(3)),
+    np.random.RandomState(3),
+], ids=str)
 def test_a_random_generator_goes_on_where_it_was(rng, tmp_path):
     rng.standard_normal(3) if isinstance(rng, np.random.Generator) else rng.randn(3)
     if isinstance(rng, np.random.Generator):
@@ -209,7 +212,8 @@ def test_a_random_generator_goes_on_where_it_was(rng, tmp_path):
     FactorAnalysis(random_state=rng).save(tmp_path / "new.npz")
     again = teachvae.load(tmp_path / "new.npz").random_state
     if isinstance(rng, np.random.Generator):
-        np.testing.assert_array_equal(again.spawn(1)[0].standard_normal(9), rng.spawn(1)[0].standard_normal(9))
+        child, twin = again.spawn(1)[0], rng.spawn(1)[0]
+        np.testing.assert_array_equal(child.standard_normal(9), twin.standard_normal(9))
     np.testing.assert_array_equal(again.uniform(size=99), rng.uniform(size=99))
 
 
@@ -274,7 +278,7 @@ def test_what_lives_on_numpy_alone_says_so(tmp_path):
 def test_parts_of_ones_own_are_refused_until_they_are_handed_in(tmp_path):
     model, x = fitted("VAE of one's own parts")
     model.save(tmp_path / "own.npz")
-    with pytest.raises(store.FileError, match="Laplace, Round, Scale, Signs, Sine.*parts={'Laplace': Laplace, "):
+    with pytest.raises(store.FileError, match="Laplace, Round, Scale, Signs, Sine.*={'Laplace': Laplace, "):
         teachvae.load(tmp_path / "own.npz")
     with pytest.raises(store.FileError, match="not of this package: Round, Scale"):
         teachvae.load(tmp_path / "own.npz", parts={"Laplace": Laplace, "Signs": Signs, "Sine": Sine})
@@ -320,7 +324,7 @@ def test_functions_are_handed_in_and_lambdas_cannot_be(tmp_path):
     with pytest.raises(TypeError, match=r"parameters.activation.function holds <function .*<lambda>.*has no"):
         VAE(1, activation=Bend(lambda x: x, slope)).save(tmp_path / "lambda.npz")
     for thing in (io.StringIO(), {1, 2}, 1j, Slotted(), os.environ):
-        with pytest.raises(TypeError, match="activation.function(._data.*)? holds .* which has no place in a file"):
+        with pytest.raises(TypeError, match="activation.function.* holds .* which has no place in a file"):
             VAE(1, activation=Bend(thing, slope)).save(tmp_path / "thing.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["bend.npz"]
 
@@ -349,7 +353,7 @@ def test_a_file_that_was_cut_off_is_refused_at_every_length(whole, tmp_path):
     content, file = whole[0], tmp_path / "cut.npz"
     for length in [*range(40), *range(40, len(content), 97), len(content) - 1]:
         file.write_bytes(content[:length])
-        with pytest.raises(store.FileError, match="cut.npz (is damaged|is no .npz|does not hold|has|declares)"):
+        with pytest.raises(store.FileError, match="cut.npz (is damaged|is no .npz|does not hold|has)"):
             teachvae.load(file)
 
 
@@ -407,14 +411,15 @@ PLACE = "fitted.moments_.mean"
 LIES = {
     "a later version": (lambda m, _: m.update(format=2), "has format 2, written by .*install a later one"),
     "no format": (lambda m, _: m.pop("format"), "does not hold what it should"),
-    "a class of nobody": (lambda m, _: m["values"].update({"class": "Popen"}), "'Popen', which is not of this"),
+    "a class of nobody": (
+        lambda m, _: m["values"].update({"class": "Popen"}), "'Popen', which is not of this package"),
     "a part of nobody": (
         lambda m, _: learnt(m)["model_"].update(part="Popen"), "a part of an unknown kind, 'Popen'"),
     "a tag of nobody": (lambda m, _: learnt(m).update(theta_={"eval": "1"}), "an unknown kind, 'eval'"),
     "a method": (lambda m, _: learnt(m).update(fit=1), r"\['fit'\] among what was learnt"),
     "its class": (lambda m, _: learnt(m).update(__class__=1), r"\['__class__'\] among what was learnt"),
     "no parameter": (
-        lambda m, _: m["values"]["parameters"]["dict"].update(depth=3), "no FactorAnalysis that this version"),
+        lambda m, _: m["values"]["parameters"]["dict"].update(a=3), "no FactorAnalysis that this version"),
     "no array": (lambda m, _: learnt(m)["heywood_"].update(array="none"), "does not hold what it should"),
     "a wrong size": (
         lambda m, _: learnt(m)["model_"]["of"].update(n_latent=5), "takes 2 latent variables, n_latent is 5"),
@@ -515,7 +520,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
     model = PrincipalComponents(1).fit(some_data())
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "nowhere", tmp_path / "file"):
-        with pytest.raises(OSError, match="cannot be written .*give a file in a folder that can be written to"):
+        with pytest.raises(OSError, match="cannot be written .*give a file in a folder that can be written"):
             model.save(folder / "model.npz")
     with pytest.raises(OSError, match="cannot be written"):
         model.save(tmp_path)
@@ -529,7 +534,8 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
 
 def test_a_link_is_followed_and_permissions_are_the_usual_ones(tmp_path):
     (tmp_path / "there").mkdir()
-    model, target, link = PrincipalComponents(1).fit(some_data()), tmp_path / "there" / "m.npz", tmp_path / "l.npz"
+    model = PrincipalComponents(1).fit(some_data())
+    target, link = tmp_path / "there" / "model.npz", tmp_path / "link.npz"
     model.save(target)
     link.symlink_to(target)
     PrincipalComponents(2).fit(some_data()).save(link)

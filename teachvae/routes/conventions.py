@@ -149,7 +149,7 @@ class Estimator:
         return self
 
     def save(self, file):
-        """Write the estimator to `file`, an .npz without a pickle in it; `teachvae.load` has it back from there.
+        """Write the estimator to `file`, an .npz without a pickle; `teachvae.load` has it back.
 
         It is written beside `file` under another name and then renamed: whatever happens, there is the old
         file or the new one. The data are not in it, only what was learnt of them, and no `comm`. Raises
