@@ -89,7 +89,7 @@ QUESTIONS = {
     "decode": lambda model, x: model.decode(np.ones((3, model.n_components))),
     "bound": lambda model, x: model.bound(x),
     "nlml": lambda model, x: model.nlml(x).values,
-    "gaps": lambda model, x: list(model.gaps(x[:5])),
+    "gaps": lambda model, x: list(model.gaps(x[:1])),
     "infer": lambda model, x: model.infer(x),
     "encode": lambda model, x: model.encode(x),
     "refine": lambda model, x: model.refine(x[:5], 2),
@@ -103,14 +103,17 @@ QUESTIONS = {
 }
 
 
-def answers(model, x):
+QUICK = ["transform", "decode", "infer", "encode", "sample", "n_parameters", "names"]
+
+
+def answers(model, x, questions=QUESTIONS):
     """What the model says to every question that it answers, {question: bytes}, to be compared bit for bit."""
     said = {}
-    for name, ask in QUESTIONS.items():
+    for name in questions:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")                        # hardly trained
             try:
-                said[name] = pickle.dumps(ask(model, x))
+                said[name] = pickle.dumps(QUESTIONS[name](model, x))
             except (AttributeError, NotImplementedError, ValueError) as error:
                 said[name] = str(error)
     return said
@@ -131,7 +134,7 @@ def without_addresses(model):
 @pytest.mark.parametrize("name", ROUTES)
 def test_what_comes_back_answers_every_question_bit_for_bit(name, tmp_path):
     model, x = fitted(name)
-    x = pd.DataFrame(x, columns=list("wxyz"))
+    x = pd.DataFrame(x[:8], columns=list("wxyz"))
     before = answers(model, x)
     model.save(tmp_path / "model.npz")
     again = teachvae.load(tmp_path / "model.npz", parts=OWN | {"Renamed": Renamed})
@@ -146,7 +149,7 @@ def test_what_comes_back_is_fitted_anew_as_it_would_have_been(name, tmp_path):
     model, x = fitted(name)
     model.save(tmp_path / "model.npz")
     again = teachvae.load(tmp_path / "model.npz")
-    assert answers(again.fit(x), x) == answers(model.fit(x), x)
+    assert answers(again.fit(x), x, QUICK) == answers(model.fit(x), x, QUICK)
 
 
 def test_partial_fit_goes_on_from_a_file(tmp_path):
@@ -235,7 +238,7 @@ def test_a_model_moves_to_the_gpu_and_back(name, tmp_path, monkeypatch):
     there.save(far)
     assert teachvae.load(far).backend_.name == "cupy"
     back = teachvae.load(far, backend="numpy")
-    assert answers(back, x) == answers(model, x)
+    assert answers(back, x, QUICK) == answers(model, x, QUICK)
 
 
 def test_without_the_gpu_of_a_file_the_message_says_what_to_do(tmp_path, monkeypatch):
@@ -247,7 +250,8 @@ def test_without_the_gpu_of_a_file_the_message_says_what_to_do(tmp_path, monkeyp
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(BackendError, match=r"far.npz was saved on 'cupy'.*load\(file, backend='numpy'\)"):
         teachvae.load(tmp_path / "far.npz")
-    assert answers(teachvae.load(tmp_path / "far.npz", backend="numpy"), x) == answers(model, x)
+    here = teachvae.load(tmp_path / "far.npz", backend="numpy")
+    assert answers(here, x, QUICK) == answers(model, x, QUICK)
 
 
 @pytest.mark.parametrize("name", MOVABLE)
@@ -346,7 +350,7 @@ def whole(tmp_path_factory):
     model, x = fitted("factor analysis")
     file = tmp_path_factory.mktemp("whole") / "model.npz"
     model.save(file)
-    return file.read_bytes(), x, answers(model, x)
+    return file.read_bytes(), x, answers(model, x, QUICK)
 
 
 def test_a_file_that_was_cut_off_is_refused_at_every_length(whole, tmp_path):
@@ -369,7 +373,7 @@ def test_a_flipped_bit_is_found_or_changes_nothing(whole, tmp_path):
         except store.FileError:
             found += 1
         else:                                                      # a date in the zip, or the like
-            assert answers(model, x) == said
+            assert answers(model, x, QUICK) == said
     assert found > 0.8 * places
 
 
@@ -450,7 +454,7 @@ def test_a_file_that_lies_with_the_right_sums_is_refused(lie, whole, tmp_path, m
 
 def test_a_file_that_was_only_written_anew_is_read(whole, tmp_path):
     (tmp_path / "same.npz").write_bytes(rewritten(whole[0], lambda metadata, members: None))
-    assert answers(teachvae.load(tmp_path / "same.npz"), whole[1]) == whole[2]
+    assert answers(teachvae.load(tmp_path / "same.npz"), whole[1], QUICK) == whole[2]
 
 
 class Explosion:
@@ -550,11 +554,11 @@ def test_a_link_is_followed_and_permissions_are_the_usual_ones(tmp_path):
 @pytest.mark.parametrize("name", ROUTES)
 def test_pickle_copies_and_joblib_keep_every_answer(name, tmp_path):
     model, x = fitted(name)
-    before = answers(model, x)
+    before = answers(model, x, QUICK)
     joblib.dump(model, tmp_path / "model.joblib")
     for again in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model), copy.copy(model),
                   joblib.load(tmp_path / "model.joblib")):
-        assert answers(again, x) == before
+        assert answers(again, x, QUICK) == before
     assert set(vars(clone(model))) == set(model.get_params())
 
 
