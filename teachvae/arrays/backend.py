@@ -103,6 +103,11 @@ def to_numpy(x):
     return np.asarray(x)
 
 
+def is_on_host(x):
+    """Whether a number of `x` can be read without waiting for a device."""
+    return namespace(x) is np
+
+
 @dataclass(frozen=True)
 class Backend:
     """Where new arrays are made: a library `xp`, a dtype by name, and a device (None: the default).

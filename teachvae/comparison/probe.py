@@ -18,7 +18,7 @@ from ..doors.validate import check_data, check_positive, check_size
 from ..messages import shorten, warn
 from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import Linear
-from ..networks.training import full_batch
+from ..networks.training import Run, full_batch
 from ..routes.conventions import Estimator, estimator, option
 
 
@@ -150,16 +150,17 @@ class LinearProbe(Estimator):
 
         # The loss is convex, so any start ends in the one minimum; from 0, Σ_c b_c stays 0.
         start = {"W": backend.zeros((K, len(classes))), "b": backend.zeros((len(classes),))}
-        params, path, converged = full_batch(objective, start, N, max_iter=self.max_iter, tol=self.tol)
+        training = Run(start)
+        converged = full_batch(objective, training, N, max_iter=self.max_iter, tol=self.tol)
         if not converged:
             warn(
-                f"L-BFGS stopped after {len(path)} iterations, before it reached tol={self.tol}: raise "
-                f"max_iter={self.max_iter}, tol or penalty",
+                f"L-BFGS stopped after {len(training.path)} iterations, before it reached tol={self.tol}: "
+                f"raise max_iter={self.max_iter}, tol or penalty",
                 ConvergenceWarning,
             )
         self.classes_, self.mean_, self.scale_ = classes, mean, scale
-        self.layer_, self.params_ = layer, params
-        self.loss_path_, self.converged_ = np.array(path), converged
+        self.layer_, self.params_ = layer, training.params
+        self.loss_path_, self.converged_ = np.array(training.path), converged
         self._keep(backend, names, K)
         return self
 

@@ -59,8 +59,14 @@ class StandardUnits:
         self.column_variance = variance                            # in the data's own units
         self.variance = variance / (self.scale * self.scale)
         self.mean = (mean - self.shift) / self.scale
-        # Q(x) = Q(standard) + log_volume, in the mean over the data cases
-        self.log_volume = float(xp.sum(self.share * xp.log(self.scale)))
+        self.log_volume = self.log_volume_of(self.share)
+
+    def log_volume_of(self, share):
+        """What to add to the mean Q in standard units of data cases for their own mean Q; share (D,) of them
+        have each column.
+        """
+        xp = namespace(share)
+        return float(xp.sum(share * xp.log(self.scale)))
 
     def to_standard(self, x):
         """x in standard units; what stands for missing entries becomes 0."""
@@ -115,6 +121,12 @@ class Standardised:
     def path(self, values):
         """Mean Q of the data from mean Q in standard units, an array."""
         return np.array(values) + self.units.log_volume
+
+    def log_volume(self, cases):
+        """What to add to the mean Q in standard units of other `columns.Cases`, over all ranks."""
+        count = sum(namespace(b).sum(mask, axis=0) for b, mask in _parts(cases))
+        (count,) = ranks.total(ranks.of(cases), (count,))
+        return self.units.log_volume_of(count / ranks.places(cases).n_cases)
 
     def fold(self, theta):
         """theta of the model for the data's own units, as exact as the dtype that it was trained in."""

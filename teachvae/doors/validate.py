@@ -211,6 +211,30 @@ def check_size(name, value, least=1, most=None, why=""):
         raise ValueError(f"{name} must be an integer >= {least}{upper}{why}, got {value!r}")
 
 
+def check_patience(validation, patience):
+    """Raise ValueError unless `patience` is None or, where there are validation data, an integer >= 1."""
+    if patience is not None:
+        if validation is None:
+            raise ValueError(
+                f"patience={patience!r} waits for a lower Q of held-out data, and there are none: give "
+                "validation=…, or leave patience out"
+            )
+        check_size("patience", patience)
+
+
+def check_like_training(n_columns, names, expected, trained):
+    """Raise ValueError unless validation data have the `expected` columns, under the same names."""
+    if n_columns != expected:
+        raise ValueError(
+            f"validation has {n_columns} columns, X has {expected}: give held-out rows of the same table"
+        )
+    if names is not None and trained is not None and list(names) != list(trained):
+        raise ValueError(
+            f"the columns of validation are {shorten(list(names))}, those of X {shorten(list(trained))}: "
+            "give held-out rows of the same table"
+        )
+
+
 def check_jobs(name, value):
     """Raise ValueError unless `value` is None, -1 for every core, or an integer >= 1."""
     if value is None or (isinstance(value, numbers.Integral) and value == -1):

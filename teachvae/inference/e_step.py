@@ -17,7 +17,7 @@ from ..arrays.rows import blocks, put_rows, take_rows
 from ..arrays.workers import each
 from .. import bound
 from ..model import Model
-from ..posteriors.nodes import e_step_nodes, gauss_hermite
+from ..posteriors.nodes import e_step_nodes, gauss_hermite, sigma_points
 from . import linear_gaussian
 from .bfgs import minimise
 from .expectations import bound_on_nodes
@@ -146,6 +146,17 @@ def coarse_and_fine(n_latent, n_samples, like):
     else:
         pair = (e_step_nodes(n_latent, COARSE, n_samples),) * 2
     return tuple(tuple(constant(a, like=like) for a in rule) for rule in pair)
+
+
+def steady_nodes(model, like):
+    """Nodes (eta (S, 1, K), weights (S,)), always the same, for the mean Q of many cases: the sigma points of
+    a linear-Gaussian model, else 7 Gauss–Hermite nodes per dimension for K ≤ 2 and 64 + 4K whitened draws
+    beyond.
+    """
+    K = model.n_latent
+    exact = linear_gaussian.gaussian_q_applies(model)
+    rule = sigma_points(K) if exact else e_step_nodes(K, 7, 64 + 4 * K)
+    return tuple(constant(a, like=like) for a in rule)
 
 
 COARSE, FINE = 5, {1: 32, 2: 14}      # nodes per dimension, by K

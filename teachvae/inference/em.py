@@ -5,12 +5,14 @@
 
 There are three E-steps: from the covariance of complete data, case by case where entries are missing, and
 with the closest member of a family of q in place of the posterior, for either, which is variational EM.
-`LongerSteps` spare most of the iterations, and of several starts `race` goes on with the best. Equations
+A rotation of z comes in between where the family has a say in it, `LongerSteps` spare most of the
+iterations, and of several starts `race` goes on with the best. Equations
 (2.x) are in derivations/equations.md.
 """
 
 from dataclasses import dataclass
 from itertools import islice
+import math
 from typing import NamedTuple
 
 from ..arrays import ranks
@@ -19,6 +21,7 @@ from ..arrays.observed import seen
 from ..arrays.rows import slices
 from ..arrays.special import diagonal
 from ..networks.convergence import ROUNDING, settled
+from ..networks.training import TrainingError, not_finite
 from . import linear_gaussian
 from .missing import latent_moments, observed_e_step, observed_m_step, observed_statistics
 
@@ -40,37 +43,30 @@ class Fit(NamedTuple):
     converged: bool
 
 
-def em(problem, p, *, steps, tol):
+def em(problem, p, *, tol):
     """EM from the parameters p until it has come to rest: yields a `Fit` after every E-step.
 
-    problem  `Complete` or `Incomplete`;  steps  `OwnSteps` or `LongerSteps`
-    Q never rises, beyond rounding: each half minimises it, the M-step within the bounds of Ψ. With the
-    posterior itself for q it is nlml.
+    problem  `Complete` or `Incomplete`
+    Q never rises, beyond rounding: each part of a step minimises it, the M-step within the bounds of Ψ. With
+    the posterior itself for q it is nlml. Raises TrainingError where Q stops being a finite number.
     """
-    path = []
+    path, steps, p = [], LongerSteps(), problem.turned(p)
     while True:
         stats, Q = problem.e_step(p)
         if not steps.accept(Q, path):
-            p = steps.taken_back()
+            p = problem.turned(steps.taken_back())
             continue
+        if not math.isfinite(Q):
+            raise TrainingError(
+                f"Q became {Q} in the E-step of iteration {len(path)} of EM: the first that is not finite is "
+                f"{not_finite(p._asdict()) or 'Q itself'}; look for columns with entries of a size all their own"
+            )
         path.append(Q)
         converged = settled(path, tol)
         yield Fit(p, path, converged)
         if converged:
             return
-        p = steps.take(problem, p, stats)
-
-
-class OwnSteps:
-    """Steps as the M-step says."""
-
-    def accept(self, Q, path):
-        """Every step is one."""
-        return True
-
-    def take(self, problem, p, stats):
-        """The `Parameters` after a step from p, given the statistics there."""
-        return problem.m_step(stats)
+        p = problem.turned(steps.take(problem, p, stats))
 
 
 class LongerSteps:
@@ -97,9 +93,8 @@ class LongerSteps:
 
     def take(self, problem, p, stats):
         """The `Parameters` after a step from p, given the statistics there."""
-        W, b, psi = problem.m_step(stats)
-        W, b = linear_gaussian.expanded(W, b, *problem.latent_moments(stats))  #           (2.24)
-        self.own, self.is_longer = Parameters(W, b, psi), True
+        self.own, self.is_longer = problem.widened(problem.m_step(stats), stats), True
+        W, b, psi = self.own
         xp = namespace(psi)
         step = xp.log(psi) - xp.log(p.psi)
         same_way = step * self.before > 0
@@ -139,9 +134,14 @@ class Complete:
         W, b, mean_square = linear_gaussian.m_step(stats)
         return Parameters(W, b, self.floored(mean_square))
 
-    def latent_moments(self, stats):
-        """E[z] (K,) and E[z zᵀ] (K, K)."""
-        return stats.z, stats.zz
+    def widened(self, p, stats):
+        """The `Parameters` p of an M-step as that of the wider model has them                  (2.24)."""
+        W, b = linear_gaussian.expanded(p.W, p.b, stats.z, stats.zz)
+        return Parameters(W, b, p.psi)
+
+    def turned(self, p):
+        """The `Parameters` of the rotation of z with the least Q                               (2.28)."""
+        return p if self.family is None else p._replace(W=linear_gaussian.canonical(p.W, p.psi))
 
     def floored(self, psi):
         """psi (D,), as the likelihood's noise is, at or above its floor."""
@@ -198,23 +198,32 @@ class Incomplete:
         W, b, mean_square = observed_m_step(sums)
         return Parameters(W, b, self.floored(mean_square))
 
-    def latent_moments(self, sums):
-        """E[z] (K,) and E[z zᵀ] (K, K)."""
-        return latent_moments(sums)
+    def widened(self, p, sums):
+        """The `Parameters` p of an M-step as that of the wider model has them, but as they are where a family
+        may lack what its q become then                                                        (2.24).
+        """
+        if self.family is not None:
+            return p
+        W, b = linear_gaussian.expanded(p.W, p.b, *latent_moments(sums))
+        return Parameters(W, b, p.psi)
+
+    def turned(self, p):
+        """The same: no one rotation suits the posteriors of all data cases."""
+        return p
 
     def floored(self, psi):
         """psi (D,), as the likelihood's noise is, at or above its floor."""
         return self.likelihood.psi(self.likelihood.m_step(psi, self.lower, self.share), like=psi)
 
 
-def fit(problem, n_latent, draws, *, steps, tol, max_iter, every, progress=None):
+def fit(problem, n_latent, draws, *, tol, max_iter, every, progress=None):
     """The `Fit` at the end of EM from the best of several starts, one for each of `draws` (D, K).
 
-    steps  `OwnSteps` or `LongerSteps`, of which each start has its own;  the rest as in `race`
+    The rest as in `race`.
     """
     begun = starts(problem.S, n_latent, problem.likelihood, draws, problem.lower)
     zero = namespace(problem.S).zeros_like(problem.S[0, :])
-    runs = (em(problem, Parameters(W, zero, psi), steps=steps(), tol=tol) for W, psi in begun)
+    runs = (em(problem, Parameters(W, zero, psi), tol=tol) for W, psi in begun)
     return race(runs, tol=tol, max_iter=max_iter, every=every, progress=progress)
 
 

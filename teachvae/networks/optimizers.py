@@ -91,7 +91,7 @@ OPTIMIZERS = {"sgd": SGD, "adam": Adam}
 PATIENCE = 10  # iterations of L-BFGS: in a long valley one alone can gain next to nothing
 
 
-def lbfgs(objective, flat, *, lower=None, max_iter=1000, tol=1e-9, memory=30, ended=None):
+def lbfgs(objective, flat, *, lower=None, max_iter=1000, tol=1e-9, memory=30, after=None):
     """Minimise a deterministic objective from `flat` (P,) with SciPy's L-BFGS-B.
 
     objective(flat) → (value, grad): a float and the gradient (P,), on the backend of flat
@@ -100,7 +100,7 @@ def lbfgs(objective, flat, *, lower=None, max_iter=1000, tol=1e-9, memory=30, en
                     tol · max(|value|, 1); where a step finds nothing lower and one of the last PATIENCE
                     gained less than that; or where the largest entry of the projected gradient is below tol
     memory          how many of the last steps the curvature is read from
-    ended           () → whether to stop after this iteration, or None
+    after           (value, vector (P,) on the host) → whether to stop after this iteration, or None
 
     `flat` holds the minimiser afterwards. Returns (path, converged, message); path lists the value
     after each iteration. The search runs in float64 on the host, whatever the dtype of flat.
@@ -109,7 +109,7 @@ def lbfgs(objective, flat, *, lower=None, max_iter=1000, tol=1e-9, memory=30, en
 
     path = []
     low = None if lower is None else to_numpy(lower).astype("float64")
-    met_a_bound = False
+    met_a_bound, stopped = False, False
 
     def host_objective(vector):
         nonlocal met_a_bound
@@ -126,9 +126,10 @@ def lbfgs(objective, flat, *, lower=None, max_iter=1000, tol=1e-9, memory=30, en
             return [(a - b) / (tol * max(abs(b), 1)) for a, b in zip(last, last[1:])]
 
         def note(intermediate_result):
+            nonlocal stopped
             path.append(float(intermediate_result.fun))
-            stop = ended is not None and ended()
-            if stop or len(gains()) == PATIENCE and sum(gains()) < 1:
+            stopped = after is not None and after(path[-1], intermediate_result.x)
+            if stopped or len(gains()) == PATIENCE and sum(gains()) < 1:
                 raise StopIteration                                # SciPy's way to end a search
 
         result = minimize(
@@ -147,7 +148,7 @@ def lbfgs(objective, flat, *, lower=None, max_iter=1000, tol=1e-9, memory=30, en
     result = run(to_numpy(flat).astype("float64"))
     # Once it has met a bound, L-BFGS-B can stop after a step of next to nothing, far from the
     # minimum. With an empty memory it goes on from there; where it gains nothing, it was the end.
-    while met_a_bound and result.success and not (ended is not None and ended()):
+    while met_a_bound and result.success and not stopped:
         again = run(result.x)
         gain, result.x = result.fun - again.fun, again.x           # the gain is never negative
         if gain <= tol * max(abs(again.fun), 1):

@@ -6,21 +6,26 @@ p(x): no bound, no nlml, and nothing to sample from, and it says so when asked.
 
 from copy import copy
 from dataclasses import KW_ONLY, replace
+import math
+import sys
 
 import numpy as np
 
 from ..arrays import tree
 from ..arrays.backend import get_backend, namespace, to_numpy
-from ..arrays.rows import collect
+from ..arrays.rows import collect, slices
 from ..doors import parts
 from ..doors.columns import Cases, Columns, Table
 from ..doors.units import StandardUnits, centred_encoder, ends_linear, moved, rounded_off, starts_linear
-from ..doors.validate import check_data, check_hidden, check_positive, check_size, generator
+from ..doors.validate import (
+    check_data, check_hidden, check_like_training, check_patience, check_positive, check_size, generator
+)
 from ..likelihoods import Gaussian
 from ..messages import column_names
+from ..networks.convergence import falling, warn_of_falling
 from ..networks.layers import mlp
-from ..networks.training import minibatches
-from .conventions import ACTIVATION, BACKEND, DTYPE, SEED, LatentCode, estimator, option, tell
+from ..networks.training import HeldOut, Run, minibatches
+from .conventions import ACTIVATION, BACKEND, DTYPE, SEED, LatentCode, estimator, leaving, option, tell
 
 
 def squared_error(encoder, decoder, params, x, noise=None):
@@ -37,6 +42,14 @@ def squared_error(encoder, decoder, params, x, noise=None):
     dz, ddecoder = decoder.backward(params["decoder"], decoder_cache, residual / N)
     _, dencoder = encoder.backward(params["encoder"], encoder_cache, dz, need_dx=False)
     return loss, {"encoder": dencoder, "decoder": ddecoder}
+
+
+def in_nats(losses, n_visible):
+    """A path of losses as one of nats per data case, but for a constant                        (6.9).
+
+    The noise of the least Q for a loss L is isotropic, σ² = 2 L/D, and that Q is ½ D log L + const.
+    """
+    return [0.5 * n_visible * math.log(max(loss, sys.float_info.min)) for loss in losses]
 
 
 def _has_no(name):
@@ -58,7 +71,8 @@ class Autoencoder(LatentCode):
     {options}
 
     After fit: mean_ (D,) of the data; encoder_, decoder_, encoder_params_, decoder_params_; loss_path_ ½
-    squared error per data case and epoch, over its minibatches, between which the parameters move on.
+    squared error per data case and epoch, over its minibatches, between which the parameters move on;
+    still_falling_, best_iter_ as in `VAE`, and loss_validation_path_, the loss of held-out data, or None.
     """
 
     n_components: int = option(2, "K, the width of the code")
@@ -90,9 +104,12 @@ class Autoencoder(LatentCode):
     dtype: object = option(None, DTYPE)
     random_state: object = option(0, SEED)
 
-    def fit(self, X, y=None, *, progress=None):
-        """Fit to X (N, D). Returns self. progress(epoch, epochs, loss) is called where given, as in
-        `VAE.fit`.
+    def fit(self, X, y=None, *, validation=None, patience=None, progress=None):
+        """Fit to X (N, D). Returns self.
+
+        validation, patience and progress(epoch, epochs, loss) are as in `VAE.fit`, with the loss for Q, and
+        so are the errors; where there is noise, held-out data have one draw of it. A ConvergenceWarning says
+        that the epochs ended while the loss, told in nats (6.9), was still falling (6.8).
 
         There is no sample_weight, for the reason that `VAE.fit` gives: repeat the rows.
         """
@@ -101,6 +118,7 @@ class Autoencoder(LatentCode):
         for name in ("n_components", "epochs", "batch_size"):
             check_size(name, getattr(self, name))
         check_positive("learning_rate", self.learning_rate)
+        check_patience(validation, patience)
         if self.noise_variance != 0:
             check_positive("noise_variance, where it is not 0,", self.noise_variance)
         optimizer = parts.optimizer(self.optimizer, self.learning_rate)
@@ -111,6 +129,11 @@ class Autoencoder(LatentCode):
         init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
 
         cases = Cases(Table(x, Columns(column_names(names, D))), get_backend(self.backend, "float64"))
+        held_out = None
+        if validation is not None:
+            other, theirs = check_data(validation, name="validation")
+            check_like_training(other.shape[1], theirs, D, names)
+            held_out = Table(other, cases.table.columns)
         # One common scale: a scale per column would weight the squared error by column.
         foldable = starts_linear(encoder) and ends_linear(decoder)
         units = StandardUnits(Gaussian(D, "isotropic"), cases, foldable)
@@ -119,8 +142,16 @@ class Autoencoder(LatentCode):
         )
         scale2 = float(units.scale[0]) ** 2
 
-        def finish(code, params, path):
-            code.loss_path_ = np.array(path) * scale2
+        run = Run(
+            {"encoder": encoder.init(init_rng, backend), "decoder": decoder.init(init_rng, backend)},
+            {"shuffle": shuffle_rng, "noise": noise_rng},
+        )
+
+        def finish(code, run, params):
+            code.loss_path_ = np.array(run.path) * scale2
+            code.loss_validation_path_ = None if held_out is None else np.array(run.held_out_path) * scale2
+            code.best_iter_ = len(run.path) if run.best is None else run.best.epoch
+            code.still_falling_ = falling(in_nats(run.judged, D))
             code.encoder_, code.decoder_ = encoder, decoder
             exact = units.fold_encoder(encoder, params["encoder"]) if foldable else params["encoder"]
             code.encoder_params_ = tree.map(backend.asarray, exact)
@@ -132,26 +163,45 @@ class Autoencoder(LatentCode):
             code._keep(backend, names, D)
             return code
 
-        def report(epoch, epochs, loss, params):
-            return tell(progress, epoch, epochs, loss * scale2, lambda: finish(copy(self), params, [loss]))
+        def report(run):
+            now = replace(run, path=run.path[-1:], best=None)
+            return tell(
+                progress, len(run.path), self.epochs, run.path[-1] * scale2,
+                lambda: finish(copy(self), now, run.params),
+            )
+
+        def noise_of(x, rng):
+            if not self.noise_variance:
+                return None
+            return (self.noise_variance / scale2) ** 0.5 * backend.normal(rng, x.shape)
 
         def objective(params, rows):
-            x_rows, noise = standard[rows, ...], None
-            if self.noise_variance:
-                noise = (self.noise_variance / scale2) ** 0.5 * backend.normal(noise_rng, x_rows.shape)
-            return squared_error(encoder, decoder, params, x_rows, noise)
+            x_rows = standard[rows, ...]
+            return squared_error(encoder, decoder, params, x_rows, noise_of(x_rows, noise_rng))
 
-        params, path, _ = minibatches(
-            objective,
-            {"encoder": encoder.init(init_rng, backend), "decoder": decoder.init(init_rng, backend)},
-            N,
-            optimizer=optimizer,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            rng=shuffle_rng,
-            progress=report,
-        )
-        return finish(self, params, path)
+        def held_out_loss(run):
+            rng, total = np.random.default_rng(0), 0.0             # the same noise in every epoch
+            for rows in slices(len(held_out.x)):
+                x_rows = replace(standard, table=held_out)[rows, ...]
+                loss, _ = squared_error(encoder, decoder, run.params, x_rows, noise_of(x_rows, rng))
+                total = total + loss * (x_rows.shape[0] / len(held_out.x))
+            return float(total)
+
+        with leaving(lambda: finish(self, run, run.params), run, "epoch"):
+            minibatches(
+                objective,
+                run,
+                N,
+                optimizer=optimizer,
+                epochs=self.epochs,
+                batch_size=self.batch_size,
+                held_out=None if held_out is None else HeldOut(held_out_loss, patience),
+                after=report,
+            )
+        finish(self, run, run.kept)
+        if len(run.path) == self.epochs:
+            warn_of_falling(in_nats(run.judged, D), "epochs", "raise epochs or learning_rate")
+        return self
 
     def _move(self, backend):
         self.encoder_params_, self.encoder_rest_ = moved(self.encoder_params_, self.encoder_rest_, backend)

@@ -3,6 +3,7 @@
 `Estimator` follows scikit-learn's conventions by duck typing.
 """
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import wraps
 import inspect
@@ -17,6 +18,7 @@ from ..arrays.rows import float_type
 from ..doors.columns import Cases, Columns, Table
 from ..doors.validate import check_data, check_jobs, check_size
 from ..messages import column_names, shorten
+from ..networks.training import TrainingError
 from . import persistence
 
 
@@ -116,6 +118,24 @@ def agreed(comm, progress):
     if not any(comm.gather(progress is not None)):
         return None
     return lambda *what: any(comm.gather(tell(progress, *what)))
+
+
+@contextmanager
+def leaving(finish, run, unit):
+    """A training that leaves an estimator as it stands after the last whole epoch, should it diverge.
+
+    finish  () → makes an estimator of the `training.Run`;  unit  the name of its steps, as in "epoch"
+    A TrainingError says that the estimator was finished so, or that there was no whole epoch.
+    """
+    try:
+        yield
+    except TrainingError as error:
+        if not run.path:
+            raise TrainingError(f"{error}. No {unit} was finished, the estimator is as it was") from error
+        quietly(finish)
+        raise TrainingError(
+            f"{error}. The estimator holds the model as it stood after {unit} {len(run.path)}"
+        ) from error
 
 
 def quietly(function, *arguments):

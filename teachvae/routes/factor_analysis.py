@@ -240,7 +240,6 @@ class FactorAnalysis(LatentVariableModel):
             problem,
             self.n_components,
             (double.normal(rng, size) for _ in range(self.n_starts or em.STARTS)),
-            steps=em.LongerSteps,
             tol=self.tol,
             max_iter=self.max_iter,
             every=self.n_starts is not None,

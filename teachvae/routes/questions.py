@@ -16,7 +16,9 @@ from ..arrays.observed import seen
 from ..arrays.rows import as_floats, collect, extremes, float_type, slices
 from ..doors.columns import Cases, Columns, Table, columns_for
 from ..doors.units import centred, moved
-from ..doors.validate import check_data, check_positive, check_size, generator
+from ..doors.validate import (
+    check_data, check_like_training, check_patience, check_positive, check_size, generator
+)
 from ..evaluation import ais, divergence, gaps, grid, laplace, nlml
 from ..inference import e_step, expectations, linear_gaussian
 from ..likelihoods import Gaussian, relaxed_bernoulli
@@ -81,6 +83,22 @@ class LatentVariableModel(LatentCode):
         if columns.dropped:
             warn(f"constant columns are set aside: {shorten([labels[d] for d in columns.dropped])}")
         return table, names, likelihood
+
+    def _held_out(self, validation, patience, table, names):
+        """The `Table` of the held-out data that a fit is given, or None; on every rank its own rows.
+
+        table, names  of the training data
+        """
+        check_patience(validation, patience)
+        given = table.comm.gather(validation is not None)
+        if any(given) and not all(given):
+            raise ValueError("some ranks have validation data and some have none: give all of them some")
+        if validation is None:
+            return None
+        x, theirs = check_data(validation, name="validation", missing=self.missing == "marginalise")
+        check_like_training(x.shape[1], theirs, len(table.columns.given), names)
+        table.columns.warn_of_moved(x)
+        return Table(x, table.columns, table.comm)
 
     def _ranks(self):
         """The comm of the ranks that call fit together."""

@@ -13,7 +13,7 @@ from .. import bound
 from ..arrays import ranks, tree, workers
 from ..arrays.backend import get_backend, namespace
 from ..arrays.observed import network_input
-from ..arrays.rows import collect, take_draws
+from ..arrays.rows import collect, slices, take_draws
 from ..datasets import binarise
 from ..doors import parts
 from ..doors.columns import Cases
@@ -21,17 +21,18 @@ from ..doors.units import (
     PrincipalAxes, Standardised, centred_encoder, ends_linear, moved, rounded_off, starts_linear
 )
 from ..doors.validate import check_hidden, check_jobs, check_positive, check_size, generator
-from ..inference import linear_gaussian
+from ..inference import e_step, expectations, linear_gaussian
 from ..inference.moments import moments_of_input
+from ..likelihoods import relaxed_bernoulli
 from ..messages import warn
 from ..model import Model
-from ..networks.convergence import ConvergenceWarning
+from ..networks.convergence import ConvergenceWarning, falling, warn_of_falling
 from ..networks.layers import Parallel, mlp
-from ..networks.training import full_batch, minibatches, no_lower_bound, nothing
+from ..networks.training import HeldOut, Run, full_batch, minibatches, no_lower_bound, nothing
 from ..posteriors.nodes import gauss_hermite, sigma_points
 from .conventions import (
     ACTIVATION, BACKEND, COMM, CONSTANT, DTYPE, LIKELIHOOD, N_JOBS, NOISE, POSTERIOR, SEED, agreed, estimator,
-    in_threads, option, quietly
+    in_threads, leaving, option, quietly
 )
 from .questions import LatentVariableModel
 
@@ -69,18 +70,26 @@ def amortised(model, recognition, params, x, eta, *, weights=None, kl="analytic"
     return Q @ dQ, {"theta": dtheta, "recognition": dv}
 
 
+def _drawn(grey, rng):
+    """A draw of 0 and 1 with the probabilities `grey`, to the nearest 1/255."""
+    return binarise(np.rint(255 * grey).astype("uint8"), "fresh", rng)
+
+
 @estimator
 class VAE(LatentVariableModel):
     """Variational autoencoder.
 
     {options}
 
-    After fit: model_, theta_; recognition_ the network and recognition_params_ its v; q_path_ mean Q
-    per epoch, in nats per data case, as seen by the optimiser: of "adam" and "sgd" over an epoch's
-    minibatches, between which the parameters move on, so that the last is not quite Q of what is
-    returned, of "lbfgs" after each iteration, the last that of what is returned; heywood_;
-    noise_variance_ (D,); n_iter_ epochs, of "lbfgs" iterations; converged_ (for "lbfgs", else None);
-    columns_ what is known of the columns, their names among it.
+    After fit: model_, theta_; recognition_ the network and recognition_params_ its v; q_path_ mean Q per
+    epoch, in nats per data case, as seen by the optimiser: of "adam" and "sgd" over an epoch's minibatches,
+    between which the parameters move on, so that the last is not quite Q of what is returned, of "lbfgs"
+    after each iteration, the last that of what is returned; heywood_; noise_variance_ (D,); n_iter_ epochs,
+    of "lbfgs" iterations; converged_ (for "lbfgs", else None); still_falling_ by how many nats Q was still
+    falling when the epochs ended, 0.0 where by no more than noise and a tolerance, None of fewer than three
+    epochs (6.8); q_validation_path_ mean Q of held-out data, or None, and best_iter_ the epoch whose
+    parameters were kept, the last where there are none; columns_ what is known of the columns, their names
+    among it.
     """
 
     n_components: int = option(2, "K")
@@ -154,13 +163,21 @@ class VAE(LatentVariableModel):
     n_jobs: object = option(None, N_JOBS)
     comm: object = option(None, COMM)
 
-    def fit(self, X, y=None, *, progress=None):
+    def fit(self, X, y=None, *, validation=None, patience=None, progress=None):
         """Fit to X (N, D). Returns self.
 
-        progress(epoch, epochs, mean_Q) is called after each epoch where given, for "lbfgs" at each evaluation
-        of Q, of which an iteration may take a few; where it returns True, training ends. With a parameter
-        called now it is handed a function that returns the model as it stands. Raises ValueError for data or
-        parameters that cannot be fitted, `fit.TrainingError` where training diverges.
+        validation (M, D) are held-out data. After each epoch (with "lbfgs" iteration) their mean Q is noted
+        in q_validation_path_, on nodes that stay the same, and the parameters with the lowest are kept, those
+        of epoch best_iter_. With a patience training ends after so many epochs without a new lowest.
+
+        progress(epoch, epochs, mean_Q) is called after each epoch where given; where it returns True,
+        training ends. With a parameter called now it is handed a function that returns the model as it
+        stands.
+
+        Raises ValueError for data or parameters that cannot be fitted. Where training diverges it raises
+        `fit.TrainingError`, and the estimator holds the model as it stood after the last whole epoch, if
+        there was one. A ConvergenceWarning says that an "lbfgs" did not reach tol, or that the epochs ended
+        while Q, that of validation where there is one, was still_falling_ (6.8).
 
         There is no sample_weight: minibatches of weighted cases are another stochastic search, in which
         integer weights do not give the fit to repeated rows. Repeat the rows.
@@ -172,6 +189,12 @@ class VAE(LatentVariableModel):
                 "does: binarise before the fit, by datasets.binarise(x, 'fixed', seed), or fit on one rank"
             )
         table, names, likelihood = self._open(X, self.likelihood, self.noise, grey=bool(self.binarise))
+        held_out = self._held_out(validation, patience, table, names)
+        if held_out is not None:
+            if self.binarise:                                      # one draw, the same in every epoch
+                relaxed_bernoulli(likelihood.n_visible).check_values(held_out, table.columns.names)
+                held_out = replace(held_out, x=_drawn(held_out[:], np.random.default_rng(0)))
+            likelihood.check_values(held_out, table.columns.names)
         cases = Cases(table, get_backend(self.backend, "float64"))
         n_in = likelihood.n_visible * (2 if table.columns.masked else 1)
         model, recognition = self._parts(likelihood, n_in)
@@ -192,6 +215,9 @@ class VAE(LatentVariableModel):
         nodes, places, comm = self._nodes(backend), ranks.places(table), table.comm
         objective = self._objective(standard.model, recognition, batch, places, nodes, backend, noise_rng)
         axes, tell = None, agreed(comm, progress)
+        unit, epochs = "epoch", self.epochs or 300
+        if self.optimizer == "lbfgs":
+            unit, epochs = "iteration", self.epochs or 5000
         if linear:
             stats = moments_of_input(x)
             axes = PrincipalAxes(stats.mean, stats.covariance, like=tree.leaves(params["theta"])[0][1])
@@ -202,48 +228,65 @@ class VAE(LatentVariableModel):
             "recognition": no_lower_bound(params["recognition"]),
         }
 
-        def finish(vae, params, path, converged):
-            vae._finish(params, path, converged, standard, recognition, axes, table.columns, kept, names)
+        run = Run(params, {"shuffle": shuffle_rng, "noise": noise_rng})
+
+        def finish(vae, run, params, converged=None):
+            vae._finish(run, params, converged, standard, recognition, axes, table.columns, kept, names)
+            vae.q_validation_path_ = None if held_out is None else volume + np.array(run.held_out_path)
             return vae
 
-        def report(epoch, epochs, mean_Q, params):
-            (Q,) = standard.path([mean_Q])
+        def report(run):
+            (Q,) = standard.path(run.path[-1:])
+            now = replace(run, path=run.path[-1:], best=None)
             return tell(
-                epoch, epochs, float(Q), lambda: quietly(finish, copy(self), params, [mean_Q], None)
+                len(run.path), epochs, float(Q), lambda: quietly(finish, copy(self), now, run.params)
             )
 
-        common = {"lower": lower, "progress": None if tell is None else report, "comm": comm}
-        if self.optimizer == "lbfgs":
-            params, path, converged = full_batch(
-                objective,
-                params,
-                len(table.x),
-                max_iter=self.epochs or 5000,
-                tol=self.tol,
-                n_samples=nodes[1].shape[0],
-                memory=100 if linear else 30,                      # a long valley, and cheap to remember
-                **common,
-            )
-            if converged is False:
-                warn(
-                    f"L-BFGS stopped after {len(path)} iterations without reaching tol={self.tol:g}: the "
-                    "bound can still be lowered, or is at odds with rounding; raise epochs or tol",
-                    ConvergenceWarning,
+        watched = None
+        if held_out is not None:
+            own = Cases(held_out, cases.backend)
+            volume, own = standard.log_volume(own), standard.cases(own, backend)
+            watched = HeldOut(self._held_out_q(standard.model, recognition, own, axes), patience)
+        common = {
+            "lower": lower, "held_out": watched, "after": None if tell is None else report, "comm": comm
+        }
+        with leaving(lambda: finish(self, run, run.params), run, unit):
+            if self.optimizer == "lbfgs":
+                converged = full_batch(
+                    objective,
+                    run,
+                    len(table.x),
+                    max_iter=epochs,
+                    tol=self.tol,
+                    n_samples=nodes[1].shape[0],
+                    memory=100 if linear else 30,                  # a long valley, and cheap to remember
+                    **common,
                 )
-        else:
-            converged = None
-            params, path, _ = minibatches(
-                objective,
-                params,
-                places.n_cases,
-                optimizer=parts.optimizer(self.optimizer, self.learning_rate),
-                epochs=self.epochs or 300,
-                batch_size=self.batch_size,
-                rng=shuffle_rng,
-                **common,
-            )
-        finish(self, params, path, converged)
+            else:
+                converged = None
+                minibatches(
+                    objective,
+                    run,
+                    places.n_cases,
+                    optimizer=parts.optimizer(self.optimizer, self.learning_rate),
+                    epochs=epochs,
+                    batch_size=self.batch_size,
+                    **common,
+                )
+        finish(self, run, run.kept, converged)
         self._end(comm, self.theta_, self.recognition_params_)
+        if converged is False:
+            warn(
+                f"L-BFGS stopped after {len(run.path)} iterations without reaching tol={self.tol:g}: the "
+                "bound can still be lowered, or is at odds with rounding; raise epochs or tol",
+                ConvergenceWarning,
+            )
+        elif converged is None and len(run.path) == epochs:
+            to_the_end = (
+                ", or let optimizer='lbfgs' with nodes='sigma' go to the end"
+                if linear_gaussian.gaussian_q_applies(model) else ""
+            )
+            warn_of_falling(run.judged, unit + "s", f"raise epochs or learning_rate{to_the_end}")
         return self
 
     def _parts(self, likelihood, n_in):
@@ -271,12 +314,11 @@ class VAE(LatentVariableModel):
         """
 
         def batch(rows):
-            grey = np.rint(255 * table[rows]).astype("uint8")
-            return backend.asarray(binarise(grey, "fresh", noise_rng))
+            return backend.asarray(_drawn(table[rows], noise_rng))
 
         return batch
 
-    def _finish(self, params, path, converged, standard, recognition, axes, columns, kept, names):
+    def _finish(self, run, params, converged, standard, recognition, axes, columns, kept, names):
         """What was learnt in standard units, told in the data's own, on the backend `kept`."""
         exact, v = standard.fold(params["theta"]), params["recognition"]
         v = v if axes is None else axes.fold_encoder(recognition, v)
@@ -284,7 +326,9 @@ class VAE(LatentVariableModel):
         theta, encoder = (tree.map(kept.asarray, tree_) for tree_ in (exact, exact_encoder))
         self.heywood_ = standard.heywood(theta["likelihood"], self.min_noise, columns.names)
         self.columns_ = columns
-        self.q_path_, self.n_iter_, self.converged_ = standard.path(path), len(path), converged
+        self.q_path_, self.n_iter_, self.converged_ = standard.path(run.path), len(run.path), converged
+        self.best_iter_ = len(run.path) if run.best is None else run.best.epoch
+        self.still_falling_ = 0.0 if converged else falling(run.judged)
         self.model_, self.theta_, self.theta_rest_ = standard.own, theta, rounded_off(exact, theta)
         self.recognition_ = recognition
         self.recognition_params_, self.encoder_rest_ = encoder, rounded_off(exact_encoder, encoder)
@@ -334,6 +378,25 @@ class VAE(LatentVariableModel):
         K = self.n_components
         eta, weights = sigma_points(K) if self.nodes == "sigma" else gauss_hermite(K, 7)
         return backend.asarray(eta), backend.asarray(weights)
+
+    def _held_out_q(self, model, recognition, x, axes):
+        """run → the mean Q of held-out data cases x, of all ranks, on `e_step.steady_nodes`."""
+        nodes = e_step.steady_nodes(model, x.backend.zeros((1,)))
+        n_cases, xp = ranks.places(x).n_cases, x.backend.xp
+
+        def value(run):
+            v = run.params["recognition"]
+            v = v if axes is None else axes.fold_encoder(recognition, v)
+            total = x.backend.zeros(())
+            for rows in slices(x.shape[0]):
+                x_rows = x[rows, ...]
+                phi, _ = recognition.forward(v, network_input(x_rows))
+                Q = expectations.bound_on_nodes(model, run.params["theta"], phi, x_rows, *nodes)
+                total = total + xp.sum(Q)
+            (total,) = ranks.total(x.comm, (total,))
+            return float(total) / n_cases
+
+        return value
 
     def _objective(self, model, recognition, batch, places, nodes, backend, noise_rng):
         """objective(params, rows) → what the data batch(rows) on this rank add to the mean Q of all `rows`,

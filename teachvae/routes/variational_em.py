@@ -7,7 +7,8 @@ the decoder and has Ψ in closed form. Equations (2.x), (6.x) are in derivations
 """
 
 from copy import copy
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, replace
+import math
 
 import numpy as np
 
@@ -20,16 +21,16 @@ from ..doors.columns import Cases
 from ..doors.units import Standardised, ends_linear, rounded_off
 from ..doors.validate import check_hidden, check_positive, check_size, generator
 from ..inference import e_step, em, expectations, linear_gaussian
-from ..messages import warn
+from ..messages import shorten, warn
 from ..model import Model
-from ..networks.convergence import ConvergenceWarning
+from ..networks.convergence import ConvergenceWarning, falling, warn_of_falling
 from ..networks.layers import mlp
 from ..networks.optimizers import Adam
-from ..networks.training import minibatches, nothing
+from ..networks.training import HeldOut, Run, TrainingError, ended, minibatches, not_finite, nothing
 from ..posteriors.nodes import e_step_nodes, matched_draws
 from .conventions import (
     ACTIVATION, BACKEND, COMM, CONSTANT, DTYPE, LIKELIHOOD, N_JOBS, NOISE, POSTERIOR, SEED, agreed, estimator,
-    in_threads, option, quietly
+    in_threads, leaving, option, quietly
 )
 from .questions import LatentVariableModel
 
@@ -40,10 +41,10 @@ class VariationalEM(LatentVariableModel):
 
     {options}
 
-    After fit: phi_ (N, n_phi) the table, of the data cases on this rank; model_, theta_; q_path_ mean Q
-    after every E-step, in nats per data case, the last that of phi_ and theta_ (with E-steps by
-    quasi-Newton on more nodes than the others; `bound` has yet finer ones); n_iter_ rounds; converged_
-    (closed forms); heywood_; noise_variance_ (D,).
+    After fit: phi_ (N, n_phi) the table, of the data cases on this rank; model_, theta_; q_path_ mean Q after
+    every E-step, in nats per data case, the last that of phi_ and theta_ (with E-steps by quasi-Newton on
+    more nodes than the others; `bound` has yet finer ones); n_iter_ rounds; converged_ (closed forms);
+    still_falling_, q_validation_path_ and best_iter_ as in `VAE`, of rounds; heywood_; noise_variance_ (D,).
     """
 
     n_components: int = option(2, "K")
@@ -96,13 +97,23 @@ class VariationalEM(LatentVariableModel):
     comm: object = option(None, COMM)
 
     @in_threads
-    def fit(self, X, y=None, *, progress=None):
+    def fit(self, X, y=None, *, validation=None, patience=None, progress=None):
         """Fit to X (N, D). Returns self.
+
+        validation (M, D) are held-out data, for a neural decoder. After each round E-steps with θ fixed lead
+        on a table of theirs, their mean Q is noted in q_validation_path_, and θ and phi_ of the round with
+        the lowest are kept, best_iter_. With a patience training ends after so many rounds without a new
+        lowest.
 
         progress(round, rounds, mean_Q) is called after each round where given; where it returns True,
         training ends. With a parameter called now it is handed a function that returns the model as it
-        stands. Raises ValueError for data or parameters that cannot be fitted, `fit.TrainingError` where
-        training diverges.
+        stands.
+
+        Raises ValueError for data or parameters that cannot be fitted, and for validation with closed forms,
+        which go to the lowest Q of the training data at once. Where training diverges it raises
+        `fit.TrainingError`, and the estimator holds the model as it stood after the last whole round, if
+        there was one. A ConvergenceWarning says that the rounds ended while Q, that of validation where there
+        is one, was still_falling_ (6.8), or closed forms before they were at rest.
 
         There is no sample_weight: φ is a table of the data cases, and minibatches of weighted cases would be
         another stochastic search. Repeat the rows, or take `FactorAnalysis`, which has the maximum of
@@ -120,36 +131,71 @@ class VariationalEM(LatentVariableModel):
         if closed:
             D = likelihood.n_visible
             check_size("n_components", K, 1, D, f" where hidden=() (X has {D} columns)")
+        held_out = self._held_out(validation, patience, table, names)
+        if held_out is not None:
+            if closed:
+                raise ValueError(
+                    "validation is for neural decoders: with hidden=() and closed forms training is no path "
+                    "that could be left early, leave validation out and ask bound(validation) afterwards"
+                )
+            likelihood.check_values(held_out, table.columns.names)
         kept, double = self._backend_for(table.x.dtype), get_backend(self.backend, "float64")
         cases = Cases(table, double)
         standard = Standardised(model, cases, ends_linear(decoder))
         table.columns.fill, tell = standard.shift, agreed(table.comm, progress)
 
-        def finish(vem, theta, phi, path, converged):
-            exact = standard.fold(theta)
-            kept_theta = tree.map(kept.asarray, exact)
-            vem.heywood_ = standard.heywood(kept_theta["likelihood"], self.min_noise, table.columns.names)
+        # Closed forms run in float64, as EM does: their last decreases are lost in float32.
+        backend = double if closed else kept
+        x, watched = standard.cases(cases, backend), None
+        if held_out is not None:
+            own = Cases(held_out, double)
+            volume, own = standard.log_volume(own), standard.cases(own, backend)
+            watched = HeldOut(self._held_out_q(standard.model, own), patience)
+
+        def finish(vem, run, n_iter, converged=None):
+            exact = standard.fold(run.kept)
+            theta = tree.map(kept.asarray, exact)
+            vem.heywood_ = standard.heywood(theta["likelihood"], self.min_noise, table.columns.names)
             vem.columns_ = table.columns
-            vem.q_path_, vem.n_iter_, vem.converged_ = standard.path(path), len(path) - 1, converged
-            vem.model_, vem.theta_, vem.theta_rest_ = model, kept_theta, rounded_off(exact, kept_theta)
-            vem.phi_ = np.asarray(to_numpy(phi), dtype=kept.dtype)
+            vem.q_path_, vem.n_iter_, vem.converged_ = standard.path(run.path), n_iter, converged
+            vem.q_validation_path_ = None if held_out is None else volume + np.array(run.held_out_path)
+            vem.best_iter_ = n_iter if run.best is None else run.best.epoch
+            vem.still_falling_ = 0.0 if converged else falling((run.held_out_path or run.path)[:n_iter])
+            vem.model_, vem.theta_, vem.theta_rest_ = model, theta, rounded_off(exact, theta)
+            vem.phi_ = np.asarray(to_numpy(run.kept_table["phi"]), dtype=kept.dtype)
             vem._keep(kept, names, len(table.columns.given))
             return vem
 
-        def report(done, rounds, mean_Q, theta, phi):
-            """phi is a function: a table that is made where it is asked for."""
+        def report(done, rounds, mean_Q, run):
+            """run is a function: what it holds is made where it is asked for."""
             (Q,) = standard.path([mean_Q])
-            return tell(
-                done, rounds, float(Q),
-                lambda: quietly(finish, copy(self), theta, phi(), [mean_Q], None),
-            )
+            now = lambda: finish(copy(self), replace(run(), path=[mean_Q], best=None), 0)  # noqa: E731
+            return tell(done, rounds, float(Q), lambda: quietly(now))
 
-        # Closed forms run in float64, as EM does: their last decreases are lost in float32.
-        route, backend = (self._fit_closed_form, double) if closed else (self._fit_by_steps, kept)
-        x, told = standard.cases(cases, backend), None if tell is None else report
-        finish(self, *route(standard, backend, x, told))
+        told = None if tell is None else report
+        if closed:
+            run, converged = self._fit_closed_form(standard, backend, x, told)
+            finish(self, run, len(run.path) - 1, converged)
+        else:
+            run = self._begun(standard, backend, x)
+            with leaving(lambda: finish(self, run, len(run.path)), run, "round"):
+                last = self._fit_by_steps(run, standard, backend, x, watched, told)
+            finish(self, last, len(run.path))
         self._end(table.comm, self.theta_)
+        rounds = self._rounds(closed)
+        if closed and converged is False:
+            warn(
+                f"variational EM stopped after {rounds} rounds with more than tol={self.tol} nats per "
+                "data case still to be gained: raise epochs or tol",
+                ConvergenceWarning,
+            )
+        elif not closed and len(run.path) == rounds:
+            warn_of_falling(run.judged, "rounds", "raise epochs, or m_steps or learning_rate")
         return self
+
+    def _rounds(self, closed):
+        """The most rounds that there may be."""
+        return self.epochs if self.epochs is not None else 20000 if closed else 100
 
     def _check_parameters(self):
         check_size("n_components", self.n_components)
@@ -173,7 +219,7 @@ class VariationalEM(LatentVariableModel):
             S = products / ranks.places(x).n_cases
             problem = em.Complete(S, likelihood, lower, model.posterior)
         rng, size = generator(self.random_state), (likelihood.n_visible, self.n_components)
-        most = 20000 if self.epochs is None else self.epochs
+        most = self._rounds(closed=True)
 
         def theta(p):
             decoder = linear_gaussian.decoder_params(model, p.W, p.b)
@@ -182,38 +228,39 @@ class VariationalEM(LatentVariableModel):
         def table(p):
             return collect(x.shape[0], lambda rows: e_step.closed_form(model, theta(p), x[rows, ...]))
 
+        def run(p, path):
+            return Run(theta(p), path=path, table={"phi": table(p)})
+
         def told(iteration, most, Q, p):
-            return report(iteration, most, Q, theta(p), lambda: table(p))
+            return report(iteration, most, Q, lambda: run(p, [Q]))
 
         found = em.fit(
             problem,
             self.n_components,
             (backend.normal(rng, size) for _ in range(self.n_starts or em.STARTS)),
-            steps=em.OwnSteps,
             tol=self.tol,
             max_iter=most,
             every=self.n_starts is not None,
             progress=None if report is None else told,
         )
-        if found.converged is False:
-            warn(
-                f"variational EM stopped after {most} rounds with more than tol={self.tol} nats per "
-                "data case still to be gained: raise epochs or tol",
-                ConvergenceWarning,
-            )
-        # the path's last Q is that of this θ and its table
-        return theta(found.p), table(found.p), found.path, found.converged
+        return run(found.p, found.path), found.converged           # the last Q is of this θ and its table
 
-    def _fit_by_steps(self, standard, backend, x, report):
-        """E-steps by quasi-Newton steps on the table, M-steps by Adam on θ."""
+    def _begun(self, standard, backend, x):
+        """The `Run` of steps before its first round."""
         init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
-        model, theta = standard.model, standard.start(init_rng, backend)
-        phi = e_step.prior_phi(model, backend.zeros((x.shape[0], 1)))
-        xp = namespace(phi)
+        theta = standard.start(init_rng, backend)
+        phi = e_step.prior_phi(standard.model, backend.zeros((x.shape[0], 1)))
+        return Run(theta, {"shuffle": shuffle_rng, "noise": noise_rng}, table={"phi": phi})
+
+    def _fit_by_steps(self, run, standard, backend, x, held_out, report):
+        """E-steps by quasi-Newton steps on the table, M-steps by Adam on θ, round by round, which `run`
+        keeps. Returns a run of what is to be kept, with φ led to the end and its Q at the end of the path.
+        """
+        model, noise_rng = standard.model, run.generators["noise"]
+        phi, xp = run.table["phi"], backend.xp
         coarse = self._round_nodes(model, backend)
-        rounds = 100 if self.epochs is None else self.epochs
-        optimizer, state = Adam(self.learning_rate), None
-        likelihood, lower, path = model.likelihood, standard.lower(theta, self.min_noise), []
+        rounds, likelihood = self._rounds(closed=False), model.likelihood
+        lower, optimizer = standard.lower(run.params, self.min_noise), Adam(self.learning_rate)
         comm, places = ranks.of(x), ranks.places(x)
 
         def objective(theta, rows):
@@ -230,43 +277,70 @@ class VariationalEM(LatentVariableModel):
             dtheta["likelihood"] = likelihood.by_gradient(dtheta["likelihood"])
             return xp.sum(Q) / len(rows), dtheta
 
-        def mean(Q):
-            """The mean of Q (n,) over the cases of all ranks."""
-            (Q,) = ranks.total(comm, (xp.sum(Q),))
-            return float(Q / places.n_cases)
+        def told(run):
+            return report(len(run.path), rounds, run.path[-1], lambda: run)
 
-        for done in range(1, rounds + 1):
-            starts = [phi]
+        while len(run.path) < rounds:
+            done, starts = len(run.path) + 1, [phi]
             if done % SEARCH_EVERY == 0:  # a row may be sitting in the wrong mode of its posterior
                 z = backend.normal(noise_rng, (256, self.n_components))
-                starts.append(e_step.search(model, theta, x, z))
-            e = e_step.from_starts(model, theta, starts, x, *coarse, max_steps=self.e_steps)  # E-step
-            phi = e.phi
-            path.append(mean(e.Q))
-
-            theta, _, state = minibatches(                                                   # M-step
-                objective,
-                theta,
-                places.n_cases,
-                optimizer=optimizer,
-                epochs=self.m_steps,
-                batch_size=self.batch_size,
-                rng=shuffle_rng,
-                lower=lower,
-                state=state,
-                comm=comm,
-            )
+                starts.append(e_step.search(model, run.params, x, z))
+            e = e_step.from_starts(model, run.params, starts, x, *coarse, max_steps=self.e_steps)  # E-step
+            phi, Q = e.phi, _mean(e.Q, x)
+            if not math.isfinite(Q):
+                wrong = np.flatnonzero(~np.isfinite(to_numpy(e.Q))).tolist()
+                raise TrainingError(
+                    f"Q became {Q} in the E-step of round {done} of {rounds}, here in rows {shorten(wrong)}: "
+                    f"{not_finite(run.params) or 'no parameter of θ'} is not finite; a smaller "
+                    "learning_rate may help, and `gradcheck.part` tries a part of your own"
+                )
+            try:
+                step = minibatches(                                                          # M-step
+                    objective,
+                    replace(run, path=[]),
+                    places.n_cases,
+                    optimizer=optimizer,
+                    epochs=self.m_steps,
+                    batch_size=self.batch_size,
+                    lower=lower,
+                    comm=comm,
+                )
+            except TrainingError as error:
+                raise TrainingError(f"in the M-step of round {done} of {rounds} {error}") from error
+            theta = step.params
             if likelihood.has_m_step:
                 squares, share = expectations.expected_squares(model, theta, phi, x, *coarse)
                 theta["likelihood"] = likelihood.closed_form(
                     theta["likelihood"], squares, lower["likelihood"], share
                 )
-            if report is not None and report(done, rounds, path[-1], theta, lambda: phi):
+            run.params, run.optimizer, run.table["phi"] = theta, step.optimizer, phi
+            run.path.append(Q)
+            if ended(run, held_out, None if report is None else told):
                 break
 
-        e = self._infer(model, theta, x, backend, [phi])
-        path.append(mean(e.Q))
-        return theta, e.phi, path, None
+        e = self._infer(model, run.kept, x, backend, [run.kept_table["phi"]])
+        last = replace(run, params=run.kept, table={"phi": e.phi}, path=[*run.path, _mean(e.Q, x)])
+        return last if run.best is None else replace(
+            last, best=run.best._replace(table={"phi": e.phi})
+        )
+
+    def _held_out_q(self, model, x):
+        """run → the mean Q of held-out data cases x at the end of their E-steps, θ being fixed. They start
+        from run.table["held_out"], where those of the last round ended.
+        """
+        coarse = self._round_nodes(model, x.backend)
+
+        def value(run):
+            phi = run.table.get("held_out")
+            starts = [e_step.prior_phi(model, x.backend.zeros((x.shape[0], 1))) if phi is None else phi]
+            if phi is None or len(run.path) % SEARCH_EVERY == 0:
+                z = x.backend.normal(np.random.default_rng(0), (256, model.n_latent))
+                starts.append(e_step.search(model, run.params, x, z))
+            e = e_step.from_starts(model, run.params, starts, x, *coarse, tol=e_step.COARSE_TOL)
+            run.table["held_out"] = e.phi
+            return _mean(e.Q, x)
+
+        return value
 
     def _round_nodes(self, model, backend):
         """Nodes and weights for the E-steps of the rounds, the same for all data cases and calls."""
@@ -303,6 +377,12 @@ class VariationalEM(LatentVariableModel):
         and `gaps` says for which ones, and by how much at the most (`maybe_lesser`).
         """
         return self._phi(*self._centred(X))
+
+
+def _mean(Q, x):
+    """The mean of Q (n,) of the data cases x, over those of all ranks."""
+    (total,) = ranks.total(ranks.of(x), (namespace(Q).sum(Q),))
+    return float(total) / ranks.places(x).n_cases
 
 
 SEARCH_EVERY = 10
