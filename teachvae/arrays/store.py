@@ -97,8 +97,8 @@ def _sync_folder(folder):
 class _Summing:
     """A file that is written to, and the sha256 of what was written."""
 
-    def __init__(self, file):
-        self.file, self.sha256 = file, hashlib.sha256()
+    def __init__(self, file, sha256=None):
+        self.file, self.sha256 = file, hashlib.sha256() if sha256 is None else sha256
 
     def write(self, data):
         self.sha256.update(data)
@@ -188,11 +188,22 @@ def _no_place(path, what):
     )
 
 
-def read(file, known=(), own=None):
+def fingerprint(value):
+    """A sha256, as text, of what `write` would write of a value. Raises TypeError as it does."""
+    arrays = {}
+    text = json.dumps(_Encoder(arrays, ()).encode(value, "value"))
+    sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+    for array in arrays.values():
+        np.lib.format.write_array(_Summing(io.BytesIO(), sha256), array, allow_pickle=False)
+    return sha256.hexdigest()
+
+
+def read(file, known=(), own=None, only=None):
     """The dict that `write` wrote to `file`.
 
     known  classes whose objects may be made, as many of them as there may be in a file
     own    {name: class or function} of parts that are not among them; needed only where a file has some
+    only   names of the values to be made, where not all are asked for; others than these are left out
 
     Raises FileError where the file is damaged, none of ours, or has a part of its own that was not given,
     and OSError where it cannot be read. Memory is taken for what is in the file, never for what it declares.
@@ -202,7 +213,7 @@ def read(file, known=(), own=None):
             text, arrays = _read_zip(raw, file)
     except (EOFError, KeyError, NotImplementedError, RuntimeError, UnicodeError, zipfile.BadZipFile) as error:
         raise FileError(f"{file} is damaged, or no zip file at all ({error}): it cannot be read") from error
-    own = {} if own is None else dict(own)
+    own, text = dict(own or {}), {name: text[name] for name in text if only is None or name in only}
     missing = sorted({name for name in _own_names(text) if name not in own})
     if missing:
         given = ", ".join(f"{name!r}: {name}" for name in missing)

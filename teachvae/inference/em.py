@@ -35,22 +35,28 @@ class Parameters(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """Where EM stands after an E-step: the parameters, the mean Q after each so far, whether it is at rest.
+    """Where EM stands after an E-step: the parameters, the mean Q after each so far, whether it is at rest,
+    and the `LongerSteps` that led there.
     """
 
     p: Parameters
     path: list
     converged: bool
+    steps: object = None
 
 
-def em(problem, p, *, tol):
+def em(problem, p, *, tol, begun=None):
     """EM from the parameters p until it has come to rest: yields a `Fit` after every E-step.
 
     problem  `Complete` or `Incomplete`
+    begun    None, or the `Fit` to go on from, in place of p: it comes first again
     Q never rises, beyond rounding: each part of a step minimises it, the M-step within the bounds of Ψ. With
     the posterior itself for q it is nlml. Raises TrainingError where Q stops being a finite number.
     """
-    path, steps, p = [], LongerSteps(), problem.turned(p)
+    if begun is None:
+        path, steps, p = [], LongerSteps(), problem.turned(p)
+    else:
+        path, steps, p = begun.path[:-1], begun.steps, begun.p     # the last Q is that of p
     while True:
         stats, Q = problem.e_step(p)
         if not steps.accept(Q, path):
@@ -63,7 +69,7 @@ def em(problem, p, *, tol):
             )
         path.append(Q)
         converged = settled(path, tol)
-        yield Fit(p, path, converged)
+        yield Fit(p, path, converged, steps)
         if converged:
             return
         p = problem.turned(steps.take(problem, p, stats))
@@ -216,18 +222,22 @@ class Incomplete:
         return self.likelihood.psi(self.likelihood.m_step(psi, self.lower, self.share), like=psi)
 
 
-def fit(problem, n_latent, draws, *, tol, max_iter, every, progress=None):
+def fit(problem, n_latent, draws, *, tol, max_iter, every, progress=None, begun=None, after=None):
     """The `Fit` at the end of EM from the best of several starts, one for each of `draws` (D, K).
 
+    begun  None, or the `Fit` to go on from, in place of all starts
     The rest as in `race`.
     """
+    if begun is not None:
+        run = em(problem, None, tol=tol, begun=begun)
+        return to_the_end(run, next(run), max_iter=max_iter, progress=progress, after=after)
     begun = starts(problem.S, n_latent, problem.likelihood, draws, problem.lower)
     zero = namespace(problem.S).zeros_like(problem.S[0, :])
     runs = (em(problem, Parameters(W, zero, psi), tol=tol) for W, psi in begun)
-    return race(runs, tol=tol, max_iter=max_iter, every=every, progress=progress)
+    return race(runs, tol=tol, max_iter=max_iter, every=every, progress=progress, after=after)
 
 
-def race(runs, *, tol, max_iter, every, progress=None):
+def race(runs, *, tol, max_iter, every, progress=None, after=None):
     """The `Fit` at the end of the best of several runs of EM.
 
     runs      iterators, one for each start, that yield a `Fit` after every E-step and end where one has
@@ -235,6 +245,7 @@ def race(runs, *, tol, max_iter, every, progress=None):
     every     whether all of them are raced; else none but the first where that converges within `RACE` steps
     progress  progress(iteration, max_iter, Q, p) of the run that wins, or None; its first steps once that is
               known, all with the p where they led. Where it returns True EM ends, and converged is None
+    after     after(fit) with each `Fit` of the run that wins, from when that is known, or None
 
     Each goes `RACE` steps, and the one that is lowest then goes on to the end, the first of those that are
     equal to within tol.
@@ -249,7 +260,16 @@ def race(runs, *, tol, max_iter, every, progress=None):
     for iteration, Q in enumerate(best.path if progress is not None else ()):
         if progress(iteration, max_iter, Q, best.p):
             return best._replace(converged=None)
-    for best in islice(leader, max_iter - lap):
+    return to_the_end(leader, best, max_iter=max_iter, progress=progress, after=after)
+
+
+def to_the_end(run, best, *, max_iter, progress, after):
+    """The `Fit` at the end of a run of EM, of which `best` was the last; the rest as in `race`."""
+    if after is not None:
+        after(best)
+    for best in islice(run, max_iter + 1 - len(best.path)):
+        if after is not None:
+            after(best)
         if progress is not None and progress(len(best.path) - 1, max_iter, best.path[-1], best.p):
             return best._replace(converged=None)
     return best

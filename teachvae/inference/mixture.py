@@ -152,9 +152,12 @@ def raise_to_floor(covariance, lowest):
     return xp.where(xp.min(values) >= 1, covariance, raised)       # as it is where nothing is below
 
 
-def em(theta, x, pmf, *, weights, lowest, tol, max_iter, progress=None):
+def em(theta, x, pmf, *, weights, lowest, tol, max_iter, progress=None, path=(), after=None):
     """Variational EM from `theta` on x (N, D) with PMFs of the family called `pmf`; weights (N,), of mean 1,
     are how often each data case counts.
+
+    path   () at the start; else that of the EM which led to theta, to go on from there, its last Q left out
+    after  after(θ, path) is called after each E-step, or None
 
     Returns θ, its PMFs (N, K), the path of the mean Q, and whether it converged.
     Q never rises: both steps are its exact minimisers, the M-step under the floor, to which the
@@ -162,14 +165,17 @@ def em(theta, x, pmf, *, weights, lowest, tol, max_iter, progress=None):
     """
     xp = namespace(theta.means)
     K = theta.means.shape[0]
-    raised = [raise_to_floor(theta.covariances[k, ...], lowest) for k in range(K)]
-    theta = Mixture(theta.weights, theta.means, xp.stack(raised, axis=0))
-    path = []
+    if not path:
+        raised = [raise_to_floor(theta.covariances[k, ...], lowest) for k in range(K)]
+        theta = Mixture(theta.weights, theta.means, xp.stack(raised, axis=0))
+    path = list(path)
     while True:
         log_p = xp.concat([log_joint(theta, x[rows, ...]) for rows in slices(x.shape[0])], axis=0)
         # "tied" alone looks at more than one data case
         q = E_STEPS[pmf](weights[:, None] * log_p if pmf == "tied" else log_p)
         path.append(float(xp.mean(weights * divergence(q, log_p))))
+        if after is not None:
+            after(theta, path)
         if progress is not None and progress(len(path) - 1, max_iter, path[-1], theta):
             return theta, q, path, None
         converged = settled(path, tol)

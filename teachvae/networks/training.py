@@ -11,6 +11,7 @@ the data cases of its own add to that mean, and one message a step sums it over 
 """
 
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 import math
 from typing import NamedTuple
@@ -83,8 +84,8 @@ class HeldOut:
     patience: int | None = None
 
     def measure(self, run):
-        """Add the held-out value to the run's path, and keep what has the lowest. Returns whether patience is
-        at its end. Raises TrainingError where it is NaN; one that overflows is no best.
+        """Add the held-out value to the run's path, and keep what has the lowest. Raises TrainingError where
+        it is NaN; one that overflows is no best.
         """
         value = float(self.value(run))
         if math.isnan(value):
@@ -93,17 +94,23 @@ class HeldOut:
                 "look for held-out data unlike the training data"
             )
         run.held_out_path.append(value)
-        epoch = len(run.held_out_path)
         if run.best is None or value < run.best.value:
-            run.best = Best(value, epoch, _copy(run.params), _copy(run.table))
-        return self.patience is not None and epoch - run.best.epoch >= self.patience
+            run.best = Best(value, len(run.held_out_path), _copy(run.params), _copy(run.table))
+
+
+def exhausted(run, held_out):
+    """Whether the patience of `held_out`, which may be None, is at its end."""
+    if held_out is None or held_out.patience is None or run.best is None:
+        return False
+    return len(run.held_out_path) - run.best.epoch >= held_out.patience
 
 
 def ended(run, held_out, after):
     """What follows an epoch: the held-out value, then after(run). Returns whether training ends here."""
-    enough = held_out is not None and held_out.measure(run)
+    if held_out is not None:
+        held_out.measure(run)
     told = after is not None and bool(after(run))
-    return enough or told
+    return told or exhausted(run, held_out)
 
 
 def minibatches(
@@ -129,31 +136,32 @@ def minibatches(
     xp = namespace(flat)
     if run.optimizer is None:
         run.optimizer = optimizer.init(flat)
-    while len(run.path) < epochs:
-        epoch, finished = f"epoch {len(run.path) + 1} of {epochs}", flat + 0
+    while len(run.path) < epochs and not exhausted(run, held_out):
+        epoch = f"epoch {len(run.path) + 1} of {epochs}"
         order = run.generators["shuffle"].permutation(n_cases)
         values, shares = [], []
-        for start in range(0, n_cases, batch_size):
-            rows = order[start : start + batch_size]
-            value, grads = objective(run.params, rows)
-            tree.write(grads, grad)
-            value, summed = ranks.total(comm, (value, flat_grad))
-            values.append(value)
-            shares.append(len(rows) / n_cases)
-            if is_on_host(value) and not math.isfinite(value):     # a device is waited for once, at the end
-                _diverged(f"{became(value)} in batch {len(values)} of {epoch}", run, flat, grad, finished)
-            optimizer.step(flat, summed, run.optimizer)
-            if flat_lower is not None:
-                flat[...] = xp.maximum(flat, flat_lower)
-        # One message from the device: what every batch had, and whether all parameters are numbers.
-        sound = xp.astype(xp.all(xp.isfinite(flat)), flat.dtype)
-        *told, sound = to_numpy(xp.stack([*values, sound])).tolist()
-        for batch, value in enumerate(told, 1):
-            if not math.isfinite(value):
-                _diverged(f"{became(value)} in batch {batch} of {epoch}", run, flat, grad, finished)
-        if not sound:
-            _diverged(f"the parameters left the finite numbers in {epoch}", run, flat, grad, finished)
-        comm.same({"the parameters": flat}, f"after epoch {len(run.path) + 1} of training")
+        with undone(flat):
+            for start in range(0, n_cases, batch_size):
+                rows = order[start : start + batch_size]
+                value, grads = objective(run.params, rows)
+                tree.write(grads, grad)
+                value, summed = ranks.total(comm, (value, flat_grad))
+                values.append(value)
+                shares.append(len(rows) / n_cases)
+                if is_on_host(value) and not math.isfinite(value):  # a device is waited for once, at the end
+                    _diverged(f"{became(value)} in batch {len(values)} of {epoch}", run.params, grad)
+                optimizer.step(flat, summed, run.optimizer)
+                if flat_lower is not None:
+                    flat[...] = xp.maximum(flat, flat_lower)
+            # One message from the device: what every batch had, and whether all parameters are numbers.
+            sound = xp.astype(xp.all(xp.isfinite(flat)), flat.dtype)
+            *told, sound = to_numpy(xp.stack([*values, sound])).tolist()
+            for batch, value in enumerate(told, 1):
+                if not math.isfinite(value):
+                    _diverged(f"{became(value)} in batch {batch} of {epoch}", run.params, grad)
+            if not sound:
+                _diverged(f"the parameters left the finite numbers in {epoch}", run.params, grad)
+            comm.same({"the parameters": flat}, f"after epoch {len(run.path) + 1} of training")
         run.path.append(sum(share * value for share, value in zip(shares, told)))
         if ended(run, held_out, after):
             break
@@ -193,7 +201,7 @@ def full_batch(
         value, grad = ranks.total(comm, (value, grad))
         value = float(value)                                       # a GPU is waited for, once
         if not math.isfinite(value):
-            _diverged(f"{became(value)} in {where}", run, flat, tree.views(grad, run.params), finished)
+            _diverged(f"{became(value)} in {where}", run.params, tree.views(grad, run.params))
         evaluated = value
         return value, grad
 
@@ -206,23 +214,37 @@ def full_batch(
         stopped = ended(run, held_out, after)
         return stopped
 
-    _, converged, _ = lbfgs(
-        whole, flat, lower=flat_lower, max_iter=max_iter - len(run.path), tol=tol, memory=memory,
-        after=iterated,
-    )
+    try:
+        _, converged, _ = lbfgs(
+            whole, flat, lower=flat_lower, max_iter=max_iter - len(run.path), tol=tol, memory=memory,
+            after=iterated,
+        )
+    except BaseException:                                          # at a trial point
+        flat[...] = finished
+        raise
     return None if stopped else converged
 
 
-def _diverged(what, run, flat, grad, finished):
-    """Raise the TrainingError that begins with `what`; the run's parameters become those that were finished.
+@contextmanager
+def undone(flat):
+    """What becomes of the vector flat in the block is undone where an exception leaves the block."""
+    before = flat + 0
+    try:
+        yield
+    except BaseException:                                          # Ctrl-C too
+        flat[...] = before
+        raise
+
+
+def _diverged(what, params, grad):
+    """Raise the TrainingError that begins with `what` and names the first of the numbers that is not finite.
     """
-    wrong, of = not_finite(run.params), ""
+    wrong, of = not_finite(params), ""
     if wrong is None:
         wrong, of = not_finite(grad), "'s gradient, all parameters being finite"
     named = "the parameters and their gradient are finite" if wrong is None else (
         f"the first that is not finite is {wrong}{of}"
     )
-    flat[...] = finished
     raise TrainingError(
         f"{what}: {named}; a smaller learning_rate usually helps, and `gradcheck.part` tries a part of "
         "your own"

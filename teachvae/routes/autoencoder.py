@@ -25,6 +25,7 @@ from ..messages import column_names
 from ..networks.convergence import falling, warn_of_falling
 from ..networks.layers import mlp
 from ..networks.training import HeldOut, Run, minibatches
+from .checkpoint import Checkpoint
 from .conventions import ACTIVATION, BACKEND, DTYPE, SEED, LatentCode, estimator, leaving, option, tell
 
 
@@ -104,10 +105,10 @@ class Autoencoder(LatentCode):
     dtype: object = option(None, DTYPE)
     random_state: object = option(0, SEED)
 
-    def fit(self, X, y=None, *, validation=None, patience=None, progress=None):
+    def fit(self, X, y=None, *, validation=None, patience=None, checkpoint=None, progress=None):
         """Fit to X (N, D). Returns self.
 
-        validation, patience and progress(epoch, epochs, loss) are as in `VAE.fit`, with the loss for Q, and
+        validation, patience, checkpoint and progress(epoch, epochs, loss) are as in `VAE.fit`, with the loss for Q, and
         so are the errors; where there is noise, held-out data have one draw of it. A ConvergenceWarning says
         that the epochs ended while the loss, told in nats (6.9), was still falling (6.8).
 
@@ -146,6 +147,8 @@ class Autoencoder(LatentCode):
             {"encoder": encoder.init(init_rng, backend), "decoder": decoder.init(init_rng, backend)},
             {"shuffle": shuffle_rng, "noise": noise_rng},
         )
+        saved = Checkpoint(checkpoint, self, {"X": x, "validation": None if held_out is None else held_out.x})
+        saved.lead_back(run, backend)
 
         def finish(code, run, params):
             code.loss_path_ = np.array(run.path) * scale2
@@ -187,7 +190,10 @@ class Autoencoder(LatentCode):
                 total = total + loss * (x_rows.shape[0] / len(held_out.x))
             return float(total)
 
-        with leaving(lambda: finish(self, run, run.params), run, "epoch"):
+        with (
+            saved.kept(lambda run: finish(copy(self), run, run.kept), report) as after,
+            leaving(lambda: finish(self, run, run.params), lambda: len(run.path), "epoch"),
+        ):
             minibatches(
                 objective,
                 run,
@@ -196,9 +202,10 @@ class Autoencoder(LatentCode):
                 epochs=self.epochs,
                 batch_size=self.batch_size,
                 held_out=None if held_out is None else HeldOut(held_out_loss, patience),
-                after=report,
+                after=after,
             )
         finish(self, run, run.kept)
+        saved.write(self)
         if len(run.path) == self.epochs:
             warn_of_falling(in_nats(run.judged, D), "epochs", "raise epochs or learning_rate")
         return self

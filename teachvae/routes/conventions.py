@@ -121,20 +121,25 @@ def agreed(comm, progress):
 
 
 @contextmanager
-def leaving(finish, run, unit):
-    """A training that leaves an estimator as it stands after the last whole epoch, should it diverge.
+def leaving(finish, done, unit):
+    """A training that leaves an estimator as it stands after the last whole epoch, should it diverge or be
+    interrupted by Ctrl-C.
 
-    finish  () → makes an estimator of the `training.Run`;  unit  the name of its steps, as in "epoch"
+    finish  () → makes the estimator;  done  () → how many steps are whole;  unit  their name, as in "epoch"
     A TrainingError says that the estimator was finished so, or that there was no whole epoch.
     """
     try:
         yield
+    except (KeyboardInterrupt, OSError):                           # the latter: a checkpoint's disk is full
+        if done():
+            quietly(finish)
+        raise
     except TrainingError as error:
-        if not run.path:
+        if not done():
             raise TrainingError(f"{error}. No {unit} was finished, the estimator is as it was") from error
         quietly(finish)
         raise TrainingError(
-            f"{error}. The estimator holds the model as it stood after {unit} {len(run.path)}"
+            f"{error}. The estimator holds the model as it stood after {unit} {done()}"
         ) from error
 
 

@@ -28,6 +28,7 @@ from ..model import Model
 from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import Linear, Sequential
 from ..posteriors import FullGaussian
+from .checkpoint import Checkpoint
 from .conventions import COMM, EM_BACKEND, EM_DTYPE, agreed, estimator, option, quietly
 from .questions import LatentVariableModel
 
@@ -81,11 +82,13 @@ class FactorAnalysis(LatentVariableModel):
     random_state: object = option(0, "seed of the starts")
     comm: object = option(None, COMM)
 
-    def fit(self, X, y=None, sample_weight=None, *, progress=None):
+    def fit(self, X, y=None, sample_weight=None, *, checkpoint=None, progress=None):
         """Fit to X (N, D). Returns self. Raises ValueError for data that cannot be fitted.
 
         sample_weight (N,) >= 0: how often each data case counts, once where None, and with 0 not at all.
         The estimate depends on the ratios of the weights alone.
+        checkpoint is a file for the model, and for EM, as they stand after the last iteration, from when one of
+        the starts is chosen; else as in `VAE.fit`. It is of use where entries are missing, and EM takes long.
         progress(iteration, max_iter, mean_nlml) is called after each iteration where given; where it returns
         True, EM ends. With a parameter called now it is handed a function that returns the model as it
         stands.
@@ -106,16 +109,22 @@ class FactorAnalysis(LatentVariableModel):
             mean, variance, problem = whole.mean, np.diag(whole.covariance), self._complete(whole.covariance)
         rest = mean, variance, likelihood, names, table.columns, self._backend_for(table.x.dtype)
 
+        def stood(fit):
+            fa = copy(self)
+            quietly(fa._finish, fit, *rest)
+            fa.n_cases_, fa.moments_ = n_cases, whole
+            return fa
+
         def report(iteration, most, nlml, p):
-            def now():
-                fa = copy(self)
-                fa._finish(em.Fit(p, [nlml], None), *rest)
-                return fa
+            return tell(iteration, most, nlml, lambda: stood(em.Fit(p, [nlml], None)))
 
-            return tell(iteration, most, nlml, lambda: quietly(now))
-
-        self._finish(self._em(problem, None if tell is None else report), *rest)
+        saved = Checkpoint(checkpoint, self, {"X": table.x, "sample_weight": weights})
+        begun = saved.begun(get_backend(self.backend, "float64"))
+        with saved.kept(stood) as after:
+            found = self._em(problem, None if tell is None else report, begun, after)
+        self._finish(found, *rest)
         self.n_cases_, self.moments_ = n_cases, whole
+        saved.write(self)
         self._end(comm, self.theta_)
         return self
 
@@ -232,8 +241,8 @@ class FactorAnalysis(LatentVariableModel):
             weights=None if weights is None else double.asarray(weights),
         )
 
-    def _em(self, problem, progress=None):
-        """The `Fit` of EM from the best of `n_starts` starts."""
+    def _em(self, problem, progress=None, begun=None, after=None):
+        """The `Fit` of EM from the best of `n_starts` starts, or from the one that was `begun`."""
         rng, double = generator(self.random_state), get_backend(self.backend, "float64")
         size = problem.S.shape[0], self.n_components
         return em.fit(
@@ -244,6 +253,8 @@ class FactorAnalysis(LatentVariableModel):
             max_iter=self.max_iter,
             every=self.n_starts is not None,
             progress=progress,
+            begun=begun,
+            after=after,
         )
 
     def _finish(self, found, mean, variance, gaussian, names, columns, backend):

@@ -22,6 +22,7 @@ from ..inference.mixture import EMPTY, E_STEPS, Mixture, divergence, em, log_joi
 from ..likelihoods.checks import still
 from ..messages import column_names, shorten, warn
 from ..networks.convergence import ConvergenceWarning
+from .checkpoint import Checkpoint
 from .conventions import EM_BACKEND, EM_DTYPE, Transformer, estimator, option, tell
 
 
@@ -72,12 +73,13 @@ class GaussianMixture(Transformer):
     dtype: object = option(None, EM_DTYPE)
     random_state: object = option(0, "seed of the start")
 
-    def fit(self, X, y=None, sample_weight=None, *, progress=None):
+    def fit(self, X, y=None, sample_weight=None, *, checkpoint=None, progress=None):
         """Fit to X (N, D). Returns self. Raises ValueError for data or options that cannot be fitted.
 
         sample_weight (N,) >= 0: how often each data case counts, once where None; one of weight 0 is left
         out, of phi_ too. From the same init the estimate depends on the ratios of the weights alone, and is
         that of rows that are repeated; without init the data cases it starts from are drawn by their weights.
+        checkpoint is a file for the model, and for EM, as they stand after the last E-step, as in `VAE.fit`.
         progress(iteration, max_iter, mean_Q) is called after each E-step where given.
         """
         X, weights = weighted_rows(X, sample_weight)
@@ -99,25 +101,30 @@ class GaussianMixture(Transformer):
         else:
             theta = check_init(self.init, self.n_components, D, self.covariance)
 
+        def stood(theta, path):
+            mixture = copy(self)
+            mixture.theta_, mixture.pmf_, mixture.q_path_ = theta, self.pmf, np.array(path)
+            mixture._keep(backend, names, D)
+            return mixture
+
         def report(iteration, most, Q, theta):
-            def now():
-                mixture = copy(self)
-                mixture.theta_, mixture.pmf_, mixture.q_path_ = theta, self.pmf, np.array([Q])
-                mixture._keep(backend, names, D)
-                return mixture
+            return tell(progress, iteration, most, Q, lambda: stood(theta, [Q]))
 
-            return tell(progress, iteration, most, Q, now)
-
-        theta, phi, path, converged = em(
-            Mixture(*(double.asarray(part) for part in theta)),
-            Cases(Table(x, Columns(column_names(names, D))), double),
-            self.pmf,
-            weights=double.asarray(np.ones(N) if weights is None else weights),
-            lowest=double.asarray(lowest),
-            tol=self.tol,
-            max_iter=self.max_iter,
-            progress=None if progress is None else report,
-        )
+        saved = Checkpoint(checkpoint, self, {"X": x, "sample_weight": weights})
+        begun = saved.begun(double) or {"theta": Mixture(*(double.asarray(part) for part in theta)), "path": []}
+        with saved.kept(lambda state: stood(**state)) as after:
+            theta, phi, path, converged = em(
+                begun["theta"],
+                Cases(Table(x, Columns(column_names(names, D))), double),
+                self.pmf,
+                weights=double.asarray(np.ones(N) if weights is None else weights),
+                lowest=double.asarray(lowest),
+                tol=self.tol,
+                max_iter=self.max_iter,
+                progress=None if progress is None else report,
+                path=begun["path"][:-1],
+                after=after and (lambda theta, path: after({"theta": theta, "path": path})),
+            )
         n_cases = N * to_numpy(theta.weights)
         shrunk = [at_floor(covariance, lowest) for covariance in to_numpy(theta.covariances)]
         empty = np.flatnonzero(n_cases < EMPTY)
@@ -149,6 +156,7 @@ class GaussianMixture(Transformer):
         self.theta_, self.pmf_ = theta, self.pmf
         self._keep(backend, names, D)
         self.phi_ = self._output(phi)
+        saved.write(self)
         return self
 
     def _move(self, backend):

@@ -13,16 +13,19 @@ from ..arrays import store
 from ..arrays.backend import Backend, BackendError, get_backend
 from ..datasets import generated
 from ..doors.columns import Columns
+from ..inference.em import Fit, LongerSteps, Parameters
 from ..inference.mixture import Mixture
 from ..inference.moments import Moments
 from ..model import Model
 from ..networks import layers, optimizers
+from ..networks.training import Best, Run
 
 ESTIMATORS = (
     "Autoencoder", "FactorAnalysis", "GaussianMixture", "LinearProbe", "PrincipalComponents", "VAE",
     "VariationalEM",
 )
-PARTS = {Columns, Mixture, Model, Moments} | {
+TRAINING = {Best, Fit, LongerSteps, Parameters, Run}               # what a checkpoint holds besides
+PARTS = TRAINING | {Columns, Mixture, Model, Moments} | {
     part
     for module in (layers, optimizers, likelihoods, posteriors, generated)
     for part in vars(module).values()
@@ -32,17 +35,23 @@ PARTS = {Columns, Mixture, Model, Moments} | {
 
 def save(estimator, file, **beside):
     """Write an estimator to `file`, and named values beside it. `Estimator.save` says the rest."""
-    cls, parameters = type(estimator), estimator.get_params(deep=False)
+    cls, parameters = type(estimator), plain_parameters(estimator)
     fitted = {name: value for name, value in vars(estimator).items() if name not in parameters}
     if "backend_" in fitted:
         fitted["backend_"] = [fitted["backend_"].name, fitted["backend_"].dtype]
+    own = cls is not _estimator(cls.__name__)
+    values = {"own class" if own else "class": cls.__name__, "parameters": parameters, "fitted": fitted}
+    store.write(file, {**values, **beside}, PARTS)
+
+
+def plain_parameters(estimator):
+    """The hyper-parameters as they are saved."""
+    parameters = estimator.get_params(deep=False)
     if "comm" in parameters:
         parameters["comm"] = None
     if isinstance(parameters.get("backend"), Backend):
         parameters["backend"] = parameters["backend"].name
-    own = cls is not _estimator(cls.__name__)
-    values = {"own class" if own else "class": cls.__name__, "parameters": parameters, "fitted": fitted}
-    store.write(file, {**values, **beside}, PARTS)
+    return parameters
 
 
 def load(file, *, backend=None, dtype=None, parts=None):

@@ -34,6 +34,7 @@ from .conventions import (
     ACTIVATION, BACKEND, COMM, CONSTANT, DTYPE, LIKELIHOOD, N_JOBS, NOISE, POSTERIOR, SEED, agreed, estimator,
     in_threads, leaving, option, quietly
 )
+from .checkpoint import Checkpoint
 from .questions import LatentVariableModel
 
 
@@ -163,12 +164,18 @@ class VAE(LatentVariableModel):
     n_jobs: object = option(None, N_JOBS)
     comm: object = option(None, COMM)
 
-    def fit(self, X, y=None, *, validation=None, patience=None, progress=None):
+    def fit(self, X, y=None, *, validation=None, patience=None, checkpoint=None, progress=None):
         """Fit to X (N, D). Returns self.
 
         validation (M, D) are held-out data. After each epoch (with "lbfgs" iteration) their mean Q is noted
         in q_validation_path_, on nodes that stay the same, and the parameters with the lowest are kept, those
         of epoch best_iter_. With a patience training ends after so many epochs without a new lowest.
+
+        checkpoint is a file for the model, and for its training, as they stand after the last whole epoch: it
+        is written every few seconds, and when fit is left in whatever way, by Ctrl-C too. Where it is there
+        already the fit goes on from it, and ends on the same bits as one that never stopped (with "lbfgs" in
+        the same minimum: the curvature seen so far is not kept). `teachvae.load` reads it. One that belongs to
+        other data or parameters is refused, by ValueError; epochs may differ, to go on for longer.
 
         progress(epoch, epochs, mean_Q) is called after each epoch where given; where it returns True,
         training ends. With a parameter called now it is handed a function that returns the model as it
@@ -229,6 +236,9 @@ class VAE(LatentVariableModel):
         }
 
         run = Run(params, {"shuffle": shuffle_rng, "noise": noise_rng})
+        given = {"X": table.x, "validation": None if held_out is None else held_out.x}
+        saved = Checkpoint(checkpoint, self, given)
+        saved.lead_back(run, backend)
 
         def finish(vae, run, params, converged=None):
             vae._finish(run, params, converged, standard, recognition, axes, table.columns, kept, names)
@@ -247,10 +257,11 @@ class VAE(LatentVariableModel):
             own = Cases(held_out, cases.backend)
             volume, own = standard.log_volume(own), standard.cases(own, backend)
             watched = HeldOut(self._held_out_q(standard.model, recognition, own, axes), patience)
-        common = {
-            "lower": lower, "held_out": watched, "after": None if tell is None else report, "comm": comm
-        }
-        with leaving(lambda: finish(self, run, run.params), run, unit):
+        common = {"lower": lower, "held_out": watched, "comm": comm}
+        with (
+            saved.kept(lambda run: quietly(finish, copy(self), run, run.kept), tell and report) as after,
+            leaving(lambda: finish(self, run, run.params), lambda: len(run.path), unit),
+        ):
             if self.optimizer == "lbfgs":
                 converged = full_batch(
                     objective,
@@ -260,6 +271,7 @@ class VAE(LatentVariableModel):
                     tol=self.tol,
                     n_samples=nodes[1].shape[0],
                     memory=100 if linear else 30,                  # a long valley, and cheap to remember
+                    after=after,
                     **common,
                 )
             else:
@@ -271,9 +283,11 @@ class VAE(LatentVariableModel):
                     optimizer=parts.optimizer(self.optimizer, self.learning_rate),
                     epochs=epochs,
                     batch_size=self.batch_size,
+                    after=after,
                     **common,
                 )
         finish(self, run, run.kept, converged)
+        saved.write(self)
         self._end(comm, self.theta_, self.recognition_params_)
         if converged is False:
             warn(

@@ -26,8 +26,11 @@ from ..model import Model
 from ..networks.convergence import ConvergenceWarning, falling, warn_of_falling
 from ..networks.layers import mlp
 from ..networks.optimizers import Adam
-from ..networks.training import HeldOut, Run, TrainingError, ended, minibatches, not_finite, nothing
+from ..networks.training import (
+    HeldOut, Run, TrainingError, ended, exhausted, minibatches, not_finite, nothing
+)
 from ..posteriors.nodes import e_step_nodes, matched_draws
+from .checkpoint import Checkpoint
 from .conventions import (
     ACTIVATION, BACKEND, COMM, CONSTANT, DTYPE, LIKELIHOOD, N_JOBS, NOISE, POSTERIOR, SEED, agreed, estimator,
     in_threads, leaving, option, quietly
@@ -97,13 +100,16 @@ class VariationalEM(LatentVariableModel):
     comm: object = option(None, COMM)
 
     @in_threads
-    def fit(self, X, y=None, *, validation=None, patience=None, progress=None):
+    def fit(self, X, y=None, *, validation=None, patience=None, checkpoint=None, progress=None):
         """Fit to X (N, D). Returns self.
 
         validation (M, D) are held-out data, for a neural decoder. After each round E-steps with θ fixed lead
         on a table of theirs, their mean Q is noted in q_validation_path_, and θ and phi_ of the round with
         the lowest are kept, best_iter_. With a patience training ends after so many rounds without a new
         lowest.
+
+        checkpoint is a file, as in `VAE.fit`, of rounds; with closed forms it begins where one of the starts is
+        chosen.
 
         progress(round, rounds, mean_Q) is called after each round where given; where it returns True,
         training ends. With a parameter called now it is handed a function that returns the model as it
@@ -172,17 +178,26 @@ class VariationalEM(LatentVariableModel):
             now = lambda: finish(copy(self), replace(run(), path=[mean_Q], best=None), 0)  # noqa: E731
             return tell(done, rounds, float(Q), lambda: quietly(now))
 
-        told = None if tell is None else report
+        given = {"X": table.x, "validation": None if held_out is None else held_out.x}
+        saved, rounds = Checkpoint(checkpoint, self, given), self._rounds(closed)
         if closed:
-            run, converged = self._fit_closed_form(standard, backend, x, told)
+            run, converged = self._fit_closed_form(standard, backend, x, tell and report, saved, finish)
             finish(self, run, len(run.path) - 1, converged)
         else:
             run = self._begun(standard, backend, x)
-            with leaving(lambda: finish(self, run, len(run.path)), run, "round"):
-                last = self._fit_by_steps(run, standard, backend, x, watched, told)
+            saved.lead_back(run, backend)
+
+            def told(run):
+                return report(len(run.path), rounds, run.path[-1], lambda: run)
+
+            with (
+                saved.kept(lambda run: quietly(finish, copy(self), run, len(run.path)), tell and told) as after,
+                leaving(lambda: finish(self, run, len(run.path)), lambda: len(run.path), "round"),
+            ):
+                last = self._fit_by_steps(run, standard, backend, x, watched, after)
             finish(self, last, len(run.path))
+        saved.write(self)
         self._end(table.comm, self.theta_)
-        rounds = self._rounds(closed)
         if closed and converged is False:
             warn(
                 f"variational EM stopped after {rounds} rounds with more than tol={self.tol} nats per "
@@ -207,7 +222,7 @@ class VariationalEM(LatentVariableModel):
         for name in ("learning_rate", "min_noise", "tol"):
             check_positive(name, getattr(self, name))
 
-    def _fit_closed_form(self, standard, backend, x, report):
+    def _fit_closed_form(self, standard, backend, x, report, saved, finish):
         """Coordinate descent on Q, both halves exact: Q never rises. EM with a family of q."""
         model, likelihood = standard.model, standard.model.likelihood
         lower = likelihood.lower_bounds(standard.units.variance, self.min_noise)
@@ -234,15 +249,21 @@ class VariationalEM(LatentVariableModel):
         def told(iteration, most, Q, p):
             return report(iteration, most, Q, lambda: run(p, [Q]))
 
-        found = em.fit(
-            problem,
-            self.n_components,
-            (backend.normal(rng, size) for _ in range(self.n_starts or em.STARTS)),
-            tol=self.tol,
-            max_iter=most,
-            every=self.n_starts is not None,
-            progress=None if report is None else told,
-        )
+        def now(fit):
+            return quietly(finish, copy(self), run(fit.p, fit.path), len(fit.path) - 1, fit.converged)
+
+        with saved.kept(now) as after:
+            found = em.fit(
+                problem,
+                self.n_components,
+                (backend.normal(rng, size) for _ in range(self.n_starts or em.STARTS)),
+                tol=self.tol,
+                max_iter=most,
+                every=self.n_starts is not None,
+                progress=None if report is None else told,
+                begun=saved.begun(backend),
+                after=after,
+            )
         return run(found.p, found.path), found.converged           # the last Q is of this θ and its table
 
     def _begun(self, standard, backend, x):
@@ -252,9 +273,10 @@ class VariationalEM(LatentVariableModel):
         phi = e_step.prior_phi(standard.model, backend.zeros((x.shape[0], 1)))
         return Run(theta, {"shuffle": shuffle_rng, "noise": noise_rng}, table={"phi": phi})
 
-    def _fit_by_steps(self, run, standard, backend, x, held_out, report):
+    def _fit_by_steps(self, run, standard, backend, x, held_out, after):
         """E-steps by quasi-Newton steps on the table, M-steps by Adam on θ, round by round, which `run`
-        keeps. Returns a run of what is to be kept, with φ led to the end and its Q at the end of the path.
+        keeps, with after(run) at its end. Returns a run of what is to be kept, with φ led to the end and its
+        Q at the end of the path.
         """
         model, noise_rng = standard.model, run.generators["noise"]
         phi, xp = run.table["phi"], backend.xp
@@ -277,10 +299,7 @@ class VariationalEM(LatentVariableModel):
             dtheta["likelihood"] = likelihood.by_gradient(dtheta["likelihood"])
             return xp.sum(Q) / len(rows), dtheta
 
-        def told(run):
-            return report(len(run.path), rounds, run.path[-1], lambda: run)
-
-        while len(run.path) < rounds:
+        while len(run.path) < rounds and not exhausted(run, held_out):
             done, starts = len(run.path) + 1, [phi]
             if done % SEARCH_EVERY == 0:  # a row may be sitting in the wrong mode of its posterior
                 z = backend.normal(noise_rng, (256, self.n_components))
@@ -315,7 +334,7 @@ class VariationalEM(LatentVariableModel):
                 )
             run.params, run.optimizer, run.table["phi"] = theta, step.optimizer, phi
             run.path.append(Q)
-            if ended(run, held_out, None if report is None else told):
+            if ended(run, held_out, after):
                 break
 
         e = self._infer(model, run.kept, x, backend, [run.kept_table["phi"]])
