@@ -65,7 +65,7 @@ def em(problem, p, *, tol, begun=None):
         if not math.isfinite(Q):
             raise TrainingError(
                 f"Q became {Q} in the E-step of iteration {len(path)} of EM: the first that is not finite is "
-                f"{not_finite(p._asdict()) or 'Q itself'}; look for columns with entries of a size all their own"
+                f"{not_finite(p._asdict()) or 'Q itself'}; look for columns with entries of another size"
             )
         path.append(Q)
         converged = settled(path, tol)
@@ -257,6 +257,8 @@ def race(runs, *, tol, max_iter, every, progress=None, after=None):
         end = _last(islice(run, lap + 1))
         if end.path[-1] < best.path[-1] - tol:
             leader, best = run, end
+    if after is not None:
+        after(best)
     for iteration, Q in enumerate(best.path if progress is not None else ()):
         if progress(iteration, max_iter, Q, best.p):
             return best._replace(converged=None)
@@ -265,8 +267,6 @@ def race(runs, *, tol, max_iter, every, progress=None, after=None):
 
 def to_the_end(run, best, *, max_iter, progress, after):
     """The `Fit` at the end of a run of EM, of which `best` was the last; the rest as in `race`."""
-    if after is not None:
-        after(best)
     for best in islice(run, max_iter + 1 - len(best.path)):
         if after is not None:
             after(best)

@@ -108,9 +108,10 @@ class Autoencoder(LatentCode):
     def fit(self, X, y=None, *, validation=None, patience=None, checkpoint=None, progress=None):
         """Fit to X (N, D). Returns self.
 
-        validation, patience, checkpoint and progress(epoch, epochs, loss) are as in `VAE.fit`, with the loss for Q, and
-        so are the errors; where there is noise, held-out data have one draw of it. A ConvergenceWarning says
-        that the epochs ended while the loss, told in nats (6.9), was still falling (6.8).
+        validation, patience, checkpoint and progress(epoch, epochs, loss) are as in `VAE.fit`, with the loss
+        for Q, and so are the errors; where there is noise, held-out data have one draw of it. A
+        ConvergenceWarning says that the epochs ended while the loss, told in nats (6.9), was still falling
+        (6.8).
 
         There is no sample_weight, for the reason that `VAE.fit` gives: repeat the rows.
         """

@@ -45,7 +45,7 @@ class Checkpoint:
             return
         if getattr(estimator, "comm", None) is not None and estimator.comm.size > 1:
             raise ValueError(
-                f"a checkpoint is of one process, and this fit runs on {estimator.comm.size} ranks: leave it out"
+                f"a checkpoint is of one process, this fit runs on {estimator.comm.size} ranks: leave it out"
             )
         self.belongs = _belongs(estimator, data)
         if os.path.exists(file):
@@ -91,8 +91,8 @@ class Checkpoint:
 
     @contextmanager
     def kept(self, estimator_of, report=None):
-        """What is to be called after every whole epoch, after(state), or None: it takes a copy of the state, has
-        it written from time to time, and at last when the block is left, in whatever way, and returns
+        """What is to be called after every whole epoch, after(state), or None: it takes a copy of the state,
+        has it written from time to time, and at last when the block is left, in whatever way, and returns
         report(state).
 
         estimator_of  state → the estimator as it then stands

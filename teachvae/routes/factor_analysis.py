@@ -87,8 +87,8 @@ class FactorAnalysis(LatentVariableModel):
 
         sample_weight (N,) >= 0: how often each data case counts, once where None, and with 0 not at all.
         The estimate depends on the ratios of the weights alone.
-        checkpoint is a file for the model, and for EM, as they stand after the last iteration, from when one of
-        the starts is chosen; else as in `VAE.fit`. It is of use where entries are missing, and EM takes long.
+        checkpoint is a file for the model, and for EM, as they stand after the last iteration, from when one
+        of the starts is chosen; else as in `VAE.fit`. It is of use where EM takes long: entries are missing.
         progress(iteration, max_iter, mean_nlml) is called after each iteration where given; where it returns
         True, EM ends. With a parameter called now it is handed a function that returns the model as it
         stands.

@@ -111,7 +111,8 @@ class GaussianMixture(Transformer):
             return tell(progress, iteration, most, Q, lambda: stood(theta, [Q]))
 
         saved = Checkpoint(checkpoint, self, {"X": x, "sample_weight": weights})
-        begun = saved.begun(double) or {"theta": Mixture(*(double.asarray(part) for part in theta)), "path": []}
+        theta = Mixture(*(double.asarray(part) for part in theta))
+        begun = saved.begun(double) or {"theta": theta, "path": []}
         with saved.kept(lambda state: stood(**state)) as after:
             theta, phi, path, converged = em(
                 begun["theta"],

@@ -174,8 +174,8 @@ class VAE(LatentVariableModel):
         checkpoint is a file for the model, and for its training, as they stand after the last whole epoch: it
         is written every few seconds, and when fit is left in whatever way, by Ctrl-C too. Where it is there
         already the fit goes on from it, and ends on the same bits as one that never stopped (with "lbfgs" in
-        the same minimum: the curvature seen so far is not kept). `teachvae.load` reads it. One that belongs to
-        other data or parameters is refused, by ValueError; epochs may differ, to go on for longer.
+        the same minimum: the curvature seen so far is not kept). `teachvae.load` reads it. One that belongs
+        to other data or parameters is refused, by ValueError; epochs may differ, to go on for longer.
 
         progress(epoch, epochs, mean_Q) is called after each epoch where given; where it returns True,
         training ends. With a parameter called now it is handed a function that returns the model as it

@@ -108,7 +108,7 @@ class VariationalEM(LatentVariableModel):
         the lowest are kept, best_iter_. With a patience training ends after so many rounds without a new
         lowest.
 
-        checkpoint is a file, as in `VAE.fit`, of rounds; with closed forms it begins where one of the starts is
+        checkpoint is a file, as in `VAE.fit`, of rounds; with closed forms from when one of the starts is
         chosen.
 
         progress(round, rounds, mean_Q) is called after each round where given; where it returns True,
@@ -190,8 +190,11 @@ class VariationalEM(LatentVariableModel):
             def told(run):
                 return report(len(run.path), rounds, run.path[-1], lambda: run)
 
+            def now(run):
+                return quietly(finish, copy(self), run, len(run.path))
+
             with (
-                saved.kept(lambda run: quietly(finish, copy(self), run, len(run.path)), tell and told) as after,
+                saved.kept(now, tell and told) as after,
                 leaving(lambda: finish(self, run, len(run.path)), lambda: len(run.path), "round"),
             ):
                 last = self._fit_by_steps(run, standard, backend, x, watched, after)
