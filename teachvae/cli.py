@@ -36,7 +36,9 @@ def main(argv=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
-        print("teachvae: interrupted", file=sys.stderr)
+        kept = getattr(arguments, "save", None)
+        how = "" if kept is None else f"; the same command with --resume goes on from {kept}"
+        print(f"teachvae: interrupted{how}", file=sys.stderr)
         return 130
     except (ValueError, OSError, ImportError, BackendError, RanksError, TrainingError) as error:
         if arguments.debug:
@@ -152,6 +154,18 @@ def _parser():
         metavar="FOLDER",
         help="where report.html goes (default: teachvae-report)",
     )
+    compare.add_argument(
+        "--save",
+        type=Path,
+        metavar="FOLDER",
+        help="keep the split, every model and its ledger there, as they are done; teachvae.load reads a model",
+    )
+    compare.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with an interrupted comparison in the folder of --save, a model in training from its last "
+        "whole epoch (seconds are then those since)",
+    )
     compare.add_argument("--json", action="store_true", help="print JSON instead of the table")
     compare.set_defaults(run=_compare)
 
@@ -183,7 +197,7 @@ def _parser():
 
 def _compare(arguments):
     from .arrays import ranks
-    from .comparison import compare, report, tables
+    from .comparison import compare, report, saved, tables
     from .datasets.readers import ReadingWarning
 
     comm = ranks.comm(arguments.comm)
@@ -205,6 +219,11 @@ def _compare(arguments):
         backend=arguments.backend,
         ledger=arguments.ledger,
     )
+    if arguments.resume and arguments.save is None:
+        raise ValueError("--resume goes on in the folder of --save FOLDER: give that too")
+    if arguments.save is not None and comm.size > 1:
+        raise ValueError("--save keeps what one process has: leave it out under --comm mpi")
+    folder = saved.Nowhere() if arguments.save is None else saved.Folder(arguments.save, arguments.resume)
     arguments.output.mkdir(parents=True, exist_ok=True)  # a bad folder is found before the training
 
     progress = None if arguments.quiet else _Progress()
@@ -212,7 +231,7 @@ def _compare(arguments):
     n_jobs = arguments.jobs if options.backend == "numpy" else None
     if comm.size > 1 and n_jobs == -1:
         n_jobs = 1                                                 # the ranks are as many as there are cores
-    comparison = compare.run(dataset, options, progress, n_jobs, comm)
+    comparison = compare.run(dataset, options, progress, n_jobs, comm, folder)
     seconds = time.perf_counter() - start
     if progress is not None:
         progress.close()

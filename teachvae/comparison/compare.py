@@ -28,6 +28,7 @@ from ..networks.training import TrainingError
 from ..routes.questions import NotALikelihoodWarning
 from . import models, tasks
 from .probe import check_classes, check_labels
+from .saved import Nowhere
 
 AGREEMENT = 0.01  # nats per data case within which the linear models must agree on training data
 PARTS = TRAINING, HELD_OUT = "training", "held out"
@@ -35,6 +36,7 @@ ENDINGS = {TRAINING: "train", HELD_OUT: "held_out"}  # of the names in Numbers
 SHARES = ("not_gaussian", "diagonal", "amortisation")  # from NLML up to Q
 CASES, FEW_CASES = 1500, 100  # in the ledger, of each part, at the most; FEW where K > 2
 REFUSALS = (ValueError, TrainingError)  # of one model: the others go on
+NOWHERE = Nowhere()
 ROADS = 20  # held-out cases for which Q − NLML is held against KL(q ‖ posterior)
 
 
@@ -157,14 +159,15 @@ class Comparison:
     failures: tuple = field(default=())
 
 
-def run(dataset, options=None, progress=None, n_jobs=None, comm=ranks.SERIAL):
+def run(dataset, options=None, progress=None, n_jobs=None, comm=ranks.SERIAL, folder=NOWHERE):
     """Train and measure every model for every seed. Returns a `Comparison`.
 
     progress(title, step, steps, value) is called while a model trains, value being mean Q, the mean
     nlml or the autoencoder's loss, and for each part of the ledger, value being its mean Q. n_jobs: threads
     that share the E-steps and the ledger, see `workers`; -1: as many as there are cores. comm: of ranks
     that each have all of the dataset; the models with a bound are fitted to a share of the rows on each, the
-    others to all rows on all, and the ledger is shared out. Raises ValueError for data that the likelihood,
+    others to all rows on all, and the ledger is shared out. folder: a `saved.Folder` in which all of it is
+    kept, and from which an interrupted comparison goes on. Raises ValueError for data that the likelihood,
     or every model with a likelihood, refuses; on several ranks that any model refuses.
     """
     keep_freed_memory()
@@ -173,11 +176,12 @@ def run(dataset, options=None, progress=None, n_jobs=None, comm=ranks.SERIAL):
     check_jobs("n_jobs", n_jobs)
     check_size("n_components", options.n_components, 1, dataset.x.shape[1], " (the columns of the data)")
     likelihood = _likelihood(dataset, options)
+    folder.begin(dataset, options)
     dataset = _with_classes(dataset)
     seeds = range(options.seed, options.seed + options.seeds)
     splits = (_split(dataset, options, seed) for seed in seeds)
     with workers.threads(n_jobs):
-        runs = tuple(_with_models(split, options, likelihood, progress, comm) for split in splits)
+        runs = tuple(_with_models(split, options, likelihood, progress, comm, folder) for split in splits)
     failures = tuple(f"seed {r.seed}: {text}" for r in runs for text in check(r))
     return Comparison(options, dataset, runs, failures)
 
@@ -230,7 +234,7 @@ def _split(dataset, options, seed):
     return Run(seed=seed, train=train, held_out=held_out, grey=grey, tasks=made, no_model=no_model)
 
 
-def _with_models(run, options, likelihood, progress, comm):
+def _with_models(run, options, likelihood, progress, comm, folder):
     """The run with all models, trained and measured. Raises ValueError where none with a likelihood is."""
     fewest = min(len(part.x) for part in run.parts.values())
     if fewest < comm.size:
@@ -246,12 +250,13 @@ def _with_models(run, options, likelihood, progress, comm):
         n_entries=sum(part.x.size for part in run.parts.values()),
         comm=comm,
     )
-    trained = [_train(entry, setting, run, progress) for entry in models.entries(setting)]
+    folder.keep_split(run)
+    trained = [_train(entry, setting, run, progress, folder) for entry in models.entries(setting)]
     if not any(t.phi for t in trained):
         error = next(t.error for t in trained if t.error is not None)
         why = named(error, run.train.row_names)
         raise ValueError(f"no model with a likelihood can be had: {why}") from error
-    ledgers = _ledgers(trained, run, options, progress, comm)
+    ledgers = _ledgers(trained, run, options, progress, comm, folder)
     return replace(run, fitted=tuple(_measured(t, ledgers[t.entry.key], run) for t in trained))
 
 
@@ -272,11 +277,15 @@ class Trained:
     error: Exception | None = None
 
 
-def _train(entry, setting, run, progress):
+def _train(entry, setting, run, progress, folder):
     """The model of `entry` as a `Trained`."""
     title, reason = entry.title(setting), entry.refusal(setting)
     if reason is not None:
         return Trained(entry, title, remarks=(reason,))
+    kept = folder.model(run, entry)
+    if kept is not None:
+        estimator, beside = kept
+        return Trained(entry, title, estimator, **beside)
     estimator, phi, remarks = entry.make(setting), {}, []
     comm = getattr(estimator, "comm", ranks.SERIAL)
     own, own_held_out = (ranks.share(comm, len(part.x)) for part in run.parts.values())
@@ -284,6 +293,8 @@ def _train(entry, setting, run, progress):
     reported = {}
     if entry.iterated and progress is not None:
         reported["progress"] = partial(progress, title)
+    if entry.iterated:
+        reported["checkpoint"] = folder.checkpoint(run, entry)
     start = time.perf_counter()
     try:
         with _remarked(remarks, run.train.row_names[own]):
@@ -301,7 +312,9 @@ def _train(entry, setting, run, progress):
             raise
         remarks.append(named(error, run.train.row_names))
         return Trained(entry, title, remarks=_once_each(remarks), error=error)
-    return Trained(entry, title, estimator, seconds, phi, _once_each(remarks))
+    trained = {"seconds": seconds, "phi": phi, "remarks": _once_each(remarks)}
+    folder.keep_model(run, entry, estimator, **trained)
+    return Trained(entry, title, estimator, **trained)
 
 
 @contextmanager
@@ -341,7 +354,7 @@ class Ledger:
     doubts: list = field(default_factory=list)
 
 
-def _ledgers(trained, run, options, progress, comm):
+def _ledgers(trained, run, options, progress, comm, folder):
     """{key: Ledger} of all models, empty ones where there is no bound."""
     most = (CASES if options.n_components <= 2 else FEW_CASES) if options.ledger is None else options.ledger
     jobs = []
@@ -357,7 +370,7 @@ def _ledgers(trained, run, options, progress, comm):
         warnings.simplefilter("ignore", nlml.FewDrawsWarning)
         warnings.simplefilter("ignore", NotALikelihoodWarning)    # the models' titles say so
         warnings.simplefilter("ignore", MovedWarning)             # it stands among the model's remarks
-        own = workers.each(partial(_gaps_and_divergence, run), jobs[comm.rank :: comm.size])
+        own = workers.each(partial(_gaps_and_divergence, run, folder), jobs[comm.rank :: comm.size])
         results = ranks.dealt(comm, own)
         for done, ((t, part, _), (gaps, divergence, doubts)) in enumerate(zip(jobs, results), 1):
             ledger = found[t.entry.key]
@@ -371,9 +384,12 @@ def _ledgers(trained, run, options, progress, comm):
     return found
 
 
-def _gaps_and_divergence(run, job):
+def _gaps_and_divergence(run, folder, job):
     """(gaps, divergence, doubts) of the first cases of one part: job is (trained, part, how many cases)."""
     trained, part, cases = job
+    kept = folder.ledger(run, trained.entry, part)
+    if kept is not None:
+        return kept["gaps"], kept["divergence"], kept["doubts"]
     estimator, data = trained.estimator, run.parts[part]
     x, phi, few = data.x[:cases], trained.phi[part][:cases], slice(0, ROADS)
     gaps = divergence = None
@@ -384,6 +400,7 @@ def _gaps_and_divergence(run, job):
         doubts = list(_doubts(part, gaps, data.row_names))
     except REFUSALS as error:
         doubts = [f"the ledger of {part} cases was left: {named(error, data.row_names)}"]
+    folder.keep_ledger(run, trained.entry, part, gaps=gaps, divergence=divergence, doubts=doubts)
     return gaps, divergence, doubts
 
 
