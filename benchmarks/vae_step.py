@@ -1,8 +1,8 @@
 """One training step of a Bernoulli VAE, forward, backward and Adam, beside the frameworks.
 
-Every contestant has the same network, data, Adam and precision (float32), takes a shuffled minibatch and
-draws its own noise. First all of them compute value and gradient of one minibatch from the same parameters
-and noise, which must agree to 1e-4. "bare products" are the matrix products of the step and nothing else.
+Every contestant has the same network, data, Adam and precision, takes a shuffled minibatch and draws its own
+noise. First all of them compute value and gradient of one minibatch from the same parameters and noise, which
+must agree to `AGREE`. "bare products" are the matrix products of the step and nothing else.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from teachvae.likelihoods import Bernoulli
 from teachvae.model import Model
 from teachvae.networks.layers import mlp
 from teachvae.networks.optimizers import Adam
-from teachvae.networks.training import minibatches
+from teachvae.networks.training import Run, minibatches
 from teachvae.posteriors import DiagonalGaussian
 from teachvae.routes.vae import amortised, recognition_network
 
@@ -25,6 +25,7 @@ SIZES = {                                                          # D, hidden u
     "784-200-200-50, batch 100": (784, (200, 200), 50, 100),
     "digits 64-64-2, batch 128": (64, (64,), 2, 128),
 }
+AGREE = {"float32": 1e-4, "float64": 1e-10}                        # relatively, see `check_equal`
 BATCHES = 20                                                       # per round of a contestant
 RATE = 1e-3
 
@@ -32,9 +33,9 @@ RATE = 1e-3
 class Setting:
     """A network with its parameters, data, and the names in which everybody finds the weights."""
 
-    def __init__(self, n_visible, hidden, n_latent, batch, backend="numpy"):
-        self.backend, rng = get_backend(backend, "float32"), np.random.default_rng(0)
-        self.n_latent, self.batch = n_latent, batch
+    def __init__(self, n_visible, hidden, n_latent, batch, backend="numpy", dtype="float32"):
+        self.backend, rng = get_backend(backend, dtype), np.random.default_rng(0)
+        self.n_latent, self.batch, self.dtype = n_latent, batch, dtype
         q = DiagonalGaussian(n_latent)
         self.recognition = recognition_network(n_visible, hidden, q, "tanh", False)
         self.model = Model(mlp(n_latent, hidden[::-1], n_visible), Bernoulli(n_visible), n_latent, q)
@@ -67,12 +68,12 @@ def teachvae(setting):
         eta = setting.backend.normal(rng, shape)
         return amortised(setting.model, setting.recognition, params, take_rows(setting.x, rows), eta)
 
-    kept = {"params": setting.params, "state": None}
+    run = Run(setting.params, {"shuffle": rng})
 
     def epoch():
-        kept["params"], _, kept["state"] = minibatches(
-            objective, kept["params"], len(setting.x), optimizer=Adam(RATE), epochs=1,
-            batch_size=setting.batch, rng=rng, state=kept["state"],
+        minibatches(
+            objective, run, len(setting.x), optimizer=Adam(RATE), epochs=len(run.path) + 1,
+            batch_size=setting.batch,
         )
 
     return epoch
@@ -130,7 +131,7 @@ def torch_eager(setting, fused=False, compiled=False, device="cpu"):
     def epoch():
         for rows in torch.randperm(len(x), device=device).split(setting.batch):
             optimizer.zero_grad(set_to_none=True)
-            objective(x[rows], torch.randn(setting.batch, K, device=device)).backward()
+            objective(x[rows], torch.randn(setting.batch, K, dtype=x.dtype, device=device)).backward()
             optimizer.step()
         leaves[0][0, 0].item()                                     # a GPU is waited for
 
@@ -142,6 +143,7 @@ def jax_jit(setting, scan=False):
     import jax
     import jax.numpy as jnp
 
+    jax.config.update("jax_enable_x64", setting.dtype == "float64")
     K, B = setting.n_latent, setting.batch
     start = jax.tree.map(jnp.asarray, setting.weights())
 
@@ -164,7 +166,7 @@ def jax_jit(setting, scan=False):
     def step(carry, rows):
         stacks, m, v, t, key, data = carry
         key, now = jax.random.split(key)
-        g = jax.grad(loss)(stacks, data[rows], jax.random.normal(now, (B, K)))
+        g = jax.grad(loss)(stacks, data[rows], jax.random.normal(now, (B, K), setting.dtype))
         t = t + 1
         m = jax.tree.map(lambda a, b: 0.9 * a + 0.1 * b, m, g)
         v = jax.tree.map(lambda a, b: 0.999 * a + 0.001 * b * b, v, g)
@@ -175,7 +177,7 @@ def jax_jit(setting, scan=False):
         return (jax.tree.map(move, stacks, m, v), m, v, t, key, data), None
 
     zeros = jax.tree.map(jnp.zeros_like, start)
-    kept = [(start, zeros, zeros, jnp.float32(0), jax.random.key(0), jnp.asarray(setting.x))]
+    kept = [(start, zeros, zeros, jnp.zeros((), setting.dtype), jax.random.key(0), jnp.asarray(setting.x))]
     rng = np.random.default_rng(1)
     compiled = jax.jit(lambda carry, order: jax.lax.scan(step, carry, order)) if scan else jax.jit(step)
 
@@ -220,9 +222,9 @@ def autograd(setting):
 
     def epoch():
         for rows in rng.permutation(len(setting.x)).reshape(BATCHES, B):
-            eta = rng.standard_normal((B, K)).astype("float32")
+            eta = rng.standard_normal((B, K)).astype(setting.dtype)
             _, g = both(stacks, setting.x[rows], eta)
-            adam.step(flat, tree.flatten(g).astype("float32"), state)
+            adam.step(flat, tree.flatten(g).astype(setting.dtype), state)
 
     return check, epoch
 
@@ -249,11 +251,12 @@ def run(rounds=15):
         except ImportError:
             pass
     rows, remarks = [], []
-    for size, numbers in SIZES.items():
-        setting = Setting(*numbers)
-        contestants = {"teachvae": teachvae(setting), "bare products": bare_products(setting)}
-        more_rows, more_remarks = contest(size, setting, setting, contestants, PEERS, rounds)
-        rows, remarks = rows + more_rows, remarks + more_remarks
+    for dtype in AGREE:
+        for size, numbers in SIZES.items():
+            setting = Setting(*numbers, dtype=dtype)
+            contestants = {"teachvae": teachvae(setting), "bare products": bare_products(setting)}
+            done = contest(f"{size}, {dtype}", setting, setting, contestants, PEERS, rounds)
+            rows, remarks = rows + done[0], remarks + done[1]
     return rows, remarks
 
 
@@ -270,9 +273,9 @@ def contest(size, ours, theirs, contestants, peers, rounds):
             said = (str(error).splitlines() or [""])[0][:100]
             remarks.append(f"{size}, {name}: {type(error).__name__}: {said}")
             continue
-        check_equal(f"{name}: the value", value, their_value, 1e-4)
+        check_equal(f"{name}: the value", value, their_value, AGREE[ours.dtype])
         for mine, other in zip(gradient, their_gradient, strict=True):
-            check_equal(f"{name}: the gradient", mine, other, 1e-4)
+            check_equal(f"{name}: the gradient", mine, other, AGREE[ours.dtype])
         contestants = {**contestants, name: epoch}
     rows = [
         {"size": size, "peer": peer, "low": low, "ratio": middle, "high": high}

@@ -51,7 +51,8 @@ def warn(said, kind=UserWarning):
 
 
 def _ours(frame):
-    return frame.f_globals.get("__name__", "").partition(".")[0] == __package__
+    # Between a context manager of the package and who enters it stands contextlib.
+    return frame.f_globals.get("__name__", "").partition(".")[0] in (__package__, "contextlib")
 
 
 def align(rows, left=None, heads=0):

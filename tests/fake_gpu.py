@@ -4,16 +4,20 @@ It refuses what CuPy refuses: to become a NumPy array unasked, NumPy arrays besi
 names of the array-API standard that CuPy 14 lacks; what CuPy has beside the standard it does not offer. As in
 CuPy a failed factorisation does not raise, a single number is an array still, places beyond the end wrap, and
 rounding is not NumPy's. It counts what the host would wait for, and what it sends, by the line that asked.
-`install` puts it where `import cupy` finds it.
+`install` puts it where `import cupy` finds it. It takes no kernels; `Cards` compiles them, for the host.
 """
 
 from collections import Counter
+import ctypes
 import operator
 from pathlib import Path
+import subprocess
 import sys
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
+
+from teachvae.arrays import cuda
 
 FUNCTIONS = """
 abs acos acosh add all any arange argmax argmin argsort asin asinh astype atan atan2 atanh broadcast_arrays
@@ -235,3 +239,37 @@ def install(monkeypatch):
     last_place.bit_generator.state = np.random.default_rng(0).bit_generator.state
     monkeypatch.setitem(sys.modules, "cupy", module())
     return counts
+
+
+class Cards:
+    """CuPy's `ElementwiseKernel` on the host, by the machine's own C compiler."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def ElementwiseKernel(self, inputs, outputs, body, name):
+        (dtype, *_), names = zip(*(one.split() for one in inputs.split(", ")), strict=True)
+        made = [one.split()[1] for one in outputs.split(", ")]
+        kind = cuda.TYPES[dtype]
+        given = ", ".join([f"const {kind} *{a}_all" for a in names] + [f"{kind} *{y}_all" for y in made])
+        read = "".join(f"const {kind} {a} = {a}_all[i]; " for a in names)
+        write = "".join(f"{y}_all[i] = {y}; " for y in made)
+        source = (
+            f"#include <tgmath.h>\nvoid run(long n, {given}) {{ for (long i = 0; i < n; i++) {{ "
+            f"{read} {kind} {', '.join(made)};\n{body}\n{write} }} }}"
+        )
+        path = self.folder / f"{name}_{dtype}"
+        path.with_suffix(".c").write_text(source, encoding="utf-8")
+        options = ["-O0", "-ffp-contract=off", "-shared", "-fPIC", "-Wall", "-Werror"]
+        command = ["cc", *options, "-o", f"{path}.so", f"{path}.c", "-lm"]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        function = ctypes.CDLL(f"{path}.so").run
+
+        def run(*arrays):
+            whole = [np.broadcast_to(np.asarray(a, dtype), arrays[0].shape).copy() for a in arrays]
+            out = [np.empty_like(whole[0]) for _ in made]
+            pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*whole, *out)]
+            function(ctypes.c_long(whole[0].size), *pointers)
+            return out[0] if len(out) == 1 else tuple(out)
+
+        return run

@@ -12,6 +12,14 @@ import pytest
 from teachvae import bound, grid, tree
 
 
+@pytest.fixture(autouse=True)
+def jax_in_its_own_precision():
+    """All of a process's JAX has one precision; every benchmark has its own process, the tests have not."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].config.update("jax_enable_x64", False)
+
+
 def test_ratios_are_the_peers_time_over_ours_round_by_round():
     seconds = {"teachvae": np.array([1.0, 2.0, 4.0]), "peer": np.array([3.0, 4.0, 4.0])}
     assert measure.ratios(seconds) == [("peer", 1.5, 2.0, 2.5)]
@@ -147,13 +155,25 @@ def test_a_peer_takes_the_same_step(peer, monkeypatch):
     monkeypatch.setattr(vae_step, "PEERS", {peer: vae_step.PEERS[peer]})
     monkeypatch.setattr(vae_step, "SIZES", {"small": (12, (8,), 2, 10)})
     rows, remarks = vae_step.run(rounds=1)
-    assert remarks == [] and [row["peer"] for row in rows] == ["bare products", peer]
+    assert remarks == [] and [row["peer"] for row in rows] == ["bare products", peer] * 2
+    assert [row["size"] for row in rows[::2]] == ["small, float32", "small, float64"]
     # what is compared can differ: with other parameters it does
     (value, gradient), _ = vae_step.PEERS[peer](setting := vae_step.Setting(12, (8,), 2, 10))
     setting.weights()[1][0][1][:] += 0.5                           # a bias of the decoder
     ours, our_gradient = setting.value_and_gradient()
     assert abs(ours - value) > 1e-2 * abs(value)
     assert max(np.abs(a - b).max() for a, b in zip(our_gradient, gradient)) > 1e-3
+
+
+@pytest.mark.parametrize("dtype", vae_step.AGREE)
+@pytest.mark.parametrize("peer", [name for name in vae_step.PEERS if "compile" not in name])
+def test_a_peer_computes_in_the_precision_that_is_asked_for(peer, dtype):
+    """float32 would be within 1e-6 of float64, and in half the time."""
+    needs(peer)
+    (value, gradient), _ = vae_step.PEERS[peer](vae_step.Setting(12, (8,), 2, 10, dtype=dtype))
+    exact, _ = vae_step.Setting(12, (8,), 2, 10, dtype="float64").value_and_gradient()
+    assert {g.dtype.name for g in gradient} == {dtype}
+    assert (abs(value - exact) < 1e-13 * exact) == (dtype == "float64")
 
 
 def test_a_gpu_takes_the_same_step_as_the_host(monkeypatch):

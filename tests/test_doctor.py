@@ -1,5 +1,6 @@
 """`teachvae doctor` says what is there, what is missing and what is broken, and how that is mended."""
 
+import shutil
 import subprocess
 import sys
 from types import ModuleType, SimpleNamespace
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from teachvae import cli
-from teachvae.arrays import doctor
+from teachvae.arrays import cuda, doctor
 
 OPTIONAL = {"Numba": "numba", "threadpoolctl": "threadpoolctl", "MPI": "mpi4py", "CuPy": "cupy"}
 CURES = {
@@ -98,10 +99,38 @@ def test_what_cannot_be_imported_is_broken(part, error, nothing, capsys):
     assert cli.main(["doctor"]) == 1 and "BROKEN" in capsys.readouterr().out
 
 
-def test_a_card_that_works(nothing):
+@pytest.fixture
+def card(nothing):
+    """A machine with a card, on which the kernel of softplus does what softplus does."""
+    def softplus(x):
+        return fake_gpu.ndarray(np.logaddexp(0, x.get()))
+
     fake_gpu.install(nothing)
+    nothing.setattr(sys.modules["cupy"], "ElementwiseKernel", lambda *_: softplus, raising=False)
+    return nothing
+
+
+def test_a_card_that_works(card):
     state, found = findings()["CuPy"][1:3]
-    assert state == doctor.OK and found.endswith("elementwise, product, Cholesky, draw tried")
+    assert state == doctor.OK
+    assert found.endswith("elementwise, product, Cholesky, draw, compiled formula tried")
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler, cc, to read a kernel's source with")
+@pytest.mark.parametrize("log1p, said", [
+    ("log1p({})", "compiled formula tried"),
+    ("log({})", "compiled formula failed (wrong numbers)"),
+    ("no_such_function({})", "compiled formula failed (CalledProcessError"),
+])
+def test_the_formula_that_is_tried_is_the_package_s_own(log1p, said, card, tmp_path):
+    """Its source is read by the machine's own compiler; another source gives other numbers, or none."""
+    def kernel(*texts):
+        run = fake_gpu.Cards(tmp_path).ElementwiseKernel(*texts)
+        return lambda *arrays: fake_gpu.ndarray(run(*(a.get() for a in arrays)))
+
+    card.setattr(sys.modules["cupy"], "ElementwiseKernel", kernel)
+    card.setitem(cuda.FUNCTIONS, "log1p", log1p)
+    assert said in findings()["CuPy"].found
 
 
 def fails(*arguments, **options):
@@ -116,15 +145,16 @@ def fails(*arguments, **options):
     ("Cholesky", "linalg", SimpleNamespace(), "AttributeError"),
     ("draw", "random", SimpleNamespace(default_rng=fails), "cudaErrorNoDevice"),
     ("draw", "random", SimpleNamespace(default_rng=lambda s: SimpleNamespace(random=np.ones)), "wrong"),
+    ("compiled formula", "ElementwiseKernel", fails, "cudaErrorNoDevice"),
+    ("compiled formula", "ElementwiseKernel", lambda *_: lambda x: x, "wrong numbers"),
 ])
-def test_a_card_that_fails_a_trial(trial, name, broken, cause, nothing, capsys):
-    fake_gpu.install(nothing)
-    nothing.setattr(sys.modules["cupy"], name, broken)
+def test_a_card_that_fails_a_trial(trial, name, broken, cause, card, capsys):
+    card.setattr(sys.modules["cupy"], name, broken)
     finding = findings()["CuPy"]
     assert finding.state == doctor.BROKEN and "nvidia-smi" in finding.cure
     assert "second line" not in finding.found
     failed = [part.partition(" failed (")[0] for part in finding.found.split("; ") if " failed (" in part]
-    told = {name for name in doctor.TRIALS if name in ", ".join(failed).split(": ")[-1].split(", ")}
+    told = {name for name in doctor.ON_A_GPU if name in ", ".join(failed).split(": ")[-1].split(", ")}
     assert trial in told and cause in finding.found
     if name != "asarray":                                          # which all of them need
         assert told == {trial}

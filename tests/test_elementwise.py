@@ -1,11 +1,11 @@
 """Every formula in its compiled form against the array code that it is written as, and without a compiler."""
 
-import ctypes
 import shutil
 import subprocess
 import sys
 import threading
 
+import fake_gpu
 import numpy as np
 import pytest
 
@@ -266,47 +266,13 @@ def test_numba_that_is_told_not_to_compile_does_not(monkeypatch):
 # ---- The kernels of a GPU, whose source any compiler of C can read
 
 
-class Cards:
-    """CuPy's `ElementwiseKernel` on the host, by the machine's own C compiler."""
-
-    def __init__(self, folder):
-        self.folder = folder
-
-    def ElementwiseKernel(self, inputs, outputs, body, name):
-        (dtype, *_), names = zip(*(one.split() for one in inputs.split(", ")), strict=True)
-        made = [one.split()[1] for one in outputs.split(", ")]
-        kind = cuda.TYPES[dtype]
-        given = ", ".join([f"const {kind} *{a}_all" for a in names] + [f"{kind} *{y}_all" for y in made])
-        read = "".join(f"const {kind} {a} = {a}_all[i]; " for a in names)
-        write = "".join(f"{y}_all[i] = {y}; " for y in made)
-        source = (
-            f"#include <tgmath.h>\nvoid run(long n, {given}) {{ for (long i = 0; i < n; i++) {{ "
-            f"{read} {kind} {', '.join(made)};\n{body}\n{write} }} }}"
-        )
-        path = self.folder / f"{name}_{dtype}"
-        path.with_suffix(".c").write_text(source, encoding="utf-8")
-        options = ["-O0", "-ffp-contract=off", "-shared", "-fPIC", "-Wall", "-Werror"]
-        command = ["cc", *options, "-o", f"{path}.so", f"{path}.c", "-lm"]
-        subprocess.run(command, check=True, capture_output=True, text=True)
-        function = ctypes.CDLL(f"{path}.so").run
-
-        def run(*arrays):
-            whole = [np.broadcast_to(np.asarray(a, dtype), arrays[0].shape).copy() for a in arrays]
-            out = [np.empty_like(whole[0]) for _ in made]
-            pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*whole, *out)]
-            function(ctypes.c_long(whole[0].size), *pointers)
-            return out[0] if len(out) == 1 else tuple(out)
-
-        return run
-
-
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler, cc, to read a kernel's source with")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", sorted(elementwise.FORMULAS))
 def test_the_source_of_a_gpu_s_kernel_is_the_formula(name, dtype, tmp_path):
     formula, given = elementwise.FORMULAS[name], arguments(name, dtype, np.random.default_rng(3))
     kinds = tuple("number" if isinstance(a, (float, int)) else "array" for a in given)
-    kernel = cuda.kernel(Cards(tmp_path), formula.formula, dtype, kinds)
+    kernel = cuda.kernel(fake_gpu.Cards(tmp_path), formula.formula, dtype, kinds)
     with np.errstate(all="ignore"):
         plain, fast = formula.plain(*given), kernel(*given)
     for p, c in zip(*(a if isinstance(a, tuple) else (a,) for a in (plain, fast)), strict=True):
@@ -319,7 +285,7 @@ def test_a_kernel_broadcasts_and_knows_every_function(tmp_path):
     x, same, row, rows, column = (rng.normal(size=s) for s in [(3, 4, 5), (3, 4, 5), (5,), (4, 5), (3, 4, 1)])
     for function, given in [(every_kind, (x, same, row, rows, column, 0.1)), (bounds, (3 * x,))]:
         kinds = tuple("number" if isinstance(a, float) else "array" for a in given)
-        kernel = cuda.kernel(Cards(tmp_path), function, "float64", kinds)
+        kernel = cuda.kernel(fake_gpu.Cards(tmp_path), function, "float64", kinds)
         for p, c in zip(function(np, *given), kernel(*given), strict=True):
             np.testing.assert_allclose(c, p, rtol=1e-15)
 

@@ -1,5 +1,6 @@
 """Tables in which columns stand below one another, and warnings that point at the caller's line."""
 
+from contextlib import contextmanager
 import sys
 import warnings
 
@@ -42,6 +43,16 @@ def test_a_warning_points_at_the_callers_line(layers):
     with pytest.warns(ConvergenceWarning) as caught:
         call(about_rows(ConvergenceWarning, "late: {rows}", [1, 2]), UserWarning)
     assert named(caught[0].message, [10, 11, 12]) == "late: 11, 12"
+
+
+def test_a_context_manager_of_the_package_is_not_its_caller():
+    names = {"__name__": "teachvae.somewhere", "warn": warn, "contextmanager": contextmanager}
+    exec("@contextmanager\ndef room():\n    warn('planted')\n    yield", names)
+    with pytest.warns(UserWarning, match="planted") as caught:
+        line = sys._getframe().f_lineno + 1
+        with names["room"]():
+            pass
+    assert (caught[0].filename, caught[0].lineno) == (__file__, line)
 
 
 def test_another_package_of_a_like_name_is_a_caller():

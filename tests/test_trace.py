@@ -16,7 +16,7 @@ from teachvae.course import trace
 from teachvae.course.trace import ReplayError, Trace
 from teachvae.model import Model
 from teachvae.networks.optimizers import Adam, SGD
-from teachvae.networks.training import minibatches
+from teachvae.networks.training import Run, minibatches
 from teachvae.posteriors import POSTERIORS
 from teachvae.routes.vae import VAE, amortised, recognition_network
 
@@ -274,15 +274,14 @@ def test_two_steps_are_two_epochs_of_training(optimizer):
     def objective(params, rows):
         return amortised(s.model, s.network, params, s.x[rows], s.eta)
 
-    trained, _, state = minibatches(
-        objective, s.params, N, optimizer=optimizer, epochs=2, batch_size=N, rng=InOrder(), lower=lower
-    )
+    run = Run(s.params, {"shuffle": InOrder()})
+    minibatches(objective, run, N, optimizer=optimizer, epochs=2, batch_size=N, lower=lower)
     one = s.vae(optimizer=optimizer, lower=lower)
     before = tree.map(np.copy, one.state)
     v = one.after["recognition"]
     two = Trace(s.model, one.after["theta"], None, s.x, s.eta, recognition=s.network, recognition_params=v,
                 optimizer=optimizer, state=one.state, lower=lower)
-    assert same_trees(two.after, trained) and same_trees(two.state, state)
+    assert same_trees(two.after, run.params) and same_trees(two.state, run.optimizer)
     assert two.replay() and same_trees(one.state, before)          # no step changed what it was given
     assert same_trees(s.params, given) and same_trees(one.before, given)
 

@@ -130,7 +130,7 @@ def test_one_thread_makes_no_pool(n_jobs, monkeypatch):
 
 def test_a_platform_without_threads_has_one(monkeypatch):
     monkeypatch.setattr(sys, "platform", "emscripten")
-    with workers.threads(2):
+    with pytest.warns(workers.ThreadsWarning, match="emscripten has no more"), workers.threads(2):
         assert set(workers.each(thread, range(5))) == {threading.get_ident()}
 
 
@@ -230,28 +230,82 @@ def test_where_another_thread_holds_blas_at_two_there_is_no_pool(monkeypatch):
     other.start()
     ready.wait(10)
     try:
-        with workers.threads(2):
+        with pytest.warns(workers.ThreadsWarning, match="another thread of this program"), workers.threads(2):
             assert set(workers.each(thread, range(4))) == {threading.get_ident()}
     finally:
         done.set()
         other.join()
 
 
-@pytest.mark.parametrize("said, shared", [({}, False), ({"OPENBLAS_NUM_THREADS": "1"}, True),
-                                          ({"OMP_NUM_THREADS": "4"}, False)])
-def test_without_threadpoolctl_the_environment_decides(said, shared, monkeypatch):
+@pytest.fixture
+def no_threadpoolctl(monkeypatch):
+    """No threadpoolctl, and an environment that says nothing of BLAS."""
+    import scipy.linalg  # noqa: F401                              # has its own, and asks when it is loaded
+
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)        # an import of it fails
     for name in workers.ONE_THREAD:
         monkeypatch.delenv(name, raising=False)
-    for name, value in said.items():
-        monkeypatch.setenv(name, value)
     workers.blas_controller.cache_clear()
-    try:
+    yield monkeypatch
+    workers.blas_controller.cache_clear()
+
+
+@pytest.mark.parametrize("name", workers.ONE_THREAD)
+def test_without_threadpoolctl_there_are_threads_where_the_environment_says_one(name, no_threadpoolctl):
+    no_threadpoolctl.setenv(name, "1")
+    with workers.threads(2):
+        assert threading.get_ident() not in set(workers.each(thread, range(4)))
+
+
+@pytest.mark.parametrize("n_jobs", [2, -1])
+@pytest.mark.parametrize("said", [{}, {"OMP_NUM_THREADS": "4"}])
+def test_threads_that_cannot_be_had_are_one_and_a_warning(said, n_jobs, no_threadpoolctl):
+    no_threadpoolctl.setattr(workers, "_cores", lambda: 2)
+    for name, value in said.items():
+        no_threadpoolctl.setenv(name, value)
+    with pytest.warns(workers.ThreadsWarning) as caught:
+        line = sys._getframe().f_lineno + 1
+        with workers.threads(n_jobs), workers.threads(2):
+            assert set(workers.each(thread, range(4))) == {threading.get_ident()}
+    assert [(warning.filename, warning.lineno) for warning in caught] == [(__file__, line)]
+    text = str(caught[0].message)
+    assert text.startswith(f"n_jobs={n_jobs} asks for 2 threads, and there is one: threadpoolctl is not")
+    assert "pip install 'teachvae[fast]'" in text and all(name in text for name in workers.ONE_THREAD)
+
+
+def test_where_threadpoolctl_knows_no_blas_its_installation_is_no_cure(monkeypatch):
+    for name in workers.ONE_THREAD:
+        monkeypatch.delenv(name, raising=False)
+    controller = workers.blas_controller()
+    monkeypatch.setattr(controller, "lib_controllers", [])
+    with pytest.warns(workers.ThreadsWarning, match="threadpoolctl finds no BLAS here") as caught:
         with workers.threads(2):
-            idents = set(workers.each(thread, range(4)))
-        assert (threading.get_ident() not in idents) == shared
-    finally:
-        workers.blas_controller.cache_clear()
+            assert set(workers.each(thread, range(4))) == {threading.get_ident()}
+    assert "pip" not in str(caught[0].message)
+
+
+def test_who_asks_for_one_thread_or_for_none_is_told_nothing(no_threadpoolctl):
+    no_threadpoolctl.setattr(workers, "_cores", lambda: 1)
+    for n_jobs in (None, 1, -1):
+        with workers.threads(n_jobs):
+            assert set(workers.each(thread, range(4))) == {threading.get_ident()}
+
+
+def test_an_estimator_warns_once_per_call_at_the_line_that_asked(no_threadpoolctl):
+    vae = VAE(2, hidden=(4,), epochs=1, n_jobs=2).fit(DATA[0])     # has no blocks, and is told nothing
+    with pytest.warns(workers.ThreadsWarning) as caught:
+        line = sys._getframe().f_lineno + 1
+        vae.gaps(DATA[0][:5])
+    found = [(w.filename, w.lineno) for w in caught if w.category is workers.ThreadsWarning]
+    assert found == [(__file__, line)]
+
+
+def test_a_warning_that_is_an_error_leaves_no_thread_and_no_context(no_threadpoolctl):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(workers.ThreadsWarning), workers.threads(2):
+            pass
+    assert workers._open.get() is None and workers._BLAS.contexts == 0
 
 
 # ---- the same bits ---------------------------------------------------------------------------------

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import cuda
 from .backend import to_numpy
 from .elementwise import compiler, form
-from .special import exp
+from .special import exp, softplus
 
 OK, MISSING, BROKEN = "ok", "missing", "BROKEN"
 
@@ -42,9 +43,9 @@ def examine():
 
 def numpy_():
     """The `Finding` of NumPy, which is tried."""
-    failures = failed_trials(np)
+    failures = failed_trials(np, TRIALS)
     cure = "install NumPy anew: pip install --force-reinstall numpy" if failures else ""
-    return Finding("NumPy", BROKEN if failures else OK, f"{np.__version__}: {tried(failures)}", cure)
+    return Finding("NumPy", BROKEN if failures else OK, f"{np.__version__}: {tried(failures, TRIALS)}", cure)
 
 
 def blas():
@@ -141,16 +142,16 @@ def cupy():
     there = optional("CuPy", "cupy", "pip install 'teachvae[gpu]', on a machine with an NVIDIA GPU")
     if there.state != OK:
         return there
-    failures = failed_trials(sys.modules["cupy"])
+    failures = failed_trials(sys.modules["cupy"], ON_A_GPU)
     cure = "see whether nvidia-smi finds the GPU, and CuPy fits the CUDA version; until then backend='numpy'"
-    found = f"{there.found}: {tried(failures)}"
+    found = f"{there.found}: {tried(failures, ON_A_GPU)}"
     return Finding("CuPy", BROKEN if failures else OK, found, cure if failures else "")
 
 
-def failed_trials(xp):
-    """{name: what went wrong} of the `TRIALS` that the array library `xp` does not stand."""
+def failed_trials(xp, trials):
+    """{name: what went wrong} of the trials {name: function} that the array library `xp` does not stand."""
     failures = {}
-    for name, trial in TRIALS.items():
+    for name, trial in trials.items():
         try:
             if not trial(xp):
                 failures[name] = "wrong numbers"
@@ -159,9 +160,9 @@ def failed_trials(xp):
     return failures
 
 
-def tried(failures):
+def tried(failures, trials):
     """`failed_trials` in words."""
-    right = [name for name in TRIALS if name not in failures]
+    right = [name for name in trials if name not in failures]
     parts = [f"{', '.join(right)} tried"] if right else []
     for cause in dict.fromkeys(failures.values()):
         names = ", ".join(name for name, other in failures.items() if other == cause)
@@ -180,6 +181,13 @@ def draw(xp):
     return bool((u >= 0).all() and (u < 1).all() and abs(u.mean() - 0.5) < 0.1)
 
 
+def kernel(xp):
+    """Whether a formula of the package, compiled to a kernel here and now, gives softplus' numbers."""
+    x = [-700.0, -1.0, 0.0, 2.0, 700.0]
+    run = cuda.kernel(xp, softplus.formula, "float64", ("array",))
+    return near(run(xp.asarray(x)), [max(a, 0) + math.log1p(math.exp(-abs(a))) for a in x])
+
+
 A = [[4.0, 2.0], [2.0, 3.0]]
 TRIALS = {
     "elementwise": lambda xp: near(xp.exp(xp.asarray(A)), [[math.exp(a) for a in row] for row in A]),
@@ -187,6 +195,7 @@ TRIALS = {
     "Cholesky": lambda xp: near(xp.linalg.cholesky(xp.asarray(A)), [[2, 0], [1, math.sqrt(2)]]),
     "draw": draw,
 }
+ON_A_GPU = {**TRIALS, "compiled formula": kernel}
 
 
 def said(error):

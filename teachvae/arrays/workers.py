@@ -17,9 +17,16 @@ import os
 import sys
 from threading import Lock
 
+from ..messages import warn
+
 ALONE = "alone"                        # no pool: blocks are worked on where they are asked for
 AHEAD = 2                              # blocks per thread that may be under way or wait to be fetched
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+class ThreadsWarning(UserWarning):
+    """Several threads were asked for, and there is one: the message names cause and cure."""
+
 
 _open = ContextVar("open", default=None)  # None, ALONE, or the pool and how many blocks may be under way
 
@@ -30,20 +37,22 @@ def threads(n_jobs):
     there are cores for the process. BLAS is held at one thread, and set back at the end.
 
     None changes nothing, nor does a context within another: the outermost decides. One thread is the one that
-    is there already; so it is where BLAS cannot be held, without threadpoolctl and where the environment does
-    not say one thread, and where the platform has no threads. What `each` gives is fetched within the
-    context, and a generator that yields within it leaves it open for whoever asks.
+    is there already; so it is, with a `ThreadsWarning`, where BLAS cannot be held, without threadpoolctl and
+    where the environment does not say one thread, and where the platform has no threads. What `each` gives is
+    fetched within the context, and a generator that yields within it leaves it open for whoever asks.
     """
     if n_jobs is None or _open.get() is not None:
         yield
         return
     with _BLAS.at_one_thread() as held:
-        n_jobs = _cores() if n_jobs == -1 else n_jobs
-        pool = None
-        if n_jobs > 1 and held and sys.platform not in ("emscripten", "wasi"):
+        asked, n_jobs = n_jobs, _cores() if n_jobs == -1 else n_jobs
+        pool, obstacle = None, _obstacle(held)
+        if n_jobs > 1 and obstacle is None:
             from concurrent.futures import ThreadPoolExecutor  # not at import teachvae
 
             pool = ThreadPoolExecutor(n_jobs, "teachvae", _BLAS.limit)
+        elif n_jobs > 1:
+            warn(f"n_jobs={asked} asks for {n_jobs} threads, and there is one: {obstacle}", ThreadsWarning)
         token = _open.set(ALONE if pool is None else (pool, AHEAD * n_jobs))
         try:
             yield
@@ -148,6 +157,23 @@ def _one_thread():
     if libraries:
         return all(library.num_threads == 1 for library in libraries)
     return any(os.environ.get(name) == "1" for name in ONE_THREAD)
+
+
+def _obstacle(held):
+    """Why there can be no threads, and what helps, in words, or None; held: whether BLAS is held at one."""
+    if sys.platform in ("emscripten", "wasi"):
+        return f"the platform {sys.platform} has no more; n_jobs=1 is as fast"
+    if held:
+        return None
+    controller = blas_controller()
+    if controller is not None and controller.lib_controllers:
+        return "another thread of this program holds BLAS at several; call again when it does not"
+    missing = "threadpoolctl is not installed" if controller is None else "threadpoolctl finds no BLAS here"
+    cure = "pip install 'teachvae[fast]', or " if controller is None else ""
+    return (
+        f"{missing}, so that BLAS is not known to use one in each; {cure}set OPENBLAS_NUM_THREADS=1 (another "
+        f"BLAS: {', '.join(ONE_THREAD[1:])}) before Python starts"
+    )
 
 
 def _hand_over():
