@@ -174,11 +174,18 @@ class _Encoder:
         cls = type(value)
         if hasattr(value, "_asdict"):
             state = value._asdict()
+        elif cls in self.known and is_dataclass(cls):              # what follows from its fields follows again
+            state = {name: getattr(value, name) for name in _arguments(cls)}
         elif cls.__new__ is object.__new__ and not any(vars(base).get("__slots__") for base in cls.__mro__):
             state = vars(value)
         else:                                                      # there is more to it than attributes
             raise _no_place(path, f"a {cls.__name__}")
         return {"part" if cls in self.known else "own part": cls.__name__, "of": self._named(state, path)}
+
+
+def _arguments(cls):
+    """What a dataclass is made from."""
+    return [field.name for field in fields(cls) if field.init]
 
 
 def _no_place(path, what):
@@ -336,8 +343,7 @@ class _Decoder:
         if not isinstance(cls, type):
             raise TypeError(f"the part {name} is an object of a class, and {cls!r} is none")
         state = {field: self.decode(part) for field, part in value["of"].items()}
-        own_fields = {f.name for f in fields(cls) if f.init} if is_dataclass(cls) else set()
-        if hasattr(cls, "_fields") or state and set(state) <= own_fields:
+        if hasattr(cls, "_fields") or not own and is_dataclass(cls):
             return cls(**state)                                    # what it checks is checked
         part = cls.__new__(cls)
         vars(part).update(state)
