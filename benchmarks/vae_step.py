@@ -15,7 +15,7 @@ from teachvae.likelihoods import Bernoulli
 from teachvae.model import Model
 from teachvae.networks.layers import mlp
 from teachvae.networks.optimizers import Adam
-from teachvae.networks.training import minibatches
+from teachvae.networks.training import Run, minibatches
 from teachvae.posteriors import DiagonalGaussian
 from teachvae.routes.vae import amortised, recognition_network
 
@@ -67,12 +67,12 @@ def teachvae(setting):
         eta = setting.backend.normal(rng, shape)
         return amortised(setting.model, setting.recognition, params, take_rows(setting.x, rows), eta)
 
-    kept = {"params": setting.params, "state": None}
+    run = Run(setting.params, {"shuffle": rng})
 
     def epoch():
-        kept["params"], _, kept["state"] = minibatches(
-            objective, kept["params"], len(setting.x), optimizer=Adam(RATE), epochs=1,
-            batch_size=setting.batch, rng=rng, state=kept["state"],
+        minibatches(
+            objective, run, len(setting.x), optimizer=Adam(RATE), epochs=len(run.path) + 1,
+            batch_size=setting.batch,
         )
 
     return epoch

@@ -16,7 +16,7 @@ from teachvae.course import trace
 from teachvae.course.trace import ReplayError, Trace
 from teachvae.model import Model
 from teachvae.networks.optimizers import Adam, SGD
-from teachvae.networks.training import minibatches
+from teachvae.networks.training import Run, minibatches
 from teachvae.posteriors import POSTERIORS
 from teachvae.routes.vae import VAE, amortised, recognition_network
 
@@ -274,9 +274,9 @@ def test_two_steps_are_two_epochs_of_training(optimizer):
     def objective(params, rows):
         return amortised(s.model, s.network, params, s.x[rows], s.eta)
 
-    trained, _, state = minibatches(
-        objective, s.params, N, optimizer=optimizer, epochs=2, batch_size=N, rng=InOrder(), lower=lower
-    )
+    run = Run(s.params, {"shuffle": InOrder()})
+    minibatches(objective, run, N, optimizer=optimizer, epochs=2, batch_size=N, lower=lower)
+    trained, state = run.params, run.optimizer
     one = s.vae(optimizer=optimizer, lower=lower)
     before = tree.map(np.copy, one.state)
     v = one.after["recognition"]
