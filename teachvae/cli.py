@@ -130,6 +130,12 @@ def _parser():
         help="how many cases of each part the ledger measures, at the most (default: 1500, and 100 where "
         "K > 2; 0: none)",
     )
+    compare.add_argument(
+        "--early-stopping",
+        action="store_true",
+        help="set a tenth of the training data aside for the neural models, keep the parameters of its least "
+        "Q, and end where a tenth of the epochs brought no new least",
+    )
     compare.add_argument("--dtype", choices=["float64", "float32"], default="float64")
     compare.add_argument("--backend", choices=["numpy", "cupy", "auto"], default="numpy")
     compare.add_argument(
@@ -218,6 +224,7 @@ def _compare(arguments):
         dtype=arguments.dtype,
         backend=arguments.backend,
         ledger=arguments.ledger,
+        early_stopping=arguments.early_stopping,
     )
     if arguments.resume and arguments.save is None:
         raise ValueError("--resume goes on in the folder of --save FOLDER: give that too")

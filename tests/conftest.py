@@ -21,6 +21,12 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "ignore:Q of .* data cases may be off:UserWarning")
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("short"):
+            item.add_marker(pytest.mark.filterwarnings("ignore:training ended after:UserWarning"))
+
+
 class ReadOnly(Backend):
     """NumPy arrays that cannot be written: a component that changes its inputs fails."""
 

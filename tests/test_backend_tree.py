@@ -237,7 +237,7 @@ def test_temporaries_keep_their_pages():
     kept = "from teachvae.arrays.backend import keep_freed_memory; keep_freed_memory()"
     trained = """
 from teachvae.networks import training
-training.full_batch(lambda p, rows: (p @ p / 2, p), np.ones(2), 1, max_iter=1, tol=1.0)
+training.full_batch(lambda p, rows: (p @ p / 2, p), training.Run(np.ones(2)), 1, max_iter=1, tol=1.0)
 """
     assert faults(kept) < 100 and faults(trained) < 100
     assert faults("") > 10_000, "else it is not needed any more"
@@ -254,9 +254,10 @@ def test_a_gradient_in_another_order_of_keys_is_the_same_gradient():
         return 0.5 * sum(np.sum(leaf**2) for _, leaf in tree.leaves(r)), {"b": r["b"], "W": r["W"]}
 
     assert tree.flatten({"b": params["b"], "W": params["W"]}, params).tolist() == [1, 2, 3]
-    found, _, _ = fit.full_batch(objective, params, 1, max_iter=50, tol=1e-12)
+    run = fit.Run(params)
+    assert fit.full_batch(objective, run, 1, max_iter=50, tol=1e-12)
     for key in target:
-        np.testing.assert_allclose(found[key], target[key], atol=1e-6)
+        np.testing.assert_allclose(run.params[key], target[key], atol=1e-6)
 
 
 def test_places_are_counted_as_the_library_counts():

@@ -13,6 +13,8 @@ from teachvae import Autoencoder, FactorAnalysis, VAE, VariationalEM
 from teachvae.arrays.backend import BackendError
 from teachvae.routes.conventions import NotFittedError
 
+pytestmark = pytest.mark.short                                   # most fits here end early on purpose
+
 K, D, N = 2, 4, 20
 X = np.random.default_rng(0).standard_normal((N, D))
 MAKERS = {

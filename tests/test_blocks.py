@@ -14,6 +14,8 @@ from teachvae.likelihoods import Bernoulli, Gaussian, Poisson
 from teachvae.routes import questions as estimator_module
 from teachvae.routes.principal_components import PrincipalComponents
 
+pytestmark = pytest.mark.short                                   # most fits here end early on purpose
+
 N, D = 320, 128
 NEURAL = {"n_components": 1, "hidden": (3,), "epochs": 1}
 MAKERS = {

@@ -18,6 +18,8 @@ from teachvae.likelihoods import (
 )
 from teachvae.routes.questions import NotALikelihoodWarning, QuadratureWarning
 
+pytestmark = pytest.mark.short                                   # most fits here end early on purpose
+
 ABC = list("abc")
 
 

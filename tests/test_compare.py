@@ -556,17 +556,21 @@ def test_grey_images_are_positives_and_ink_is_black(tmp_path, digits):
 def test_every_learning_curve_ends_in_its_window():
     rng = np.random.default_rng(0)
     curves = [
-        ("long", 5 + np.exp(-np.arange(5000) / 50)),
-        ("short and poor", np.linspace(90, 30, 20)),
-        ("one point", [12.0]),
-        ("rises at the end", np.append(np.linspace(8, 2, 60), np.linspace(2, 7, 40))),
-        ("noisy", 6 + 0.1 * rng.random(200)),
+        ("long", 5 + np.exp(-np.arange(5000) / 50), None),
+        ("short and poor", np.linspace(90, 30, 20), None),
+        ("one point", [12.0], None),
+        ("rises at the end", np.append(np.linspace(8, 2, 60), np.linspace(2, 7, 40)), None),
+        ("noisy", 6 + 0.1 * rng.random(200), None),
     ]
     (ax,) = plots.learning_curves(curves, "Q").axes
     low, high = ax.get_ylim()
-    for line, (title, values) in zip(ax.lines, curves):
+    for line, (title, values, _) in zip(ax.lines, curves):
         assert low < min(values) and max(values[-max(1, len(values) // 20):]) < high, title
         assert len(values) > 1 or line.get_marker() == "o", "a line through one point cannot be seen"
+    (ax,) = plots.learning_curves([("VAE", [3.0, 2.0, 1.0], [4.0, 3.5, 120.0])], "Q").axes
+    dashed, line = ax.lines
+    assert dashed.get_linestyle() == "--" and list(dashed.get_ydata()) == [4.0, 3.5, 120.0]
+    assert dashed.get_color() == line.get_color() and ax.get_ylim()[1] > 120
 
 
 def test_names_are_escaped(words):

@@ -16,6 +16,8 @@ from teachvae import (  # noqa: E402
 )
 from teachvae.doors.validate import check_data, generator  # noqa: E402
 
+pytestmark = pytest.mark.short                                   # most fits here end early on purpose
+
 GOOD = np.random.default_rng(0).standard_normal((20, 4))
 MAKERS = {
     "FactorAnalysis": lambda **o: FactorAnalysis(2, tol=1e-2, **o),

@@ -26,6 +26,8 @@ from teachvae.arrays.observed import Observed
 from teachvae.doors.units import HeywoodWarning
 from teachvae.networks.convergence import ConvergenceWarning
 
+pytestmark = pytest.mark.short                                   # most fits here end early on purpose
+
 FAMILIES = posteriors.POSTERIORS
 LIKELIHOODS = {row["name"]: row["component"] for row in cases.LIKELIHOODS}
 DENSITIES = {row["component"]: row["oracle"] for row in cases.LIKELIHOODS}

@@ -22,6 +22,8 @@ from teachvae import (
 from teachvae.arrays.backend import get_backend, to_numpy
 from teachvae.networks.convergence import ConvergenceWarning
 
+pytestmark = pytest.mark.short                                   # most fits here end early on purpose
+
 GAUSSIAN, BERNOULLI = "gaussian diagonal", "bernoulli"
 DIAGONAL, FULL = posteriors.DiagonalGaussian, posteriors.FullGaussian
 seeds = st.integers(0, 2**32 - 1)
@@ -592,7 +594,9 @@ def test_an_encoder_of_low_rank_leaves_the_discarded_eigenvalues(r):
         return Q.mean(), encoder.backward(v, cache, dphi, need_dx=False)[1]
 
     v = encoder.init(np.random.default_rng(0), get_backend())
-    v, _, _ = fit.full_batch(objective, v, len(x), max_iter=5000, tol=1e-13)
+    run = fit.Run(v)
+    fit.full_batch(objective, run, len(x), max_iter=5000, tol=1e-13)
+    v = run.params
     phi, _ = encoder.forward(v, x)
     g = gaps.gaps(model, theta, phi, x, np.random.default_rng(0))
 

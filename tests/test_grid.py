@@ -18,6 +18,8 @@ from teachvae.evaluation.grid import GridWarning
 from teachvae.likelihoods import Bernoulli, Gaussian, Poisson
 from teachvae.networks.layers import Linear, Sequential, mlp
 
+pytestmark = pytest.mark.short                                   # most fits here end early on purpose
+
 # ---- models, data, and the truth by a second road -------------------------------------------------
 
 

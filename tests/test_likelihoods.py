@@ -24,6 +24,8 @@ from teachvae.likelihoods import (
 from teachvae.model import Model
 from teachvae.networks.layers import mlp
 
+pytestmark = pytest.mark.short                                   # most fits here end early on purpose
+
 PARTS = [Poisson(D), PredictedGaussian(D, 0.3)]
 both = pytest.mark.parametrize("p", PARTS, ids=["poisson", "gaussian-predicted"])
 

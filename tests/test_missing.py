@@ -20,6 +20,8 @@ from teachvae.arrays.observed import Observed
 from teachvae.inference import em
 from teachvae.networks.convergence import ConvergenceWarning
 
+pytestmark = pytest.mark.short                                   # most fits here end early on purpose
+
 N, D, K = 80, 6, 2
 
 
@@ -219,7 +221,7 @@ def test_complete_data_make_the_complete_fit(noise):
     gaussian, data = fa.model_.likelihood, Observed(x, np.ones_like(x))
     problem = em.Incomplete(data, gaussian, gaussian.lower_bounds(x.var(axis=0), 1e-6))
     noises = [np.random.default_rng(0).standard_normal((D, K))]
-    found = em.fit(problem, K, noises, steps=em.LongerSteps, tol=1e-12, every=False, max_iter=20000)
+    found = em.fit(problem, K, noises, tol=1e-12, every=False, max_iter=20000)
     W, b, psi = found.p
     assert found.converged
     close(b, 0, 1e-7)

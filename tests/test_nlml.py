@@ -15,6 +15,8 @@ from teachvae.likelihoods import Bernoulli, Gaussian
 from teachvae.networks.layers import Linear, Sequential, mlp
 from teachvae.posteriors import DiagonalGaussian, FullGaussian
 
+pytestmark = pytest.mark.short                                   # most fits here end early on purpose
+
 # ---- models, data, and the truth by a second road -------------------------------------------------
 
 

@@ -25,6 +25,8 @@ from teachvae.likelihoods import LIKELIHOODS
 from teachvae.networks.layers import ACTIVATIONS, Linear, Sequential, Tanh, mlp
 from teachvae.posteriors import POSTERIORS, DiagonalGaussian
 
+pytestmark = pytest.mark.short                                   # most fits here end early on purpose
+
 D = 4
 X = datasets.linear_gaussian(n_cases=60, n_visible=D, n_latent=1, seed=3).x
 FEW = X[:12]

@@ -18,6 +18,8 @@ from teachvae.inference.linear_gaussian import nlml as linear_nlml
 from teachvae.likelihoods import Gaussian, Poisson
 from teachvae.routes.conventions import Transformer
 
+pytestmark = pytest.mark.short                                   # most fits here end early on purpose
+
 ESTIMATORS = {
     "factor analysis": lambda **k: FactorAnalysis(2, **k),
     "variational EM": lambda **k: VariationalEM(2, hidden=(), posterior="full", tol=1e-3, **k),

@@ -5,6 +5,8 @@ import pytest
 
 from teachvae import VAE, Autoencoder, FactorAnalysis, GaussianMixture, VariationalEM, datasets
 
+pytestmark = pytest.mark.short                                   # most fits here end early on purpose
+
 X = datasets.linear_gaussian(n_cases=80, n_visible=5, n_latent=2, seed=1).x
 LOOSE = {"hidden": (4,), "batch_size": 20}
 MAKERS = {

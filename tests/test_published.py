@@ -20,6 +20,8 @@ from teachvae import FactorAnalysis, VAE, VariationalEM, datasets, linear_gaussi
 from teachvae.doors.units import HeywoodWarning
 from teachvae.inference import em
 
+pytestmark = pytest.mark.short                                   # most fits here end early on purpose
+
 # Ability and intelligence tests, n = 112: general, picture, blocks, maze, reading, vocab. Smith & Stanley
 # (1983); R's datasets::ability.cov.
 ABILITY = np.array([

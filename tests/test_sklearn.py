@@ -20,6 +20,8 @@ from teachvae import (  # noqa: E402
     datasets
 )
 
+pytestmark = pytest.mark.short                                   # most fits here end early on purpose
+
 DATA = datasets.linear_gaussian(n_cases=400, n_visible=8, n_latent=2)
 X = DATA.x
 SMALL = [

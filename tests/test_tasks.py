@@ -24,6 +24,8 @@ from teachvae.routes import autoencoder
 from teachvae.routes.autoencoder import squared_error
 from teachvae.routes.conventions import NotFittedError
 
+pytestmark = pytest.mark.short                                   # most fits here end early on purpose
+
 N, D, K = 80, 6, 2
 
 

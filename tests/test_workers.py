@@ -21,6 +21,8 @@ from teachvae.arrays.rows import slices
 from teachvae.comparison import compare
 from teachvae.evaluation import gaps as gaps_module, grid as grid_module, nlml as nlml_module
 
+pytestmark = pytest.mark.short                                   # most fits here end early on purpose
+
 N, D = 70, 4
 COUNTS = (1, 2, 3)
 BLOCKS = slices(40, 3)

@@ -35,6 +35,7 @@ PARTS = TRAINING, HELD_OUT = "training", "held out"
 ENDINGS = {TRAINING: "train", HELD_OUT: "held_out"}  # of the names in Numbers
 SHARES = ("not_gaussian", "diagonal", "amortisation")  # from NLML up to Q
 CASES, FEW_CASES = 1500, 100  # in the ledger, of each part, at the most; FEW where K > 2
+ASIDE = 0.1  # of the training data, for --early-stopping
 REFUSALS = (ValueError, TrainingError)  # of one model: the others go on
 NOWHERE = Nowhere()
 ROADS = 20  # held-out cases for which Q − NLML is held against KL(q ‖ posterior)
@@ -51,6 +52,9 @@ class Options:
     seeds    how many times to repeat, with seeds seed, seed + 1, …: another split, start and noise
     binarise None, or what makes grey values binary: "threshold"; "fixed", one draw for each seed; "fresh",
              a new draw for every minibatch of a VAE, and "fixed" for all that has no minibatches
+    early_stopping  of the training data of what stops early the share ASIDE is not trained on: the
+             parameters of its least Q are kept, and training ends after a tenth of the epochs, or rounds,
+             without a new least
     """
 
     n_components: int = 2
@@ -64,6 +68,7 @@ class Options:
     held_out: float = 0.2
     ledger: int | None = None
     binarise: str | None = None
+    early_stopping: bool = False
 
 
 @dataclass(frozen=True)
@@ -295,9 +300,14 @@ def _train(entry, setting, run, progress, folder):
         reported["progress"] = partial(progress, title)
     if entry.iterated:
         reported["checkpoint"] = folder.checkpoint(run, entry)
+    rows = run.train.row_names[own]
+    if entry.stops_early and setting.options.early_stopping:
+        trained, aside = _set_aside(len(x), run.seed)
+        x, rows, validation = x[trained], rows[trained], x[aside]
+        reported |= {"validation": validation, "patience": max(1, estimator.epochs // 10)}
     start = time.perf_counter()
     try:
-        with _remarked(remarks, run.train.row_names[own]):
+        with _remarked(remarks, rows):
             estimator.fit(x, **reported)
             seconds = time.perf_counter() - start
             if entry.ledger:
@@ -317,6 +327,13 @@ def _train(entry, setting, run, progress, folder):
     return Trained(entry, title, estimator, **trained)
 
 
+def _set_aside(n_cases, seed):
+    """The places of the data cases that are trained on, and of the share ASIDE that is not."""
+    order = np.random.default_rng([seed, 5]).permutation(n_cases)
+    few = max(1, round(ASIDE * n_cases))
+    return np.sort(order[few:]), np.sort(order[:few])
+
+
 @contextmanager
 def _remarked(remarks, rows):
     """Append what is warned of to the list `remarks`, data cases by their names `rows` (N,)."""
@@ -333,9 +350,9 @@ def _once_each(remarks):
 
 
 def _phi_of_training(estimator, x):
-    """φ of training data: variational EM knows them in its table."""
+    """φ of training data: variational EM knows them in its table, where none were set aside."""
     table = getattr(estimator, "phi_", None)
-    return _phi_of_new(estimator, x) if table is None else table
+    return _phi_of_new(estimator, x) if table is None or len(table) < len(x) else table
 
 
 def _phi_of_new(estimator, x):

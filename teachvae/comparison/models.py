@@ -71,6 +71,7 @@ class Entry:
     numeric     its error is a square, of numbers that mean amounts
     adds_noise  it trains with noise added to the data, and has no row where none can be
     iterated    its fit reports progress
+    stops_early its training can be ended by data set aside
     """
 
     key: str
@@ -84,6 +85,7 @@ class Entry:
     numeric: bool = False
     adds_noise: bool = False
     iterated: bool = True
+    stops_early: bool = False
 
     def title(self, setting):
         """The label, and whether what stands in for a likelihood is none."""
@@ -164,12 +166,13 @@ def _principal_components(setting):
 ENTRIES = (
     Entry("fa", "factor analysis, EM", _factor_analysis, ledger=True, linear=True, gaussian=True),
     Entry("vem-linear", "variational EM, linear", _linear_em, ledger=True, linear=True),
-    Entry("vem", "variational EM, neural", _neural_em, ledger=True),
+    Entry("vem", "variational EM, neural", _neural_em, ledger=True, stops_early=True),
     Entry("vae-linear", "VAE, linear", _linear_vae, ledger=True, linear=True),
-    Entry("vae", "VAE", _neural_vae, ledger=True, amortised=True),
-    Entry("ae", "autoencoder", _autoencoder, complete=True, numeric=True),
+    Entry("vae", "VAE", _neural_vae, ledger=True, amortised=True, stops_early=True),
+    Entry("ae", "autoencoder", _autoencoder, complete=True, numeric=True, stops_early=True),
     Entry(
-        "dae", "denoising autoencoder", _denoising_autoencoder, complete=True, numeric=True, adds_noise=True
+        "dae", "denoising autoencoder", _denoising_autoencoder, complete=True, numeric=True, adds_noise=True,
+        stops_early=True,
     ),
     Entry("pca", "principal components", _principal_components, complete=True, numeric=True, iterated=False),
 )

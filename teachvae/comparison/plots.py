@@ -28,19 +28,24 @@ def png(figure, dpi=110):
 
 
 def learning_curves(curves, ylabel):
-    """One line per model: curves is a list of (title, values); the horizontal axis is logarithmic.
+    """One line per model, and a dashed one where there is a held-out path: curves is a list of (title,
+    values, held-out values or None); the horizontal axis is logarithmic.
 
     The window holds the last twentieth of every curve, and all that lies lower.
     """
     figure = Figure(figsize=(7.5, 3.8))
     ax = figure.add_subplot()
-    for i, (title, values) in enumerate(curves):
+    for i, (title, values, held_out) in enumerate(curves):
+        if held_out is not None:
+            ax.plot(np.arange(1, len(held_out) + 1), held_out, color=COLOURS[i % 8], lw=1.2, ls="--",
+                    label=f"{title}, data set aside")
         ax.plot(np.arange(1, len(values) + 1), values, color=COLOURS[i % 8], label=title,
                 lw=3.2 if i == 0 else 1.6, alpha=0.6 if i == 0 else 1.0,  # the first may lie under others
                 marker="o" if len(values) == 1 else None)
     ax.set_xscale("log")
-    low = min(min(values) for _, values in curves)
-    high = max(max(values[-max(1, len(values) // 20) :]) for _, values in curves)
+    paths = [path for _, *both in curves for path in both if path is not None]
+    low = min(min(path) for path in paths)
+    high = max(max(path[-max(1, len(path) // 20) :]) for path in paths)
     pad = 0.08 * (high - low) + 1e-6
     ax.set_ylim(low - pad, high + 4 * pad)
     ax.set_xlabel("iteration, round or epoch")

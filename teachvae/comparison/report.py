@@ -75,7 +75,8 @@ def _page(comparison, seconds):
         "<h2>Learning curves</h2>",
         _image(_curves(comparison, fitted), "mean Q on training data against iterations"),
         "<p class=note>Factor analysis: one EM iteration per step, and Q = NLML. Variational EM: one round. "
-        "Linear VAE: one iteration of L-BFGS. VAE: one epoch, its Q with fresh noise.</p>",
+        "Linear VAE: one iteration of L-BFGS. VAE: one epoch, its Q with fresh noise. Dashed: training data "
+        "that were set aside, where --early-stopping asks for it.</p>",
         "<h2>The latent space</h2>",
         _image(
             plots.latent_scatter(
@@ -270,7 +271,7 @@ def _curves(comparison, fitted):
     for f in fitted:
         path = getattr(f.estimator, "q_path_", getattr(f.estimator, "nlml_path_", None))
         if path is not None:
-            curves.append((f.row.model, path))
+            curves.append((f.row.model, path, getattr(f.estimator, "q_validation_path_", None)))
     return plots.learning_curves(curves, "mean Q, nats per training case")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from .. import datasets
 from ..messages import align
 from . import tasks
-from .compare import PARTS, SHARES, linear_spread, settled, two_roads, unfinished
+from .compare import ASIDE, PARTS, SHARES, linear_spread, settled, two_roads, unfinished
 
 COLUMNS = (
     # heading, line below it, field of Numbers, digits
@@ -188,6 +188,7 @@ def remarks(comparison, bits=True):
     return [
         *_about_the_data(comparison),
         *_about_models_without_numbers(comparison),
+        *_about_early_stopping(comparison),
         *_about_the_likelihood(comparison.options),
         *_about_the_linear_models(comparison),
         *(_in_bits(comparison) if bits else ()),
@@ -219,6 +220,22 @@ def _about_models_without_numbers(comparison):
         for f in run.fitted:
             if f.estimator is None:
                 yield f"{f.row.model}{seed}: no numbers, for {f.remarks[-1]}."
+
+
+def _about_early_stopping(comparison):
+    """How long each model was trained that had training data set aside."""
+    if not comparison.options.early_stopping:
+        return
+    run = comparison.runs[0]
+    ends = [
+        f"{f.row.model} {f.estimator.best_iter_} of {f.estimator.epochs}"
+        for f in run.fitted if f.entry.stops_early and f.estimator is not None
+    ]
+    yield (
+        f"Early stopping: {ASIDE:.0%} of the training data were set aside for the neural models, and what is "
+        f"kept is the epoch, or round, of their least Q: in seed {run.seed} {', '.join(ends)}. The training "
+        "columns are of all training data, with those set aside."
+    )
 
 
 def _about_the_likelihood(options):

@@ -23,6 +23,7 @@ from ..arrays.special import diagonal
 from ..networks.convergence import ROUNDING, settled
 from ..networks.training import TrainingError, not_finite
 from . import linear_gaussian
+from .linear_gaussian import canonical
 from .missing import latent_moments, observed_e_step, observed_m_step, observed_statistics
 
 
@@ -65,7 +66,7 @@ def em(problem, p, *, tol, begun=None):
         if not math.isfinite(Q):
             raise TrainingError(
                 f"Q became {Q} in the E-step of iteration {len(path)} of EM: the first that is not finite is "
-                f"{not_finite(p._asdict()) or 'Q itself'}; look for columns with entries of another size"
+                f"{not_finite(p._asdict()) or 'Q itself'}; look for columns with a few huge entries"
             )
         path.append(Q)
         converged = settled(path, tol)
@@ -147,7 +148,7 @@ class Complete:
 
     def turned(self, p):
         """The `Parameters` of the rotation of z with the least Q                               (2.28)."""
-        return p if self.family is None else p._replace(W=linear_gaussian.canonical(p.W, p.psi))
+        return p if self.family is None else p._replace(W=canonical(p.W, p.psi))
 
     def floored(self, psi):
         """psi (D,), as the likelihood's noise is, at or above its floor."""
@@ -172,6 +173,7 @@ class Incomplete:
         self.comm, self.n_cases = ranks.of(data), ranks.places(data).n_cases
         products, counts = ranks.total(self.comm, (products, counts))
         self.S, self.share = products / self.n_cases, counts / self.n_cases
+        self.whole = bool(namespace(counts).all(self.share > 1 - 1e-12))  # nothing is missing after all
 
     def blocks(self):
         """x (n, D), 0 where it is missing, the mask (n, D) and the weights (n,) of every block."""
@@ -208,14 +210,14 @@ class Incomplete:
         """The `Parameters` p of an M-step as that of the wider model has them, but as they are where a family
         may lack what its q become then                                                        (2.24).
         """
-        if self.family is not None:
+        if self.family is not None and not self.whole:
             return p
         W, b = linear_gaussian.expanded(p.W, p.b, *latent_moments(sums))
         return Parameters(W, b, p.psi)
 
     def turned(self, p):
-        """The same: no one rotation suits the posteriors of all data cases."""
-        return p
+        """The same where entries are missing: no one rotation suits the posteriors of all data cases."""
+        return p if self.family is None or not self.whole else p._replace(W=canonical(p.W, p.psi))
 
     def floored(self, psi):
         """psi (D,), as the likelihood's noise is, at or above its floor."""

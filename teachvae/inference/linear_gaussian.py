@@ -188,6 +188,13 @@ def bound(W, b, psi, phi, posterior_family, x, mask=None):
     return kl + 0.5 * (xp.sum(terms, axis=1) + spread)             # (N,)                 (2.13)
 
 
+def rotation(W, psi):
+    """The rotation R (K, K) of z that makes R W Ψ⁻¹ Wᵀ Rᵀ diagonal, largest entry first."""
+    xp = namespace(W)
+    _, V = xp.linalg.eigh((W / psi) @ W.T)                         # ascending
+    return xp.flip(V, axis=1).T                                    # Vᵀ                   (2.14)
+
+
 def canonical(W, psi):
     """The rotation of W (K, D) that makes W Ψ⁻¹ Wᵀ diagonal, largest entry first.
 
@@ -195,8 +202,7 @@ def canonical(W, psi):
     of largest size in each row is positive.
     """
     xp = namespace(W)
-    _, V = xp.linalg.eigh((W / psi) @ W.T)                         # ascending
-    W = xp.flip(V, axis=1).T @ W                                   # Vᵀ W, (K, D)         (2.14)
+    W = rotation(W, psi) @ W                                       # (K, D)               (2.14)
     positive, negative = xp.max(W, axis=1), -xp.min(W, axis=1)
     sign = xp.where(negative > positive, -xp.ones_like(positive), xp.ones_like(positive))
     return W * sign[:, None]

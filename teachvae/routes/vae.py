@@ -22,6 +22,7 @@ from ..doors.units import (
 )
 from ..doors.validate import check_hidden, check_jobs, check_positive, check_size, generator
 from ..inference import e_step, expectations, linear_gaussian
+from ..inference.latent_axes import LatentAxes
 from ..inference.moments import moments_of_input
 from ..likelihoods import relaxed_bernoulli
 from ..messages import warn
@@ -146,11 +147,17 @@ class VAE(LatentVariableModel):
         'passes over the data; with "lbfgs" the most iterations. None: 300, or 5000 for "lbfgs"',
     )
     batch_size: int = option(128, "data cases of a minibatch")
-    learning_rate: float = option(3e-3, 'of "adam" and "sgd"')
+    learning_rate: object = option(
+        None,
+        'of "adam" and "sgd"; None: 3e-3, or for "adam" 1e-2 where both networks are one Linear layer: a '
+        "step of Adam moves a weight by about learning_rate, whatever its gradient, and there are no hidden "
+        "layers whose steps add up",
+    )
     tol: float = option(
         1e-12,
         'for "lbfgs", see optimizers.lbfgs. Where the recognition network is one Linear '
-        "layer that search runs in float64, along the principal axes of what it sees   (6.7)",
+        "layer that search runs in float64, along the principal axes of what it sees (6.7), and of a "
+        "linear model along the axes of z that suit its q (6.10)",
     )
     start_noise: float = option(
         0.1,
@@ -221,8 +228,11 @@ class VAE(LatentVariableModel):
         batch = self._batches(table, backend, noise_rng) if self.binarise else lambda rows: x[rows, ...]
         nodes, places, comm = self._nodes(backend), ranks.places(table), table.comm
         objective = self._objective(standard.model, recognition, batch, places, nodes, backend, noise_rng)
-        axes, tell = None, agreed(comm, progress)
-        unit, epochs = "epoch", self.epochs or 300
+        axes, latent, tell = None, None, agreed(comm, progress)
+        unit, epochs, rate = "epoch", self.epochs or 300, self.learning_rate
+        if rate is None:
+            shallow = linear_gaussian.is_linear(model.decoder) and linear_gaussian.is_linear(recognition)
+            rate = 1e-2 if shallow and self.optimizer == "adam" else 3e-3
         if self.optimizer == "lbfgs":
             unit, epochs = "iteration", self.epochs or 5000
         if linear:
@@ -230,10 +240,20 @@ class VAE(LatentVariableModel):
             axes = PrincipalAxes(stats.mean, stats.covariance, like=tree.leaves(params["theta"])[0][1])
             params["recognition"] = axes.unfold_encoder(recognition, params["recognition"])
             objective = axes.turned(objective, recognition)
+            if linear_gaussian.applies(model) and LatentAxes.apply(model, table.columns.masked):
+                latent = LatentAxes(standard.model)
+                objective = latent.turned(objective)
         lower = {
             "theta": standard.lower(params["theta"], self.min_noise),
             "recognition": no_lower_bound(params["recognition"]),
         }
+
+        def natural(params):
+            """What the search is for as the parameters of networks."""
+            params = params if latent is None else latent.fold(params)
+            if axes is None:
+                return params
+            return {**params, "recognition": axes.fold_encoder(recognition, params["recognition"])}
 
         run = Run(params, {"shuffle": shuffle_rng, "noise": noise_rng})
         given = {"X": table.x, "validation": None if held_out is None else held_out.x}
@@ -241,7 +261,7 @@ class VAE(LatentVariableModel):
         saved.lead_back(run, backend)
 
         def finish(vae, run, params, converged=None):
-            vae._finish(run, params, converged, standard, recognition, axes, table.columns, kept, names)
+            vae._finish(run, natural(params), converged, standard, recognition, table.columns, kept, names)
             vae.q_validation_path_ = None if held_out is None else volume + np.array(run.held_out_path)
             return vae
 
@@ -256,7 +276,7 @@ class VAE(LatentVariableModel):
         if held_out is not None:
             own = Cases(held_out, cases.backend)
             volume, own = standard.log_volume(own), standard.cases(own, backend)
-            watched = HeldOut(self._held_out_q(standard.model, recognition, own, axes), patience)
+            watched = HeldOut(self._held_out_q(standard.model, recognition, own, natural), patience)
         common = {"lower": lower, "held_out": watched, "comm": comm}
         with (
             saved.kept(lambda run: quietly(finish, copy(self), run, run.kept), tell and report) as after,
@@ -280,7 +300,7 @@ class VAE(LatentVariableModel):
                     objective,
                     run,
                     places.n_cases,
-                    optimizer=parts.optimizer(self.optimizer, self.learning_rate),
+                    optimizer=parts.optimizer(self.optimizer, rate),
                     epochs=epochs,
                     batch_size=self.batch_size,
                     after=after,
@@ -332,11 +352,10 @@ class VAE(LatentVariableModel):
 
         return batch
 
-    def _finish(self, run, params, converged, standard, recognition, axes, columns, kept, names):
+    def _finish(self, run, params, converged, standard, recognition, columns, kept, names):
         """What was learnt in standard units, told in the data's own, on the backend `kept`."""
-        exact, v = standard.fold(params["theta"]), params["recognition"]
-        v = v if axes is None else axes.fold_encoder(recognition, v)
-        exact_encoder = standard.fold_encoder(recognition, v)
+        exact = standard.fold(params["theta"])
+        exact_encoder = standard.fold_encoder(recognition, params["recognition"])
         theta, encoder = (tree.map(kept.asarray, tree_) for tree_ in (exact, exact_encoder))
         self.heywood_ = standard.heywood(theta["likelihood"], self.min_noise, columns.names)
         self.columns_ = columns
@@ -355,10 +374,12 @@ class VAE(LatentVariableModel):
             check_size(name, getattr(self, name))
         if self.epochs is not None:
             check_size("epochs", self.epochs)
-        for name in ("learning_rate", "start_noise", "min_noise", "tol"):
+        for name in ("start_noise", "min_noise", "tol"):
             check_positive(name, getattr(self, name))
+        if self.learning_rate is not None:
+            check_positive("learning_rate", self.learning_rate)
         if self.optimizer != "lbfgs":
-            parts.optimizer(self.optimizer, self.learning_rate, beside=["lbfgs"])
+            parts.optimizer(self.optimizer, 1.0, beside=["lbfgs"])
         choices = {
             "kl": ["analytic", "sampled"],
             "nodes": ["random", "sigma", "quadrature"],
@@ -393,19 +414,18 @@ class VAE(LatentVariableModel):
         eta, weights = sigma_points(K) if self.nodes == "sigma" else gauss_hermite(K, 7)
         return backend.asarray(eta), backend.asarray(weights)
 
-    def _held_out_q(self, model, recognition, x, axes):
+    def _held_out_q(self, model, recognition, x, natural):
         """run → the mean Q of held-out data cases x, of all ranks, on `e_step.steady_nodes`."""
         nodes = e_step.steady_nodes(model, x.backend.zeros((1,)))
         n_cases, xp = ranks.places(x).n_cases, x.backend.xp
 
         def value(run):
-            v = run.params["recognition"]
-            v = v if axes is None else axes.fold_encoder(recognition, v)
+            params = natural(run.params)
             total = x.backend.zeros(())
             for rows in slices(x.shape[0]):
                 x_rows = x[rows, ...]
-                phi, _ = recognition.forward(v, network_input(x_rows))
-                Q = expectations.bound_on_nodes(model, run.params["theta"], phi, x_rows, *nodes)
+                phi, _ = recognition.forward(params["recognition"], network_input(x_rows))
+                Q = expectations.bound_on_nodes(model, params["theta"], phi, x_rows, *nodes)
                 total = total + xp.sum(Q)
             (total,) = ranks.total(x.comm, (total,))
             return float(total) / n_cases
