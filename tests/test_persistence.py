@@ -29,6 +29,8 @@ from teachvae import (
 from teachvae.arrays import store
 from teachvae.arrays.backend import Backend, BackendError
 
+pytestmark = pytest.mark.filterwarnings("ignore::teachvae.networks.convergence.ConvergenceWarning")
+
 OWN = {cls.__name__: cls for cls in (Laplace, Round, Scale, Signs, Sine)}
 SHORT = {"hidden": (4,), "epochs": 3, "batch_size": 16}
 
