@@ -14,6 +14,7 @@ import warnings
 import zipfile
 
 import fake_gpu
+from hypothesis import given, settings, strategies as st
 import joblib
 import numpy as np
 from own_parts import Laplace, Round, Scale, Signs, Sine
@@ -452,6 +453,55 @@ def test_a_file_that_lies_with_the_right_sums_is_refused(lie, whole, tmp_path, m
     with pytest.raises(store.FileError, match=complaint):
         teachvae.load("lie.npz")
     assert os.listdir() == ["lie.npz"]
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 10**20) | st.floats() | st.text(max_size=5)
+    | st.sampled_from(["fitted.heywood_", "Linear", "FactorAnalysis", "<f4", "|O", "PCG64"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from([*store.TAGS, "part", "of", "own part", "eval"]) | st.text(max_size=5), inner, max_size=2
+    ),
+    max_leaves=6,
+)
+
+
+def nodes(tree):
+    """(container, key) of everything in a tree of JSON."""
+    pairs = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, branch in pairs:
+        yield tree, key
+        yield from nodes(branch)
+
+
+def forged(whole, folder, data):
+    """A file whose metadata have something else in one place, or lack it, with sums that fit, is told to load."""
+    def change(metadata, members):
+        places = list(nodes(metadata))
+        tree, key = places[data.draw(st.integers(0, len(places) - 1))]
+        if data.draw(st.booleans()):
+            tree[key] = data.draw(ANYTHING)
+        else:
+            del tree[key]
+
+    (folder / "forged.npz").write_bytes(rewritten(whole[0], change))
+    try:
+        model = teachvae.load(folder / "forged.npz")
+    except (store.FileError, BackendError):
+        return
+    assert type(model) is FactorAnalysis
+
+
+@settings(max_examples=100)
+@given(st.data())
+def test_a_forged_file_is_refused_or_read_but_never_run(whole, tmp_path_factory, data):
+    forged(whole, tmp_path_factory.getbasetemp(), data)
+
+
+@pytest.mark.thorough
+@settings(max_examples=2000)
+@given(st.data())
+def test_two_thousand_forged_files(whole, tmp_path_factory, data):
+    forged(whole, tmp_path_factory.getbasetemp(), data)
 
 
 def test_a_file_that_was_only_written_anew_is_read(whole, tmp_path):

@@ -29,6 +29,7 @@ from .backend import to_numpy
 
 FORMAT = 1                             # of the files written here; a later one is refused
 METADATA = "metadata.json"
+LARGEST_POOL = 1024                    # of the words of a SeedSequence, which has 4 unless asked for more
 KINDS = "biufcUSMm"                    # of arrays that are numbers, text or times: none is read by a pickle
 BIT_GENERATORS = {cls.__name__: cls for cls in (
     np.random.MT19937, np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.random.SFC64
@@ -231,7 +232,7 @@ def read(file, known=(), own=None, only=None):
     decoder = _Decoder(arrays, {cls.__name__: cls for cls in known}, own)
     try:
         return {name: decoder.decode(value) for name, value in text.items()}
-    except (TypeError, ValueError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise FileError(f"{file} does not hold what it should ({error!r}): it cannot be read") from error
 
 
@@ -318,13 +319,16 @@ class _Decoder:
         if set(value) in ({"part", "of"}, {"own part", "of"}):
             return self._part(value)
         (tag, content), = value.items()
-        if tag not in self.TAGS:
+        if tag not in TAGS:
             raise ValueError(f"it has a value of an unknown kind, {tag!r}")
-        return self.TAGS[tag](self, content)
+        return TAGS[tag](self, content)
 
-    def _random(self, kind, content):
+    def random(self, kind, content):
+        """A random generator of a kind, from its state."""
         state = self.decode(content)
         if kind == "seeds":
+            if state["pool_size"] > LARGEST_POOL:
+                raise ValueError(f"a seed's pool of {state['pool_size']} words")
             return np.random.SeedSequence(**state)
         if kind == "old generator":
             generator = np.random.RandomState()
@@ -349,22 +353,23 @@ class _Decoder:
         vars(part).update(state)
         return part
 
-    TAGS = {
-        "array": lambda self, name: self.arrays[name],
-        "scalar": lambda self, name: self.arrays[name][()],
-        "objects": lambda self, all: np.array([*self.decode(all), None], dtype=object)[:-1],
-        "float": lambda self, text: float(text),
-        "tuple": lambda self, all: tuple(self.decode(all)),
-        "dict": lambda self, named: {name: self.decode(value) for name, value in named.items()},
-        "pairs": lambda self, pairs: {key: value for key, value in self.decode(pairs)},
-        "range": lambda self, ends: range(*ends),
-        "dtype": lambda self, text: _dtype(text),
-        "type": lambda self, text: float if text == "float" else _dtype(text).type,
-        "own name": lambda self, name: self.own[name],
-        "seeds": lambda self, content: self._random("seeds", content),
-        "generator": lambda self, content: self._random("generator", content),
-        "old generator": lambda self, content: self._random("old generator", content),
-    }
+
+TAGS = {                               # of values that JSON does not have: (decoder, content) → value
+    "array": lambda decoder, name: decoder.arrays[name],
+    "scalar": lambda decoder, name: decoder.arrays[name][()],
+    "objects": lambda decoder, all: np.array([*decoder.decode(all), None], dtype=object)[:-1],
+    "float": lambda decoder, text: float(text),
+    "tuple": lambda decoder, all: tuple(decoder.decode(all)),
+    "dict": lambda decoder, named: {name: decoder.decode(value) for name, value in named.items()},
+    "pairs": lambda decoder, pairs: {key: value for key, value in decoder.decode(pairs)},
+    "range": lambda decoder, ends: range(*ends),
+    "dtype": lambda decoder, text: _dtype(text),
+    "type": lambda decoder, text: float if text == "float" else _dtype(text).type,
+    "own name": lambda decoder, name: decoder.own[name],
+    "seeds": lambda decoder, content: decoder.random("seeds", content),
+    "generator": lambda decoder, content: decoder.random("generator", content),
+    "old generator": lambda decoder, content: decoder.random("old generator", content),
+}
 
 
 def _dtype(text):

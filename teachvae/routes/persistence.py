@@ -90,8 +90,13 @@ def restored(file, values, parts=None, backend=None, dtype=None):
     vars(estimator).update(fitted)
     if "backend_" not in fitted:                                   # not fitted: nothing is anywhere
         return estimator
-    was, precision = fitted["backend_"]
-    estimator.backend_ = get_backend("numpy", precision)
+    try:
+        was, precision = fitted["backend_"]
+        estimator.backend_ = get_backend("numpy", precision)
+    except (TypeError, ValueError) as error:
+        raise store.FileError(f"{file} does not say where its arrays lived ({error})") from error
+    if backend is None and was not in ("numpy", "cupy"):
+        raise store.FileError(f"{file} was saved on {was!r}, which cannot be had by name: give backend=")
     try:
         wanted = get_backend(was if backend is None else backend, precision if dtype is None else dtype)
     except BackendError as error:
