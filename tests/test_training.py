@@ -8,14 +8,17 @@ import re
 import numpy as np
 import pytest
 
-from teachvae import VAE, Autoencoder, FactorAnalysis, GaussianMixture, VariationalEM, datasets, tree
+from teachvae import VAE, Autoencoder, FactorAnalysis, GaussianMixture, VariationalEM, datasets, gradcheck, tree
 from teachvae.inference import em, linear_gaussian
+from teachvae.inference.latent_axes import LatentAxes
 from teachvae.likelihoods import Gaussian
 from teachvae.networks import convergence
 from teachvae.networks.convergence import ConvergenceWarning, falling, trend
 from teachvae.networks.optimizers import Adam
 from teachvae.networks.training import HeldOut, Run, TrainingError, full_batch, minibatches
+from teachvae.posteriors.nodes import sigma_points
 from teachvae.routes.autoencoder import in_nats
+from teachvae.routes.vae import amortised
 
 X = datasets.linear_gaussian(n_cases=100, n_visible=5, n_latent=2, seed=3).x
 TRAIN, ASIDE = X[:70], X[70:]
@@ -103,7 +106,7 @@ def test_the_linear_vae_by_adam_does_not_end_far_above_its_optimum_in_silence():
         early = VAE(3, hidden=()).fit(x)
     assert 0.1 < early.bound(x).mean() - least < 1
     assert early.bound(x).mean() < VAE_AT_3E_3 - 2
-    rested = VAE(3, hidden=(), epochs=1500, learning_rate=1e-2).fit(x)       # without a warning
+    rested = VAE(3, hidden=(), epochs=600, learning_rate=2e-2).fit(x)        # without a warning
     assert rested.still_falling_ == 0 and rested.bound(x).mean() - least < 0.2
 
 
@@ -123,10 +126,11 @@ def test_a_training_that_was_ended_from_outside_says_nothing(name):
 
 
 def test_l_bfgs_says_whether_it_arrived():
-    vae = VAE(2, hidden=(), optimizer="lbfgs", nodes="sigma").fit(TRAIN)
+    x = datasets.linear_gaussian(n_cases=60, n_visible=6, n_latent=2, seed=1).x
+    vae = VAE(2, hidden=(), optimizer="lbfgs", nodes="sigma", tol=1e-6).fit(x)
     assert vae.converged_ and vae.still_falling_ == 0
     with pytest.warns(ConvergenceWarning, match="without reaching tol"):
-        vae.set_params(epochs=8).fit(TRAIN)
+        vae.set_params(epochs=8).fit(x)
     assert vae.converged_ is False and vae.still_falling_ > 0
 
 
@@ -316,10 +320,10 @@ VALIDATED = {                                                      # make, data,
     "VAE, units": (lambda: VAE(2, hidden=(), epochs=6), 1e3 * X + 1e4, 1e-7),
     "VAE, holes": (lambda: VAE(1, hidden=(), epochs=6, missing="marginalise"), HOLES, 1e-9),
     "VAE, K = 1": (lambda: VAE(1, epochs=15, **SMALL), X, 0.05),
-    "VariationalEM": (lambda: VariationalEM(1, hidden=(4,), epochs=5, learning_rate=2e-2), X, 0.03),
+    "VariationalEM": (lambda: VariationalEM(1, hidden=(4,), epochs=5, learning_rate=2e-2), X, 0.003),
     "VariationalEM, holes": (
         lambda: VariationalEM(1, hidden=(4,), epochs=4, learning_rate=2e-2, missing="marginalise"),
-        HOLES, 0.04
+        HOLES, 0.003
     ),
     "Autoencoder": (lambda: Autoencoder(2, epochs=12, **SMALL), X, 1e-9),
 }
@@ -332,7 +336,7 @@ def test_the_held_out_path_is_what_the_model_of_each_epoch_says(name):
     make, x, near = VALIDATED[name]
     model, asked = fitted(make, x=x[:70], validation=x[70:])
     path = getattr(model, "q_validation_path_", getattr(model, "loss_validation_path_", None))
-    assert len(path) == len(asked) and np.ptp(path) > 3 * near
+    assert len(path) == len(asked) and np.ptp(path) > 10 * near
     np.testing.assert_allclose(path, asked, rtol=0, atol=near)
     assert model.best_iter_ == 1 + np.argmin(path)
 
@@ -448,6 +452,42 @@ def test_2_28_the_canonical_rotation_has_the_least_q():
     for _ in range(50):
         R, _ = np.linalg.qr(rng.standard_normal((3, 3)))
         assert problem.e_step(p._replace(W=R @ W))[1] >= least - 1e-12
+
+
+def test_6_10_the_axes_of_z_change_no_gradient_s_truth_and_no_optimum():
+    rng, K = np.random.default_rng(0), 2
+    x = datasets.linear_gaussian(n_cases=60, n_visible=6, n_latent=2, seed=1).x
+    model = VAE(K, hidden=(), epochs=1).fit(x)
+    axes, network = LatentAxes(model.model_), model.recognition_
+    params = {"theta": model.theta_, "recognition": model.recognition_params_}
+    params = tree.map(lambda leaf: leaf + 0.3 * rng.standard_normal(leaf.shape), params)
+    eta, weights = sigma_points(K)
+
+    def objective(params, rows):
+        return amortised(model.model_, network, params, x[rows], eta, weights=weights)
+
+    searched, rows = axes.turned(objective), slice(0, 40)
+    report = gradcheck.check(lambda p: float(searched(p, rows)[0]), params, searched(params, rows)[1])
+    assert report.ok, report
+    value, _ = searched(params, rows)
+    assert value == pytest.approx(objective(axes.fold(params), rows)[0], rel=1e-13)
+    folded = axes.fold(params)
+    W, _, psi = linear_gaussian.parameters(model.model_, folded["theta"])
+    M = (W / psi) @ W.T
+    np.testing.assert_allclose(M, np.diag(np.diag(M)), atol=1e-12)
+    R, _ = np.linalg.qr(rng.standard_normal((K, K)))
+    assert searched(axes._turned(params, R), rows)[0] == pytest.approx(value, rel=1e-12), "no rotation is seen"
+    assert abs(objective(axes._turned(params, R), rows)[0] / objective(params, rows)[0] - 1) > 1e-6
+
+
+def test_6_10_l_bfgs_needs_few_iterations_where_eigenvalues_are_near_one_another():
+    """Three factors of next to the same strength: without the axes twice as many."""
+    rng = np.random.default_rng(5)
+    W, _ = np.linalg.qr(rng.standard_normal((12, 3)))
+    x = 3 * rng.standard_normal((300, 3)) @ W.T + rng.standard_normal((300, 12))
+    vae = VAE(3, hidden=(), optimizer="lbfgs", nodes="sigma").fit(x)
+    assert vae.converged_ and vae.n_iter_ < 120
+    assert vae.q_path_[-1] == pytest.approx(FactorAnalysis(3).fit(x).nlml_path_[-1], abs=1e-7)
 
 
 def test_warnings_come_when_the_estimator_is_fitted():

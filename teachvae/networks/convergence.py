@@ -91,8 +91,8 @@ def warn_of_falling(path, unit, advice):
     fall = falling(path)
     if fall:
         warn(
-            f"training ended after {len(path)} {unit} while it still gained: {fall:.2g} nats per data case in "
-            f"the last {trend(path).length}, more than noise and the {TOLERANCE} let pass; {advice}",
+            f"training ended after {len(path)} {unit} while it still gained: {fall:.2g} nats per data case "
+            f"in the last {trend(path).length}, more than noise and the {TOLERANCE} let pass; {advice}",
             ConvergenceWarning,
         )
     return fall

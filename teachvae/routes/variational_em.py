@@ -347,10 +347,10 @@ class VariationalEM(LatentVariableModel):
         )
 
     def _held_out_q(self, model, x):
-        """run → the mean Q of held-out data cases x after at most 20 steps of their E-steps, θ being fixed,
-        which start from run.table["held_out"], where those of the last round ended.
+        """run → the mean Q of held-out data cases x on `e_step.steady_nodes`, after at most 20 steps of their
+        E-steps, θ being fixed, which start from run.table["held_out"], where those of the last round ended.
         """
-        coarse = self._round_nodes(model, x.backend)
+        nodes = e_step.steady_nodes(model, x.backend.zeros((1,)))
 
         def value(run):
             phi = run.table.get("held_out")
@@ -358,7 +358,7 @@ class VariationalEM(LatentVariableModel):
             if phi is None or len(run.path) % SEARCH_EVERY == 0:
                 z = x.backend.normal(np.random.default_rng(0), (256, model.n_latent))
                 starts.append(e_step.search(model, run.params, x, z))
-            e = e_step.from_starts(model, run.params, starts, x, *coarse, max_steps=20, tol=e_step.COARSE_TOL)
+            e = e_step.from_starts(model, run.params, starts, x, *nodes, max_steps=20, tol=e_step.COARSE_TOL)
             run.table["held_out"] = e.phi
             return _mean(e.Q, x)
 
