@@ -21,6 +21,7 @@ NAMES = {
     "VAE": "routes.vae",
     "VariationalEM": "routes.variational_em",
     "load": "routes.persistence",
+    "select_n_components": "comparison.selection",
 }
 MODULES = {
     "ais": "evaluation.ais",

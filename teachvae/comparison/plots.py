@@ -252,6 +252,22 @@ def posterior_panels(rows):
     return figure
 
 
+def choice(places, values, errors, chosen, xlabel, ylabel):
+    """Values over places, of which one is chosen: the lowest. errors as long as values, or None."""
+    figure = Figure(figsize=(5.5, 3.4))
+    ax = figure.add_subplot()
+    ax.errorbar(places, values, yerr=errors, color=COLOURS[0], marker="o", ms=4, lw=1.6, capsize=3)
+    ax.plot(chosen, values[list(places).index(chosen)], "o", ms=11, mfc="none", mec=COLOURS[3], mew=2,
+            label=f"chosen: {xlabel} = {chosen}")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.legend(frameon=False, fontsize=9)
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    return figure
+
+
 def _levels(mass, shares):
     """The heights above which `shares` of the mass lie, rising and distinct."""
     ordered = np.sort(mass.ravel())[::-1]

@@ -203,16 +203,38 @@ def canonical(W, psi):
     """
     xp = namespace(W)
     W = rotation(W, psi) @ W                                       # (K, D)               (2.14)
+    return W * signs(W)[:, None]
+
+
+def signs(W):
+    """±1 for every row of W (K, D), by which its entry of largest size becomes positive, (K,)."""
+    xp = namespace(W)
     positive, negative = xp.max(W, axis=1), -xp.min(W, axis=1)
-    sign = xp.where(negative > positive, -xp.ones_like(positive), xp.ones_like(positive))
-    return W * sign[:, None]
+    return xp.where(negative > positive, -xp.ones_like(positive), xp.ones_like(positive))
 
 
 def mean_field_gap(W, psi):
-    """Q − nlml of the best diagonal q, the same for every x: ½ (Σ_k log M_kk − log|M|)    (2.10)."""
-    xp = namespace(W)
-    M = precision(W, psi)
+    """Q − nlml of the best diagonal q, the same for every x                               (2.10)."""
+    return diagonal_gap(precision(W, psi))
+
+
+def diagonal_gap(M):
+    """KL(q ‖ posterior) of the best diagonal q where the posterior has the precision M (K, K):
+    ½ (Σ_k log M_kk − log|M|)                                                              (2.10).
+    """
+    xp = namespace(M)
     return 0.5 * (float(xp.sum(xp.log(diagonal(M)))) - float(xp.linalg.slogdet(M)[1]))
+
+
+def bartlett(mean, M):
+    """The weighted least squares estimate of z, without a prior, from the posterior's mean (N, K) and
+    precision M, (K, K) or (N, K, K): the estimate (N, K) and its covariance, shaped like M.
+
+    Where M − I is singular the data say nothing of some direction of z, and there is none.
+    """
+    xp = namespace(M)
+    covariance = xp.linalg.inv(M - identity(M.shape[-1], like=M))  #                       (2.33)
+    return (mean[:, None, :] @ M @ covariance)[:, 0, :], covariance  #                     (2.33)
 
 
 def _log_det(M, psi):

@@ -9,28 +9,40 @@ the plain M-step spare most of the iterations, (2.24) and (2.26); without them E
 
 from copy import copy
 from dataclasses import KW_ONLY
+from typing import NamedTuple
 
 import numpy as np
 
 from ..arrays import ranks, tree
-from ..arrays.backend import get_backend, to_numpy
-from ..arrays.rows import float_type, mean_and_variance, slices
+from ..arrays.backend import double, get_backend, to_numpy
+from ..arrays.observed import seen
+from ..arrays.rows import collect, float_type, mean_and_variance, slices
 from ..arrays.special import diagonal
 from ..doors.columns import Cases, Columns, Table
-from ..doors.units import heywood, rounded_off
-from ..doors.validate import check_data, check_positive, check_size, generator, weighted_rows
+from ..doors.units import centred, heywood, rounded_off
+from ..doors.validate import check_choice, check_data, check_positive, check_size, generator, weighted_rows
+from ..evaluation import goodness
+from ..evaluation.summary import Summary
 from ..inference import em, linear_gaussian
 from ..inference.moments import moments
+from ..inference.rotation import METHODS, rotate
 from ..likelihoods import Gaussian
 from ..likelihoods.checks import negligible
-from ..messages import column_names, shorten, warn
+from ..messages import about_rows, column_names, shorten, warn
 from ..model import Model
 from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import Linear, Sequential
 from ..posteriors import FullGaussian
 from .checkpoint import Checkpoint
-from .conventions import COMM, EM_BACKEND, EM_DTYPE, agreed, estimator, option, quietly
+from .conventions import COMM, EM_BACKEND, EM_DTYPE, agreed, estimator, in_threads, option, quietly
 from .questions import LatentVariableModel
+
+
+class Scores(NamedTuple):
+    """The factors' values (N, K) of data cases, and their standard errors (N, K)."""
+
+    values: np.ndarray
+    standard_errors: np.ndarray
 
 
 @estimator
@@ -43,8 +55,11 @@ class FactorAnalysis(LatentVariableModel):
     components_ (K, D) canonical loadings, W Ψ⁻¹ Wᵀ diagonal; loadings_ (D, K) their transpose;
     mean_ (D,); noise_variance_ (D,); nlml_path_ mean nlml in nats per data case before each M-step
     and at the end; n_iter_; converged_; heywood_ places of columns whose variance ended at the floor;
-    moments_ the `moments.Moments` of complete data, or None; n_cases_ how many data cases there were, or
-    the sum of their weights.
+    moments_ the `moments.Moments` of complete data, or None; covariance_ (D, D) what `fit_covariance` was
+    given, or None; n_cases_ how many data cases there were, or the sum of their weights.
+
+    `rotate` turns the factors to simple structure, `scores` gives their values with standard errors, and
+    `summary` what factor analysts print; the fit knows nothing of a rotation, and neither does p(x).
     """
 
     n_components: int = option(2, "K <= D")
@@ -107,12 +122,12 @@ class FactorAnalysis(LatentVariableModel):
         else:
             whole = moments(table, self.backend, weights)
             mean, variance, problem = whole.mean, np.diag(whole.covariance), self._complete(whole.covariance)
-        rest = mean, variance, likelihood, names, table.columns, self._backend_for(table.x.dtype)
+        backend = self._backend_for(table.x.dtype)
+        rest = mean, variance, likelihood, names, table.columns, backend, n_cases, whole
 
         def stood(fit):
             fa = copy(self)
             quietly(fa._finish, fit, *rest)
-            fa.n_cases_, fa.moments_ = n_cases, whole
             return fa
 
         def report(iteration, most, nlml, p):
@@ -123,7 +138,6 @@ class FactorAnalysis(LatentVariableModel):
         with saved.kept(stood) as after:
             found = self._em(problem, None if tell is None else report, begun, after)
         self._finish(found, *rest)
-        self.n_cases_, self.moments_ = n_cases, whole
         saved.write(self)
         self._end(comm, self.theta_)
         return self
@@ -170,15 +184,15 @@ class FactorAnalysis(LatentVariableModel):
         self._check_parameters(x.shape[1])
         found, variance = self._em(self._complete(whole.covariance)), np.diag(whole.covariance)
         likelihood, backend = Gaussian(x.shape[1], self.noise), self._backend_for(x.dtype)
-        self._finish(found, whole.mean, variance, likelihood, names, Columns(labels), backend)
-        self.n_cases_, self.moments_ = whole.n_cases, whole
+        columns = Columns(labels)
+        self._finish(found, whole.mean, variance, likelihood, names, columns, backend, whole.n_cases, whole)
         self._end(comm, self.theta_)
         return self
 
     def fit_covariance(self, S, n_cases=None, mean=None):
         """Fit to a covariance matrix S (D, D) with divisor N, or to a correlation matrix.
 
-        n_cases is not needed for the maximum and only kept; mean (D,) is 0 where None. Raises
+        n_cases is not needed for the maximum, but for tests of fit; mean (D,) is 0 where None. Raises
         ValueError where S is not a symmetric matrix without negative eigenvalues.
         """
         S, names = check_data(S, name="S")
@@ -212,10 +226,10 @@ class FactorAnalysis(LatentVariableModel):
         if len(flat):
             raise ValueError(f"columns {flat.tolist()} have variance 0: drop these rows and columns of S")
         self._check_parameters(D)
-        found, columns = self._em(self._complete((S + S.T) / 2)), Columns(column_names(names, D))
-        likelihood, backend = Gaussian(D, self.noise), self._backend_for("float64")
-        self._finish(found, mean, np.diag(S), likelihood, names, columns, backend)
-        self.n_cases_, self.moments_ = n_cases, None
+        S, columns = (S + S.T) / 2, Columns(column_names(names, D))
+        found, backend = self._em(self._complete(S)), self._backend_for("float64")
+        likelihood = Gaussian(D, self.noise)
+        self._finish(found, mean, np.diag(S), likelihood, names, columns, backend, n_cases, covariance=S)
         return self
 
     def _check_parameters(self, n_visible):
@@ -257,7 +271,9 @@ class FactorAnalysis(LatentVariableModel):
             after=after,
         )
 
-    def _finish(self, found, mean, variance, gaussian, names, columns, backend):
+    def _finish(
+        self, found, mean, variance, gaussian, names, columns, backend, n_cases, moments=None, covariance=None
+    ):
         """Store the `Fit` found; mean and variance (D,) are those of the data's columns."""
         W, psi = (to_numpy(part) for part in (linear_gaussian.canonical(found.p.W, found.p.psi), found.p.psi))
         K, D = W.shape
@@ -287,6 +303,7 @@ class FactorAnalysis(LatentVariableModel):
         self.theta_ = tree.map(backend.asarray, exact)
         self.theta_rest_ = rounded_off(exact, self.theta_)
         self.columns_ = columns
+        self.n_cases_, self.moments_, self.covariance_ = n_cases, moments, covariance
         self._keep(backend, names, len(columns.given))
 
     def _phi(self, theta, cases):
@@ -297,6 +314,126 @@ class FactorAnalysis(LatentVariableModel):
         missing="marginalise" (N, K + K(K+1)/2) = [m | L].
         """
         return self._phi(*self._centred(X))
+
+    def rotate(self, method="varimax"):
+        """The factors turned to simple structure, a `rotation.Rotation` with loadings (D, K) and T (K, K).
+
+        method  "varimax": the factors stay uncorrelated; "promax": they may correlate
+
+        The fit, p(x), nlml and Q of a full q are blind to it. A diagonal q is not: its Q rises by the
+        rotation's `diagonal_gap` in every complete data case. Raises ValueError where promax finds loadings of
+        a rank below K.
+        """
+        self._require_fit()
+        check_choice("method", method, METHODS)
+        return rotate(*self._exact_loadings(), method)
+
+    def _exact_loadings(self):
+        """W (K, D) and psi (D,) on the host in float64, whatever dtype and library the fit lives in."""
+        theta, _ = centred(self.model_, tree.map(double, self.theta_), self.theta_rest_)
+        W, _, psi = linear_gaussian.parameters(self.model_, theta)
+        return to_numpy(W), to_numpy(psi)
+
+    @in_threads
+    def scores(self, X, method="regression", rotation=None):
+        """The factors' values for data X (N, D), with standard errors: `Scores`.
+
+        method    "regression": the posterior's mean and standard deviation, shrunk towards 0 by the prior;
+                  "bartlett": weighted least squares, of which z is unbiased, with its standard error given z
+        rotation  None: the canonical factors, or "varimax", "promax": those of `rotate`
+
+        Raises ValueError for Bartlett's scores where the columns that a data case has cannot tell the factors
+        apart.
+        """
+        check_choice("method", method, ("regression", "bartlett"))
+        turn = None if rotation is None else self.rotate(rotation)
+        theta, cases = self._centred(X)
+        parameters = [to_numpy(p) for p in linear_gaussian.parameters(self.model_, tree.map(double, theta))]
+
+        def block(rows):
+            x, mask = seen(double(cases[rows, ...]))
+            x, mask = to_numpy(x), None if mask is None else to_numpy(mask)
+            z, M = linear_gaussian.posterior(*parameters, x, mask)
+            if method == "regression":
+                covariance = np.linalg.inv(M)
+            else:
+                self._refuse_what_is_not_told_apart(M, rows, mask)
+                z, covariance = linear_gaussian.bartlett(z, M)
+            if turn is not None:
+                z, covariance = turn.scores(z, covariance)
+            variances = np.diagonal(covariance, axis1=-2, axis2=-1)
+            return Scores(z, np.broadcast_to(np.sqrt(variances), z.shape))
+
+        return collect(cases.shape[0], block)
+
+    def _refuse_what_is_not_told_apart(self, M, rows, mask):
+        """Raise ValueError where M − I, (K, K) or one per data case, is singular beside M."""
+        values = np.linalg.eigvalsh(M) - 1                         # of W Ψ⁻¹ Wᵀ, as exact as M
+        none = values[..., 0] <= 1e-12 * (1 + values[..., -1])
+        if np.any(none):
+            what = "these columns" if mask is None else "the entries observed in rows {rows}"
+            raise about_rows(
+                ValueError,
+                f"Bartlett's scores need data that tell {M.shape[-1]} factors apart, and {what} do not: use "
+                "method='regression', or fit fewer components",
+                [] if mask is None else (rows.start + np.flatnonzero(none)).tolist(),
+            )
+
+    def summary(self, rotation=None):
+        """What factor analysts print of a fit, a `summary.Summary`: print(fa.summary("varimax")).
+
+        rotation  None: the canonical factors, or "varimax", "promax": those of `rotate`
+
+        What cannot be had is None, and the summary's remarks say why.
+        """
+        self._require_fit()
+        W, psi = self._exact_loadings()
+        turned = None if rotation is None else self.rotate(rotation)
+        K, D = W.shape
+        spread = np.sqrt(np.sum(W * W, axis=0) + psi)              # of x under the model, (D,)
+        noise, nlml = self.model_.likelihood.noise, float(self.nlml_path_[-1])
+        n_parameters = goodness.free_parameters(D, K, {"diagonal": D, "isotropic": 1}.get(noise, 0))
+        aic, bic, remarks, test = None, None, [], None
+        try:
+            test = self._fit_test(noise, nlml, K)
+        except ValueError as reason:
+            remarks.append(f"No χ², and no RMSEA: {reason}.")
+        if self.n_cases_ is None:
+            remarks.append("No AIC, no BIC: how many data cases there were is not known.")
+        else:
+            aic, bic = goodness.information_criteria(nlml, self.n_cases_, n_parameters)
+        if len(self.heywood_):
+            names = shorten([self.columns_.names[d] for d in self.heywood_])
+            remarks.append(
+                f"A Heywood case: the noise of {names} ended at its floor, where no χ², p or RMSEA is to be "
+                "trusted."
+            )
+        if self.converged_ is False:
+            remarks.append("EM stopped before it converged: F and χ² are too large.")
+        return Summary(
+            names=list(self.columns_.names),
+            n_cases=self.n_cases_,
+            loadings=(W if turned is None else turned.W).T / spread[:, None],
+            uniquenesses=psi / spread**2,
+            rotation=rotation,
+            correlations=np.eye(K) if turned is None else turned.correlations,
+            test=test,
+            n_parameters=n_parameters,
+            aic=aic,
+            bic=bic,
+            remarks=tuple(remarks),
+        )
+
+    def _fit_test(self, noise, nlml, K):
+        """The `goodness.FitTest` of the fit. Raises ValueError, saying why, where there is none."""
+        S = self.covariance_ if self.moments_ is None else self.moments_.covariance
+        if noise != "diagonal":
+            raise ValueError(f"they are for noise='diagonal', this fit has noise={noise!r}")
+        if S is None:
+            raise ValueError("entries are missing, and the saturated model is not fitted to such data")
+        if self.n_cases_ is None:
+            raise ValueError("how many data cases there were is not known: give fit_covariance(S, n_cases)")
+        return goodness.fit_test(nlml, S, self.n_cases_, K)
 
     def get_covariance(self):
         """The model's covariance WᵀW + Ψ, (D, D), of the columns that were not set aside."""
