@@ -164,13 +164,13 @@ def _parser():
         "--save",
         type=Path,
         metavar="FOLDER",
-        help="keep the split, every model and its ledger there, as they are done; teachvae.load reads a model",
+        help="keep the split, every model and its ledger there as they are done; teachvae.load reads a model",
     )
     compare.add_argument(
         "--resume",
         action="store_true",
-        help="go on with an interrupted comparison in the folder of --save, a model in training from its last "
-        "whole epoch (seconds are then those since)",
+        help="go on with an interrupted comparison in the folder of --save, with a model in training from its "
+        "last whole epoch (its seconds are then those since)",
     )
     compare.add_argument("--json", action="store_true", help="print JSON instead of the table")
     compare.set_defaults(run=_compare)

@@ -459,7 +459,8 @@ ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 10**20) | st.floats() | st.text(max_size=5)
     | st.sampled_from(["fitted.heywood_", "Linear", "FactorAnalysis", "<f4", "|O", "PCG64"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from([*store.TAGS, "part", "of", "own part", "eval"]) | st.text(max_size=5), inner, max_size=2
+        st.sampled_from([*store.TAGS, "part", "of", "own part", "eval"]) | st.text(max_size=5), inner,
+        max_size=2,
     ),
     max_leaves=6,
 )
@@ -474,7 +475,7 @@ def nodes(tree):
 
 
 def forged(whole, folder, data):
-    """A file whose metadata have something else in one place, or lack it, with sums that fit, is told to load."""
+    """A file whose metadata have something else in one place, or nothing, with sums that fit, is loaded."""
     def change(metadata, members):
         places = list(nodes(metadata))
         tree, key = places[data.draw(st.integers(0, len(places) - 1))]

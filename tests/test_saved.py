@@ -1,4 +1,4 @@
-"""A comparison that is kept in a folder: what is in it, and that one which was interrupted ends on the same."""
+"""A comparison that is kept in a folder: what is in it, and that an interrupted one ends on the same."""
 
 from dataclasses import replace
 import os

@@ -175,7 +175,7 @@ class _Encoder:
         cls = type(value)
         if hasattr(value, "_asdict"):
             state = value._asdict()
-        elif cls in self.known and is_dataclass(cls):              # what follows from its fields follows again
+        elif cls in self.known and is_dataclass(cls):              # what follows from fields follows again
             state = {name: getattr(value, name) for name in _arguments(cls)}
         elif cls.__new__ is object.__new__ and not any(vars(base).get("__slots__") for base in cls.__mro__):
             state = vars(value)

@@ -75,8 +75,8 @@ class Folder:
             ]
             if differences:
                 raise FolderError(
-                    f"{self.path} holds another comparison: {'; '.join(differences)}. Give the same options, or "
-                    "another folder"
+                    f"{self.path} holds another comparison: {'; '.join(differences)}. Give the same options, "
+                    "or another folder"
                 )
             return
         if self.path.exists() and os.listdir(self.path):
@@ -101,7 +101,7 @@ class Folder:
         return self._file(run, entry.key)
 
     def model(self, run, entry):
-        """(estimator, what was kept beside it) where the model of an entry was trained to its end, or None."""
+        """(estimator, what was kept beside it) where an entry's model was trained to its end, or None."""
         file = self._file(run, entry.key)
         if not file.exists():
             return None
@@ -109,7 +109,7 @@ class Folder:
         return (persistence.restored(file, values), values["trained"]) if "trained" in values else None
 
     def keep_model(self, run, entry, estimator, **beside):
-        """Write a model that was trained to its end, in place of its checkpoint, and named values beside it."""
+        """Write a model that was trained to its end in place of its checkpoint, and named values beside it."""
         persistence.save(estimator, self._file(run, entry.key), trained=beside)
 
     def ledger(self, run, entry, part):
