@@ -685,7 +685,7 @@ def test_2_26_a_step_that_is_too_long_is_taken_back(monkeypatch):
     for lengthening in (1.0, 1.1):
         taken.clear()
         monkeypatch.setattr(em, "LENGTHENING", lengthening)
-        *_, ((W, _, psi), path, converged) = em.em(Problem(), start, tol=1e-12)
+        *_, ((W, _, psi), path, converged, _) = em.em(Problem(), start, tol=1e-12)
         assert converged and (np.diff(path) <= 1e-14 * path[-1]).all()
         assert path[-1] == pytest.approx(2, abs=1e-10)
         ends[lengthening] = len(path), len(taken)
