@@ -127,13 +127,16 @@ def test_ctrl_c_in_the_midst_of_an_epoch_leaves_a_model_that_answers(name, tmp_p
         if len(taken) == 3 * STEPS[name] + 2:                      # two steps into the fourth epoch
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(optimizers.Adam, "step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(**given)
+    monkeypatch.setattr(checkpoint, "SECONDS", 1e9)                # the third epoch is written as fit is left
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(optimizers.Adam, "step", interrupted)
+        model.fit(**given, checkpoint=tmp_path / "fit.npz")
     path = "loss_path_" if name == "autoencoder" else "q_path_"
     np.testing.assert_array_equal(getattr(model, path), getattr(three, path)[:3])
     np.testing.assert_array_equal(model.decode(np.ones((1, model.n_components))),
                                   three.decode(np.ones((1, model.n_components))))
+    rest = make(10).fit(**given, checkpoint=tmp_path / "fit.npz")
+    assert contents(rest, tmp_path) == contents(make(10).fit(**given), tmp_path)
 
 
 def test_a_search_by_lbfgs_goes_on_to_the_same_minimum(tmp_path):
