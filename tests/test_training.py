@@ -8,8 +8,10 @@ import re
 import numpy as np
 import pytest
 
-from teachvae import VAE, Autoencoder, FactorAnalysis, GaussianMixture, VariationalEM, datasets, gradcheck, tree
-from teachvae.inference import em, linear_gaussian
+from teachvae import (
+    VAE, Autoencoder, FactorAnalysis, GaussianMixture, VariationalEM, datasets, gradcheck, tree
+)
+from teachvae.inference import em, linear_gaussian, mixture
 from teachvae.inference.latent_axes import LatentAxes
 from teachvae.likelihoods import Gaussian
 from teachvae.networks import convergence
@@ -287,10 +289,36 @@ def test_em_that_stops_being_finite_says_in_which_iteration(monkeypatch):
         return stats, (Q if len(seen) < 5 else np.nan)
 
     monkeypatch.setattr(linear_gaussian, "e_step_moments", failing)
-    for model in (FactorAnalysis(2, n_starts=1), VariationalEM(2, hidden=(), n_starts=1)):
+    alone = {"n_starts": 1, "tol": 1e-14}
+    for model in (FactorAnalysis(2, **alone), VariationalEM(2, hidden=(), **alone)):
         seen.clear()
-        with pytest.raises(TrainingError, match=r"Q became nan in .* EM: .* Q itself"):
+        with pytest.raises(TrainingError, match=r"nan in .* of EM: .* Q itself.* holds the model"):
             model.fit(X)
+        path = getattr(model, "nlml_path_", getattr(model, "q_path_", None))
+        assert 1 < len(path) <= 4 and np.isfinite(path).all()
+        np.testing.assert_allclose(model.bound(X).mean(), path[-1], rtol=1e-9)
+
+
+def test_em_of_a_mixture_likewise(monkeypatch):
+    seen, divergence = [], mixture.divergence
+    whole = GaussianMixture(2, tol=1e-14).fit(X)
+
+    def failing(q, log_p):
+        seen.append(0)
+        return divergence(q, log_p) * (1 if len(seen) < 4 else np.nan)
+
+    model = GaussianMixture(2, tol=1e-14)
+    with monkeypatch.context() as patch:
+        patch.setattr(mixture, "divergence", failing)
+        with pytest.raises(TrainingError, match="nan .* of iteration 3 of EM.* the iteration before"):
+            model.fit(X)
+    np.testing.assert_array_equal(model.q_path_, whole.q_path_[:3])
+    assert model.bound(X).mean() == pytest.approx(whole.q_path_[2], rel=1e-9)
+    seen.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(mixture, "divergence", lambda q, log_p: np.nan * log_p[:, 0])
+        with pytest.raises(TrainingError, match="No iteration was finished, the estimator is as it was"):
+            GaussianMixture(2).fit(X)
 
 
 # ---- held-out data say what to keep, and when to end -----------------------------------------------
@@ -476,7 +504,7 @@ def test_6_10_the_axes_of_z_change_no_gradient_s_truth_and_no_optimum():
     M = (W / psi) @ W.T
     np.testing.assert_allclose(M, np.diag(np.diag(M)), atol=1e-12)
     R, _ = np.linalg.qr(rng.standard_normal((K, K)))
-    assert searched(axes._turned(params, R), rows)[0] == pytest.approx(value, rel=1e-12), "no rotation is seen"
+    assert searched(axes._turned(params, R), rows)[0] == pytest.approx(value, rel=1e-12), "it sees none"
     assert abs(objective(axes._turned(params, R), rows)[0] / objective(params, rows)[0] - 1) > 1e-6
 
 

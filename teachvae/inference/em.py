@@ -66,11 +66,13 @@ def em(problem, p, *, tol, begun=None):
         if not math.isfinite(Q):
             raise TrainingError(
                 f"Q became {Q} in the E-step of iteration {len(path)} of EM: the first that is not finite is "
-                f"{not_finite(p._asdict()) or 'Q itself'}; look for columns with a few huge entries"
+                f"{not_finite(p._asdict()) or 'Q itself'}; look for columns with a few huge entries",
+                begun,
             )
         path.append(Q)
         converged = settled(path, tol)
-        yield Fit(p, path, converged, steps)
+        begun = Fit(p, path, converged, steps)
+        yield begun
         if converged:
             return
         p = problem.turned(steps.take(problem, p, stats))

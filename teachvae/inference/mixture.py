@@ -3,6 +3,7 @@
 Equations (9.x) are in derivations/equations.md.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..arrays.rows import as_floats, collect, slices
 from ..arrays.special import LOG_2PI, diagonal
 from ..doors.validate import generator
 from ..networks.convergence import settled
+from ..networks.training import TrainingError, not_finite
 
 
 class Mixture(NamedTuple):
@@ -159,6 +161,7 @@ def em(theta, x, pmf, *, weights, lowest, tol, max_iter, progress=None, path=(),
     path   () at the start; else that of the EM which led to theta, to go on from there, its last Q left out
     after  after(θ, path) is called after each E-step, or None
 
+    Raises TrainingError where Q stops being a finite number, its last (θ, path) of the iteration before.
     Returns θ, its PMFs (N, K), the path of the mean Q, and whether it converged.
     Q never rises: both steps are its exact minimisers, the M-step under the floor, to which the
     covariances of the start are raised first.
@@ -168,12 +171,19 @@ def em(theta, x, pmf, *, weights, lowest, tol, max_iter, progress=None, path=(),
     if not path:
         raised = [raise_to_floor(theta.covariances[k, ...], lowest) for k in range(K)]
         theta = Mixture(theta.weights, theta.means, xp.stack(raised, axis=0))
-    path = list(path)
+    path, last = list(path), None
     while True:
         log_p = xp.concat([log_joint(theta, x[rows, ...]) for rows in slices(x.shape[0])], axis=0)
         # "tied" alone looks at more than one data case
         q = E_STEPS[pmf](weights[:, None] * log_p if pmf == "tied" else log_p)
-        path.append(float(xp.mean(weights * divergence(q, log_p))))
+        Q = float(xp.mean(weights * divergence(q, log_p)))
+        if not math.isfinite(Q):
+            raise TrainingError(
+                f"Q became {Q} in the E-step of iteration {len(path)} of EM: the first that is not finite is "
+                f"{not_finite(theta) or 'Q itself'}; look for columns with a few huge entries",
+                None if last is None else (last, path),
+            )
+        path.append(Q)
         if after is not None:
             after(theta, path)
         if progress is not None and progress(len(path) - 1, max_iter, path[-1], theta):
@@ -181,7 +191,7 @@ def em(theta, x, pmf, *, weights, lowest, tol, max_iter, progress=None, path=(),
         converged = settled(path, tol)
         if converged or len(path) > max_iter:
             return theta, q, path, converged
-        theta = m_step(theta, weights[:, None] * q, x, lowest)
+        last, theta = theta, m_step(theta, weights[:, None] * q, x, lowest)
 
 
 # ---- where it starts, and what it is given ---------------------------------------------------------

@@ -23,7 +23,14 @@ from .optimizers import lbfgs
 
 
 class TrainingError(ArithmeticError):
-    """A number that training needs stopped being finite; the message says where, which, and what to try."""
+    """A number that training needs stopped being finite; the message says where, which, and what to try.
+
+    last  of EM, what the iteration before had led to, None where there was none
+    """
+
+    def __init__(self, message, last=None):
+        super().__init__(message)
+        self.last = last
 
 
 class Best(NamedTuple):

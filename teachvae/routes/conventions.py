@@ -143,6 +143,21 @@ def leaving(finish, done, unit):
         ) from error
 
 
+@contextmanager
+def leaving_last(estimator, stood):
+    """EM that leaves an estimator as it stood after the last iteration whose Q was finite.
+
+    stood  what the TrainingError has as its last → a fitted copy of the estimator
+    """
+    try:
+        yield
+    except TrainingError as error:
+        if error.last is None:
+            raise TrainingError(f"{error}. No iteration was finished, the estimator is as it was") from error
+        vars(estimator).update(vars(stood(error.last)))
+        raise TrainingError(f"{error}. The estimator holds the model of the iteration before") from error
+
+
 def quietly(function, *arguments):
     """function(*arguments), whose warnings are for another time."""
     with warnings.catch_warnings():

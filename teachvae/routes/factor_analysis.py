@@ -34,7 +34,9 @@ from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import Linear, Sequential
 from ..posteriors import FullGaussian
 from .checkpoint import Checkpoint
-from .conventions import COMM, EM_BACKEND, EM_DTYPE, agreed, estimator, in_threads, option, quietly
+from .conventions import (
+    COMM, EM_BACKEND, EM_DTYPE, agreed, estimator, in_threads, leaving_last, option, quietly
+)
 from .questions import LatentVariableModel
 
 
@@ -135,7 +137,7 @@ class FactorAnalysis(LatentVariableModel):
 
         saved = Checkpoint(checkpoint, self, {"X": table.x, "sample_weight": weights})
         begun = saved.begun(get_backend(self.backend, "float64"))
-        with saved.kept(stood) as after:
+        with saved.kept(stood) as after, leaving_last(self, stood):
             found = self._em(problem, None if tell is None else report, begun, after)
         self._finish(found, *rest)
         saved.write(self)

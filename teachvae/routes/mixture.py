@@ -23,7 +23,7 @@ from ..likelihoods.checks import still
 from ..messages import column_names, shorten, warn
 from ..networks.convergence import ConvergenceWarning
 from .checkpoint import Checkpoint
-from .conventions import EM_BACKEND, EM_DTYPE, Transformer, estimator, option, tell
+from .conventions import EM_BACKEND, EM_DTYPE, Transformer, estimator, leaving_last, option, tell
 
 
 class CollapseWarning(UserWarning):
@@ -113,7 +113,7 @@ class GaussianMixture(Transformer):
         saved = Checkpoint(checkpoint, self, {"X": x, "sample_weight": weights})
         theta = Mixture(*(double.asarray(part) for part in theta))
         begun = saved.begun(double) or {"theta": theta, "path": []}
-        with saved.kept(lambda state: stood(**state)) as after:
+        with saved.kept(lambda state: stood(**state)) as after, leaving_last(self, lambda last: stood(*last)):
             theta, phi, path, converged = em(
                 begun["theta"],
                 Cases(Table(x, Columns(column_names(names, D))), double),

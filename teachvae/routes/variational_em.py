@@ -33,7 +33,7 @@ from ..posteriors.nodes import e_step_nodes, matched_draws
 from .checkpoint import Checkpoint
 from .conventions import (
     ACTIVATION, BACKEND, COMM, CONSTANT, DTYPE, LIKELIHOOD, N_JOBS, NOISE, POSTERIOR, SEED, agreed, estimator,
-    in_threads, leaving, option, quietly
+    in_threads, leaving, leaving_last, option, quietly
 )
 from .questions import LatentVariableModel
 
@@ -255,7 +255,7 @@ class VariationalEM(LatentVariableModel):
         def now(fit):
             return quietly(finish, copy(self), run(fit.p, fit.path), len(fit.path) - 1, fit.converged)
 
-        with saved.kept(now) as after:
+        with saved.kept(now) as after, leaving_last(self, now):
             found = em.fit(
                 problem,
                 self.n_components,
