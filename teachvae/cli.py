@@ -68,8 +68,8 @@ def _parser():
         "--data",
         default="digits",
         metavar="NAME|FILE",
-        help="digits, mnist, linear, spiral, bent_sheet, a .csv, .npy or .npz file, or a folder of IDX files "
-        "(default: digits)",
+        help="digits, mnist, linear, spiral, bent_sheet, a .csv, .tsv, .txt, .npy or .npz file, or a folder "
+        "of IDX files (default: digits)",
     )
     compare.add_argument(
         "--header",
@@ -83,6 +83,24 @@ def _parser():
         help="what stands between the cells of a .csv file (default: what the file leaves no doubt of)",
     )
     compare.add_argument("--decimal", choices=[".", ","], help="the decimal mark of a .csv file, likewise")
+    compare.add_argument(
+        "--encoding",
+        metavar="NAME",
+        help="that of a .csv file's text, such as latin-1 (default: UTF-8, or UTF-16 where it says so)",
+    )
+    compare.add_argument(
+        "--labels",
+        metavar="COLUMN",
+        help="the column of a .csv file that holds a class for each data case, for the probe and the colours "
+        "of pictures; by name, or by number, counted from 1, where columns have no names",
+    )
+    compare.add_argument(
+        "--leave-out",
+        nargs="+",
+        action="extend",
+        metavar="COLUMN",
+        help="columns of a .csv file that are not to be modelled, likewise",
+    )
     compare.add_argument(
         "--missing",
         nargs="*",
@@ -284,6 +302,7 @@ def _data(arguments):
         choices["n_cases"] = arguments.cases
     separator = "\t" if arguments.separator == "tab" else arguments.separator
     of_file = {"header": arguments.header, "separator": separator, "decimal": arguments.decimal,
+               "encoding": arguments.encoding, "labels": arguments.labels, "leave_out": arguments.leave_out,
                "missing_values": arguments.missing}
     choices |= {name: value for name, value in of_file.items() if value is not None}
     dataset = datasets.load(arguments.data, **choices)

@@ -454,10 +454,10 @@ def test_load_refuses(tmp_path):
     with pytest.raises(ValueError) as caught:
         datasets.load("digitz")
     for fragment in ("unknown data set 'digitz'", "'bent_sheet', 'digits', 'linear', 'mnist'",
-                     ".csv, .npy or .npz", "folder of IDX files"):
+                     ".csv, .tsv, .txt, .npy or .npz", "folder of IDX files"):
         assert fragment in str(caught.value)
-    with pytest.raises(ValueError, match=r"ends in '\.txt'; expected \.csv, \.npy or \.npz, or a .*: save"):
-        datasets.load(tmp_path / "a.txt")
+    with pytest.raises(ValueError, match=r"ends in '\.xlsx'; expected \.csv, .* or \.npz, or a .*: save"):
+        datasets.load(tmp_path / "a.xlsx")
     with pytest.raises(ValueError, match=r"ends in '\.gz'; expected \.csv.*of IDX files, give their folder"):
         datasets.load(tmp_path / "train-images-idx3-ubyte.gz")
     with pytest.raises(FileNotFoundError, match="holds no train-images-idx3-ubyte .*but nothing; give"):

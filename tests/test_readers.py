@@ -7,11 +7,14 @@ import gzip
 import hashlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
+import io
 import math
 from pathlib import Path
 import re
+import shlex
 import sys
 import threading
+import tracemalloc
 import warnings
 import zipfile
 
@@ -82,15 +85,18 @@ def test_large_whole_numbers_that_float64_has_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("text, place", [
-    ("who,b\nanna,2\nbob,3\n", r"row 2, column 1 \(who\) holds 'anna'"),
+    ("who is it,b\nanna,2\nbob,3\n", r"row 2, column 1 \(who is it\) holds 'anna'"),
     ("1,anna\n2,\n3,bob\n", "row 1, column 2 holds 'anna'"),
 ])
 def test_a_column_of_text_is_said_to_be_one(tmp_path, text, place):
     path = tmp_path / "a.csv"
     path.write_text(text)
-    cure = r"the whole column is text: encode it as numbers, as .*cat.codes.* or leave it out"
+    name = "who is it" if "who" in text else "2"
+    cure = f"the whole column is text: say labels='{name}' .* leave_out=\\['{name}'\\] .*cat.codes"
     with pytest.raises(ValueError, match=f"{place}.*{cure}") as caught:
         datasets.load(path)
+    words = shlex.split(str(caught.value))
+    assert words[words.index("--labels") + 1] == words[words.index("--leave-out") + 1].rstrip("),") == name
     assert "correct the cell" not in str(caught.value)
     path.write_text("a,b\n,2\n,3\n")
     with pytest.raises(ValueError, match="correct the cell .*missing_values"):
@@ -112,13 +118,13 @@ def test_a_column_of_text_is_said_to_be_one(tmp_path, text, place):
         (",a\n0.5,1.5\n", ["row 1, column 1 holds ''", "none of them empty"]),
         ("1;2\n3;four\n", ["row 2, column 2 holds 'four'", "read with semicolons between cells"]),
         ("1\t2,5\n3\tx\n", ["row 2, column 2 holds 'x'", "tabs between cells and a decimal comma"]),
-        ("1 2\n3 4\n", ["row 2, column 1 (1 2) holds '3 4'", "read with one cell a line"]),
+        ("1 2\n3 4\n", ["row 2, column 1 (1 2) holds '3 4'", "one cell a line", "delimiter=','"]),
         ("a;b\n1;2\n3\n", ["row 3 has 1 columns ('3')", "read with semicolons between cells"]),
         ("1,2\n3\n", ["row 2 has 1 columns ('3')", "expected 2, as in the first row", "add or take out"]),
         ("a,b\n1,2,3\n", ["row 2 has 3 columns ('1,2,3')", "expected 2"]),
         ("", ["holds no row of numbers", "expected numbers separated by commas", "check that"]),
         ("a,b\n", ["holds no row of numbers"]),
-        (b"1,2\n\xff\xfe,3\n", ["not comma separated text in UTF-8", "save it as CSV"]),
+        (b"1,2\n\xff\xfe,3\n", ["not text in UTF-8", "save it as CSV", "encoding='latin-1'"]),
     ],
 )
 def test_csv_refuses(tmp_path, text, fragments):
@@ -136,10 +142,10 @@ FLOATS = "0.5,-1.25,3.0\n1.5,2.0,0.25\n"
 @pytest.mark.parametrize("text, columns, x, said", [
     # as pandas writes a frame without names, alone and with its index
     ("0,1,2\n" + FLOATS, "012", [[0.5, -1.25, 3], [1.5, 2, 0.25]], "Line 1 holds the columns' names: 0"),
-    (",0,1\n0,0.5,2.0\n1,1.5,3.0\n", "01", [[0.5, 2], [1.5, 3]], "numbers the rows and is set aside"),
+    (",0,1\n0,0.5,2.0\n1,1.5,3.0\n", "01", [[0.5, 2], [1.5, 3]], "tells the rows apart and is set aside"),
     (",0,1\n0,5,2\n1,6,3\n", "01", [[5, 2], [6, 3]], "names: 0, 1. The first column"),
     (",a,b\n17,5,2\n4,6,3\n", "ab", [[5, 2], [6, 3]], "names: a, b. The first column"),
-    ('"","a","b"\n"1",0.5,2\n"2",6,3\n', "ab", [[0.5, 2], [6, 3]], "numbers the rows"),
+    ('"","a","b"\n"1",0.5,2\n"2",6,3\n', "ab", [[0.5, 2], [6, 3]], "tells the rows apart"),
     ("0\n0.5\n1.5\n", "0", [[0.5], [1.5]], "Line 1 holds the columns' names: 0."),
     ("0,1,2\n0.5,7,3.5\n1.5,8,4.5\n", "012", [[0.5, 7, 3.5], [1.5, 8, 4.5]], "names: 0, 1, 2."),
     # data cases
@@ -492,6 +498,206 @@ def test_large_files_are_refused_unread(tmp_path, monkeypatch, suffix):
         datasets.load(path)
 
 
+# ---- tables as people have them ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("write, options", [
+    (lambda text: text.encode(), {}),
+    (lambda text: text.encode("utf-8-sig"), {}),
+    (lambda text: text.encode("utf-16"), {}),                      # with a byte-order mark, as Excel writes
+    (lambda text: text.encode("latin-1"), {"encoding": "latin-1"}),
+    (lambda text: text.encode("utf-16-le"), {"encoding": "utf-16-le"}),
+    (lambda text: text.replace(",", "\t").encode(), {}),
+    (lambda text: text.replace(",", ";").replace(".", ",").encode(), {}),
+    (lambda text: text.replace("\n", "\r\n").encode(), {}),
+    (lambda text: text.replace("\n", "\r").encode(), {}),           # old Macs
+])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".txt"])
+def test_a_table_with_names_an_index_and_labels(tmp_path, write, options, suffix):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(write(",Größe,Art,Länge\nr1,0.5,Möwe,-2\nr2,1.5,Ente,4.25\nr3,2.5,Möwe,3\n"))
+    data = datasets.load(path, labels="Art", **options)
+    np.testing.assert_array_equal(data.x, [[0.5, -2], [1.5, 4.25], [2.5, 3]])
+    assert data.columns == ("Größe", "Länge") and data.labels.tolist() == ["Möwe", "Ente", "Möwe"]
+    for words in ("tells the rows apart and is set aside", "Column Art holds the labels", "between cells"):
+        assert words in data.note
+    assert data.rows.tolist() == [2, 3, 4]
+    with pytest.raises(ValueError, match=r"row 2, column 3 \(Art\) holds 'Möwe'.*--labels Art"):
+        datasets.load(path, **options)
+    left = datasets.load(path, leave_out=["Art", "Größe"], **options)
+    assert left.columns == ("Länge",) and "Columns Größe, Art are left out." in left.note
+    assert left.labels is None
+
+
+@pytest.mark.parametrize("cells, labels", [
+    (["1", "0", "7"], [1, 0, 7]),
+    (["1.0", "0", "7"], [1, 0, 7]),
+    (["1.5", "0", "7"], [1.5, 0, 7]),
+    (["1.5", "0", "x"], ["1.5", "0", "x"]),
+    (["007", "7", "x"], ["007", "7", "x"]),
+    ([str(2**53 + 1), str(2**53), "1"], [str(2**53 + 1), str(2**53), "1"]),  # float64 has one of them
+])
+def test_labels_are_numbers_or_text(tmp_path, cells, labels):
+    path = tmp_path / "a.csv"
+    path.write_text("".join(f"0.5,{cell}\n" for cell in cells))
+    data = datasets.load(path, labels=2)                           # without names: counted from 1
+    assert data.labels.tolist() == labels and data.x.tolist() == [[0.5]] * 3 and data.columns is None
+    assert isinstance(data.labels.tolist()[0], type(labels[0]))
+
+
+@pytest.mark.parametrize("options, words", [
+    ({"labels": "c"}, "there is no column 'c'; the columns are a, b, k: name one"),
+    ({"labels": "0"}, "there is no column '0'"),
+    ({"labels": "k", "leave_out": ["k"]}, "'k' cannot hold the labels and be left out"),
+    ({"leave_out": ["a", "b", "k"]}, "all 3 columns are set aside"),
+    ({"leave_out": "a"}, "leave_out must be a list of columns such as"),
+    ({"labels": "b", "leave_out": ["k"]}, "row 3 has no label, column b holds '' there; expected one for every data case"),
+    ({"encoding": "klingon"}, "not text in klingon .*--encoding latin-1"),
+    ({"encoding": "a\0"}, "not text in a"),
+    ({"encoding": "utf-16"}, "not text in utf-16"),
+    ({"encoding": 3}, "not text in 3"),
+    ({"encoding": "hex"}, "not text in hex"),
+])
+def test_what_does_not_fit_the_table_is_refused(tmp_path, options, words):
+    path = tmp_path / "a.csv"
+    path.write_text("a,b,k\n1,2,x\n3,,y\n")
+    with pytest.raises(ValueError, match=f"(?s){words}") as caught:
+        datasets.load(path, **options)
+    assert str(path) in str(caught.value) or "leave_out must" in words
+
+
+def test_a_label_may_hold_a_separator(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("1.5,2.5,a;b\n3.5,4.5,c;d\n")
+    assert datasets.load(path, labels="3").labels.tolist() == ["a;b", "c;d"]
+
+
+def test_options_of_tables_are_not_for_arrays(tmp_path):
+    np.save(tmp_path / "a.npy", X_OK)
+    with pytest.raises(ValueError, match="'labels'.* but a .npy file takes only"):
+        datasets.load(tmp_path / "a.npy", labels="a")
+    with pytest.raises(ValueError, match="'leave_out'.*expected them with a file"):
+        datasets.load("digits", leave_out=["a"])
+
+
+def test_a_number_that_is_whole_after_thousands_of_noughts(tmp_path):
+    """int() of more than 4300 digits raises; this one is float64's own."""
+    path = tmp_path / "a.csv"
+    path.write_text("0" * 5000 + f"{2**60},1,0\n2,3,4\n")
+    assert datasets.load(path).x.tolist() == [[2**60, 1, 0], [2, 3, 4]]
+
+
+def test_a_code_that_the_array_s_type_lacks_is_no_infinity(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([[1, np.inf], [3, 4]], "float16"))
+    with pytest.raises(ValueError, match="holds inf in row 0"):
+        datasets.load(tmp_path / "a.npy", missing_values=[1e300])
+
+
+# ---- files that lie ----------------------------------------------------------------------------
+
+
+def zipped(data, kind=zipfile.ZIP_STORED, name="x.npy", lie=None):
+    """A zip file of one member, whose directory claims `lie` bytes."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", kind) as archive:
+        archive.writestr(name, data)
+    data = file.getvalue()
+    if lie is not None:                                            # the size stands in two places
+        for start, offset in ((b"PK\1\2", 24), (b"PK\3\4", 22)):
+            at = data.rindex(start) + offset
+            data = data[:at] + lie.to_bytes(4, "little") + data[at + 4 :]
+    return data
+
+
+def packed(data):
+    """gzip without the time of day in its header: such bytes stand in the names of tests."""
+    return gzip.compress(data, mtime=0)
+
+
+def npy_header(text):
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode("latin-1")
+
+
+def saved(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+HEAD = "{'descr': '<f8', 'fortran_order': False, 'shape': %s}"
+LIES = {
+    "more rows than there are": ("a.npy", npy_that_claims((3, 4)), "says 3 × 4 × 8 bytes, 16 follow"),
+    "fewer rows": ("a.npy", npy_that_claims((1, 1)), "says 1 × 1 × 8 bytes, 16 follow"),
+    "two arrays, one after the other": ("a.npy", saved(X_OK) + saved(X_OK), "says 3 × 2 × 8 bytes"),
+    "negative sizes": ("a.npy", npy_header(HEAD % "(-1, -2)") + bytes(16), "says -1 × -2"),
+    "sizes beyond int64": ("a.npy", npy_header(HEAD % f"({10**20}, 3)"), "says 100000000000000000000 × 3"),
+    "no size, and one beyond int64": ("a.npy", npy_header(HEAD % f"(0, {10**20})"), "not a .npy file"),
+    "a truth value for a size": ("a.npy", npy_header(HEAD % "(True, 2)") + bytes(16), "says True × 2"),
+    "65 axes": ("a.npy", npy_header(HEAD % f"({'1,' * 65})") + bytes(8), "not a .npy file"),
+    "an open bracket": ("a.npy", npy_header(HEAD % "(1, 2") + bytes(16), "not a .npy file"),
+    "5000 brackets": ("a.npy", npy_header("(" * 5000), "not a .npy file"),
+    "crooked indentation": ("a.npy", npy_header("\t\t x\n  y"), "not a .npy file"),
+    "a name without a magic": ("a.npz", zipped(b"hello"), "not a .npz file"),
+    "bzip2": ("a.npz", zipped(saved(X_OK), zipfile.ZIP_BZIP2), "packed in another way"),
+    "LZMA": ("a.npz", zipped(saved(X_OK), zipfile.ZIP_LZMA), "packed in another way"),
+    "a directory of too few bytes": ("a.npz", zipped(saved(X_OK), lie=150), "not a .npz file"),
+    "the same name twice": ("a.npz", None, r"arrays named \['x', 'x'\]"),
+    "another version of zip": (
+        "a.npz", zipped(saved(X_OK)).replace(b"PK\1\2\x14\3\x14", b"PK\1\2\x14\3\xff"), "not a .npz file"
+    ),
+    "65 axes of an IDX file": ("i", b"\0\0\x08\x41" + (1).to_bytes(4, "big") * 65 + b"\1", "axes, 1 to 64"),
+    "an IDX file of no rows": ("i", b"\0\0\x08\3" + bytes(4) + b"\xff" * 8, "expected at most"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_files_that_lie(tmp_path, lie):
+    name, data, words = LIES[lie]
+    path = tmp_path / name
+    if data is None:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("x.npy", saved(X_OK))
+            archive.writestr("x", saved(X_OK))
+    else:
+        path.write_bytes(data)
+    with pytest.raises(ValueError, match=f"(?s){re.escape(str(path))}: .*{words}") as caught:
+        readers.idx(path) if name == "i" else datasets.load(path)
+    assert caught.type is ValueError
+
+
+def test_an_encrypted_npz_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    data = bytearray(zipped(saved(X_OK)))
+    for start, offset in ((b"PK\1\2", 8), (b"PK\3\4", 6)):
+        data[data.rindex(start) + offset] |= 1                     # the flag of encryption
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="(?s)not a .npz file of plain numbers .*encrypted"):
+        datasets.load(path)
+
+
+GIB = 2**30
+HUGE = {
+    "npy": npy_header(HEAD % f"({GIB // 16}, 2)") + bytes(64),
+    "npz": zipped(npy_header(HEAD % f"({GIB // 16}, 2)") + bytes(64), zipfile.ZIP_DEFLATED, lie=GIB),
+    "idx": b"\0\0\x08\1" + GIB.to_bytes(4, "big") + bytes(64),
+    "idx, packed": packed(b"\0\0\x08\1" + GIB.to_bytes(4, "big") + bytes(64)),
+    "a bomb, npz": zipped(bytes(10**8), zipfile.ZIP_DEFLATED, lie=1000),
+    "a bomb, gzip": packed(b"\0\0\x08\1" + (1000).to_bytes(4, "big") + bytes(10**8)),
+}
+
+
+@pytest.mark.parametrize("kind", HUGE)
+def test_memory_is_taken_for_what_is_there_not_for_what_is_promised(tmp_path, kind):
+    path = tmp_path / f"a.{kind[-3:]}"
+    path.write_bytes(HUGE[kind])
+    tracemalloc.start()
+    with pytest.raises(ValueError):
+        datasets.load(path) if kind[-3:] in ("npy", "npz") else readers.idx(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * 2**20
+
+
 # ---- IDX -------------------------------------------------------------------------------------
 
 CODES = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
@@ -530,11 +736,6 @@ WHOLE = idx_bytes(IMAGES)
 BITS = np.random.default_rng(0).integers(0, 256, (40, 5, 5)).astype(np.uint8)
 
 
-def packed(data):
-    """gzip without the time of day in its header: such bytes stand in the names of tests."""
-    return gzip.compress(data, mtime=0)
-
-
 def test_the_names_of_tests_do_not_change_with_the_time():
     """Where they do, two processes collect different tests, and none of them can share the work."""
     for path in Path(__file__).parent.glob("*.py"):
@@ -557,7 +758,7 @@ def flipped(data, at):
     (b"1,2\n3,4\n", ["starts with the bytes 31 2c 32 0a", "expected the magic number"]),
     (WHOLE[3::-1] + WHOLE[4:], ["starts with the bytes 03 08 00 00"]),
     (flipped(WHOLE, 2), ["starts with the bytes 00 00 f7 03"]),
-    (b"\0\0\x08\0" + bytes(20), ["starts with the bytes 00 00 08 00", "axes, at least 1"]),
+    (b"\0\0\x08\0" + bytes(20), ["starts with the bytes 00 00 08 00", "axes, 1 to 64"]),
     (WHOLE[:15], ["ends within its header, after 15 bytes", "expected 16 for 3 axes", "again"]),
     (WHOLE[:-1], ["truncated, 23 bytes follow the header", "expected 24", "2 × 3 × 4 numbers of 1 bytes"]),
     (WHOLE[:16], ["truncated, 0 bytes follow the header", "expected 24"]),

@@ -24,10 +24,15 @@ def load(name_or_path, **options):
     .csv    numbers separated by commas, semicolons or tabs, a data case per line, with decimal points or
             commas. A first line of different words, none a number, is taken for the columns' names; one
             that counts 0, 1, 2, … too, where a column below is written otherwise; and a first column of
-            different whole numbers without a name, beside others that have one, for numbers of the rows,
-            which are set aside. Options:
+            cells without a name, all whole numbers or all text, beside others that have one, for the names
+            of the rows, which are set aside. UTF-8, and UTF-16 with a byte-order mark. Options:
               header     True or False: whether the first line holds names
               separator  "," or ";" or "\\t";  decimal  "." or ","
+              encoding   that of the text, such as "latin-1"
+              labels     the column that holds a class for each data case, text or numbers, and is no data
+              leave_out  a list of columns that are not to be modelled
+            Columns are called by name, those of a file without names by number, counted from 1.
+            .tsv and .txt are read likewise
     .npy    an array of numbers (N, D), or images (N, h, w), which become rows of h·w pixels
     .npz    one such array of any name; or x, such an array, and y, labels (N,)
     folder  IDX files laid out like MNIST's; options go to `images`. "./mnist" is a folder, "mnist" a name
@@ -42,7 +47,7 @@ def load(name_or_path, **options):
     file above 1 GiB, and whatever in it is not a finite number (the message names row and column) or has
     another shape. Pickled objects are refused.
     """
-    of_files = sorted(FILE_OPTIONS[".csv"] & set(options))
+    of_files = sorted(OF_TABLES & set(options))
     if of_files and (name_or_path in DATASETS or Path(name_or_path).is_dir()):
         raise ValueError(
             f"options {of_files} were given with {str(name_or_path)!r}; expected them with a file, ending in "
@@ -80,10 +85,10 @@ def load(name_or_path, **options):
     return Dataset(**readers.READERS[suffix](path, **options))
 
 
+OF_TABLES = {"header", "separator", "decimal", "encoding", "labels", "leave_out", "missing_values"}
+OF_ARRAYS = {"missing_values"}
 FILE_OPTIONS = {
-    ".csv": {"header", "separator", "decimal", "missing_values"},
-    ".npy": {"missing_values"},
-    ".npz": {"missing_values"},
+    ".csv": OF_TABLES, ".tsv": OF_TABLES, ".txt": OF_TABLES, ".npy": OF_ARRAYS, ".npz": OF_ARRAYS
 }
 
 

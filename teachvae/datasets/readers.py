@@ -1,6 +1,6 @@
 """How data comes in: from a file, from a folder of IDX files, from a server.
 
-    READERS[".csv"](path, …)    numbers separated by commas, semicolons or tabs
+    READERS[".csv"](path, …)    numbers separated by commas, semicolons or tabs; .tsv and .txt are the same
     READERS[".npy"](path, …)    an array
     READERS[".npz"](path, …)    an array, or an array and its labels
     idx(path)                   one IDX file, packed with gzip or not: an array of any shape
@@ -11,13 +11,17 @@ A reader of READERS returns a dict of the fields of a `datasets.Dataset`, whose 
 for what. Nothing is scaled here; `datasets.load` has the options.
 """
 
+import codecs
+from contextlib import contextmanager
 import csv
+from decimal import Decimal
 import gzip
 import io
 from itertools import islice
 import math
 from pathlib import Path
 import re
+import shlex
 import zipfile
 import zlib
 
@@ -37,39 +41,71 @@ MERGED = (
 
 def _npy(path, missing_values=None):
     _check_bytes(path, path.stat().st_size)
-    with path.open("rb") as file:
-        return _from_arrays(path, _read_array(path, file), missing_values)
+    return _from_arrays(path, _array(path, path.read_bytes()), missing_values)
 
 
 def _npz(path, missing_values=None):
     """An npz file is a zip file of npy files."""
     _check_bytes(path, path.stat().st_size)
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise ValueError(_unreadable(path, error)) from error
-    arrays = {}
-    with archive:
-        _check_bytes(path, sum(member.file_size for member in archive.infolist()))
-        for member in archive.namelist():
-            with archive.open(member) as file:
-                arrays[member.removesuffix(".npy")] = _read_array(path, file)
-    names = sorted(arrays)
-    if len(names) == 1:
-        return _from_arrays(path, arrays[names[0]], missing_values)
-    if names != ["x", "y"]:
+    with path.open("rb") as file:
+        with _decoding(path):
+            members = zipfile.ZipFile(file).infolist()
+        _check_bytes(path, sum(member.file_size for member in members))
+        names = [member.filename.removesuffix(".npy") for member in members]
+        if len(names) != 1 and sorted(names) != ["x", "y"]:
+            raise ValueError(
+                f"{path}: holds arrays named {sorted(names)}; expected one array, or x (the data) and y (the "
+                "labels): save them with numpy.savez(path, x=data, y=labels)"
+            )
+        arrays = dict(zip(names, (_array(path, _unpacked(path, file, member)) for member in members)))
+    labels = arrays.pop("y") if len(arrays) == 2 else None
+    return _from_arrays(path, *arrays.values(), missing_values, labels)
+
+
+def _unpacked(path, file, member):
+    """The bytes of one member of a zip file, no more than it says that it has."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # Of bzip2 and LZMA, zipfile unpacks as much as there is before it counts.
+        raise ValueError(_unreadable(path, "it is packed in another way than numpy.savez_compressed packs"))
+    with _decoding(path), zipfile.ZipFile(file) as archive, archive.open(member) as packed:
+        return packed.read(member.file_size)
+
+
+def _array(path, data):
+    """The array of an npy file's bytes, whose header is held against what follows before it is believed."""
+    file = io.BytesIO(data)
+    with _decoding(path):
+        version = np.lib.format.read_magic(file)
+        shape, by_columns, dtype = NPY_HEADERS[version](file)
+        if dtype.hasobject:
+            raise ValueError("its dtype is object")
+    n_bytes, following = math.prod(shape) * dtype.itemsize, len(data) - file.tell()
+    if not all(type(size) is int and size >= 0 for size in shape) or n_bytes != following:
+        sizes = " × ".join(map(str, shape))
         raise ValueError(
-            f"{path}: holds arrays named {names}; expected one array, or x (the data) and y (the labels): "
-            "save them with numpy.savez(path, x=data, y=labels)"
+            _unreadable(path, f"its header says {sizes} × {dtype.itemsize} bytes, {following} follow")
         )
-    return _from_arrays(path, arrays["x"], missing_values, arrays["y"])
+    with _decoding(path):                                          # 65 axes are too many for NumPy
+        array = np.frombuffer(data, dtype, offset=file.tell())
+        return array.reshape(shape[::-1]).T if by_columns else array.reshape(shape)
 
 
-def _read_array(path, file):
+# Version 3 differs in fields with names, which are no numbers.
+NPY_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0
+}
+
+
+@contextmanager
+def _decoding(path):
+    """Whatever a decoder raises on a damaged file, as a ValueError: zipfile, zlib and NumPy, which hands the
+    header of an npy file to Python's own parser, know a dozen classes between them.
+    """
     try:
-        return np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(_unreadable(path, error)) from error
+        yield
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise ValueError(_unreadable(path, said)) from error
 
 
 def _unreadable(path, error):
@@ -110,8 +146,11 @@ def _from_arrays(path, x, missing_values, labels=None):
             whole = int(x.reshape(table.shape)[n, d])
             if int(table[n, d]) != whole and table[n, d] not in codes:
                 raise ValueError(f"{path}: row {n}, column {d} (counted from 0) holds {whole}{MERGED}")
-    for code in codes:                                             # as the array's own type holds it
-        table[table == (float(x.dtype.type(code)) if x.dtype.kind == "f" else code)] = np.nan
+    for code in codes:
+        with np.errstate(over="ignore"):
+            own = float(x.dtype.type(code)) if x.dtype.kind == "f" else code  # as the array holds it
+        if math.isfinite(own) or not math.isfinite(code):
+            table[table == own] = np.nan
     shape = None if x.ndim == 2 else x.shape[1:]
     return _fields(path, table, note, missing_values, labels=labels, image_shape=shape)
 
@@ -119,16 +158,15 @@ def _from_arrays(path, x, missing_values, labels=None):
 # ---- .csv ------------------------------------------------------------------------------------
 
 
-def _csv(path, header=None, separator=None, decimal=None, missing_values=None):
+def _csv(path, header=None, separator=None, decimal=None, encoding=None, labels=None, leave_out=(),
+         missing_values=None):
     _check_bytes(path, path.stat().st_size)
     words, codes = _codes(missing_values)
+    text = _text(path, encoding)
     try:
-        text = path.read_text(encoding="utf-8-sig")
         lines, decimal, how = _cells(path, text, header, separator, decimal)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(
-            f"{path}: not comma separated text in UTF-8 ({error}); save it as CSV (UTF-8)"
-        ) from error
+    except csv.Error as error:
+        raise ValueError(f"{path}: not comma separated text ({error}); save it as CSV (UTF-8)") from error
     columns, numbered, said = _names(path, lines, header, decimal)
     body = lines if columns is None else lines[1:]
     if not body:
@@ -137,41 +175,115 @@ def _csv(path, header=None, separator=None, decimal=None, missing_values=None):
             "check that this is the right file"
         )
     width = len(lines[0][1])
-    x = np.empty((len(body), width))
-    for n, (row, cells) in enumerate(body):
+    for row, cells in body:
         if len(cells) != width:
             raise ValueError(
                 f"{path}: row {row} has {len(cells)} columns ({','.join(cells)[:40]!r}); expected {width}, "
                 "as in the first row: add or take out cells (counted from 1, as lines of the file, which "
                 f"was read with {how})"
             )
-        for d, cell in enumerate(cells):
+    names = list(columns) if columns else [str(d + 1) for d in range(width)]
+    label, aside = _roles(path, names, numbered, labels, leave_out)
+    data = [d for d in range(width) if d != label and d not in aside]
+    if not data:
+        raise ValueError(f"{path}: all {width} columns are set aside, none is left to be modelled")
+    x = np.empty((len(body), len(data)))
+    for n, (row, cells) in enumerate(body):
+        for place, d in enumerate(data):
+            cell = cells[d]
             number = _number(cell, decimal)
             name = f" ({columns[d]})" if columns else ""
             where = f"{path}: row {row}, column {d + 1}{name} holds"
             if missing_values is not None and (cell.lower() in words or number in codes):
                 number = math.nan
             elif number is None or not math.isfinite(number):
-                column = [cells[d] for _, cells in body if len(cells) > d]
-                raise ValueError(f"{where} {_no_number(cell, column, decimal, how)}")
-            elif abs(number) >= EXACT and INTEGER.fullmatch(cell) and int(number) != int(cell):
-                if d > 0 or not numbered:
-                    raise ValueError(f"{where} {cell}{MERGED}")
-            x[n, d] = number
-    if numbered:
-        x, columns = np.ascontiguousarray(x[:, 1:]), columns[1:]
+                column = [cells[d] for _, cells in body]
+                raise ValueError(f"{where} {_no_number(cell, names[d], column, decimal, how)}")
+            elif abs(number) >= EXACT and INTEGER.fullmatch(cell) and not _is_exact(number, cell):
+                raise ValueError(f"{where} {cell[:40]}{MERGED}")
+            x[n, place] = number
     note = f"As in the file, unscaled. Read with {how}. {said}"
-    return _fields(path, x, note, missing_values, columns=columns, rows=np.array([row for row, _ in body]))
+    if leave_out:
+        note += f" Columns {shorten([names[d] for d in aside if d or not numbered])} are left out."
+    if label is not None:
+        note += f" Column {names[label]} holds the labels."
+        labels = _labels(path, names[label], [(row, cells[label]) for row, cells in body], decimal)
+    return _fields(
+        path, x, note, missing_values, labels=None if label is None else labels,
+        columns=tuple(columns[d] for d in data) if columns else None, rows=np.array([row for row, _ in body]),
+    )
 
 
-def _no_number(cell, column, decimal, how):
-    """What to say of a cell that is no finite number, in a column of such cells."""
+def _text(path, encoding):
+    """The file's text: UTF-8, UTF-16 where a byte-order mark says so, or as was said."""
+    data = path.read_bytes()
+    found = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return data.decode(found if encoding is None else encoding).replace("\r\n", "\n").replace("\r", "\n")
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(
+            f"{path}: not text in {encoding or 'UTF-8'} ({error}); save it as CSV (UTF-8), or say in which "
+            "encoding it is, encoding='latin-1' for most files of Western Europe (to teachvae, --encoding "
+            "latin-1)"
+        ) from error
+
+
+def _roles(path, names, numbered, labels, leave_out):
+    """The place of the column of labels or None, and the places that are set aside, of columns by name."""
+    if isinstance(leave_out, str) or not hasattr(leave_out, "__iter__"):
+        raise ValueError(f"leave_out must be a list of columns such as ['id'], got {leave_out!r}")
+
+    def place(name):
+        if names.count(str(name)) != 1:
+            raise ValueError(
+                f"{path}: there is no column {str(name)!r}; the columns are {shorten(names)}: name one of "
+                "them, those of a file without a line of names by their numbers, counted from 1"
+            )
+        return names.index(str(name))
+
+    aside = {place(name): name for name in leave_out}
+    label = None if labels is None else place(labels)
+    if label in aside:
+        raise ValueError(f"{path}: column {labels!r} cannot hold the labels and be left out: say one of them")
+    return label, sorted(aside | ({0: ""} if numbered else {}))
+
+
+def _labels(path, name, cells, decimal):
+    """The labels (N,) in a column, [(place in the file, cell)]: numbers where all of them are, else text."""
+    for row, cell in cells:
+        if cell.lower() in MISSING:
+            raise ValueError(
+                f"{path}: row {row} has no label, column {name} holds {cell!r} there; expected one for every "
+                "data case: take the row out, or give the class of those without one a name"
+            )
+    numbers = [_number(cell, decimal) for _, cell in cells]
+    if None in numbers or not all(_is_exact(v, c) for v, (_, c) in zip(numbers, cells)):
+        return np.array([cell for _, cell in cells])
+    labels = np.array(numbers)
+    return labels.astype(np.int64) if all(map(float.is_integer, numbers)) else labels
+
+
+def _is_exact(number, cell):
+    """Whether a number that was read off a cell is that number, where the cell holds a whole one."""
+    return not INTEGER.fullmatch(cell) or abs(number) < EXACT or Decimal(number) == Decimal(cell)
+
+
+def _no_number(cell, name, column, decimal, how):
+    """What to say of a cell that is no finite number, in a column of this name and of such cells."""
     text = len(column) > 1 and all(_number(c, decimal) is None for c in column)
+    parts = cell.split()
     cure = "correct the cell or take out the row"
-    if text and any(c.lower() not in MISSING for c in column):
+    if len(parts) > 1 and all(_number(part, decimal) is not None for part in parts):
         cure = (
-            "the whole column is text: encode it as numbers, as df[column].astype('category').cat.codes of "
-            "pandas does, or leave it out"
+            "numbers with spaces between them: save them with commas, as numpy.savetxt(path, x, "
+            "delimiter=',') does"
+        )
+    elif text and any(c.lower() not in MISSING for c in column):
+        cure = (
+            f"the whole column is text: say labels={name!r} where it holds classes, leave_out=[{name!r}] "
+            f"where it is not to be modelled (to teachvae, --labels {shlex.quote(name)} or --leave-out "
+            f"{shlex.quote(name)}), or encode it as numbers, as df[column].astype('category').cat.codes of "
+            "pandas does"
         )
     hint = (
         "; if it stands for a missing entry, say missing_values=[], or --missing to teachvae"
@@ -187,7 +299,8 @@ def _no_number(cell, column, decimal, how):
 def _cells(path, text, header, separator, decimal):
     """All lines that are not empty, [(place in the file, cells)], the decimal mark, and both in words.
 
-    The separator is the one by which most lines become several numbers. What stays open is refused.
+    The separator is the one by which most lines become several numbers, and then, where columns hold text,
+    most cells. What stays open is refused.
     """
     if separator not in (None, *SEPARATORS) or decimal not in (None, *DECIMALS):
         raise ValueError(
@@ -203,10 +316,10 @@ def _cells(path, text, header, separator, decimal):
         lines = [cells for _, cells in islice(cut(by), 100)]
         rows = [cells for cells in lines[1:] or lines if len(cells) > 1]
         marks = DECIMALS if decimal is None else decimal
-        whole = [all(any(_may_be(cell, mark) for mark in marks) for cell in cells) for cells in rows]
-        return sum(whole), len(rows), bool(rows) and by != ","     # commas may be decimal marks
+        numbers = [[any(_may_be(cell, mark) for mark in marks) for cell in cells] for cells in rows]
+        return sum(map(all, numbers)), sum(map(sum, numbers)), len(rows), bool(rows) and by != ","
 
-    by = separator or max((s for s in SEPARATORS if s != decimal), key=share)
+    by = separator or max((s for s in SEPARATORS if s != decimal), key=share)  # commas may be decimal marks
     lines = list(cut(by))
     if separator is None and decimal is None and by == "," and _are_decimals(path, lines, header):
         by, decimal = ";", ","                                     # of which there are none
@@ -278,17 +391,18 @@ def _refuse_points_for_thousands(path, lines, separator):
 
 
 def _names(path, lines, header, decimal):
-    """The columns' names or None, whether the first column numbers the rows, and what was taken for what."""
+    """The columns' names or None, whether the first column names the rows, and what was taken for what."""
     if header not in (None, True, False):
         raise ValueError(f"header must be True, False or None, got {header!r}")
     if not lines or header is False:
         return None, False, "No line of names, as was said."
     (place, first), body = lines[0], [cells for _, cells in lines[1:]]
     counted = [str(d) for d in range(len(first) - 1)]
+    index = [cells[0] for cells in body]
     numbered = (
         len(first) > 1 and first[0] == "" and (bool(header) or _are_names(first[1:]) or first[1:] == counted)
-        and all(INTEGER.fullmatch(cells[0]) for cells in body)
-        and len({cells[0] for cells in body}) == len(body) > 0
+        and (all(map(INTEGER.fullmatch, index)) or not any(_may_be(cell, decimal) for cell in index))
+        and len(set(index)) == len(index) > 0
     )
     names = first[1:] if numbered else first
     if header and (not all(names) or len(set(names)) < len(names)):
@@ -300,7 +414,7 @@ def _names(path, lines, header, decimal):
         return None, False, "No line of names."
     said = f"Line {place} holds the columns' names: {shorten(names)}."
     if numbered:
-        said += " The first column, which has no name, numbers the rows and is set aside."
+        said += " The first column, which has no name, tells the rows apart and is set aside."
     return tuple(first), numbered, said
 
 
@@ -431,12 +545,13 @@ def _is_nines(value):
 FILLS = (999.25, 32767, 32768, 2147483647, 2147483648, 1e20, float(np.float32(1e20)), 1e30)
 
 
-READERS = {".csv": _csv, ".npy": _npy, ".npz": _npz}
+READERS = {".csv": _csv, ".tsv": _csv, ".txt": _csv, ".npy": _npy, ".npz": _npz}
 
 
 # ---- IDX, the format of MNIST's files --------------------------------------------------------
 
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+MOST_AXES = 64                                                     # of an array of NumPy
 PARTS = {"train": ("train",), "test": ("t10k",), "both": ("train", "t10k")}
 
 
@@ -467,12 +582,12 @@ def idx(path):
 
 def _read_idx(path, file):
     magic = file.read(4)
-    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in IDX_TYPES or magic[3] == 0:
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in IDX_TYPES or not 1 <= magic[3] <= MOST_AXES:
         types = " ".join(f"{code:02x}" for code in IDX_TYPES)
         raise ValueError(
             f"{path}: starts with the bytes {magic.hex(' ') or '(none)'}; expected the magic number of an "
-            f"IDX file, 00 00, one of {types} for the number type, and the number of axes, at least 1: check "
-            "that this is the right file"
+            f"IDX file, 00 00, one of {types} for the number type, and the number of axes, 1 to {MOST_AXES}: "
+            "check that this is the right file"
         )
     dtype, n_axes = np.dtype(IDX_TYPES[magic[2]]), magic[3]
     header = file.read(4 * n_axes)
@@ -482,9 +597,11 @@ def _read_idx(path, file):
             f"{n_axes} axes: copy or download it again"
         )
     shape = tuple(int(size) for size in np.frombuffer(header, ">u4"))
+    _check_bytes(path, math.prod(max(size, 1) for size in shape) * dtype.itemsize)
     n_bytes = math.prod(shape) * dtype.itemsize
-    _check_bytes(path, n_bytes)
-    data = file.read(n_bytes)
+    data = bytearray()
+    while len(data) < n_bytes and (part := file.read(min(n_bytes - len(data), 2**20))):
+        data += part                                               # what is there, whatever was promised
     sizes = " × ".join(map(str, shape))
     promised = f"expected {n_bytes}, for its header says {sizes} numbers of {dtype.itemsize} bytes"
     if len(data) < n_bytes:
