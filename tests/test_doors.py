@@ -3,6 +3,8 @@ rounding, and random states of every kind.
 """
 
 import datetime
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -65,6 +67,9 @@ def frames(**columns):
     (np.array([1, 2.5, "x", 4, 5, 6], dtype=object), "text, first 'x'"),
     (np.array([1, 2.5, datetime.date(2020, 1, 1), 4, 5, 6], dtype=object), "not 'date'"),
     (np.array([*IDS, 1, 2, 3], dtype=object), r"720575940600000001, above 2\^53"),
+    (np.array([10**5000, 2, 3, 4, 5, 6], dtype=object), "'int' that float64 does not have"),  # too long to print
+    (np.array([1, Fraction(10**400, 3), 3, 4, 5, 6], dtype=object), "'Fraction' that float64 does not have"),
+    (np.array([1, Decimal("sNaN"), 3, 4, 5, 6], dtype=object), "'Decimal' that float64 does not have"),
 ])
 def test_a_column_that_holds_no_numbers_is_refused_by_name(column, words):
     height = np.array([1.0, 3.0, 2.0, 5.0, 4.0, 7.0])

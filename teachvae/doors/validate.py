@@ -130,6 +130,10 @@ def _no_numbers(column):
             if not none and not isinstance(value, (numbers.Real, Decimal, np.bool_)):
                 text = isinstance(value, (str, bytes))
                 return f"text, first {str(value)!r}" if text else f"{NO_FLOAT}, not {type(value).__name__!r}"
+            try:
+                float(0 if none else value)
+            except (OverflowError, ValueError):                    # as of 10**400, and of Decimal('sNaN')
+                return f"a number of type {type(value).__name__!r} that float64 does not have"
         return _beyond(v for v in column if isinstance(v, numbers.Integral))
     names = {"M": "times", "m": "durations", "c": "complex numbers", "U": "text", "S": "text", "T": "text"}
     first = f", first {str(column[0])!r}" if len(column) else ""
