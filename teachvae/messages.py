@@ -3,6 +3,8 @@
 import sys
 import warnings
 
+OR_DOUBLE = ", or as float64 to a model with dtype='float64'"     # how a refusal of float32 ends
+
 
 def column_names(names, n_visible):
     """The names of the columns: their own, or their numbers where `names` is None."""

@@ -88,7 +88,7 @@ DATA = {
         ["X of dtype datetime64[D] was given", "numbers are expected", "encode text, times"],
     ),
     "complex": (X + 1j, ["Complex data not supported", "complex128", "real numbers are expected", "X.real"]),
-    "ragged": ([[1.0, 2.0], [3.0]], ["X is not a table of numbers", "give every row the same number"]),
+    "ragged": ([[1.0, 2.0], [3.0]], ["X cannot be made an array", "every row the same number of entries"]),
     "too large": (X * 1e300, ["X has entries of size 2.3e+300", "overflow in float64", "in larger units"]),
     "too large for float32": (
         (X * 1e30).astype("float32"),

@@ -49,6 +49,14 @@ class Polars:
         return np.stack([c.astype("float64") for c in self.series], axis=1)
 
 
+    @property
+    def shape(self):
+        return len(self.series[0]), len(self.columns)
+
+    def __getitem__(self, rows):
+        return Polars(**{name: series[rows] for name, series in zip(self.columns, self.series)})
+
+
 class PolarsSeries(np.ndarray):
     def drop_nulls(self):
         return np.asarray(self)
@@ -67,7 +75,7 @@ def frames(**columns):
     (np.array([1, 2.5, "x", 4, 5, 6], dtype=object), "text, first 'x'"),
     (np.array([1, 2.5, datetime.date(2020, 1, 1), 4, 5, 6], dtype=object), "not 'date'"),
     (np.array([*IDS, 1, 2, 3], dtype=object), r"720575940600000001, above 2\^53"),
-    (np.array([10**5000, 2, 3, 4, 5, 6], dtype=object), "'int' that float64 does not have"),  # too long to print
+    (np.array([10**5000, 2, 3, 4, 5, 6], dtype=object), "'int' that float64 does not have"),
     (np.array([1, Fraction(10**400, 3), 3, 4, 5, 6], dtype=object), "'Fraction' that float64 does not have"),
     (np.array([1, Decimal("sNaN"), 3, 4, 5, 6], dtype=object), "'Decimal' that float64 does not have"),
 ])
@@ -81,6 +89,39 @@ def test_a_column_that_holds_no_numbers_is_refused_by_name(column, words):
     for ask in (fitted.transform, fitted.impute, fitted.nlml):
         with pytest.raises((TypeError, ValueError), match="columns when"):
             ask(pd.DataFrame({"height": height, "when": column}))
+
+
+def test_a_column_of_arrays_is_refused_by_name():
+    frame = Polars(height=GOOD[:, 0], pair=GOOD[:, :2])
+    with pytest.raises(ValueError, match=r"columns pair \(arrays of shape \(2,\)\)"):
+        FactorAnalysis(1).fit(frame)
+
+
+def test_what_an_object_raises_on_its_way_to_an_array_is_told():
+    class Broken:
+        def __array__(self, dtype=None, copy=None):
+            raise RuntimeError("out of order")
+
+    with pytest.raises(ValueError, match=r"X cannot be made an array of numbers \(out of order\)"):
+        FactorAnalysis(1).fit(Broken())
+
+
+def test_a_lazy_frame_is_to_be_collected():
+    class LazyFrame(Polars):
+        def collect(self):
+            return self
+
+    with pytest.raises(TypeError, match=r"LazyFrame holds no numbers yet.*use X.collect\(\)"):
+        FactorAnalysis(1).fit(LazyFrame(height=GOOD[:, 0]))
+
+
+def test_weights_of_the_rows_of_a_frame():
+    weights = np.arange(20) % 3
+    expected = FactorAnalysis(1, noise="isotropic").fit(GOOD, sample_weight=weights).nlml(GOOD).values
+    for frame in frames(**{name: GOOD[:, d] for d, name in enumerate("abcd")}):
+        fitted = FactorAnalysis(1, noise="isotropic").fit(frame, sample_weight=weights)
+        np.testing.assert_array_equal(fitted.nlml(frame).values, expected)
+        assert list(fitted.feature_names_in_) == list("abcd")
 
 
 def test_large_whole_numbers_that_float64_has_are_let_in():
@@ -145,6 +186,37 @@ def test_a_small_spread_far_from_the_origin_is_no_constant(rng):
     x[:, 1] = 101_325 + 20 * x[:, 1]
     x[:, 2] = 1e6 + 1e-3 * x[:, 2]
     assert FactorAnalysis(1).fit(x).noise_variance_.shape == (3,)
+
+
+def test_columns_that_float32_cannot_square_are_refused_in_words():
+    """A model's own dtype counts, not that of the data: parameters in float32 would be 0, inf and NaN."""
+    for make in (MAKERS["FactorAnalysis"], MAKERS["VAE"], MAKERS["VariationalEM"]):
+        for x, words in (
+            (GOOD * [1, 1e-17, 1, 1], "columns 1 vary by .*e-17 .*underflow in float32: .*dtype='float64'"),
+            (GOOD * [1, 1, 1e30, 1], "size .*e.30; above .* overflow in float32: .*dtype='float64'"),
+        ):
+            with pytest.raises(ValueError, match=words):
+                make(dtype="float32").fit(x)
+            with pytest.raises(ValueError, match=words):
+                make().fit(x.astype("float32"))
+            assert np.isfinite(make().fit(x).bound(x)).all()
+        assert np.isfinite(make(dtype="float32", noise=0.5).fit(GOOD * [1, 1e-17, 1, 1]).bound(GOOD)).all()
+        fitted = make(dtype="float32").fit(GOOD)
+        with pytest.raises(ValueError, match="overflow in float32"):
+            fitted.transform(GOOD * 1e30)
+    with pytest.raises(ValueError, match="columns 0, 1, 2, 3 vary by"):
+        MAKERS["Autoencoder"](dtype="float32").fit(GOOD * 1e-40)
+    with pytest.raises(ValueError, match="columns 0, 1, 2, 3 vary by"):
+        FactorAnalysis(2, noise="isotropic", dtype="float32").fit(GOOD * 1e-40)
+    with pytest.raises(ValueError, match="columns 2 vary by"):
+        FactorAnalysis(2, dtype="float32").partial_fit(GOOD * [1, 1, 1e-40, 1])
+    with pytest.raises(ValueError, match="columns 0 vary by .* 1.0e-150 shares .* underflow in float64"):
+        FactorAnalysis(2).fit(GOOD * [1e-155, 1, 1, 1])
+
+
+def test_predicted_variances_of_huge_data_need_a_higher_floor():
+    with pytest.raises(ValueError, match="near the floor of 0.0001, overflow: give the data in larger units"):
+        VAE(1, likelihood="gaussian-predicted", epochs=1).fit(GOOD * 1e150)
 
 
 # ---- Random states ----------------------------------------------------------------------------------

@@ -123,6 +123,11 @@ class Share:
         """That of x."""
         return ranks.of(self.x)
 
+    @property
+    def dtype(self):
+        """That of x."""
+        return self.x.dtype
+
     def __getitem__(self, rows):
         return self.x[rows][:, self.places]
 

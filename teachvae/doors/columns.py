@@ -140,11 +140,18 @@ class Table:
     x        of any real dtype and order of memory, mapped from a file too: it is never copied whole
     columns  the `Columns`
     comm     of the ranks that have data cases, from `ranks`: x has those of this one
+    held     the dtype in which the model holds it; None: its own
     """
 
     x: object
     columns: Columns
     comm: object = ranks.SERIAL
+    held: object = None
+
+    @property
+    def dtype(self):
+        """That in which the model holds it."""
+        return self.x.dtype if self.held is None else np.dtype(self.held)
 
     @property
     def shape(self):

@@ -10,14 +10,15 @@ import numpy as np
 
 from ..arrays.backend import to_numpy
 from ..arrays.rows import as_floats, float_type, slices
-from ..messages import shorten
+from ..messages import OR_DOUBLE, shorten
 
 
-def check_data(X, minimum_rows=1, name="X", missing=False):
+def check_data(X, minimum_rows=1, name="X", missing=False, dtype=None):
     """X as a host array (N, D) of real numbers, X itself where it is one, and its column names (or None).
 
     missing  whether NaN may stand for an entry that was not observed
     name     what the messages call X
+    dtype    that in which a model holds it; None: its own
 
     Raises TypeError or ValueError saying what was given, what is expected and what to do.
     """
@@ -31,15 +32,15 @@ def check_data(X, minimum_rows=1, name="X", missing=False):
             "under the mask would be taken for data: drop those rows or fill them in, with np.nan for a "
             "model with missing='marginalise'"
         )
+    if hasattr(type(X), "collect"):
+        raise TypeError(
+            f"{type(X).__name__} holds no numbers yet, a table is expected: use {name}.collect()"
+        )
     names = [str(c) for c in X.columns] if hasattr(X, "columns") else None
     if names is not None:
-        _refuse_what_is_no_number([np.asarray(_column(X, d)) for d in range(len(names))], names, name)
-    try:
-        x = to_numpy(X)
-    except ValueError as error:
-        raise ValueError(
-            f"{name} is not a table of numbers ({error}): give every row the same number of entries"
-        ) from error
+        columns = [_host(_column(X, d), f"column {label} of {name}") for d, label in enumerate(names)]
+        _refuse_what_is_no_number(columns, names, name)
+    x = _host(X, name)
     if x.dtype.kind == "c":
         raise ValueError(
             f"Complex data not supported: {name} of dtype {x.dtype} was given, real numbers are "
@@ -83,11 +84,12 @@ def check_data(X, minimum_rows=1, name="X", missing=False):
             "finite numbers are expected: drop those rows or fill them in"
             + ("; a model with missing='marginalise' takes NaN" if not missing and name == "X" else "")
         )
-    most = float(np.finfo(float_type(x.dtype)).max / x.size) ** 0.5
+    held = float_type(x.dtype if dtype is None else np.dtype(dtype))
+    most = float(np.finfo(held).max / x.size) ** 0.5
     if largest > most:
         raise ValueError(
             f"{name} has entries of size {largest:.1e}; above {most:.1e} sums of their squares overflow "
-            f"in {float_type(x.dtype)}: give the data in larger units"
+            f"in {held}: give the data in larger units{OR_DOUBLE if held == 'float32' else ''}"
         )
     return x, names
 
@@ -107,6 +109,21 @@ def _refuse_what_is_no_number(columns, names, name):
         )
 
 
+def _host(values, name):
+    """`values` as a host array. What an array library, a data frame or an object of the user's own raises on
+    the way becomes a ValueError.
+    """
+    try:
+        return to_numpy(values)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{name} cannot be made an array of numbers ({error}): give every row the same number of "
+            "entries, all of them numbers that float64 has"
+        ) from error
+
+
 def _column(frame, d):
     """Column d of a data frame: of pandas, of Polars (what is not missing), or of one asked by name."""
     if hasattr(frame, "iloc"):
@@ -119,6 +136,8 @@ def _column(frame, d):
 def _no_numbers(column):
     """What a host column (N,) holds that is no number, or none that float64 can tell from others; else ""."""
     kind = column.dtype.kind
+    if column.ndim > 1:
+        return f"arrays of shape {column.shape[1:]}"
     if kind in "fb":
         return ""
     if kind in "iu":
@@ -185,7 +204,7 @@ def weighted_rows(X, sample_weight):
     if sample_weight is None:
         return X, None
     X = X if hasattr(X, "shape") else to_numpy(X)
-    n_cases = len(X) if X.ndim else 0
+    n_cases = X.shape[0] if X.shape else 0
     try:
         weights = np.asarray(to_numpy(sample_weight), dtype="float64")
     except (TypeError, ValueError) as error:

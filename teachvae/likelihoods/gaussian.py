@@ -9,7 +9,7 @@ from numbers import Real
 
 from ..arrays.backend import constant, namespace, to_numpy
 from ..arrays.special import LOG_2PI
-from .checks import refuse_constant, still
+from .checks import refuse_constant
 from .likelihood import Likelihood
 
 
@@ -193,13 +193,8 @@ class Gaussian(Likelihood):
 
     def check(self, x, names):
         """Raise ValueError where host data x (N, D) cannot be fitted; `names` (D,) for the message."""
-        if self.noise == "diagonal":
-            refuse_constant(x, names)
-        elif self.learns_noise and still(x).all():
-            raise ValueError(
-                f"all {x.shape[1]} columns are constant, so a learnt Ψ would send the density to "
-                "infinity: give data that vary, or use a fixed variance"
-            )
+        if self.learns_noise:
+            refuse_constant(x, names, every=self.noise == "isotropic")
 
     def noisier(self, params, tau2):
         """The likelihood, and its parameters, of x with noise N(0, τ²I) added."""

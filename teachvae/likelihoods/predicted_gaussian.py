@@ -8,7 +8,7 @@ import math
 from numbers import Real
 
 from ..arrays.backend import namespace
-from ..arrays.rows import mean_and_variance, sum_last
+from ..arrays.rows import extremes, float_type, mean_and_variance, sum_last
 from ..arrays.special import LOG_2PI, exp, sigmoid, softplus
 from ..messages import shorten
 from .gaussian import Gaussian
@@ -122,6 +122,14 @@ class PredictedGaussian(Likelihood):
             raise ValueError(
                 f"no column has a variance above the floor of {self.floor:g} under predicted variances "
                 f"({shorten(list(names))}): give the data in smaller units, or a lower floor as noise"
+            )
+        low, high = extremes(x)
+        largest = float(namespace(low).fmax(abs(low), abs(high)).max())
+        most = (float(namespace(low).finfo(float_type(x.dtype)).max) * self.floor / x.shape[1]) ** 0.5
+        if largest > 1e-3 * most:                                  # x − E[x|z] is larger than x for some z
+            raise ValueError(
+                f"the data have entries of size {largest:.1e}, whose squares, over variances near the "
+                f"floor of {self.floor:g}, overflow: give the data in larger units, or a higher floor as noise"
             )
 
     def noisier(self, params, tau2):

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..arrays import tree
 from ..arrays.backend import get_backend, namespace, to_numpy
-from ..arrays.rows import collect, slices
+from ..arrays.rows import collect, extremes, slices
 from ..doors import parts
 from ..doors.columns import Cases, Columns, Table
 from ..doors.units import StandardUnits, centred_encoder, ends_linear, moved, rounded_off, starts_linear
@@ -21,6 +21,7 @@ from ..doors.validate import (
     check_data, check_hidden, check_like_training, check_patience, check_positive, check_size, generator
 )
 from ..likelihoods import Gaussian
+from ..likelihoods.checks import refuse_small
 from ..messages import column_names
 from ..networks.convergence import falling, warn_of_falling
 from ..networks.layers import mlp
@@ -115,7 +116,7 @@ class Autoencoder(LatentCode):
 
         There is no sample_weight, for the reason that `VAE.fit` gives: repeat the rows.
         """
-        x, names = check_data(X, minimum_rows=2)
+        x, names = check_data(X, minimum_rows=2, dtype=self._held)
         (N, D), K, hidden = x.shape, self.n_components, check_hidden(self.hidden)
         for name in ("n_components", "epochs", "batch_size"):
             check_size(name, getattr(self, name))
@@ -130,12 +131,14 @@ class Autoencoder(LatentCode):
         backend = self._backend_for(x.dtype)
         init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
 
-        cases = Cases(Table(x, Columns(column_names(names, D))), get_backend(self.backend, "float64"))
+        table = Table(x, Columns(column_names(names, D)), held=self._held)
+        refuse_small(*extremes(table), table.columns.given, table.dtype, every=True)
+        cases = Cases(table, get_backend(self.backend, "float64"))
         held_out = None
         if validation is not None:
-            other, theirs = check_data(validation, name="validation")
+            other, theirs = check_data(validation, name="validation", dtype=self._held)
             check_like_training(other.shape[1], theirs, D, names)
-            held_out = Table(other, cases.table.columns)
+            held_out = Table(other, table.columns)
         # One common scale: a scale per column would weight the squared error by column.
         foldable = starts_linear(encoder) and ends_linear(decoder)
         units = StandardUnits(Gaussian(D, "isotropic"), cases, foldable)

@@ -225,6 +225,11 @@ class Estimator:
                 f"this {type(self).__name__} is not fitted yet: call fit(X) before asking it anything"
             )
 
+    @property
+    def _held(self):
+        """The dtype asked for; None: that of the data, or float64."""
+        return None if self.dtype is None else get_backend("numpy", self.dtype).dtype
+
     def _backend_for(self, dtype):
         """The backend asked for, in the dtype asked for (dtype=None: that of the data, or float64)."""
         return get_backend(self.backend, self.dtype if self.dtype is not None else float_type(dtype))
@@ -232,7 +237,7 @@ class Estimator:
     def _table(self, X, missing=False):
         """New data X (N, D) on the host, checked against what was fitted; with `missing`, NaN is let in."""
         self._require_fit()
-        x, names = check_data(X, missing=missing)
+        x, names = check_data(X, missing=missing, dtype=self.backend_.dtype)
         expected = self.n_features_in_
         if x.shape[1] != expected:
             raise ValueError(

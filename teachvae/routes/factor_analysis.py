@@ -27,7 +27,7 @@ from ..inference import em, linear_gaussian
 from ..inference.moments import moments
 from ..inference.rotation import METHODS, rotate
 from ..likelihoods import Gaussian
-from ..likelihoods.checks import negligible
+from ..likelihoods.checks import negligible, refuse_small
 from ..messages import about_rows, column_names, shorten, warn
 from ..model import Model
 from ..networks.convergence import ConvergenceWarning
@@ -160,7 +160,7 @@ class FactorAnalysis(LatentVariableModel):
         if seen is None:
             if hasattr(self, "n_features_in_"):
                 raise ValueError("partial_fit cannot go on from this fit, which left no moments: start anew")
-            x, names = check_data(X)
+            x, names = check_data(X, dtype=self._held)
         elif self.columns_.dropped:
             aside = shorten([self.columns_.given[d] for d in self.columns_.dropped])
             raise ValueError(
@@ -171,12 +171,14 @@ class FactorAnalysis(LatentVariableModel):
             x, names = self._table(X), getattr(self, "feature_names_in_", None)
         self._agree(comm, x, names, begun=seen is not None, weighted=weights is not None)
         labels = column_names(names, x.shape[1])
-        table = Table(x, Columns(labels), comm)
+        table = Table(x, Columns(labels), comm, self._held)
         new = moments(table, self.backend, weights)
         whole = new if seen is None else seen + new
         if seen is None and ranks.places(table).n_cases < 2:
             raise ValueError("the first partial_fit needs 2 data cases or more, got 1")
         spread = np.sqrt(np.maximum(np.diag(whole.covariance), 0)).astype(float_type(x.dtype))
+        if self.noise == "diagonal":
+            refuse_small(whole.mean - spread, whole.mean + spread, labels, table.dtype)
         none = negligible(spread, np.abs(whole.mean), SUMMED)
         flat = [label for label, constant in zip(labels, none) if constant]
         if (flat and self.noise == "diagonal") or (len(flat) == len(labels) and self.noise == "isotropic"):

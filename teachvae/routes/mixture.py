@@ -83,7 +83,7 @@ class GaussianMixture(Transformer):
         progress(iteration, max_iter, mean_Q) is called after each E-step where given.
         """
         X, weights = weighted_rows(X, sample_weight)
-        x, names = check_data(X, minimum_rows=2)
+        x, names = check_data(X, minimum_rows=2, dtype=self._held)
         N, D = x.shape
         weights = None if weights is None else weights / weights.mean()
         check_size("n_components", self.n_components, 1, N, f" (X has {N} data cases)")

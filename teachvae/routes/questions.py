@@ -69,16 +69,17 @@ class LatentVariableModel(LatentCode):
         if self.missing not in ("error", "marginalise"):
             raise ValueError(f"missing must be 'error' or 'marginalise', got {self.missing!r}")
         comm = self._ranks()
-        x, names = check_data(X, 2 if comm.size == 1 else 1, missing=self.missing == "marginalise")
+        fewest, holes = 2 if comm.size == 1 else 1, self.missing == "marginalise"
+        x, names = check_data(X, fewest, missing=holes, dtype=self._held)
         self._agree(comm, x, names, **given)
         labels = column_names(None if names is None else list(X.columns), x.shape[1])
-        everything = Table(x, Columns(labels), comm)
+        everything = Table(x, Columns(labels), comm, self._held)
         empty = [label for label, low in zip(labels, extremes(everything)[0]) if np.isnan(low)]
         if empty:
             raise ValueError(f"nothing was observed of columns {shorten(empty)}: drop them")
         columns, likelihood = columns_for(likelihood, x, labels, noise, self.constant, comm)
         columns.masked = self.missing == "marginalise"
-        table = Table(x, columns, comm)
+        table = replace(everything, columns=columns)
         (relaxed_bernoulli(likelihood.n_visible) if grey else likelihood).check(table, columns.names)
         if columns.dropped:
             warn(f"constant columns are set aside: {shorten([labels[d] for d in columns.dropped])}")
