@@ -146,7 +146,6 @@ FLOATS = "0.5,-1.25,3.0\n1.5,2.0,0.25\n"
     (",0,1\n0,5,2\n1,6,3\n", "01", [[5, 2], [6, 3]], "names: 0, 1. The first column"),
     (",a,b\n17,5,2\n4,6,3\n", "ab", [[5, 2], [6, 3]], "names: a, b. The first column"),
     ('"","a","b"\n"1",0.5,2\n"2",6,3\n', "ab", [[0.5, 2], [6, 3]], "tells the rows apart"),
-    ("0\n0.5\n1.5\n", "0", [[0.5], [1.5]], "Line 1 holds the columns' names: 0."),
     ("0,1,2\n0.5,7,3.5\n1.5,8,4.5\n", "012", [[0.5, 7, 3.5], [1.5, 8, 4.5]], "names: 0, 1, 2."),
     # data cases
     (FLOATS, None, [[0.5, -1.25, 3], [1.5, 2, 0.25]], "No line of names."),
@@ -187,6 +186,8 @@ def test_a_frame_that_pandas_wrote(tmp_path, names, index):
 @pytest.mark.parametrize("text, why", [
     ("0,1,2\n5,6,7\n8,9,1\n", "count from 0, as the names of a frame without names do"),
     ("0\n3\n2\n", "count from 0"),
+    ("0\n0.5\n1.5\n", "count from 0"),                             # also what %g makes of 0.0, 0.5, 1.5
+    ("0,1\n0.5,0.61\n1.5,0.22\n", "count from 0"),
     ("2019,2020,2021\n0.5,1.5,2.5\n3.5,4.5,1.25\n", "are whole numbers, and none below is"),
     ("400.0,402.5,405.0\n0.5,1.5,2.5\n3.5,4.5,1.25\n", "rise, and lie outside of all numbers below"),
 ])
@@ -227,6 +228,7 @@ X_MARKS = [[0.13, -2.5], [1, 4]]
     ("0,13\t-2,5\n1\t4,0\n", X_MARKS, "tabs between cells and a decimal comma"),
     ('"0,13","-2,5"\n1,4\n', X_MARKS, "commas between cells and a decimal comma"),
     ("1,3e-1;-2,5\n1;4\n", X_MARKS, "a decimal comma"),
+    ("0,000e+00\n3,14\n", [[0], [3.14]], "one cell a line and a decimal comma"),
     ("0,05\n3,14\n", [[0.05], [3.14]], "one cell a line and a decimal comma"),
     ("-0,5\n3,14\n", [[-0.5], [3.14]], "one cell a line and a decimal comma"),
     ("length\n3,14\n2,71\n", [[3.14], [2.71]], "one cell a line and a decimal comma"),
@@ -244,8 +246,9 @@ def test_separators_and_decimal_marks(tmp_path, text, x, read_with):
 
 
 @pytest.mark.parametrize("text, fragments, options, x", [
-    ("3,14\n0,13\n", ["two whole numbers with a comma between them, the first '3,14'", "separator=','",
+    ("3,14\n0,13\n", ["two numbers without a point, with a comma between them, the first '3,14'", "separator=','",
                       "--decimal ,"], {"decimal": ","}, [[3.14], [0.13]]),
+    ("0,22e-16\n3,14\n", ["two numbers without a point"], {"decimal": ","}, [[0.22e-16], [3.14]]),
     ("3,14\n0,13\n", ["two columns, or one"], {"separator": ","}, [[3, 14], [0, 13]]),
     ("1,234;2\n3;5,678\n", ["semicolons between cells, row 1 holds '1,234'", "thousands", "--decimal ,"],
      {"decimal": ","}, [[1.234, 2], [3, 5.678]]),

@@ -331,20 +331,20 @@ def _cells(path, text, header, separator, decimal):
 
 
 def _are_decimals(path, lines, header):
-    """Whether lines such as 0,13 are one column with decimal commas, and not two of whole numbers."""
+    """Whether lines such as 0,13 are one column with decimal commas, and not two of numbers without a mark."""
     first = [cell for _, cells in lines[:1] for cell in cells]
     named = header or (header is None and _are_names(first))
     pairs = [cells for _, cells in lines[1 if named else 0 :]]
     if not pairs or not all(
-        len(pair) == 2 and INTEGER.fullmatch(pair[0]) and pair[1].isdecimal() for pair in pairs
+        len(pair) == 2 and INTEGER.fullmatch(pair[0]) and DECIMALS_ALONE.fullmatch(pair[1]) for pair in pairs
     ):
         return False
     if named:
         return len(first) == 1
-    if any(pair[0] in ("-0", "+0") or (len(pair[1]) > 1 and pair[1][0] == "0") for pair in pairs):
+    if any(pair[0] in ("-0", "+0") or NOUGHT_FIRST.match(pair[1]) for pair in pairs):
         return True                                                # nobody writes a whole number 05
     raise ValueError(
-        f"{path}: every line is two whole numbers with a comma between them, the first "
+        f"{path}: every line is two numbers without a point, with a comma between them, the first "
         f"{','.join(pairs[0])!r}; that is two columns, or one with decimal commas: say which, separator=',' "
         "or decimal=',' (to teachvae, --separator , or --decimal ,)"
     )
@@ -421,7 +421,8 @@ def _names(path, lines, header, decimal):
 def _are_numbers_for_names(path, first, body, decimal):
     """Whether a first line of numbers is a header, such as the 0, 1, 2, … of a frame without names.
 
-    It is where it counts from 0 and a column is written otherwise below. Refused where it may be.
+    It is where three columns or more count from 0 and one is written otherwise below: 0 and 1 may be a time and
+    what was measured at first. Refused where it may be.
     """
     numbers = [_number(cell, decimal) for cell in first]
     D = len(first)
@@ -431,7 +432,7 @@ def _are_numbers_for_names(path, first, body, decimal):
     if all(INTEGER.fullmatch(cell) for cell in first):
         below = [[c for c in column if c.lower() not in MISSING] for column in zip(*body)]
         other = [bool(column) and not any(map(INTEGER.fullmatch, column)) for column in below]
-        if counts and any(other):
+        if counts and any(other) and D > 2:
             return True
         if counts:
             why = "count from 0, as the names of a frame without names do"
@@ -454,6 +455,8 @@ DECIMALS = {".": "a decimal point", ",": "a decimal comma"}
 MISSING = ("", "na", "n/a", "nan", "null", "none", "?", ".", "-")  # and in capitals
 INTEGER = re.compile(r"[+-]?\d+")
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?|[^,.]*")
+DECIMALS_ALONE = re.compile(r"\d+([eE][+-]?\d+)?")                # of 0,13, and of 2,22e-16
+NOUGHT_FIRST = re.compile(r"0\d")
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 POINTS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")
 
