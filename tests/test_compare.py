@@ -2,6 +2,7 @@
 
 import base64
 from dataclasses import replace
+from html.parser import HTMLParser
 import inspect
 import io
 import json
@@ -573,10 +574,45 @@ def test_every_learning_curve_ends_in_its_window():
     assert dashed.get_color() == line.get_color() and ax.get_ylim()[1] > 120
 
 
-def test_names_are_escaped(words):
-    dataset = replace(datasets.linear_gaussian(n_cases=40, n_visible=3, n_latent=1), name="<b>&", labels=None)
-    page = report.html(compare.run(dataset, replace(SMALL, n_components=1, epochs=2)))
-    assert "&lt;b&gt;&amp;" in page and "<b>&" not in page and "coloured by class" not in page
+class Page(HTMLParser):
+    """The tags of a page with their attributes' names, and its text."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.text = set(), ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add((tag, *(name for name, _ in attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_names_that_come_from_data_are_text_in_the_report(words):
+    """No name becomes a tag, an attribute or a formula, wherever it stands: of the data, columns, classes."""
+    tag, formula = "</p><img src=x onerror='alert(1)'>", r"$\frac$"
+    plain = datasets.linear_gaussian(n_cases=40, n_visible=3, n_latent=1)
+    hostile = replace(
+        plain, name=tag, note=f"read {tag} & {formula}", source=f"/tmp/{tag}",
+        columns=(tag, formula, "_" * 2000), labels=np.array([tag, formula, "_under", "价格"])[plain.labels],
+    )
+    options = replace(BRIEF, likelihood="gaussian")
+    page, usual = (
+        Page(report.html(compare.run(data, options)))
+        for data in (hostile, replace(plain, columns=("a", "b", "c")))
+    )
+    assert page.tags == usual.tags
+    for name in (f"read {tag} & {formula}", f"/tmp/{tag}", f"teachvae: {tag}"):
+        assert name in page.text
+    assert "coloured by class" in page.text
+
+
+def test_names_are_drawn_as_they_are():
+    figure = plots.latent_scatter([("a", np.zeros((3, 1)))], np.array(["_x", r"$\bad$", "y" * 99]))
+    assert [t.get_text() for t in figure.legends[0].texts] == [r"\$\bad\$", " _x", "y" * 29 + "…"]
+    plots.png(figure)
 
 
 def setting(likelihood="gaussian", noise_variance=0.04, n_missing=0):

@@ -73,7 +73,7 @@ def latent_scatter(panels, labels):
             y = z[rows, 1] if z.shape[1] > 1 else np.full(rows.sum(), i) + _jitter(rows.sum())
             ax.scatter(
                 z[rows, 0], y, s=7, color=COLOURS[i % 8], marker=MARKERS[i // 8], lw=0, alpha=0.75,
-                label=str(c),
+                label=plain(c),
             )
         ax.set_title(title, fontsize=10)
         ax.set_xlabel("$z_1$", labelpad=1)
@@ -297,4 +297,13 @@ def _jitter(n):
 
 
 def _name(names, i):
-    return f"$x_{{{i + 1}}}$" if names is None else str(names[i])
+    return f"$x_{{{i + 1}}}$" if names is None else plain(names[i])
+
+
+def plain(name):
+    """A name that comes from data, as Matplotlib shows it letter by letter: neither a formula, nor a label that a
+    legend leaves out, nor longer than a picture is wide.
+    """
+    text = str(name)
+    text = (text if len(text) <= 30 else f"{text[:29]}…").replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
