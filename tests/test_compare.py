@@ -708,6 +708,28 @@ def test_the_time_that_is_printed_has_the_report_in_it(table, tmp_path, monkeypa
     assert told[0].endswith("Trained and measured in 100 seconds.")
 
 
+def test_a_table_as_people_have_it(tmp_path, canned, capsys):
+    """Semicolons, decimal commas, a code page, ids, missing cells, a column of classes: by options, and said."""
+    path = tmp_path / "Vögel.csv"
+    path.write_bytes(
+        "Nr;Art;Länge;Gewicht\nA7;Möwe;1,5;NA\nA8;Ente;2,25;3\nA9;Möwe;4;?\n".encode("cp1252")
+    )
+    arguments, helps = [*QUICK, str(path), "--output", str(tmp_path), "--json"], []
+    for option in (["--encoding", "cp1252"], ["--leave-out", "Nr"], ["--labels", "Art"], ["--missing"], []):
+        status = cli.main([*arguments, *helps])
+        out, err = capsys.readouterr()
+        if option:                                                 # each refusal names the option that helps
+            assert status == 2 and option[0] in err and out == "" and canned == []
+        helps += option
+    assert status == 0
+    (data,) = canned
+    np.testing.assert_array_equal(data.x, [[1.5, np.nan], [2.25, 3], [4, np.nan]])
+    assert data.columns == ("Länge", "Gewicht") and data.labels.tolist() == ["Möwe", "Ente", "Möwe"]
+    for words in ("semicolons between cells and a decimal comma", "Columns Nr are left out",
+                  "Column Art holds the labels", "2 of 6 entries are missing"):
+        assert words in err and words in json.loads(out)["data"]["note"]
+
+
 def test_what_a_file_was_taken_for_is_said(tmp_path, canned, capsys):
     path = tmp_path / "data.csv"
     x = datasets.linear_gaussian(n_cases=40, n_visible=3, n_latent=1).x
