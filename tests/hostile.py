@@ -45,8 +45,7 @@ HOLES = ("none", "scattered", "a row", "a column", "one", "most")
 
 @dataclass(frozen=True)
 class Table:
-    """x (N, D) with NaN for what is missing, how many factors to fit, and how x was made, to be read in a failure.
-    """
+    """x (N, D) with NaN for what is missing, how many factors to fit, and, for a failure, how x was made."""
 
     x: np.ndarray = field(repr=False)
     n_components: int
@@ -59,8 +58,8 @@ class Table:
 
 @st.composite
 def tables(draw, holes=HOLES, kinds=COLUMNS, rows=(1, 25), columns=(1, 5), reach=150, offset=12):
-    """Tables of N × D numbers, two factors and noise: columns of `kinds`, scales to 10^±reach, one or one each,
-    offsets to 10^offset spreads, and a pattern of holes.
+    """Tables of N × D numbers, two factors and noise: columns of `kinds`, scales to 10^±reach, one or one
+    each, offsets to 10^offset spreads, and a pattern of holes.
     """
     N, D = draw(st.integers(*rows)), draw(st.integers(*columns))
     kinds = tuple(draw(st.sampled_from(kinds)) for _ in range(D))
@@ -177,7 +176,8 @@ if polars is not None:
 
 # ---- tables as text ------------------------------------------------------------------------------
 
-NAMES = ("Größe", "x", "a b", "价格", "$β$", "<b>", '"q"', "naïve", "x_1", "Δ%", "'", "1st", "é", "#", "a;b", "c,d", "-")
+NAMES = ("Größe", "x", "a b", "价格", "$β$", "<b>", '"q"', "naïve", "x_1", "Δ%", "'", "1st", "é", "#", "a;b",
+         "c,d", "-")
 MARKS = ("", "NA", "?", "nan", "n/a", "-", "NULL", ".")
 LABELS = ("yes", "no", "Möwe", "<i>", "a b", "x;y", "u,v", '"')
 
@@ -196,8 +196,8 @@ class Text:
 
 @st.composite
 def texts(draw):
-    """Tables as people have them: separators, decimal marks, names, an index, labels, missing cells, encodings,
-    byte-order marks, ends of lines, quotes.
+    """Tables as people have them: separators, decimal marks, names, an index, labels, missing cells,
+    encodings, byte-order marks, ends of lines, quotes.
     """
     N, D = draw(st.integers(1, 6)), draw(st.integers(1, 4))
     encoding = draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "latin-1", "cp1252"]))
@@ -291,10 +291,11 @@ WHOLE = {
     "b.csv": "é;ü\n1,5;2\n3;-4,25\n".encode("latin-1"),
 }
 HEADER = "{'descr': %s, 'fortran_order': %s, 'shape': %s, }"
-SIZES = ("(4, 3)", "(-1, 3)", "(0, 3)", "(3, 4)", "(4,)", "()", "4", "(4.0, 3)", "(True, 12)", f"({2**62}, 4)",
-         f"({10**20}, 3)", f"(0, {10**20})", "(1000000000, 3)", "(4, 3", "[4, 3]", f"({'1,' * 65})", "None")
-TYPES = ("'<f8'", "'>f8'", "'<f2'", "'|b1'", "'|O'", "'<U6'", "'<M8[D]'", "'V8'", "[('a', '<f8')]", "'<c16'", "'<i8'",
-         "'x'", "8", "('<f4', (2,))", "'<f8'*99", "'|S0'", "'<f16'")
+SIZES = ("(4, 3)", "(-1, 3)", "(0, 3)", "(3, 4)", "(4,)", "()", "4", "(4.0, 3)", "(True, 12)",
+         f"({2**62}, 4)", f"({10**20}, 3)", f"(0, {10**20})", "(1000000000, 3)", "(4, 3", "[4, 3]",
+         f"({'1,' * 65})", "None")
+TYPES = ("'<f8'", "'>f8'", "'<f2'", "'|b1'", "'|O'", "'<U6'", "'<M8[D]'", "'V8'", "[('a', '<f8')]", "'<c16'",
+         "'<i8'", "'x'", "8", "('<f4', (2,))", "'<f8'*99", "'|S0'", "'<f16'")
 
 
 @st.composite
@@ -314,7 +315,8 @@ def files(draw):
         return "header.npz", file.getvalue()
     data = bytearray(WHOLE[name])
     for _ in range(draw(st.integers(0, 3))):
-        at, how = draw(st.integers(0, max(len(data) - 1, 0))), draw(st.sampled_from("change cut insert drop".split()))
+        at = draw(st.integers(0, max(len(data) - 1, 0)))
+        how = draw(st.sampled_from(["change", "cut", "insert", "drop"]))
         if how == "change" and data:
             data[at] = draw(st.integers(0, 255))
         elif how == "cut":

@@ -709,7 +709,7 @@ def test_the_time_that_is_printed_has_the_report_in_it(table, tmp_path, monkeypa
 
 
 def test_a_table_as_people_have_it(tmp_path, canned, capsys):
-    """Semicolons, decimal commas, a code page, ids, missing cells, a column of classes: by options, and said."""
+    """Semicolons, decimal commas, a code page, ids, missing cells, classes: by options, and said."""
     path = tmp_path / "Vögel.csv"
     path.write_bytes(
         "Nr;Art;Länge;Gewicht\nA7;Möwe;1,5;NA\nA8;Ente;2,25;3\nA9;Möwe;4;?\n".encode("cp1252")

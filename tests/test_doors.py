@@ -215,7 +215,7 @@ def test_columns_that_float32_cannot_square_are_refused_in_words():
 
 
 def test_predicted_variances_of_huge_data_need_a_higher_floor():
-    with pytest.raises(ValueError, match="near the floor of 0.0001, overflow: give the data in larger units"):
+    with pytest.raises(ValueError, match="near the floor of 0.0001 overflow: give the data in larger units"):
         VAE(1, likelihood="gaussian-predicted", epochs=1).fit(GOOD * 1e150)
 
 

@@ -246,7 +246,7 @@ def test_separators_and_decimal_marks(tmp_path, text, x, read_with):
 
 
 @pytest.mark.parametrize("text, fragments, options, x", [
-    ("3,14\n0,13\n", ["two numbers without a point, with a comma between them, the first '3,14'", "separator=','",
+    ("3,14\n0,13\n", ["without a point, with a comma between them, the first '3,14'", "separator=','",
                       "--decimal ,"], {"decimal": ","}, [[3.14], [0.13]]),
     ("0,22e-16\n3,14\n", ["two numbers without a point"], {"decimal": ","}, [[0.22e-16], [3.14]]),
     ("3,14\n0,13\n", ["two columns, or one"], {"separator": ","}, [[3, 14], [0, 13]]),

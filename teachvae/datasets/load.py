@@ -22,10 +22,11 @@ def load(name_or_path, **options):
 
     names   those of DATASETS: "digits", "mnist", "linear", "spiral", "bent_sheet"; options go to its function
     .csv    numbers separated by commas, semicolons or tabs, a data case per line, with decimal points or
-            commas. A first line of different words, none a number, is taken for the columns' names; one of three or more
-            that counts 0, 1, 2, … too, where a column below is written otherwise; and a first column of
-            cells without a name, all whole numbers or all text, beside others that have one, for the names
-            of the rows, which are set aside. UTF-8, and UTF-16 with a byte-order mark. Options:
+            commas. A first line of different words, none a number, is taken for the columns' names; one of
+            three or more that counts 0, 1, 2, … too, where a column below is written otherwise; and a first
+            column of cells without a name, all whole numbers or all text, beside others that have one, for
+            the names of the rows, which are set aside. UTF-8, and UTF-16 with a byte-order mark. A table
+            takes some 17 times its bytes while it is read. Options:
               header     True or False: whether the first line holds names
               separator  "," or ";" or "\\t";  decimal  "." or ","
               encoding   that of the text, such as "latin-1"

@@ -331,7 +331,7 @@ def _cells(path, text, header, separator, decimal):
 
 
 def _are_decimals(path, lines, header):
-    """Whether lines such as 0,13 are one column with decimal commas, and not two of numbers without a mark."""
+    """Whether lines such as 0,13 are one column with decimal commas, not two of numbers without a mark."""
     first = [cell for _, cells in lines[:1] for cell in cells]
     named = header or (header is None and _are_names(first))
     pairs = [cells for _, cells in lines[1 if named else 0 :]]
@@ -421,8 +421,8 @@ def _names(path, lines, header, decimal):
 def _are_numbers_for_names(path, first, body, decimal):
     """Whether a first line of numbers is a header, such as the 0, 1, 2, … of a frame without names.
 
-    It is where three columns or more count from 0 and one is written otherwise below: 0 and 1 may be a time and
-    what was measured at first. Refused where it may be.
+    It is where three columns or more count from 0 and one is written otherwise below: 0 and 1 may be a time
+    and what was measured then. Refused where it may be.
     """
     numbers = [_number(cell, decimal) for cell in first]
     D = len(first)

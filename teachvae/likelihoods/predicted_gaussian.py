@@ -128,8 +128,8 @@ class PredictedGaussian(Likelihood):
         most = (float(namespace(low).finfo(float_type(x.dtype)).max) * self.floor / x.shape[1]) ** 0.5
         if largest > 1e-3 * most:                                  # x − E[x|z] is larger than x for some z
             raise ValueError(
-                f"the data have entries of size {largest:.1e}, whose squares, over variances near the "
-                f"floor of {self.floor:g}, overflow: give the data in larger units, or a higher floor as noise"
+                f"the data have entries of size {largest:.1e}, whose squares over variances near the "
+                f"floor of {self.floor:g} overflow: give the data in larger units, or a higher floor as noise"
             )
 
     def noisier(self, params, tau2):

@@ -96,7 +96,9 @@ class LatentVariableModel(LatentCode):
             raise ValueError("some ranks have validation data and some have none: give all of them some")
         if validation is None:
             return None
-        x, theirs = check_data(validation, name="validation", missing=self.missing == "marginalise")
+        x, theirs = check_data(
+            validation, name="validation", missing=self.missing == "marginalise", dtype=self._held
+        )
         check_like_training(x.shape[1], theirs, len(table.columns.given), names)
         table.columns.warn_of_moved(x)
         return Table(x, table.columns, table.comm)
