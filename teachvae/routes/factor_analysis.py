@@ -25,7 +25,7 @@ from ..evaluation import goodness
 from ..evaluation.summary import Summary
 from ..inference import em, linear_gaussian
 from ..inference.moments import moments
-from ..inference.rotation import METHODS, rotate
+from ..inference.simple_structure import METHODS, rotate
 from ..likelihoods import Gaussian
 from ..likelihoods.checks import negligible
 from ..messages import about_rows, column_names, shorten, warn
@@ -318,13 +318,13 @@ class FactorAnalysis(LatentVariableModel):
         return self._phi(*self._centred(X))
 
     def rotate(self, method="varimax"):
-        """The factors turned to simple structure, a `rotation.Rotation` with loadings (D, K) and T (K, K).
+        """The factors turned to simple structure: a `simple_structure.Rotation`, with loadings (D, K).
 
         method  "varimax": the factors stay uncorrelated; "promax": they may correlate
 
         The fit, p(x), nlml and Q of a full q are blind to it. A diagonal q is not: its Q rises by the
-        rotation's `diagonal_gap` in every complete data case. Raises ValueError where promax finds loadings of
-        a rank below K.
+        rotation's `diagonal_gap` in every complete data case. Raises ValueError where promax finds loadings
+        of a rank below K.
         """
         self._require_fit()
         check_choice("method", method, METHODS)
