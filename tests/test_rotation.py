@@ -2,6 +2,7 @@
 
 from itertools import permutations, product
 
+import fake_gpu
 import numpy as np
 import pytest
 from scipy import optimize, stats
@@ -10,6 +11,7 @@ from test_published import ABILITY, HARMAN_2_3, M1_DATA, correlations
 from teachvae import FactorAnalysis, datasets, linear_gaussian, posteriors
 from teachvae.doors.units import HeywoodWarning
 from teachvae.inference import simple_structure
+from teachvae.networks.convergence import ConvergenceWarning
 
 N, D, K = 100, 9, 3
 X = 5 + datasets.linear_gaussian(n_cases=N, n_visible=D, n_latent=K).x * [1, 1, 1, 2, 2, 2, 3, 3, 3]
@@ -138,6 +140,12 @@ def test_the_gradient_of_v_along_every_plane_is_0_at_the_end():
                 G[[j, k], [j, k]], G[j, k], G[k, j] = np.cos(angle), np.sin(angle), -np.sin(angle)
                 both.append(V(L @ G))
             assert abs(both[0] - both[1]) / (2 * h) < 1e-8 and max(both) < V(L)
+
+
+def test_too_few_sweeps_warn(monkeypatch):
+    monkeypatch.setattr(simple_structure, "SWEEPS", 2)
+    with pytest.warns(ConvergenceWarning, match="varimax stopped after 2 sweeps, .* by"):
+        simple_structure.varimax(np.random.default_rng(0).standard_normal((20, 5)))
 
 
 def test_a_variable_without_a_factor_and_a_factor_without_variables():
@@ -351,6 +359,16 @@ def test_scores_in_blocks_and_in_float32():
     small = FactorAnalysis(K, tol=1e-6, dtype="float32").fit(X.astype("float32"))
     np.testing.assert_allclose(small.scores(X, "bartlett").values, fa.scores(X, "bartlett").values, atol=1e-3)
     np.testing.assert_allclose(small.rotate().loadings, fa.rotate().loadings, atol=1e-3)
+
+
+def test_a_fit_that_lives_on_a_gpu_says_the_same(monkeypatch, fitted):
+    fake_gpu.install(monkeypatch)
+    there = FactorAnalysis(K, tol=1e-6, backend="cupy").fit(X)
+    for method in ("regression", "bartlett"):
+        ours, theirs = there.scores(X, method, "promax"), fitted.scores(X, method, "promax")
+        np.testing.assert_allclose(ours.values, theirs.values, atol=1e-4)
+        np.testing.assert_allclose(ours.standard_errors, theirs.standard_errors, atol=1e-4)
+    np.testing.assert_allclose(there.summary().test[:5], fitted.summary().test[:5], atol=1e-3)
 
 
 # ---- doors ---------------------------------------------------------------------------------------------
