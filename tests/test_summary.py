@@ -199,9 +199,12 @@ def test_a_rotation_changes_loadings_alone(ability):
 
 def test_a_covariance_that_k_factors_explain_leaves_nothing():
     W = np.array([[1.0, 1, 1, 1, 1, 0.5], [1, -1, 1, -1, 0.3, 0.2]])
-    summary = FactorAnalysis(2, tol=1e-12).fit_covariance(W.T @ W + np.eye(6), 500).summary()
+    S = W.T @ W + np.eye(6)
+    summary = FactorAnalysis(2, tol=1e-12).fit_covariance(S, 500).summary()
     assert 0 <= summary.test.F < 1e-9 and summary.test.p > 0.999 and summary.test.rmsea == 0
     assert summary.test.interval == (0.0, 0.0)
+    rounded = goodness.fit_test(np.nextafter(goodness.saturated_nlml(S), 0), S, 500, 2)
+    assert rounded.F == 0 and rounded.p == 1 and rounded.rmsea == 0
 
 
 # ---- what cannot be had ------------------------------------------------------------------------------------

@@ -122,10 +122,11 @@ def promax(L):
     T = varimax(L)
     if K == 1:
         return T
-    if int(xp.linalg.matrix_rank(L)) < K:
+    rank = int(xp.linalg.matrix_rank(L))
+    if rank < K:
         raise ValueError(
-            f"promax needs loadings of rank K = {K}, those of this fit have rank "
-            f"{int(xp.linalg.matrix_rank(L))}: fit fewer components, or rotate by 'varimax'"
+            f"promax needs loadings of rank K = {K}, those of this fit have rank {rank}: fit fewer components, "
+            "or rotate by 'varimax'"
         )
     X = L @ T
     target = X * xp.abs(X) ** (POWER - 1)                          # (D, K)
