@@ -28,7 +28,7 @@ matrix_transpose max maximum mean min minimum moveaxis multiply negative not_equ
 pow prod reshape roll round sign sin sinh sort sqrt square squeeze stack std subtract sum tan tanh tensordot
 tril triu trunc var where zeros zeros_like
 """.split()
-LINALG = "cholesky det eigh eigvalsh inv matmul matrix_transpose qr slogdet svd".split()
+LINALG = "cholesky det eigh eigvalsh inv matmul matrix_rank matrix_transpose qr slogdet svd".split()
 ROUNDED = "exp expm1 log log1p tanh sin cos sum mean matmul tensordot".split()
 CONSTANTS = "bool e finfo float32 float64 iinfo inf int32 int64 nan newaxis pi result_type".split()
 

@@ -2,7 +2,8 @@
 
 Correlation matrices are typed in here with their source; maximum-likelihood solutions are figures to
 1e-13 in the objective, checked against what R's factanal prints. Loadings are never compared: only Ψ and
-WᵀW are determined by data. MNIST is read where TEACHVAE_DATA names a folder with its four IDX files.
+WᵀW are determined by data; what R prints of rotated ones is in test_rotation.py. MNIST is read where
+TEACHVAE_DATA names a folder with its four IDX files.
 """
 
 import gzip
@@ -126,14 +127,15 @@ def test_the_covariance_scale_is_the_correlation_scale_times_the_units():
 # ---- several maxima --------------------------------------------------------------------------------
 
 # The six variables of the example m1 in R's ?factanal, 18 cases.
-M1 = correlations(np.cov(np.array([
+M1_DATA = np.array([
     [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 3, 3, 3, 3, 4, 5, 6],
     [1, 2, 1, 1, 1, 1, 2, 1, 2, 1, 3, 4, 3, 3, 3, 4, 6, 5],
     [3, 3, 3, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 5, 4, 6],
     [3, 3, 4, 3, 3, 1, 1, 2, 1, 1, 1, 1, 2, 1, 1, 5, 6, 4],
     [1, 1, 1, 1, 1, 3, 3, 3, 3, 3, 1, 1, 1, 1, 1, 6, 4, 5],
     [1, 1, 1, 2, 1, 3, 3, 3, 4, 3, 1, 1, 1, 2, 1, 6, 5, 4],
-])))
+], dtype=float).T
+M1 = np.corrcoef(M1_DATA.T)
 CORRELATED = {
     "m1": lambda: M1,
     "ability": lambda: correlations(ABILITY),

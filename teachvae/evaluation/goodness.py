@@ -12,6 +12,10 @@ import numpy as np
 from ..arrays.special import LOG_2PI
 
 
+class UntestableError(ValueError):
+    """There is no χ² of this fit; the words say why."""
+
+
 class FitTest(NamedTuple):
     """The test that K factors are enough.
 
@@ -43,12 +47,12 @@ def free_parameters(D, K, n_noise):
 def saturated_nlml(S):
     """The mean nlml of the saturated model of data whose covariance is S (D, D), in nats per data case.
 
-    Raises ValueError where S is singular: then there is no least one.
+    Raises UntestableError where S is singular: then there is no least one.
     """
     D, spread = len(S), np.sqrt(np.diag(S))
     values = np.linalg.eigvalsh(S / np.outer(spread, spread))
     if values[0] <= D * np.finfo("float64").eps * values[-1]:
-        raise ValueError(
+        raise UntestableError(
             "the covariance is singular, as of fewer data cases than columns, or of a column that others add "
             "up to"
         )
@@ -60,18 +64,18 @@ def fit_test(nlml, S, n_cases, K):
     """The `FitTest` of K factors and a diagonal Ψ, whose mean nlml is at its minimum for n_cases data cases
     of covariance S (D, D).
 
-    Raises ValueError, saying why, where there is none.
+    Raises UntestableError where there is none.
     """
     D = len(S)
     dof = degrees_of_freedom(D, K)
     if dof <= 0:
-        raise ValueError(
+        raise UntestableError(
             f"{K} factors of {D} columns leave {dof} degrees of freedom: so many parameters cannot be "
             "tested, fewer factors can"
         )
     scale = n_cases - 1 - (2 * D + 5) / 6 - 2 * K / 3              #                       (7.16)
     if scale <= 0:
-        raise ValueError(f"{n_cases:g} data cases are too few for Bartlett's correction to {D} columns")
+        raise UntestableError(f"{n_cases:g} data cases are too few for Bartlett's correction to {D} columns")
     from scipy import special                                      # not at import teachvae
 
     F = max(2 * (nlml - saturated_nlml(S)), 0.0)                   # below 0 only by rounding (7.16)

@@ -22,10 +22,11 @@ from ..doors.columns import Cases, Columns, Table
 from ..doors.units import centred, heywood, rounded_off
 from ..doors.validate import check_choice, check_data, check_positive, check_size, generator, weighted_rows
 from ..evaluation import goodness
+from ..evaluation.goodness import UntestableError
 from ..evaluation.summary import Summary
 from ..inference import em, linear_gaussian
 from ..inference.moments import moments
-from ..inference.rotation import METHODS, rotate
+from ..inference.simple_structure import METHODS, rotate
 from ..likelihoods import Gaussian
 from ..likelihoods.checks import negligible, refuse_small
 from ..messages import about_rows, column_names, shorten, warn
@@ -320,13 +321,13 @@ class FactorAnalysis(LatentVariableModel):
         return self._phi(*self._centred(X))
 
     def rotate(self, method="varimax"):
-        """The factors turned to simple structure, a `rotation.Rotation` with loadings (D, K) and T (K, K).
+        """The factors turned to simple structure: a `simple_structure.Rotation`, with loadings (D, K).
 
         method  "varimax": the factors stay uncorrelated; "promax": they may correlate
 
         The fit, p(x), nlml and Q of a full q are blind to it. A diagonal q is not: its Q rises by the
-        rotation's `diagonal_gap` in every complete data case. Raises ValueError where promax finds loadings of
-        a rank below K.
+        rotation's `diagonal_gap` in every complete data case. Raises ValueError where promax finds loadings
+        of a rank below K.
         """
         self._require_fit()
         check_choice("method", method, METHODS)
@@ -400,7 +401,7 @@ class FactorAnalysis(LatentVariableModel):
         aic, bic, remarks, test = None, None, [], None
         try:
             test = self._fit_test(noise, nlml, K)
-        except ValueError as reason:
+        except UntestableError as reason:
             remarks.append(f"No χ², and no RMSEA: {reason}.")
         if self.n_cases_ is None:
             remarks.append("No AIC, no BIC: how many data cases there were is not known.")
@@ -429,14 +430,16 @@ class FactorAnalysis(LatentVariableModel):
         )
 
     def _fit_test(self, noise, nlml, K):
-        """The `goodness.FitTest` of the fit. Raises ValueError, saying why, where there is none."""
+        """The `goodness.FitTest` of the fit. Raises UntestableError where there is none."""
         S = self.covariance_ if self.moments_ is None else self.moments_.covariance
         if noise != "diagonal":
-            raise ValueError(f"they are for noise='diagonal', this fit has noise={noise!r}")
+            raise UntestableError(f"they are for noise='diagonal', this fit has noise={noise!r}")
         if S is None:
-            raise ValueError("entries are missing, and the saturated model is not fitted to such data")
+            raise UntestableError("entries are missing, and the saturated model is not fitted to such data")
         if self.n_cases_ is None:
-            raise ValueError("how many data cases there were is not known: give fit_covariance(S, n_cases)")
+            raise UntestableError(
+                "how many data cases there were is not known: give fit_covariance(S, n_cases)"
+            )
         return goodness.fit_test(nlml, S, self.n_cases_, K)
 
     def get_covariance(self):

@@ -12,10 +12,12 @@ from typing import NamedTuple
 
 from ..arrays.backend import identity, namespace
 from ..arrays.special import diagonal
+from ..messages import warn
+from ..networks.convergence import ConvergenceWarning
 from .linear_gaussian import diagonal_gap, precision, signs
 
 GAIN = 1e-14                                                       # of a whole sweep, where varimax ends
-SWEEPS = 1000                                                      # no sweep loses: more never do harm
+SWEEPS = 1000                                                      # at most; without structure it takes many
 POWER = 4                                                          # of promax's target, as in R
 
 
@@ -83,7 +85,8 @@ def criterion(L):
 def varimax(L):
     """The orthogonal T (K, K) of largest `criterion`, each row of L (D, K) scaled to length 1 (Kaiser 1958).
 
-    One pair of factors after the other is turned by the angle that is best for it.
+    One pair of factors after the other is turned by the angle that is best for it; ending at `SWEEPS` through
+    all pairs warns.
     """
     xp = namespace(L)
     D, K = L.shape
@@ -103,6 +106,12 @@ def varimax(L):
             columns[j], columns[k] = c * a + s * b, c * b - s * a
         if gained < GAIN:
             break
+    else:
+        warn(
+            f"varimax stopped after {SWEEPS} sweeps, the last of which raised its criterion by {gained:.1e}: "
+            "the loadings have next to no simple structure to turn to",
+            ConvergenceWarning,
+        )
     return xp.stack([column[D:] for column in columns], axis=1)
 
 
@@ -113,10 +122,11 @@ def promax(L):
     T = varimax(L)
     if K == 1:
         return T
-    if int(xp.linalg.matrix_rank(L)) < K:
+    rank = int(xp.linalg.matrix_rank(L))
+    if rank < K:
         raise ValueError(
-            f"promax needs loadings of rank K = {K}, those of this fit have rank "
-            f"{int(xp.linalg.matrix_rank(L))}: fit fewer components, or rotate by 'varimax'"
+            f"promax needs loadings of rank K = {K}, those of this fit have rank {rank}: fit fewer components, "
+            "or rotate by 'varimax'"
         )
     X = L @ T
     target = X * xp.abs(X) ** (POWER - 1)                          # (D, K)
