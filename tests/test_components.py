@@ -577,6 +577,22 @@ def test_initial_weights_keep_the_variance_of_a_row():
     assert layers.mlp(4, (), 2).layers == (layers.Linear(4, 2),)
 
 
+def test_at_its_kink_relu_has_the_slope_0():
+    relu, x = layers.ReLU(), np.array([[-1.0, 0.0, 1.0]])
+    _, cache = relu.forward({}, x)
+    assert relu.backward({}, cache, 2 + 0 * x)[0].tolist() == [[0.0, 0.0, 2.0]]
+
+
+def test_a_layer_behind_the_first_is_asked_for_its_dx(rng):
+    """Whatever the layers are: a bend computes its dx unasked, a Linear does not."""
+    stack = layers.Sequential((layers.Linear(4, 3), layers.Linear(3, 2)))
+    params, x, dy = stack.init(rng, HOST), rng.standard_normal((5, 4)), rng.standard_normal((5, 2))
+    _, cache = stack.forward(params, x)
+    dx, dparams = stack.backward(params, cache, dy, need_dx=False)
+    assert dx is None
+    np.testing.assert_allclose(dparams[0]["W"], x.T @ dy @ params[1]["W"].T, rtol=1e-12)
+
+
 def test_parts_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="4 outputs feeds a layer with 3 inputs"):
         layers.Sequential((layers.Linear(2, 4), layers.Tanh(), layers.Linear(3, 1)))

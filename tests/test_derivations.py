@@ -38,7 +38,7 @@ from teachvae.likelihoods import (
     Bernoulli, Categorical, Gaussian, Mixed, Poisson, PredictedGaussian, StudentT
 )
 from teachvae.model import Model
-from teachvae.networks.convergence import ConvergenceWarning, remaining
+from teachvae.networks.convergence import ConvergenceWarning, remaining, settled
 from teachvae.networks.layers import Linear, Parallel, Sequential, Sigmoid, Softplus, mlp
 from teachvae.networks.optimizers import Adam, SGD
 from teachvae.posteriors import DiagonalGaussian, FullGaussian, POSTERIORS
@@ -1656,6 +1656,11 @@ def test_6_6_the_rest_of_a_geometric_path_is_exact(r):
     assert remaining([3.0, 2.0, 2.0]) == 0
     eps = np.finfo(float).eps
     assert remaining([1 + 2 * eps, 1 + eps, 1.0]) == 0              # equal steps, but lost in rounding
+
+
+def test_6_6_a_path_that_rises_is_not_at_rest():
+    assert remaining([5.0, 4.0, 3.0, 3.5]) == np.inf
+    assert not settled([5.0, 4.0, 3.0, 3.5], 1.0)
 
 
 # ---- chapters 7 and 8 ------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from teachvae.messages import shorten
 from teachvae.networks.convergence import ConvergenceWarning
 from teachvae.networks.layers import mlp
 from teachvae.networks.training import TrainingError
+from teachvae.routes import variational_em
 from teachvae.routes.conventions import NotFittedError
 from teachvae.routes.questions import QuadratureWarning
 
@@ -637,6 +638,20 @@ def test_every_kind_of_variational_em_goes_downhill_and_stays_above(variant):
     assert em.q_path_[-2] < em.q_path_[0], "the last one is taken on finer nodes"
     truth = grid_nlml(em, X)
     assert np.all(em.bound(X) >= truth - 1e-6)
+
+
+def test_the_neural_m_step_leaves_what_has_a_closed_form_to_it(monkeypatch):
+    seen = []
+
+    def look(objective, theta, n_cases, **options):
+        seen.append(objective(theta, np.arange(n_cases))[1])
+        return theta, [], None
+
+    monkeypatch.setattr(variational_em, "minibatches", look)
+    VariationalEM(1, hidden=(3,), epochs=2).fit(CURVE)
+    assert len(seen) == 2
+    for gradient in seen:
+        assert gradient["decoder"][0]["W"].any() and not gradient["likelihood"]["log_psi"].any()
 
 
 def test_score_is_the_mean_of_log_p():

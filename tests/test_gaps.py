@@ -391,6 +391,42 @@ def test_hard_cases_go_on_to_finer_rules_and_easy_ones_do_not(monkeypatch):
     np.testing.assert_allclose(values[:1], alone, rtol=1e-13)
 
 
+def test_10_5_the_certificate_as_written():
+    """Each case alone, rule after rule: the larger change from the two before, thrice where none settles it."""
+    settled = set()
+    for case in quadratures(1, (0.5, 2, 4), 3):
+        _, certificate = expectations.quadrature(case.model, case.theta, case.phi, case.x)
+        for n in range(len(case.x)):
+            one, Q = slice(n, n + 1), []
+            for order in expectations.ORDERS[1]:
+                eta, weights = noise.gauss_hermite(1, order)
+                value, _ = bound.forward(
+                    case.model, case.theta, case.phi[one], case.x[one], eta, weights=weights
+                )
+                Q.append(value[0])
+                changes = np.abs(np.subtract(Q[-3:-1], Q[-1]))
+                if len(Q) > 2 and max(changes) <= 1e-6:
+                    break
+            else:
+                changes = 3 * changes
+            settled.add(len(Q))
+            assert abs(certificate[n] - max(changes)) <= 1e-12 * (1 + abs(Q[-1]))
+    assert settled == {3, 4}
+
+
+def test_the_errors_of_the_shares_are_those_of_their_parts(monkeypatch):
+    """Whatever they are: that of Q in use is 1 here, of the best 2, of the best full Gaussian 4."""
+    errors = iter((1.0, 2.0, 4.0))
+    monkeypatch.setattr(gaps, "quadrature", lambda model, theta, phi, x: (
+        expectations.quadrature(model, theta, phi, x)[0], np.full(len(x), next(errors))
+    ))
+    monkeypatch.setattr(gaps, "_what_another_mode_may_save", lambda gap: 0 * gap)
+    g = ledger(make_case(0, BERNOULLI, DIAGONAL, n_latent=1, hidden=(3,)))
+    np.testing.assert_allclose(g.amortisation_error, 3)
+    np.testing.assert_allclose(g.approximation_error, 6 + g.nlml_error, rtol=0, atol=1e-15)
+    assert (g.nlml_error > 0).any()
+
+
 # ---- K > 2: draws, with standard errors that mean something -----------------------------------------
 
 

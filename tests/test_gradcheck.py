@@ -179,7 +179,7 @@ FAULTS = [  # where the fault is, its leaf, what the diagnosis must say
     (likelihood(HalfForgotten(D, "isotropic")), "params.log_psi", ["= 2 ·", "a ½ is forgotten"]),
     (layer(MeanOverRows(4, 3)), "params.b", ["= 0.25 ·", "1/(N = 4)", "a mean stands where a sum belongs"]),
     (likelihood(MeanOverSamplesAndCases(D)), "params.log_psi", ["1/(N·S = 12)", "a mean stands where a sum"]),
-    (layer(Transposed(4, 4)), "params.W", ["transposed", "dW = xᵀ dy"]),
+    (layer(Transposed(4, 4)), "params.W", ["axes 0 and 1 exchanged; it is transposed", "dW = xᵀ dy"]),
     (layer(ReshapedNotTransposed(4, 3)), "params.W", ["reshape stands where a transpose belongs"]),
     (layer(BiasForgotten(4, 3)), "params.b", ["analytic is exactly zero", "never reached"]),
     (layer(BiasDoesNothing(4, 3)), "params.b", ["numeric is zero", "does not use the params"]),
