@@ -850,6 +850,18 @@ def test_both_roads_agree_at_the_edge_of_the_first_box():
     assert divergence.kl_to_posterior(*COUNTS, phi, x)[0] == pytest.approx(g.q_used[0] - g.nlml[0], abs=1e-7)
 
 
+def test_the_kl_road_looks_beyond_the_box_of_a_wide_q():
+    """E_q[exp z] = exp(m + s²/2) has its mass s standard deviations of q out, and tails around there."""
+    m, s, x = 0.3, 2.8, 2.0
+    z, h = np.linspace(-10, 10, 20_001, retstep=True)
+    log_joint = stats.poisson.logpmf(x, np.exp(z)) + stats.norm.logpdf(z)
+    nlml = -special.logsumexp(log_joint) - np.log(h)
+    cost = np.exp(m + s**2 / 2) - x * m + special.gammaln(x + 1)
+    kl = 0.5 * (m**2 + s**2 - 1) - np.log(s) + cost - nlml
+    ours = divergence.kl_to_posterior(*COUNTS, np.array([[m, np.log(s)]]), np.array([[x]]))
+    assert ours[0] == pytest.approx(kl, abs=1e-6)
+
+
 def test_the_kl_road_says_where_it_cannot(monkeypatch):
     """All z on a circle explain x alike, and it is a ten-millionth thin."""
     class Circle:

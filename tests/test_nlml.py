@@ -444,6 +444,20 @@ def test_laplace_says_nan_where_the_point_is_no_mode(monkeypatch):
     assert stuck[1] == pytest.approx(found[1], abs=1e-9)
 
 
+def test_laplace_says_nan_where_no_mode_was_reached(monkeypatch):
+    model, theta, x = network(1, Bernoulli(4))
+    whole = laplace.laplace(model, theta, x, np.random.default_rng(0)).values
+    search = infer.from_starts
+
+    def early(*given, **options):
+        e = search(*given, **options)
+        return e._replace(gradient_norm=np.where(np.arange(len(x)) == 2, 0.01, e.gradient_norm))
+
+    monkeypatch.setattr(infer, "from_starts", early)
+    found = laplace.laplace(model, theta, x, np.random.default_rng(0)).values
+    np.testing.assert_array_equal(found, np.where(np.arange(len(x)) == 2, np.nan, whole))
+
+
 # ---- the density and its gradient in z ------------------------------------------------------------
 
 
