@@ -1548,6 +1548,22 @@ def test_6_3_an_e_step_ends_at_the_closed_form(name):
     np.testing.assert_allclose(e.phi, infer.closed_form(model, theta, x), atol=1e-7)
 
 
+def test_6_3_no_entry_moves_by_more_than_2_in_a_step():
+    """To minima that lie 100 and 1 away; the second row goes there at once."""
+    target, tried = np.array([[100.0, -50.0], [1.0, 0.5]]), []
+
+    def objective(phi, x):
+        tried.append(phi)
+        return 0.5 * np.sum((phi - x) ** 2, axis=1), phi - x
+
+    start = np.zeros((2, 2))
+    phi, _, _ = bfgs.minimise(objective, start, 1 + start, target, max_steps=200, tol=1e-8)
+    np.testing.assert_allclose(phi, target, rtol=1e-9)
+    assert np.abs(tried[1] - tried[0]).max() == 2
+    np.testing.assert_array_equal(tried[1][1], target[1])
+    np.testing.assert_allclose(tried[1][0], [2, -1])
+
+
 def test_6_4_the_bfgs_update_maps_the_change_of_gradient_to_the_step():
     rng = np.random.default_rng(62)
     A = rng.standard_normal((5, 4, 4))

@@ -21,6 +21,7 @@ from teachvae import (
 )
 from teachvae.arrays.backend import get_backend, to_numpy
 from teachvae.networks.convergence import ConvergenceWarning
+from teachvae.routes import conventions
 
 pytestmark = pytest.mark.short                                   # most fits here end early on purpose
 
@@ -599,6 +600,20 @@ def test_steps_without_backtracking_are_caught():
     assert caught >= 5
 
 
+def test_the_best_point_of_many_is_where_the_joint_is_largest():
+    case = make_case(4, BERNOULLI, DIAGONAL, n_latent=2, hidden=(3,), n_cases=7)
+    z = np.random.default_rng(1).standard_normal((40, 2))
+    log_joint = np.stack([
+        stats.bernoulli.logpmf(case.x, special.expit(f)).sum(axis=1) + stats.norm.logpdf(point).sum()
+        for point, f in zip(z, decoder_by_hand(case.model, case.theta, z))
+    ])
+    expected = z[np.argmax(log_joint, axis=0)]
+    np.testing.assert_array_equal(infer.best_point(case.model, case.theta, case.x, z), expected)
+    phi = infer.search(case.model, case.theta, case.x, z)
+    np.testing.assert_array_equal(phi[:, :2], expected)
+    np.testing.assert_allclose(np.exp(phi[:, 2:]), 1 / 20)
+
+
 # ---- what an encoder can and cannot do --------------------------------------------------------------
 
 
@@ -651,6 +666,17 @@ def test_an_encoder_of_low_rank_leaves_the_discarded_eigenvalues(r):
 
 
 # ---- collapse, where the truth is known -------------------------------------------------------------
+
+def test_a_unit_is_active_by_the_variance_of_its_codes():
+    """Of standard deviations 0.05 and 0.2 the variances are 0.0025 and 0.04; the line is drawn at 0.01."""
+    class Codes(conventions.Transformer):
+        def transform(self, X):
+            return X
+
+    codes = np.array([[-0.05, -0.2], [0.05, 0.2]])
+    assert Codes().active_units(codes).tolist() == [False, True]
+    assert Codes().active_units(codes, threshold=0.002).tolist() == [True, True]
+
 
 EIGENVALUES = np.array([5.0, 3.0, 1.5, 0.6, 0.2])
 

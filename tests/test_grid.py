@@ -302,6 +302,17 @@ def test_a_small_mode_in_the_ring_is_noticed(monkeypatch):
     assert grid.grid(model, theta, x).values[0] == pytest.approx(truth, abs=1e-9)
 
 
+def test_an_own_lattice_is_that_of_the_highest_peak(monkeypatch):
+    model = Model(Tilted(), Gaussian(1), 1)
+    theta = {"decoder": [], "likelihood": {"log_psi": np.array([np.log(0.01)])}}
+    origins, followed = [], grid._followed
+    monkeypatch.setattr(grid, "_followed", lambda log_joint, origin, *rest: (
+        origins.append(origin) or followed(log_joint, origin, *rest)
+    ))
+    grid._own(model, theta, np.array([[2.3 * 3.8]]), 1e-6)
+    assert abs(origins[0][0] - 2.3) < 0.01                         # the other is at −3.8
+
+
 @pytest.mark.parametrize("K", [1, 2])
 def test_both_modes_are_integrated(K):
     """Each side alone would be off: by log 2 where both weigh the same, and here they do not."""
