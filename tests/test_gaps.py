@@ -481,6 +481,23 @@ def test_the_amortisation_error_is_that_of_a_paired_difference():
     assert g.amortisation.min() < 0 < g.amortisation.max()         # next to 0, and not clipped there
 
 
+def test_a_sampled_Q_and_its_error_are_a_mean_and_that_of_a_mean():
+    case = make_case(5, BERNOULLI, DIAGONAL, n_latent=3, hidden=(3,), size=0.5)
+    S, other = 50, case.phi + 0.01
+    eta = np.random.default_rng(2).standard_normal((S, 1, 3))
+
+    def costs(phi):
+        return np.stack([
+            bound.forward(case.model, case.theta, phi, case.x, eta[s : s + 1])[0] for s in range(S)
+        ])
+
+    for less in (None, other):
+        own = costs(case.phi) - (0 if less is None else costs(less))
+        Q, error = gaps._sampled(case.model, case.theta, case.phi, case.x, eta, less=less)
+        np.testing.assert_allclose(Q, own.mean(axis=0), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(error, own.std(axis=0, ddof=1) / np.sqrt(S), rtol=1e-8)
+
+
 # ---- the estimator's door ---------------------------------------------------------------------------
 
 
