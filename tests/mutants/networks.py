@@ -109,7 +109,7 @@ MUTANTS = [
     ),
     optimizers(
         "L-BFGS is not started again where it met a bound",
-        ("lbfgs", "met_a_bound and result.success and not (ended is not None and ended())", "False"),
+        ("lbfgs", "met_a_bound and result.success and not stopped", "False"),
         first=("test_optimizers.py", "test_facts.py::test_fact_3_all_routes_reach_one_optimum"),
     ),
     # ---- training
@@ -127,7 +127,7 @@ MUTANTS = [
     ),
     training(
         "a smaller minibatch counts as a whole one",
-        ("minibatches", "value * (len(rows) / n_cases)", "value * (batch_size / n_cases)"),
+        ("minibatches", "len(rows) / n_cases", "batch_size / n_cases"),
     ),
     training(
         "a minibatch holds one case (B2)",
@@ -135,16 +135,20 @@ MUTANTS = [
     ),
     training(
         "minibatches are not shuffled (B11)",
-        ("minibatches", "rng.permutation(n_cases)", "(rng.permutation(n_cases) >= 0).cumsum() - 1"),
+        ("minibatches", "run.generators['shuffle'].permutation(n_cases)",
+         "(run.generators['shuffle'].permutation(n_cases) >= 0).cumsum() - 1"),
     ),
-    training("training ends an epoch early", ("minibatches", "range(epochs)", "range(epochs - 1)")),
+    training(
+        "training ends an epoch early",
+        ("minibatches", "len(run.path) < epochs", "len(run.path) < epochs - 1"),
+    ),
     training(
         "Adam goes through the floor of Ψ (M16)",
         ("minibatches", "xp.maximum(flat, flat_lower)", "flat"),
     ),
     training(
         "every M-step forgets the optimiser's state",
-        ("minibatches", "optimizer.init(flat) if state is None else state", "optimizer.init(flat)"),
+        ("minibatches", "run.optimizer is None", "True"),
     ),
     training(
         "L-BFGS weighs every block alike",
@@ -155,8 +159,33 @@ MUTANTS = [
         ("full_batch", "grad_part if grad is None else grad + grad_part", "grad_part"),
     ),
     training(
-        "an objective that is no number trains on",
-        ("minibatches", "not math.isfinite(path[-1])", "False"),
-        first=("test_estimators.py::test_a_fit_that_diverges_leaves_nothing",),
+        "an objective that is no number trains on to the epoch's end",
+        ("minibatches", "is_on_host(value) and not math.isfinite(value)", "False"),
+        first=("test_training.py::test_the_loop_stops_at_the_batch_and_gives_back_the_epoch_before",),
+    ),
+    training(
+        "parameters that are no numbers train on",
+        ("minibatches", "not sound", "False"),
+        first=("test_training.py::test_a_learning_rate_that_is_too_large_is_named_with_the_parameter",),
+    ),
+    training(
+        "what diverged is not undone",
+        ("undone", "flat[...] = before", "pass"),
+        first=("test_training.py::test_the_loop_stops_at_the_batch_and_gives_back_the_epoch_before",),
+    ),
+    training(
+        "the last epoch is kept, not the best",
+        ("Run.kept", "self.params if self.best is None else self.best.params", "self.params"),
+        first=("test_training.py::test_patience_ends_training_and_the_best_is_kept",),
+    ),
+    training(
+        "patience counts from the epoch before the best",
+        ("exhausted", "len(run.held_out_path) - run.best.epoch", "len(run.held_out_path) - run.best.epoch + 1"),
+        first=("test_training.py::test_patience_ends_training_and_the_best_is_kept",),
+    ),
+    training(
+        "the highest held-out value is the best",
+        ("HeldOut.measure", "value < run.best.value", "value > run.best.value"),
+        first=("test_training.py::test_patience_ends_training_and_the_best_is_kept",),
     ),
 ]

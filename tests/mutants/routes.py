@@ -84,9 +84,9 @@ MUTANTS = [
     ),
     vae(
         "grey values are binarised once (M7)",
-        ("VAE._batches.batch", "binarise(grey, 'fresh', noise_rng)", "binarise(grey, 'fresh', generator(0))"),
+        ("VAE._batches.batch", "_drawn(table[rows], noise_rng)", "_drawn(table[rows], generator(0))"),
     ),
-    vem("φ of the M-step is fixed at the start", ("VariationalEM._fit_by_steps", "phi = e.phi", "pass")),
+    vem("φ of the M-step is fixed at the start", ("VariationalEM._fit_by_steps", "(e.phi, _mean(e.Q, x))", "(phi, _mean(e.Q, x))")),
     vem(
         "the neural M-step is of a sum",
         ("VariationalEM._fit_by_steps.objective", "xp.ones_like(Q) / len(rows)", "xp.ones_like(Q)"),
@@ -154,12 +154,12 @@ MUTANTS = [
     ),
     code(
         "the denoising noise is in standard units",
-        ("Autoencoder.fit.objective", "(self.noise_variance / scale2) ** 0.5", "self.noise_variance ** 0.5"),
+        ("Autoencoder.fit.noise_of", "(self.noise_variance / scale2) ** 0.5", "self.noise_variance ** 0.5"),
         first=("test_tasks.py::test_its_noise_is_fresh_and_of_the_variance_asked_for",),
     ),
     code(
         "the loss is told in standard units",
-        ("Autoencoder.fit.finish", "np.array(path) * scale2", "np.array(path)"),
+        ("Autoencoder.fit.finish", "np.array(run.path) * scale2", "np.array(run.path)"),
         first=("test_estimators.py::test_units_of_the_autoencoder",),
     ),
     pca(

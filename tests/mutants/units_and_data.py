@@ -26,12 +26,12 @@ MUTANTS = [
     ),
     units(
         "the units' volume is subtracted",
-        ("StandardUnits", "float(xp.sum(self.share * xp.log(self.scale)))",
-         "-float(xp.sum(self.share * xp.log(self.scale)))"),
+        ("StandardUnits.log_volume_of", "float(xp.sum(share * xp.log(self.scale)))",
+         "-float(xp.sum(share * xp.log(self.scale)))"),
     ),
     units(
         "missing entries have a volume",
-        ("StandardUnits", "float(xp.sum(self.share * xp.log(self.scale)))",
+        ("StandardUnits.log_volume_of", "float(xp.sum(share * xp.log(self.scale)))",
          "float(xp.sum(xp.log(self.scale)))"),
         first=(GAPS,),
     ),
