@@ -9,7 +9,7 @@ from teachvae.arrays.backend import get_backend, namespace, to_numpy
 from teachvae.arrays.elementwise import CACHED
 from teachvae.networks import optimizers
 from teachvae.networks.optimizers import Adam, OPTIMIZERS, SGD, lbfgs
-from teachvae.networks.training import full_batch, minibatches
+from teachvae.networks.training import Run, full_batch, minibatches
 
 GRADIENTS = [[1.0, -2.0, 0.5], [0.5, 3.0, 0.0], [-4.0, 1.0, 1e-3], [0.1, 0.1, -7.0], [2.0, -2.0, 2.0]]
 
@@ -204,6 +204,10 @@ class Still:
         pass
 
 
+def begun(params, seed=0):
+    return Run(params, {"shuffle": np.random.default_rng(seed)})
+
+
 def test_every_epoch_sees_every_case_once_in_an_order_of_its_own():
     seen = []
 
@@ -211,36 +215,29 @@ def test_every_epoch_sees_every_case_once_in_an_order_of_its_own():
         seen.append(rows.tolist())
         return distance(params, rows)
 
-    _, path, _ = minibatches(
-        objective, {"p": np.zeros(1)}, 10, optimizer=Still(), epochs=3, batch_size=4,
-        rng=np.random.default_rng(0),
-    )
+    run = minibatches(objective, begun({"p": np.zeros(1)}), 10, optimizer=Still(), epochs=3, batch_size=4)
     assert [len(rows) for rows in seen] == 3 * [4, 4, 2]
     epochs = [sum(seen[i : i + 3], []) for i in (0, 3, 6)]
     assert all(sorted(order) == list(range(10)) for order in epochs)
     assert len({tuple(order) for order in [*epochs, range(10)]}) == 4
-    np.testing.assert_allclose(path, 3 * [0.5 * np.mean(CASES**2)], rtol=1e-14)
+    np.testing.assert_allclose(run.path, 3 * [0.5 * np.mean(CASES**2)], rtol=1e-14)
 
 
 def test_training_goes_on_from_the_state_in_which_it_was_left():
-    def trained(*calls):
-        params, state, rng = {"p": np.ones(1)}, None, np.random.default_rng(0)
-        for epochs in calls:
-            params, _, state = minibatches(
-                distance, params, 10, optimizer=Adam(0.1), epochs=epochs, batch_size=4, rng=rng, state=state
-            )
-        return params["p"]
+    def trained(*epochs):
+        run = begun({"p": np.ones(1)})
+        for until in epochs:
+            minibatches(distance, run, 10, optimizer=Adam(0.1), epochs=until, batch_size=4)
+        return run.params["p"]
 
-    assert trained(2) == trained(1, 1) != trained(1)
+    assert trained(2) == trained(1, 2) != trained(1)
 
 
 def test_training_stays_above_its_bounds():
     low = {"p": np.array([CASES.mean() + 0.5])}
-    kept, _, _ = minibatches(
-        distance, {"p": np.array([3.0])}, 10, optimizer=SGD(0.1), epochs=50, batch_size=4, lower=low,
-        rng=np.random.default_rng(0),
-    )
-    assert kept["p"] >= low["p"] and kept["p"] < 1.0 + low["p"]
+    start = begun({"p": np.array([3.0])})
+    kept = minibatches(distance, start, 10, optimizer=SGD(0.1), epochs=50, batch_size=4, lower=low).params
+    assert low["p"] <= kept["p"] < 1.0 + low["p"]
 
 
 def test_a_full_batch_is_one_mean_over_blocks_of_any_size():
@@ -251,7 +248,7 @@ def test_a_full_batch_is_one_mean_over_blocks_of_any_size():
         apart = params["p"] - c[rows]
         return np.mean(0.5 * apart**2), {"p": apart.mean(keepdims=True)}
 
-    params, path, converged = full_batch(objective, {"p": np.zeros(1)}, 600, max_iter=50, tol=1e-12)
-    np.testing.assert_allclose(params["p"], c.mean(), rtol=1e-9)
-    np.testing.assert_allclose(path[-1], 0.5 * c.var(), rtol=1e-12)
-    assert converged
+    run = Run({"p": np.zeros(1)})
+    assert full_batch(objective, run, 600, max_iter=50, tol=1e-12)
+    np.testing.assert_allclose(run.params["p"], c.mean(), rtol=1e-9)
+    np.testing.assert_allclose(run.path[-1], 0.5 * c.var(), rtol=1e-12)

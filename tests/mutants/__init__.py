@@ -7,12 +7,12 @@ far as they can be made in code: the names of their mutants bear the letter and 
 
 from . import (
     bound_and_model, course, evaluation, gradient_checks, inference, likelihoods, mixtures, networks,
-    posteriors, routes, units_and_data
+    persistence, posteriors, rotations, routes, units_and_data
 )
 
 ROOMS = (
-    bound_and_model, posteriors, likelihoods, networks, inference, mixtures, evaluation, course,
-    gradient_checks, units_and_data, routes,
+    bound_and_model, posteriors, likelihoods, networks, inference, rotations, mixtures, evaluation, course,
+    gradient_checks, units_and_data, routes, persistence,
 )
 MUTANTS = [mutant for room in ROOMS for mutant in room.MUTANTS]
 
