@@ -26,6 +26,9 @@ class Bound:
             return m * m
 
         return kl(m) + m
+
+    def log(self, m):
+        print(m)
 '''
 
 
@@ -71,6 +74,8 @@ def change(where, stands, instead):
 def test_a_formula_is_found_however_it_is_laid_out():
     expected = FILE.replace("(m * m  # é, of two bytes\n                + s2 - 1)", "((m * m + s2 + 1))")
     assert change("kl", "m*m + s2 - 1", "m * m + s2 + 1") == expected
+    assert change("Bound.log", "print(m)", "pass") == FILE.replace("print(m)", "pass")
+    assert change("Bound.log", "print(m)", "print()") == FILE.replace("print(m)", "(print())")
     assert change("kl", "kl = 0.5 * (m * m + s2 - 1)", "kl = 0.0") == FILE.replace(
         "kl = 0.5 * (m * m  # é, of two bytes\n                + s2 - 1) ", "kl = 0.0 "
     )
@@ -92,7 +97,7 @@ def test_several_changes_are_one_fault():
 
 @pytest.mark.parametrize("where, stands, words", [
     ("kl", "m * m * m", "does not stand"),
-    ("Bound", "m", "stands 4 times"),
+    ("Bound", "m", "stands 5 times"),
     ("", "0.5", "does not stand in the top level"),
     ("Bound.bound", "m", "the function has moved"),
 ])

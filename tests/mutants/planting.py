@@ -104,9 +104,12 @@ def _changed(source, change):
 
 def _place(source, change):
     """The one node of a source that a change is about."""
-    scope, wanted = _scope(_tree(source), change), _parsed(change.stands)
-    if ast.dump(wanted) == ast.dump(_parsed(change.instead)):
+    scope = _scope(_tree(source), change)
+    (wanted,), (instead,) = ast.parse(change.stands).body, ast.parse(change.instead).body
+    if ast.dump(wanted) == ast.dump(instead):
         raise ValueError(f"{change.stands!r} and {change.instead!r} are the same")
+    if isinstance(wanted, ast.Expr) and isinstance(instead, ast.Expr):
+        wanted = wanted.value                                      # wherever it stands within a statement
     shape = ast.dump(wanted)
     kind = ast.expr if isinstance(wanted, ast.expr) else ast.stmt
     found = [node for part in scope for node in ast.walk(part) if isinstance(node, kind)]
@@ -148,9 +151,3 @@ def _definitions(scope):
             yield node
         else:
             yield from _definitions(node)
-
-
-def _parsed(code):
-    """The node of an expression or of one statement."""
-    (statement,) = ast.parse(code).body
-    return statement.value if isinstance(statement, ast.Expr) else statement
