@@ -146,10 +146,7 @@ MUTANTS = [
         "Adam goes through the floor of Ψ (M16)",
         ("minibatches", "xp.maximum(flat, flat_lower)", "flat"),
     ),
-    training(
-        "every M-step forgets the optimiser's state",
-        ("minibatches", "run.optimizer is None", "True"),
-    ),
+    training("every M-step forgets the optimiser's state", ("minibatches", "run.optimizer is None", "True")),
     training(
         "L-BFGS weighs every block alike",
         ("full_batch", "(rows.stop - rows.start) / of_all", "1 / len(blocks(n_cases, n_samples))"),
@@ -180,7 +177,8 @@ MUTANTS = [
     ),
     training(
         "patience counts from the epoch before the best",
-        ("exhausted", "len(run.held_out_path) - run.best.epoch", "len(run.held_out_path) - run.best.epoch + 1"),
+        ("exhausted", "len(run.held_out_path) - run.best.epoch",
+         "len(run.held_out_path) - run.best.epoch + 1"),
         first=("test_training.py::test_patience_ends_training_and_the_best_is_kept",),
     ),
     training(

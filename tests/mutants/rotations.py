@@ -23,26 +23,11 @@ MUTANTS = [
         "varimax forgets the means of the squares",
         ("varimax", "float(xp.sum(u * u - v * v)) - (U * U - V * V) / D", "float(xp.sum(u * u - v * v))"),
     ),
-    rotation(
-        "varimax ends after a sweep",
-        ("", "SWEEPS = 1000", "SWEEPS = 1"),
-    ),
-    rotation(
-        "promax aims at third powers",
-        ("", "POWER = 4", "POWER = 3"),
-    ),
-    rotation(
-        "promax's factors are not of variance 1",
-        ("promax", "T @ (G * scale)", "T @ G"),
-    ),
-    rotation(
-        "the factors' correlations are those of the loadings",
-        ("rotate", "back @ back.T", "T.T @ T"),
-    ),
-    rotation(
-        "scores are turned as loadings are",
-        ("Rotation.scores", "z @ back.T", "z @ self.T"),
-    ),
+    rotation("varimax ends after a sweep", ("", "SWEEPS = 1000", "SWEEPS = 1")),
+    rotation("promax aims at third powers", ("", "POWER = 4", "POWER = 3")),
+    rotation("promax's factors are not of variance 1", ("promax", "T @ (G * scale)", "T @ G")),
+    rotation("the factors' correlations are those of the loadings", ("rotate", "back @ back.T", "T.T @ T")),
+    rotation("scores are turned as loadings are", ("Rotation.scores", "z @ back.T", "z @ self.T")),
     rotation(
         "loadings are rotated in the units of x",
         ("rotate", "(W / xp.sqrt(communality + psi)).T", "W.T"),
@@ -73,6 +58,7 @@ MUTANTS = [
     ),
     fit(
         "BIC is AIC",
-        ("information_criteria", "deviance + n_parameters * math.log(n_cases)", "deviance + 2 * n_parameters"),
+        ("information_criteria", "deviance + n_parameters * math.log(n_cases)",
+         "deviance + 2 * n_parameters"),
     ),
 ]

@@ -86,7 +86,10 @@ MUTANTS = [
         "grey values are binarised once (M7)",
         ("VAE._batches.batch", "_drawn(table[rows], noise_rng)", "_drawn(table[rows], generator(0))"),
     ),
-    vem("φ of the M-step is fixed at the start", ("VariationalEM._fit_by_steps", "(e.phi, _mean(e.Q, x))", "(phi, _mean(e.Q, x))")),
+    vem(
+        "φ of the M-step is fixed at the start",
+        ("VariationalEM._fit_by_steps", "(e.phi, _mean(e.Q, x))", "(phi, _mean(e.Q, x))"),
+    ),
     vem(
         "the neural M-step is of a sum",
         ("VariationalEM._fit_by_steps.objective", "xp.ones_like(Q) / len(rows)", "xp.ones_like(Q)"),
