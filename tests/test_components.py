@@ -15,7 +15,7 @@ from scipy import special, stats
 from teachvae import bound, layers, likelihoods, noise, posteriors, tree
 from teachvae.arrays.backend import constant, double, get_backend, namespace, to_numpy
 from teachvae.arrays.observed import Observed, network_input, seen
-from teachvae.arrays.rows import affine, sum_first, sum_last, take_rows
+from teachvae.arrays.rows import affine, put_rows, sum_first, sum_last, take_draws, take_rows
 from teachvae.arrays.special import log_softmax, log_sum_exp, sigmoid, softplus
 from teachvae.messages import shorten
 from teachvae.model import Model
@@ -181,6 +181,17 @@ def test_affine_is_a_product_and_a_sum(backend):
     y, plain = affine(x, W, b), x @ W + b
     assert namespace(y) is backend.xp and y.dtype == plain.dtype
     np.testing.assert_array_equal(to_numpy(y), to_numpy(plain))
+
+
+def test_rows_and_draws_of_some_cases_are_theirs(backend):
+    host = np.random.default_rng(0).standard_normal((4, 5, 2))
+    eta = backend.asarray(host)
+    for some in (slice(1, 4), np.array([3, 0, 4])):
+        np.testing.assert_array_equal(to_numpy(take_draws(eta, some)), to_numpy(eta)[:, some])
+        np.testing.assert_array_equal(to_numpy(take_rows(eta[0, ...], some)), to_numpy(eta)[0, some])
+    put = put_rows(eta[0, ...], [3, 0], eta[1, :2, :])
+    np.testing.assert_array_equal(to_numpy(put)[[3, 0, 1, 2, 4]],
+                                  np.concatenate([to_numpy(eta)[1, :2], to_numpy(eta)[0, [1, 2, 4]]]))
 
 
 @pytest.mark.parametrize("shape", [(5,), (7, 5), (3, 7, 5), (2, 3, 1)])
@@ -575,6 +586,22 @@ def test_initial_weights_keep_the_variance_of_a_row():
     stack = layers.mlp(400, (300,), 2, "relu")
     assert abs(stack.init(rng, HOST)[0]["W"].var() * 400 / 2 - 1) < 0.02
     assert layers.mlp(4, (), 2).layers == (layers.Linear(4, 2),)
+
+
+def test_at_its_kink_relu_has_the_slope_0():
+    relu, x = layers.ReLU(), np.array([[-1.0, 0.0, 1.0]])
+    _, cache = relu.forward({}, x)
+    assert relu.backward({}, cache, 2 + 0 * x)[0].tolist() == [[0.0, 0.0, 2.0]]
+
+
+def test_a_layer_behind_the_first_is_asked_for_its_dx(rng):
+    """Whatever the layers are: a bend computes its dx unasked, a Linear does not."""
+    stack = layers.Sequential((layers.Linear(4, 3), layers.Linear(3, 2)))
+    params, x, dy = stack.init(rng, HOST), rng.standard_normal((5, 4)), rng.standard_normal((5, 2))
+    _, cache = stack.forward(params, x)
+    dx, dparams = stack.backward(params, cache, dy, need_dx=False)
+    assert dx is None
+    np.testing.assert_allclose(dparams[0]["W"], x.T @ dy @ params[1]["W"].T, rtol=1e-12)
 
 
 def test_parts_that_do_not_fit_are_refused():

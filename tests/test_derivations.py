@@ -38,7 +38,7 @@ from teachvae.likelihoods import (
     Bernoulli, Categorical, Gaussian, Mixed, Poisson, PredictedGaussian, StudentT
 )
 from teachvae.model import Model
-from teachvae.networks.convergence import ConvergenceWarning, remaining
+from teachvae.networks.convergence import ConvergenceWarning, remaining, settled
 from teachvae.networks.layers import Linear, Parallel, Sequential, Sigmoid, Softplus, mlp
 from teachvae.networks.optimizers import Adam, SGD
 from teachvae.posteriors import DiagonalGaussian, FullGaussian, POSTERIORS
@@ -1548,6 +1548,22 @@ def test_6_3_an_e_step_ends_at_the_closed_form(name):
     np.testing.assert_allclose(e.phi, infer.closed_form(model, theta, x), atol=1e-7)
 
 
+def test_6_3_no_entry_moves_by_more_than_2_in_a_step():
+    """To minima that lie 100 and 1 away; the second row goes there at once."""
+    target, tried = np.array([[100.0, -50.0], [1.0, 0.5]]), []
+
+    def objective(phi, x):
+        tried.append(phi)
+        return 0.5 * np.sum((phi - x) ** 2, axis=1), phi - x
+
+    start = np.zeros((2, 2))
+    phi, _, _ = bfgs.minimise(objective, start, 1 + start, target, max_steps=200, tol=1e-8)
+    np.testing.assert_allclose(phi, target, rtol=1e-9)
+    assert np.abs(tried[1] - tried[0]).max() == 2
+    np.testing.assert_array_equal(tried[1][1], target[1])
+    np.testing.assert_allclose(tried[1][0], [2, -1])
+
+
 def test_6_4_the_bfgs_update_maps_the_change_of_gradient_to_the_step():
     rng = np.random.default_rng(62)
     A = rng.standard_normal((5, 4, 4))
@@ -1656,6 +1672,11 @@ def test_6_6_the_rest_of_a_geometric_path_is_exact(r):
     assert remaining([3.0, 2.0, 2.0]) == 0
     eps = np.finfo(float).eps
     assert remaining([1 + 2 * eps, 1 + eps, 1.0]) == 0              # equal steps, but lost in rounding
+
+
+def test_6_6_a_path_that_rises_is_not_at_rest():
+    assert remaining([5.0, 4.0, 3.0, 3.5]) == np.inf
+    assert not settled([5.0, 4.0, 3.0, 3.5], 1.0)
 
 
 # ---- chapters 7 and 8 ------------------------------------------------------------------------

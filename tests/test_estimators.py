@@ -26,6 +26,7 @@ from teachvae.messages import shorten
 from teachvae.networks.convergence import ConvergenceWarning
 from teachvae.networks.layers import mlp
 from teachvae.networks.training import TrainingError
+from teachvae.routes import vae as vae_route, variational_em
 from teachvae.routes.conventions import NotFittedError
 from teachvae.routes.questions import QuadratureWarning
 
@@ -614,6 +615,23 @@ def test_every_kind_of_vae_goes_downhill_and_stays_above(variant):
     assert -0.03 < np.mean(importance.values - truth) < 0.2, "from above: an upper bound on average"
 
 
+def test_noise_and_grey_values_are_drawn_anew_in_every_step(monkeypatch):
+    """All are of one grey, so that the order of the cases tells nothing."""
+    seen, amortised = [], vae_route.amortised
+
+    def look(model, recognition, params, x, eta, **options):
+        seen.append((x, eta))
+        return amortised(model, recognition, params, x, eta, **options)
+
+    monkeypatch.setattr(vae_route, "amortised", look)
+    options = {"hidden": (3,), "likelihood": "bernoulli", "binarise": "fresh", "n_samples": 5}
+    VAE(1, epochs=3, batch_size=40, **options).fit(np.full((40, 3), 0.5))
+    assert [eta.shape for _, eta in seen] == 3 * [(5, 40, 1)]
+    for (x, eta), (x_next, eta_next) in zip(seen, seen[1:]):
+        assert not np.array_equal(x, x_next) and not np.any(eta == eta_next)
+        assert 0.3 < x.mean() < 0.7
+
+
 EM_VARIANTS = {
     "plain": {},
     "full": {"posterior": "full"},
@@ -637,6 +655,20 @@ def test_every_kind_of_variational_em_goes_downhill_and_stays_above(variant):
     assert em.q_path_[-2] < em.q_path_[0], "the last one is taken on finer nodes"
     truth = grid_nlml(em, X)
     assert np.all(em.bound(X) >= truth - 1e-6)
+
+
+def test_the_neural_m_step_leaves_what_has_a_closed_form_to_it(monkeypatch):
+    seen = []
+
+    def look(objective, run, n_cases, **options):
+        seen.append(objective(run.params, np.arange(n_cases))[1])
+        return run
+
+    monkeypatch.setattr(variational_em, "minibatches", look)
+    VariationalEM(1, hidden=(3,), epochs=2).fit(CURVE)
+    assert len(seen) == 2
+    for gradient in seen:
+        assert gradient["decoder"][0]["W"].any() and not gradient["likelihood"]["log_psi"].any()
 
 
 def test_score_is_the_mean_of_log_p():

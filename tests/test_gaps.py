@@ -21,6 +21,7 @@ from teachvae import (
 )
 from teachvae.arrays.backend import get_backend, to_numpy
 from teachvae.networks.convergence import ConvergenceWarning
+from teachvae.routes import conventions
 
 pytestmark = pytest.mark.short                                   # most fits here end early on purpose
 
@@ -391,6 +392,42 @@ def test_hard_cases_go_on_to_finer_rules_and_easy_ones_do_not(monkeypatch):
     np.testing.assert_allclose(values[:1], alone, rtol=1e-13)
 
 
+def test_10_5_the_certificate_as_written():
+    """Each case alone, rule after rule: the larger change from the two before; thrice it where none settles."""
+    settled = set()
+    for case in quadratures(1, (0.5, 2, 4), 3):
+        _, certificate = expectations.quadrature(case.model, case.theta, case.phi, case.x)
+        for n in range(len(case.x)):
+            one, Q = slice(n, n + 1), []
+            for order in expectations.ORDERS[1]:
+                eta, weights = noise.gauss_hermite(1, order)
+                value, _ = bound.forward(
+                    case.model, case.theta, case.phi[one], case.x[one], eta, weights=weights
+                )
+                Q.append(value[0])
+                changes = np.abs(np.subtract(Q[-3:-1], Q[-1]))
+                if len(Q) > 2 and max(changes) <= 1e-6:
+                    break
+            else:
+                changes = 3 * changes
+            settled.add(len(Q))
+            assert abs(certificate[n] - max(changes)) <= 1e-12 * (1 + abs(Q[-1]))
+    assert settled == {3, 4}
+
+
+def test_the_errors_of_the_shares_are_those_of_their_parts(monkeypatch):
+    """Whatever they are: that of Q in use is 1 here, of the best 2, of the best full Gaussian 4."""
+    errors = iter((1.0, 2.0, 4.0))
+    monkeypatch.setattr(gaps, "quadrature", lambda model, theta, phi, x: (
+        expectations.quadrature(model, theta, phi, x)[0], np.full(len(x), next(errors))
+    ))
+    monkeypatch.setattr(gaps, "_what_another_mode_may_save", lambda gap: 0 * gap)
+    g = ledger(make_case(0, BERNOULLI, DIAGONAL, n_latent=1, hidden=(3,)))
+    np.testing.assert_allclose(g.amortisation_error, 3)
+    np.testing.assert_allclose(g.approximation_error, 6 + g.nlml_error, rtol=0, atol=1e-15)
+    assert (g.nlml_error > 0).any()
+
+
 # ---- K > 2: draws, with standard errors that mean something -----------------------------------------
 
 
@@ -442,6 +479,23 @@ def test_the_amortisation_error_is_that_of_a_paired_difference():
     assert (g.amortisation_error < 0.05 * g.approximation_error).all()
     assert (np.abs(g.amortisation) < 5 * g.amortisation_error).all()
     assert g.amortisation.min() < 0 < g.amortisation.max()         # next to 0, and not clipped there
+
+
+def test_a_sampled_Q_and_its_error_are_a_mean_and_that_of_a_mean():
+    case = make_case(5, BERNOULLI, DIAGONAL, n_latent=3, hidden=(3,), size=0.5)
+    S, other = 50, case.phi + 0.01
+    eta = np.random.default_rng(2).standard_normal((S, 1, 3))
+
+    def costs(phi):
+        return np.stack([
+            bound.forward(case.model, case.theta, phi, case.x, eta[s : s + 1])[0] for s in range(S)
+        ])
+
+    for less in (None, other):
+        own = costs(case.phi) - (0 if less is None else costs(less))
+        Q, error = gaps._sampled(case.model, case.theta, case.phi, case.x, eta, less=less)
+        np.testing.assert_allclose(Q, own.mean(axis=0), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(error, own.std(axis=0, ddof=1) / np.sqrt(S), rtol=1e-8)
 
 
 # ---- the estimator's door ---------------------------------------------------------------------------
@@ -563,6 +617,20 @@ def test_steps_without_backtracking_are_caught():
     assert caught >= 5
 
 
+def test_the_best_point_of_many_is_where_the_joint_is_largest():
+    case = make_case(4, BERNOULLI, DIAGONAL, n_latent=2, hidden=(3,), n_cases=7)
+    z = np.random.default_rng(1).standard_normal((40, 2))
+    log_joint = np.stack([
+        stats.bernoulli.logpmf(case.x, special.expit(f)).sum(axis=1) + stats.norm.logpdf(point).sum()
+        for point, f in zip(z, decoder_by_hand(case.model, case.theta, z))
+    ])
+    expected = z[np.argmax(log_joint, axis=0)]
+    np.testing.assert_array_equal(infer.best_point(case.model, case.theta, case.x, z), expected)
+    phi = infer.search(case.model, case.theta, case.x, z)
+    np.testing.assert_array_equal(phi[:, :2], expected)
+    np.testing.assert_allclose(np.exp(phi[:, 2:]), 1 / 20)
+
+
 # ---- what an encoder can and cannot do --------------------------------------------------------------
 
 
@@ -615,6 +683,17 @@ def test_an_encoder_of_low_rank_leaves_the_discarded_eigenvalues(r):
 
 
 # ---- collapse, where the truth is known -------------------------------------------------------------
+
+def test_a_unit_is_active_by_the_variance_of_its_codes():
+    """Of standard deviations 0.05 and 0.2 the variances are 0.0025 and 0.04; the line is drawn at 0.01."""
+    class Codes(conventions.Transformer):
+        def transform(self, X):
+            return X
+
+    codes = np.array([[-0.05, -0.2], [0.05, 0.2]])
+    assert Codes().active_units(codes).tolist() == [False, True]
+    assert Codes().active_units(codes, threshold=0.002).tolist() == [True, True]
+
 
 EIGENVALUES = np.array([5.0, 3.0, 1.5, 0.6, 0.2])
 
@@ -812,6 +891,18 @@ def test_both_roads_agree_at_the_edge_of_the_first_box():
     g = gaps.gaps(*COUNTS, phi, x, np.random.default_rng(0))
     assert g.q_used[0] - g.nlml[0] == pytest.approx(2.8e-5, abs=1e-6)
     assert divergence.kl_to_posterior(*COUNTS, phi, x)[0] == pytest.approx(g.q_used[0] - g.nlml[0], abs=1e-7)
+
+
+def test_the_kl_road_looks_beyond_the_box_of_a_wide_q():
+    """E_q[exp z] = exp(m + s²/2) has its mass s standard deviations of q out, and tails around there."""
+    m, s, x = 0.3, 2.8, 2.0
+    z, h = np.linspace(-10, 10, 20_001, retstep=True)
+    log_joint = stats.poisson.logpmf(x, np.exp(z)) + stats.norm.logpdf(z)
+    nlml = -special.logsumexp(log_joint) - np.log(h)
+    cost = np.exp(m + s**2 / 2) - x * m + special.gammaln(x + 1)
+    kl = 0.5 * (m**2 + s**2 - 1) - np.log(s) + cost - nlml
+    ours = divergence.kl_to_posterior(*COUNTS, np.array([[m, np.log(s)]]), np.array([[x]]))
+    assert ours[0] == pytest.approx(kl, abs=1e-6)
 
 
 def test_the_kl_road_says_where_it_cannot(monkeypatch):

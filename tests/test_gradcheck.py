@@ -10,6 +10,7 @@ import pytest
 
 from teachvae import bound, layers, likelihoods, noise, posteriors, tree
 from teachvae.gradcheck import check, draw_until_smooth, package
+from teachvae.gradcheck.differences import Probe
 from teachvae.likelihoods import Bernoulli, Gaussian
 from teachvae.model import Model
 from teachvae.networks.layers import Linear, Parallel, ReLU, Sequential, mlp
@@ -179,7 +180,7 @@ FAULTS = [  # where the fault is, its leaf, what the diagnosis must say
     (likelihood(HalfForgotten(D, "isotropic")), "params.log_psi", ["= 2 ·", "a ½ is forgotten"]),
     (layer(MeanOverRows(4, 3)), "params.b", ["= 0.25 ·", "1/(N = 4)", "a mean stands where a sum belongs"]),
     (likelihood(MeanOverSamplesAndCases(D)), "params.log_psi", ["1/(N·S = 12)", "a mean stands where a sum"]),
-    (layer(Transposed(4, 4)), "params.W", ["transposed", "dW = xᵀ dy"]),
+    (layer(Transposed(4, 4)), "params.W", ["axes 0 and 1 exchanged; it is transposed", "dW = xᵀ dy"]),
     (layer(ReshapedNotTransposed(4, 3)), "params.W", ["reshape stands where a transpose belongs"]),
     (layer(BiasForgotten(4, 3)), "params.b", ["analytic is exactly zero", "never reached"]),
     (layer(BiasDoesNothing(4, 3)), "params.b", ["numeric is zero", "does not use the params"]),
@@ -604,6 +605,15 @@ def test_steps_and_errors_are_those_of_the_equations():
     assert {(1e-3, 0), (-1e-3, 0), (0, 1e-5), (0, -1e-5)} <= steps                               # (8.1)
     np.testing.assert_allclose(report.worst.error, 1e-3 / 2, rtol=1e-4)    # 200/100 is the floor  (8.2)
     assert report.worst.index == (1,) and report.worst.analytic == 1.001
+
+
+@pytest.mark.parametrize("shrink", [1, 10, 1e3, 1e6])
+def test_a_slope_is_over_the_step_that_rounding_left(shrink):
+    """The slope of f(p) = p is 1 to the last digit, wherever p + h is rounded to."""
+    flat = np.array([1234.567, -0.1])
+    for i in range(2):
+        probe = Probe(lambda p: p[i], flat, flat, flat[i], 1e-5, 0.0)
+        assert probe.slopes(i, shrink) == (1.0, 1.0)
 
 
 @given(st.integers(0, 11), st.floats(-8, -0.5), st.sampled_from([-1, 1]))

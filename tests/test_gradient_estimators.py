@@ -357,6 +357,23 @@ def test_the_training_objective_has_its_scale_right():
     np.testing.assert_allclose(np.mean(g, axis=0), truth, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("kl", ["analytic", "sampled"])
+def test_parts_of_a_minibatch_add_up_to_its_mean(kl):
+    model, theta, _, x = problem()
+    network = recognition_network(D, (4,), model.posterior)
+    params = {"theta": theta, "recognition": network.init(np.random.default_rng(5), NUMPY)}
+    eta = np.random.default_rng(6).standard_normal((3, N, K))
+
+    def of(rows):
+        Q, grads = amortised(model, network, params, x[rows], eta[:, rows], kl=kl, n_cases=N)
+        return np.concatenate([[Q], tree.flatten(grads)])
+
+    parts, whole = of(slice(0, 1)) + of(slice(1, N)), of(slice(0, N))
+    np.testing.assert_allclose(parts, whole, rtol=1e-12, atol=1e-12)
+    Q, _ = amortised(model, network, params, x, eta, kl=kl)
+    assert Q == pytest.approx(whole[0], rel=1e-14)
+
+
 # ---- at the door, and on every backend
 
 

@@ -163,6 +163,27 @@ def test_values_are_right_and_certificates_honest(name):
     assert (result.certificate <= 1e-6).all()
 
 
+def test_7_4_the_certificate_as_written(monkeypatch):
+    """On lattices so coarse, and a box so small, that either change decides for some of the cases."""
+    model, theta, x = linear(1, 0.4, n_cases=12)
+    W, b, psi = linear_gaussian.parameters(model, theta)
+    box, h = 1.6, 0.8
+    monkeypatch.setattr(grid, "BOX", box)
+    monkeypatch.setattr(grid, "MESH", {1: h})
+
+    def log_mass(z, cell):
+        log_p = stats.norm.logpdf(x, z[:, None, None] * W + b, np.sqrt(psi)).sum(axis=2)
+        return special.logsumexp(log_p + stats.norm.logpdf(z)[:, None], axis=0) + np.log(cell)
+
+    coarse, finer = (log_mass(cell * np.arange(-n, n + 1), cell) for n, cell in ((2, h), (4, h / 2)))
+    wider = np.logaddexp(finer, log_mass(np.array([-2.4, 2.4]), h))
+    meshes, boxes = np.abs(finer - coarse), wider - finer
+    values, certificate = grid._shared(model, theta, x, np.inf)
+    np.testing.assert_allclose(values, -wider, rtol=1e-12)
+    np.testing.assert_allclose(certificate, np.maximum(meshes, boxes), rtol=1e-9)
+    assert (meshes > boxes).any() and (meshes < boxes).any()
+
+
 # ---- which cases get a lattice of their own --------------------------------------------------------
 
 
@@ -279,6 +300,17 @@ def test_a_small_mode_in_the_ring_is_noticed(monkeypatch):
     missed = special.logsumexp(log_p) - special.logsumexp(log_p[z > -3])
     assert missed > 5e-3 and certificate[0] > missed / 2, "so it goes on to a lattice of its own"
     assert grid.grid(model, theta, x).values[0] == pytest.approx(truth, abs=1e-9)
+
+
+def test_an_own_lattice_is_that_of_the_highest_peak(monkeypatch):
+    model = Model(Tilted(), Gaussian(1), 1)
+    theta = {"decoder": [], "likelihood": {"log_psi": np.array([np.log(0.01)])}}
+    origins, followed = [], grid._followed
+    monkeypatch.setattr(grid, "_followed", lambda log_joint, origin, *rest: (
+        origins.append(origin) or followed(log_joint, origin, *rest)
+    ))
+    grid._own(model, theta, np.array([[2.3 * 3.8]]), 1e-6)
+    assert abs(origins[0][0] - 2.3) < 0.01                         # the other is at −3.8
 
 
 @pytest.mark.parametrize("K", [1, 2])

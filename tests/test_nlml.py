@@ -444,6 +444,39 @@ def test_laplace_says_nan_where_the_point_is_no_mode(monkeypatch):
     assert stuck[1] == pytest.approx(found[1], abs=1e-9)
 
 
+class Saddle:
+    """f(z) = z_1²: of a large x the point 0 is a least density along z_1, and along z_2 the largest."""
+
+    n_in, n_out = 2, 1
+
+    def forward(self, params, z):
+        return z[:, :1] ** 2, z
+
+    def backward(self, params, cache, dy, *, need_dx=True, need_dparams=True):
+        return 2 * np.concatenate([cache[:, :1] * dy, 0 * dy], axis=1), []
+
+
+def test_laplace_says_nan_at_a_saddle(monkeypatch):
+    model, theta = Model(Saddle(), Gaussian(1, 0.1), 2), {"decoder": [], "likelihood": {}}
+    monkeypatch.setattr(infer, "search", lambda model, theta, x, z: infer.prior_phi(model, x))
+    found = laplace.laplace(model, theta, np.array([[4.0], [-1.0]]), np.random.default_rng(0)).values
+    np.testing.assert_array_equal(np.isnan(found), [True, False])
+
+
+def test_laplace_says_nan_where_no_mode_was_reached(monkeypatch):
+    model, theta, x = network(1, Bernoulli(4))
+    whole = laplace.laplace(model, theta, x, np.random.default_rng(0)).values
+    search = infer.from_starts
+
+    def early(*given, **options):
+        e = search(*given, **options)
+        return e._replace(gradient_norm=np.where(np.arange(len(x)) == 2, 0.01, e.gradient_norm))
+
+    monkeypatch.setattr(infer, "from_starts", early)
+    found = laplace.laplace(model, theta, x, np.random.default_rng(0)).values
+    np.testing.assert_array_equal(found, np.where(np.arange(len(x)) == 2, np.nan, whole))
+
+
 # ---- the density and its gradient in z ------------------------------------------------------------
 
 

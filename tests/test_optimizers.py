@@ -1,4 +1,5 @@
-"""The optimisers against recursions written out number by number, and L-BFGS against known minima."""
+"""The optimisers against recursions written out number by number, L-BFGS against known minima, and what the
+training loop hands to them."""
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from teachvae.arrays.backend import get_backend, namespace, to_numpy
 from teachvae.arrays.elementwise import CACHED
 from teachvae.networks import optimizers
 from teachvae.networks.optimizers import Adam, OPTIMIZERS, SGD, lbfgs
+from teachvae.networks.training import Run, full_batch, minibatches
 
 GRADIENTS = [[1.0, -2.0, 0.5], [0.5, 3.0, 0.0], [-4.0, 1.0, 1e-3], [0.1, 0.1, -7.0], [2.0, -2.0, 2.0]]
 
@@ -179,3 +181,74 @@ def test_lbfgs_moves_the_leaves_of_a_tree():
     np.testing.assert_allclose(params["W"], 3)
     np.testing.assert_allclose(params["b"], 3)
     assert get_backend().zeros((2,)).dtype == np.float64
+
+
+# ---- the training loop
+
+CASES = np.random.default_rng(5).standard_normal(10)
+
+
+def distance(params, rows):
+    """The mean of ½ (p − c_n)² over the cases `rows`, and its gradient; its minimiser is the mean of c."""
+    apart = params["p"] - CASES[rows]
+    return np.mean(0.5 * apart**2), {"p": apart.mean(keepdims=True)}
+
+
+class Still:
+    """An optimiser that moves nothing."""
+
+    def init(self, flat):
+        return None
+
+    def step(self, flat, grad, state):
+        pass
+
+
+def begun(params, seed=0):
+    return Run(params, {"shuffle": np.random.default_rng(seed)})
+
+
+def test_every_epoch_sees_every_case_once_in_an_order_of_its_own():
+    seen = []
+
+    def objective(params, rows):
+        seen.append(rows.tolist())
+        return distance(params, rows)
+
+    run = minibatches(objective, begun({"p": np.zeros(1)}), 10, optimizer=Still(), epochs=3, batch_size=4)
+    assert [len(rows) for rows in seen] == 3 * [4, 4, 2]
+    epochs = [sum(seen[i : i + 3], []) for i in (0, 3, 6)]
+    assert all(sorted(order) == list(range(10)) for order in epochs)
+    assert len({tuple(order) for order in [*epochs, range(10)]}) == 4
+    np.testing.assert_allclose(run.path, 3 * [0.5 * np.mean(CASES**2)], rtol=1e-14)
+
+
+def test_training_goes_on_from_the_state_in_which_it_was_left():
+    def trained(*epochs):
+        run = begun({"p": np.ones(1)})
+        for until in epochs:
+            minibatches(distance, run, 10, optimizer=Adam(0.1), epochs=until, batch_size=4)
+        return run.params["p"]
+
+    assert trained(2) == trained(1, 2) != trained(1)
+
+
+def test_training_stays_above_its_bounds():
+    low = {"p": np.array([CASES.mean() + 0.5])}
+    start = begun({"p": np.array([3.0])})
+    kept = minibatches(distance, start, 10, optimizer=SGD(0.1), epochs=50, batch_size=4, lower=low).params
+    assert low["p"] <= kept["p"] < 1.0 + low["p"]
+
+
+def test_a_full_batch_is_one_mean_over_blocks_of_any_size():
+    """Of 600 cases the last block is a small one."""
+    c = np.arange(600.0) ** 2 / 600
+
+    def objective(params, rows):
+        apart = params["p"] - c[rows]
+        return np.mean(0.5 * apart**2), {"p": apart.mean(keepdims=True)}
+
+    run = Run({"p": np.zeros(1)})
+    assert full_batch(objective, run, 600, max_iter=50, tol=1e-12)
+    np.testing.assert_allclose(run.params["p"], c.mean(), rtol=1e-9)
+    np.testing.assert_allclose(run.path[-1], 0.5 * c.var(), rtol=1e-12)

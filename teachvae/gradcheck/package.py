@@ -28,14 +28,15 @@ N, S, D, K = 4, 3, 3, 2
 
 def run(seed=0):
     """A list of (name, Report), one for every component, the bound and the whole."""
-    return [
-        (name, draw_until_smooth(partial(_at_random, make_check, seed, i), range(ATTEMPTS)))
-        for i, (name, make_check) in enumerate(all_checks())
-    ]
+    return [(name, of(make_check, i, seed)) for i, (name, make_check) in enumerate(all_checks())]
 
 
-def _at_random(make_check, *seeds):
-    return make_check(np.random.default_rng(seeds))
+def of(make_check, place, seed=0):
+    """The Report of a check of `all_checks`, whose place there is a part of its seed."""
+    def at_random(attempt):
+        return make_check(np.random.default_rng((seed, place, attempt)))
+
+    return draw_until_smooth(at_random, range(ATTEMPTS))
 
 
 def format(results):  # noqa: A001 - checks.format(...) is how it is read
