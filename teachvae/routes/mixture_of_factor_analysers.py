@@ -19,8 +19,8 @@ from ..doors.columns import Cases, Table, columns_for
 from ..doors.units import HeywoodWarning
 from ..doors.validate import check_choice, check_data, check_positive, check_size, generator, weighted_rows
 from ..inference import em, mixture_of_factor_analysers as analysers
-from ..inference.mixture import EMPTY
 from ..messages import column_names, shorten, warn
+from .checkpoint import Checkpoint
 from .conventions import CONSTANT, EM_BACKEND, EM_DTYPE, LatentCode, estimator, option, quietly, tell
 from .discrete import CollapseWarning, DiscreteModel, check_columns, check_init
 
@@ -78,13 +78,15 @@ class MixtureOfFactorAnalysers(DiscreteModel, LatentCode):
     dtype: object = option(None, EM_DTYPE)
     random_state: object = option(0, "seed of the starts")
 
-    def fit(self, X, y=None, sample_weight=None, *, progress=None):
+    def fit(self, X, y=None, sample_weight=None, *, checkpoint=None, progress=None):
         """Fit to X (N, D). Returns self. Raises ValueError for data or options that cannot be fitted, and
         TrainingError where Q stops being a number.
 
         sample_weight (N,) >= 0: how often each data case counts, once where None, and with 0 not at all. From
         the same init the estimate depends on the ratios of the weights alone, and is that of rows that are
         repeated; without init the data cases it starts from are drawn by their weights.
+        checkpoint is a file for the model, and for EM, as they stand after the last iteration, from when one
+        of the starts is chosen; else as in `VAE.fit`.
         progress(iteration, max_iter, mean_Q) is called after each iteration where given; where it returns
         True, EM ends. With a parameter called now it is handed a function that returns the model as it
         stands.
@@ -109,26 +111,30 @@ class MixtureOfFactorAnalysers(DiscreteModel, LatentCode):
         )
         rest = lowest, N, names, columns, self._backend_for(x.dtype)
 
-        def report(iteration, most, Q, p):
-            def now():
-                mixture = copy(self)
-                mixture._finish(em.Fit(p, [Q], None), *rest)
-                return mixture
+        def stood(fit):
+            mixture = copy(self)
+            quietly(mixture._finish, fit, *rest)
+            return mixture
 
-            return tell(progress, iteration, most, Q, lambda: quietly(now))
+        def report(iteration, most, Q, p):
+            return tell(progress, iteration, most, Q, lambda: stood(em.Fit(p, [Q], None)))
 
         starts = (
             analysers.Analysers(*(double.asarray(part) for part in start))
             for start in self._starts(table, variance, lowest, weights)
         )
-        found = em.race(
-            (em.em(problem, p, tol=self.tol) for p in starts),
-            tol=self.tol,
-            max_iter=self.max_iter,
-            every=self.n_starts is not None,
-            progress=None if progress is None else report,
-        )
+        saved = Checkpoint(checkpoint, self, {"X": x, "sample_weight": weights})
+        begun, report = saved.begun(double), None if progress is None else report
+        with saved.kept(stood) as after:
+            how = {"max_iter": self.max_iter, "progress": report, "after": after}
+            if begun is None:
+                runs = (em.em(problem, p, tol=self.tol) for p in starts)
+                found = em.race(runs, tol=self.tol, every=self.n_starts is not None, **how)
+            else:
+                run = em.em(problem, None, tol=self.tol, begun=begun)
+                found = em.to_the_end(run, next(run), **how)
         self._finish(found, *rest)
+        saved.write(self)
         return self
 
     def _check_parameters(self, n_cases, n_visible):
