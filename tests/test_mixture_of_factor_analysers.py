@@ -380,8 +380,8 @@ def test_where_it_starts(weighted):
     variance, lowest = X.var(axis=0), np.full(D, 1e-9)
     w = np.random.default_rng(1).uniform(0.5, 2, N) if weighted else None
     theta = analysers.start(X, variance, J, K, False, lowest, np.random.default_rng(3), w)
-    rng = np.random.default_rng(3)
-    centres = X[mixture.far_apart(X, variance, J, rng, w)]
+    places, draws = np.random.default_rng(3).spawn(2)
+    centres = X[mixture.far_apart(X, variance, J, places, w)]
     label = (((X[:, None] - centres) ** 2 / variance).sum(axis=2)).argmin(axis=1)
     assert len(np.unique(label)) == J
     for j in range(J):
@@ -389,8 +389,9 @@ def test_where_it_starts(weighted):
         a = np.ones(own.sum()) if w is None else w[own]
         close(theta.b[j], np.average(X[own], axis=0, weights=a), 1e-12)
         S = np.atleast_2d(np.cov(X[own].T, aweights=a, bias=True))
-        S = (a.sum() * S + D * J ** (-2 / D) * np.diag(variance)) / (a.sum() + D)
-        W, psi = em.start(S, K, Gaussian(D), rng.standard_normal((D, K)))
+        more = 0.1 * (N if w is None else w.sum()) / J
+        S = (a.sum() * S + more * J ** (-2 / D) * np.diag(variance)) / (a.sum() + more)
+        W, psi = em.start(S, K, Gaussian(D), draws.standard_normal((D, K)))
         close(theta.W[j], W, 1e-10)
         close(theta.psi[j], psi, 1e-10)
     close(theta.weights, 1 / J, 1e-15)

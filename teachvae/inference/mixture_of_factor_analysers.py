@@ -189,18 +189,19 @@ def start(x, variance, n_components, n_latent, shared, lowest, rng, weights=None
     shared    whether all components share Ψ;  lowest (D,) its floor
     weights   (N,): how often each data case counts, once where None
 
-    Few data cases say little of a covariance, so D more are mixed in that are spread as the Gaussian
-    mixture's start has it, by the columns' variances times J^(−2/D)                        (9.16).
+    Few data cases say little of a covariance, so a tenth of an average component is mixed in, spread as the
+    Gaussian mixture's start has it, by the columns' variances times J^(−2/D)               (9.16).
     """
-    D = x.shape[1]
-    centres = x[far_apart(x, variance, n_components, rng, weights)].astype("float64")
+    D, (places, draws) = x.shape[1], rng.spawn(2)
+    centres = x[far_apart(x, variance, n_components, places, weights)].astype("float64")
     spread = np.diag(variance * n_components ** (-2 / D))
     gaussian = Gaussian(D)
     lower = gaussian.m_step(lowest, None)
+    mixed_in = 0.1 * (x.shape[0] if weights is None else weights.sum()) / n_components
     parts = []
     for near in nearest(x, centres / np.sqrt(variance), np.sqrt(variance), weights):
-        S = (near.scatter + D * spread) / (near.n_cases + D)       # (D, D)                (9.16)
-        W, psi = em.start(S, n_latent, gaussian, rng.standard_normal((D, n_latent)), lower)
+        S = (near.scatter + mixed_in * spread) / (near.n_cases + mixed_in)  # (D, D)       (9.16)
+        W, psi = em.start(S, n_latent, gaussian, draws.standard_normal((D, n_latent)), lower)
         parts.append((W, near.mean, psi))
     W, b, psi = (np.stack(part) for part in zip(*parts))
     return Analysers(np.full(n_components, 1 / n_components), W, b, psi.mean(axis=0) if shared else psi)

@@ -62,11 +62,10 @@ class MixtureOfFactorAnalysers(DiscreteModel, LatentCode):
     max_iter: int = option(
         20000, "the most EM iterations, those not counted that are taken back (2.26); ending there warns"
     )
-    n_starts: object = option(
-        None,
-        "from how many starts EM goes a hundred steps, to go on from the best. None: 4, or the first alone "
-        "where it arrives from there within them. EM ends in a minimum near its start; q_path_[-1] tells "
-        "which of two fits is better",
+    n_starts: int = option(
+        4,
+        "from how many starts EM goes a hundred steps, to go on from the best. EM ends in a minimum near its "
+        "start, and a mixture has many; q_path_[-1] tells which of two fits is better",
     )
     min_noise: float = option(1e-6, "the floor of Ψ as a share of each column's variance")
     init: object = option(
@@ -129,7 +128,7 @@ class MixtureOfFactorAnalysers(DiscreteModel, LatentCode):
             how = {"max_iter": self.max_iter, "progress": report, "after": after}
             if begun is None:
                 runs = (em.em(problem, p, tol=self.tol) for p in starts)
-                found = em.race(runs, tol=self.tol, every=self.n_starts is not None, **how)
+                found = em.race(runs, tol=self.tol, every=True, **how)
             else:
                 run = em.em(problem, None, tol=self.tol, begun=begun)
                 found = em.to_the_end(run, next(run), **how)
@@ -142,8 +141,7 @@ class MixtureOfFactorAnalysers(DiscreteModel, LatentCode):
         check_size("n_latent", self.n_latent, 0, n_visible, f" (X has {n_visible} columns)")
         check_choice("noise", self.noise, ("shared", "own"))
         check_size("max_iter", self.max_iter)
-        if self.n_starts is not None:
-            check_size("n_starts", self.n_starts)
+        check_size("n_starts", self.n_starts)
         check_positive("tol", self.tol)
         check_positive("min_noise", self.min_noise)
 
@@ -157,7 +155,7 @@ class MixtureOfFactorAnalysers(DiscreteModel, LatentCode):
         rng = generator(self.random_state)
         return (
             analysers.start(table, variance, J, K, shared, lowest, rng, weights)
-            for _ in range(self.n_starts or em.STARTS)
+            for _ in range(self.n_starts)
         )
 
     def _finish(self, found, lowest, n_cases, names, columns, backend):
