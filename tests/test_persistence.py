@@ -630,6 +630,7 @@ SAVED = Path(__file__).parent / "saved"
 KEPT = {
     "FactorAnalysis": "constant column", "VariationalEM": "variational EM, mixed", "VAE": "VAE, float32",
     "Autoencoder": "autoencoder", "GaussianMixture": "mixture", "PrincipalComponents": "principal components",
+    "MixtureOfFactorAnalysers": "factor analysers, own noise",
 }
 
 
