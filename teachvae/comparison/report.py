@@ -75,8 +75,8 @@ def _page(comparison, seconds):
         "<h2>Learning curves</h2>",
         _image(_curves(comparison, fitted), "mean Q on training data against iterations"),
         "<p class=note>Factor analysis, and the mixture of them: one EM iteration per step, and Q = NLML. "
-        "Variational EM: one round. Linear VAE: one iteration of L-BFGS. VAE: one epoch, its Q with fresh noise. Dashed: training data "
-        "that were set aside, where --early-stopping asks for it.</p>",
+        "Variational EM: one round. Linear VAE: one iteration of L-BFGS. VAE: one epoch, its Q with fresh "
+        "noise. Dashed: training data that were set aside, where --early-stopping asks for it.</p>",
         "<h2>The latent space</h2>",
         _image(
             plots.latent_scatter(
