@@ -14,6 +14,7 @@ NAMES = {
     "FactorAnalysis": "routes.factor_analysis",
     "GaussianMixture": "routes.mixture",
     "LinearProbe": "comparison.probe",
+    "MixtureOfFactorAnalysers": "routes.mixture_of_factor_analysers",
     "Model": "model",
     "Observed": "arrays.observed",
     "PrincipalComponents": "routes.principal_components",

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from teachvae import (
-    Autoencoder, FactorAnalysis, GaussianMixture, LinearProbe, VAE, VariationalEM, infer
+    Autoencoder, FactorAnalysis, GaussianMixture, LinearProbe, MixtureOfFactorAnalysers, VAE, VariationalEM,
+    infer,
 )
 from teachvae.arrays import rows
 from teachvae.likelihoods import Bernoulli, Gaussian, Poisson
@@ -38,6 +39,7 @@ MAKERS = {
     ]),
     "autoencoder": lambda: Autoencoder(**NEURAL),
     "mixture": lambda: GaussianMixture(2, max_iter=2),
+    "factor analysers": lambda: MixtureOfFactorAnalysers(2, n_latent=1, max_iter=2, n_starts=1),
     "principal components": lambda: PrincipalComponents(1),
 }
 QUESTIONS = {
@@ -61,6 +63,7 @@ QUESTIONS = {
     "VAE, mixed": ("fit", "encode", "bound"),
     "autoencoder": ("fit", "transform", "reconstruct", "denoise"),
     "mixture": ("fit", "bound", "nlml", "infer", "kl_to_posterior", "score_samples", "sample"),
+    "factor analysers": ("fit", "bound", "transform", "reconstruct", "impute", "denoise", "sample"),
     "principal components": ("fit", "transform", "reconstruct", "denoise"),
 }
 EVERY = [(name, question) for name, questions in QUESTIONS.items() for question in questions]
@@ -170,7 +173,7 @@ def rows_first(name):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("how", ["columns first", "float32", "file float32", "file float64", "file int16"])
-@pytest.mark.parametrize("name", ["factor analysis", "variational EM", "VAE", "mixture"])
+@pytest.mark.parametrize("name", ["factor analysis", "variational EM", "VAE", "mixture", "factor analysers"])
 def test_every_kind_of_memory_has_the_same_answer_in_blocks(name, how, tmp_path):
     x = table(name, N)
     other = laid_out(x, how, tmp_path / "x")
@@ -182,6 +185,7 @@ def test_every_kind_of_memory_has_the_same_answer_in_blocks(name, how, tmp_path)
     ("factor analysis", "bound"), ("factor analysis", "impute"), ("factor analysis, gaps", "nlml"),
     ("variational EM", "bound"), ("variational EM", "denoise"), ("VAE", "nlml"), ("VAE", "gaps"),
     ("VAE", "sample"), ("VAE, mixed", "bound"), ("autoencoder", "reconstruct"), ("mixture", "infer"),
+    ("factor analysers", "impute"), ("factor analysers", "sample"),
     ("principal components", "reconstruct"),
 ])
 @pytest.mark.filterwarnings("ignore")

@@ -94,6 +94,17 @@ def test_rows_hold_what_the_estimators_say(result):
         assert f.row.seconds > 0 and f.row.parameters == f.estimator.n_parameters_
 
 
+def test_the_mixture_of_factor_analysers_has_a_row_without_a_gap(result):
+    run, f = result.runs[0], of(result, "mfa")
+    for part, data in (("train", run.train), ("held_out", run.held_out)):
+        assert getattr(f.row, f"nlml_{part}") == pytest.approx(-f.estimator.score(data.x), abs=1e-9)
+        assert getattr(f.row, f"gap_{part}") == pytest.approx(0, abs=1e-9)
+    assert f.ledger == {} and f.latent.shape == (60, 5 * (1 + 2))
+    assert f.row.nlml_train < row(result, "fa").nlml_train - 1, "five planes lie closer to the data than one"
+    made = f.entry.make(setting())
+    assert made.n_components == 5 and made.n_latent == 2 and made.constant == "drop"
+
+
 def test_no_number_is_made_up(result):
     r = row(result, "ae")
     assert r.q_train is r.q_held_out is r.nlml_held_out is None
@@ -272,7 +283,7 @@ def test_binary_data(sketched):
     page = report.html(result)
     assert "this data has none" in page and "factor analysis has a Gaussian likelihood" in page
     keys = {f.key for f in result.runs[0].fitted}
-    assert keys == {"fa", "vem-linear", "vem", "vae-linear", "vae", "ae", "pca"}
+    assert keys == {"fa", "vem-linear", "vem", "vae-linear", "vae", "mfa", "ae", "pca"}
 
 
 def grey(n_cases=120):
@@ -437,7 +448,7 @@ def test_missing_entries_are_integrated_out(holes, sketched):
     result = compare.run(holes, replace(SMALL, n_components=1, epochs=5, ledger=6))
     run = result.runs[0]
     for f in run.fitted:
-        if f.key in ("ae", "dae", "pca"):
+        if f.key in ("mfa", "ae", "dae", "pca"):
             assert f.estimator is None and f"{np.isnan(holes.x).sum()} of 500 entries" in f.remarks[-1]
             continue
         assert f.estimator.missing == "marginalise" and np.isfinite(f.row.imputation)
@@ -463,7 +474,7 @@ def test_missing_entries_are_integrated_out(holes, sketched):
 def test_json_is_the_table(result):
     data = json.loads(json.dumps(tables.as_json(result)))
     models = {m["key"]: m for m in data["runs"][0]["models"]}
-    assert set(models) == {"fa", "vem-linear", "vem", "vae-linear", "vae", "ae", "dae", "pca"}
+    assert set(models) == {"fa", "vem-linear", "vem", "vae-linear", "vae", "mfa", "ae", "dae", "pca"}
     assert data["runs"][0]["tasks_without_a_model"]["imputation"] == result.runs[0].no_model.imputation
     assert models["vae"]["imputation"] == row(result, "vae").imputation and models["ae"]["imputation"] is None
     assert models["ae"]["q_train"] is None
@@ -624,10 +635,11 @@ def test_every_model_says_what_it_takes():
     known = {entry.key: entry for entry in ENTRIES}
     assert all(entry.refusal(setting()) is None for entry in ENTRIES)
     refused = {key for key, entry in known.items() if entry.refusal(setting("poisson", None))}
-    assert refused == {"fa"} and known["fa"].refusal(setting("student-t")) is None
+    assert refused == {"fa", "mfa"} and known["fa"].refusal(setting("student-t")) is None
+    assert "mixture of 5 analysers has a Gaussian" in known["mfa"].refusal(setting("poisson"))
     assert "factor analysis has a Gaussian likelihood" in known["fa"].refusal(setting("poisson"))
     holes = setting(n_missing=7)
-    assert {key for key, entry in known.items() if entry.refusal(holes)} == {"ae", "dae", "pca"}
+    assert {key for key, entry in known.items() if entry.refusal(holes)} == {"ae", "dae", "pca", "mfa"}
     assert "here 7 of 100 entries are missing" in known["pca"].refusal(holes)
     assert {e.key for e in ENTRIES} - {e.key for e in entries(setting("poisson", None))} == {"dae"}
     titles = [entry.title(setting("bernoulli-relaxed")) for entry in ENTRIES]
@@ -638,7 +650,8 @@ def test_every_model_says_what_it_takes():
 def test_every_entry_is_true_of_what_it_makes(likelihood):
     for entry in ENTRIES:
         made = entry.make(setting(likelihood))
-        assert hasattr(made, "bound") == entry.ledger == (not entry.complete) == hasattr(made, "missing")
+        assert entry.ledger == (not entry.complete) == hasattr(made, "missing") == hasattr(made, "gaps")
+        assert hasattr(made, "bound") == (entry.ledger or entry.discrete)
         assert ("progress" in inspect.signature(made.fit).parameters) == entry.iterated
         assert getattr(made, "random_state", 3) == 3
         if entry.ledger and not entry.gaussian:

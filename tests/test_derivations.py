@@ -30,7 +30,7 @@ from teachvae.doors.units import HeywoodWarning, PrincipalAxes, StandardUnits, f
 from teachvae.gradcheck import differences
 from teachvae.arrays import rows as rows_of_arrays
 from teachvae.arrays.observed import Observed, network_input
-from teachvae.inference import bfgs, em, mixture
+from teachvae.inference import bfgs, em, mixture, mixture_of_factor_analysers as analysers
 from teachvae.inference.missing import (
     latent_moments, observed_e_step, observed_m_step, observed_statistics, pattern_precisions
 )
@@ -1904,3 +1904,88 @@ def test_9_8_the_floor_against_a_search_above_it():
     np.testing.assert_allclose(mixture.raise_to_floor(estimate, F), written, rtol=1e-10)
     diagonal = mixture.raise_to_floor(np.diag(estimate), F)
     np.testing.assert_array_equal(diagonal, np.maximum(np.diag(estimate), F))
+
+
+@pytest.fixture
+def two_analysers():
+    """Two factor analysers with K = 1, data near them, a grid of z, log p(x_n, z, j) on it, (J, grid, N)."""
+    rng = np.random.default_rng(94)
+    p = analysers.Analysers(
+        np.array([0.6, 0.4]), rng.standard_normal((2, 1, 3)), 2 * rng.standard_normal((2, 3)),
+        rng.uniform(0.3, 1, (2, 3)),
+    )
+    x = p.b[rng.integers(2, size=12)] + 1.2 * rng.standard_normal((12, 3))
+    z = np.linspace(-9, 9, 3001)
+
+    def log_joint(x, psi):
+        return np.array([
+            math.log(pi) + stats.norm.logpdf(z)[:, None]
+            + stats.norm.logpdf(x, (z[:, None] * W + b)[:, None, :], np.sqrt(v)).sum(axis=2)
+            for pi, W, b, v in zip(p.weights, p.W, p.b, psi)
+        ])
+
+    return p, x, z, log_joint
+
+
+def test_9_10_9_11_9_14_9_15_on_a_grid_of_z(two_analysers):
+    p, x, z, log_joint = two_analysers
+    dz, log_p = z[1] - z[0], log_joint(x, p.psi)
+    by_grid = special.logsumexp(log_p, axis=1).T + math.log(dz)                             # (N, J)
+    np.testing.assert_allclose(analysers.log_joint(p, x), by_grid, rtol=1e-10)              # (9.10)
+
+    rng = np.random.default_rng(95)
+    q = rng.dirichlet(np.ones(2), len(x))
+    own = stats.norm.logpdf(z[None, :, None], rng.standard_normal((2, 1, 12)), 0.7)         # log q_j(z)
+    posterior = log_p - special.logsumexp(log_p, axis=1, keepdims=True) - math.log(dz)
+    least = np.sum(special.xlogy(q, q) - q * by_grid, axis=1)
+    for log_q in (own, posterior):
+        terms = np.exp(log_q) * (log_q - log_p) * dz
+        Q = np.sum(special.xlogy(q, q), axis=1) + np.sum(q * terms.sum(axis=1).T, axis=1)   # (9.11)
+        assert (Q > least - 1e-9).all() and (log_q is posterior or (Q > least + 0.01).all())
+    np.testing.assert_allclose(Q, least, rtol=1e-10)
+    np.testing.assert_allclose(mixture.divergence(q, analysers.log_joint(p, x)), least, rtol=1e-10)
+
+    weight = np.exp(log_p - special.logsumexp(log_p, axis=(0, 1)))                          # p(j, z|x)
+    y = np.concatenate([weight.sum(axis=1), (weight * z[:, None]).sum(axis=1)]).T
+    np.testing.assert_allclose(analysers.code(p, x), y, atol=1e-10)                         # (9.14)
+    f = z[:, None] * p.W + p.b[:, None, :]                                                  # (J, grid, D)
+    mean = np.einsum("jgn,jgd->nd", weight, f)
+    np.testing.assert_allclose(analysers.decode(p, y), mean, atol=1e-10)
+
+    tau2 = 0.5
+    noisy = log_joint(x, p.psi + tau2)
+    weight = np.exp(noisy - special.logsumexp(noisy, axis=(0, 1)))
+    share = (p.psi / (p.psi + tau2))[:, None, None, :]                                      # (5.28)
+    clean = f[:, :, None, :] + share * (x - f[:, :, None, :])
+    expected = np.einsum("jgn,jgnd->nd", weight, clean)
+    np.testing.assert_allclose(analysers.denoised(p, x, np.float64(tau2)), expected, atol=1e-10)  # (9.15)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_9_12_9_13_the_m_step_by_search(two_analysers, shared):
+    """The expectation over z by nine Gauss–Hermite nodes, which have every square exactly."""
+    p, x, *_ = two_analysers
+    p = p._replace(psi=p.psi[0]) if shared else p
+    w = np.random.default_rng(96).uniform(0.5, 1.5, len(x))
+    w, lowest = w / w.mean(), np.array([1e-9, 1.5, 1e-9])
+    log_p, means, covariances = analysers.e_step(p, x)
+    q, (nodes, weights) = special.softmax(log_p, axis=1), np.polynomial.hermite_e.hermegauss(9)
+    z = np.array([m + math.sqrt(C[0, 0]) * nodes for m, C in zip(means, covariances)])      # (J, N, 9)
+
+    def Q(v):
+        W, b = v[:6].reshape(2, 1, 3), v[6:12].reshape(2, 1, 3)
+        psi = lowest + np.exp(v[12:].reshape(1 if shared else 2, 1, 3))
+        f = z[:, :, :, None] * W[:, None] + b[:, None]
+        squares = np.einsum("jngd,g->jnd", (x[:, None, :] - f) ** 2, weights / weights.sum())
+        return np.sum(w * q.T * 0.5 * np.sum(squares / psi + np.log(psi), axis=2))
+
+    found = optimize.minimize(Q, np.zeros(12 + 3 * (1 if shared else 2)), tol=1e-10)
+    problem = analysers.Problem(x, w, lowest)
+    best = problem.m_step(problem.e_step(p)[0])
+    np.testing.assert_allclose(best.weights, (w[:, None] * q).sum(axis=0) / len(x), rtol=1e-12)
+    np.testing.assert_allclose(best.W.ravel(), found.x[:6], atol=1e-4)
+    np.testing.assert_allclose(best.b.ravel(), found.x[6:12], atol=1e-4)
+    psi = np.reshape(best.psi, (-1, 3))
+    np.testing.assert_allclose(psi, lowest + np.exp(found.x[12:].reshape(-1, 3)), rtol=1e-3)
+    at_best = np.concatenate([best.W.ravel(), best.b.ravel(), np.log(psi - lowest + 1e-12).ravel()])
+    assert (psi[:, 1] >= 1.5).all() and Q(at_best) <= found.fun + 1e-6

@@ -14,7 +14,8 @@ pytest.importorskip("sklearn")
 from sklearn.decomposition import FactorAnalysis as TheirFactorAnalysis  # noqa: E402
 
 from teachvae import (  # noqa: E402
-    Autoencoder, FactorAnalysis, GaussianMixture, PrincipalComponents, VAE, VariationalEM, datasets
+    Autoencoder, FactorAnalysis, GaussianMixture, MixtureOfFactorAnalysers, PrincipalComponents, VAE,
+    VariationalEM, datasets,
 )
 from teachvae.doors.validate import check_data, generator  # noqa: E402
 
@@ -27,6 +28,7 @@ MAKERS = {
     "VAE": lambda **o: VAE(2, hidden=(3,), epochs=1, **o),
     "Autoencoder": lambda **o: Autoencoder(2, hidden=(3,), epochs=1, **o),
     "GaussianMixture": lambda **o: GaussianMixture(2, **o),
+    "MixtureOfFactorAnalysers": lambda **o: MixtureOfFactorAnalysers(2, n_latent=1, tol=1e-2, **o),
 }
 
 
@@ -82,7 +84,8 @@ def frames(**columns):
 def test_a_column_that_holds_no_numbers_is_refused_by_name(column, words):
     height = np.array([1.0, 3.0, 2.0, 5.0, 4.0, 7.0])
     for frame in frames(height=height, when=column):
-        for make in (FactorAnalysis(1), GaussianMixture(1), PrincipalComponents(1), Autoencoder(1)):
+        for make in (FactorAnalysis(1), GaussianMixture(1), PrincipalComponents(1), Autoencoder(1),
+                     MixtureOfFactorAnalysers(1)):
             with pytest.raises((TypeError, ValueError), match=words):
                 make.fit(frame)
     fitted = FactorAnalysis(1).fit(pd.DataFrame({"height": height, "when": height[::-1] ** 2}))
@@ -160,6 +163,7 @@ def test_a_column_constant_but_for_rounding_is_constant(dtype):
     x = nearly_constant(dtype)
     assert x[0, 3] != x[1, 3]
     for make in (FactorAnalysis(2), VariationalEM(2, hidden=()), VAE(2, epochs=1), GaussianMixture(2),
+                 MixtureOfFactorAnalysers(2),
                  VAE(2, likelihood="student-t", epochs=1), FactorAnalysis(2, missing="marginalise")):
         with pytest.raises(ValueError, match="columns are constant: 3"):
             make.fit(x)

@@ -17,8 +17,8 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 
 from teachvae import (
-    Autoencoder, FactorAnalysis, GaussianMixture, PrincipalComponents, VAE, VariationalEM, bound, datasets,
-    infer, nlml, noise, tree
+    Autoencoder, FactorAnalysis, GaussianMixture, MixtureOfFactorAnalysers, PrincipalComponents, VAE,
+    VariationalEM, bound, datasets, infer, nlml, noise, tree,
 )
 from teachvae.doors.units import HeywoodWarning
 from teachvae.inference import em, expectations
@@ -1212,6 +1212,7 @@ WEIGHTED = {
     "FactorAnalysis, isotropic": (lambda: FactorAnalysis(K, noise="isotropic"), LINEAR),
     "FactorAnalysis, gaps": (lambda: FactorAnalysis(K, missing="marginalise", tol=1e-12), INCOMPLETE),
     "GaussianMixture": (lambda: GaussianMixture(1), LINEAR),
+    "MixtureOfFactorAnalysers": (lambda: MixtureOfFactorAnalysers(1, n_latent=K, tol=1e-12), LINEAR),
     "PrincipalComponents": (lambda: PrincipalComponents(K), LINEAR),
 }
 weighted = pytest.mark.parametrize("name", WEIGHTED)
@@ -1291,7 +1292,9 @@ def test_a_weighted_mixture(pmf, covariance):
     assert np.average(Q, weights=SAMPLE_WEIGHTS[kept]) == pytest.approx(model.q_path_[-1], abs=1e-9)
 
 
-@pytest.mark.parametrize("make", [FactorAnalysis, GaussianMixture, PrincipalComponents])
+@pytest.mark.parametrize(
+    "make", [FactorAnalysis, GaussianMixture, MixtureOfFactorAnalysers, PrincipalComponents]
+)
 def test_wrong_weights_are_refused(make):
     wrong = {
         r"shape \(60,\).*got \(59,\)": np.ones(N - 1),

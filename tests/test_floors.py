@@ -23,11 +23,14 @@ FLOORS = [
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 ESTIMATORS = {f"routes.{name}" for name in (
-    "factor_analysis", "variational_em", "vae", "autoencoder", "mixture", "principal_components",
+    "factor_analysis", "variational_em", "vae", "autoencoder", "mixture", "mixture_of_factor_analysers",
+    "principal_components",
 )}
 # No array library is named here, but where arrays are made or read on the host.
 LIBRARY_FREE = {"bound", "model", "networks", "likelihoods", "posteriors", "inference"}
-ON_THE_HOST = {"posteriors.nodes", "inference.moments", "inference.mixture"}
+ON_THE_HOST = {
+    "posteriors.nodes", "inference.moments", "inference.mixture", "inference.mixture_of_factor_analysers",
+}
 LIBRARY_FREE_FILES = {"course.gradient_estimators", "course.trace"}
 ARRAY_LIBRARIES = {"numpy", "cupy", "cupyx", "array_api_strict", "scipy", "torch", "jax"}
 # What can be lifted out, and all that it takes along.

@@ -18,7 +18,10 @@ import numpy as np
 import pytest
 
 from conftest import BACKENDS
-from teachvae import Autoencoder, FactorAnalysis, GaussianMixture, VAE, VariationalEM, ais, datasets, tree
+from teachvae import (
+    Autoencoder, FactorAnalysis, GaussianMixture, MixtureOfFactorAnalysers, VAE, VariationalEM, ais, datasets,
+    tree,
+)
 from teachvae.arrays import rows
 from teachvae.arrays.backend import BackendError, constant, get_backend, namespace, to_numpy
 from teachvae.inference import em
@@ -88,6 +91,10 @@ ROUTES = {
     # Q, and which components have data cases left
     "mixture": route(GaussianMixture, 2, max_iter=10),
     "mixture, full covariances": route(GaussianMixture, 2, covariance="full", max_iter=10),
+    # the same; the data are sent, and an identity for each of the two components
+    "factor analysers": route(MixtureOfFactorAnalysers, 2, 3, max_iter=8, **ALONE),
+    "factor analysers, own noise": route(MixtureOfFactorAnalysers, 2, 3, noise="own", max_iter=8, **ALONE),
+    "factor analysers without z": route(MixtureOfFactorAnalysers, 2, 3, n_latent=0, max_iter=8, **ALONE),
 }
 
 
@@ -197,7 +204,7 @@ def test_an_epoch_keeps_to_its_budget(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name, syncs", [
-    ("mixture", 2), ("factor analysis", 1), ("factor analysis, holes", 1 + 3),
+    ("mixture", 2), ("factor analysers", 2), ("factor analysis", 1), ("factor analysis, holes", 1 + 3),
 ])
 def test_data_of_several_blocks_are_waited_for_as_often(name, syncs, monkeypatch):
     """But for the gaps of each block; the blocks' Q are added on the GPU."""
@@ -217,6 +224,7 @@ HUNDRED = {
     "VAE, full q": lambda **how: VAE(2, epochs=25, posterior="full", kl="sampled", **NETWORK, **how),
     "autoencoder": lambda **how: Autoencoder(2, epochs=25, **NETWORK, **how),
     "mixture": lambda **how: GaussianMixture(2, max_iter=100, tol=1e-9, **how),
+    "factor analysers": lambda **how: MixtureOfFactorAnalysers(2, n_latent=1, max_iter=100, **ALONE, **how),
 }
 PARAMETERS = ["theta_", "recognition_params_", "encoder_params_", "decoder_params_"]
 PATHS = ["nlml_path_", "q_path_", "loss_path_"]

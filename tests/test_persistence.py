@@ -24,8 +24,8 @@ from sklearn.base import clone
 
 import teachvae
 from teachvae import (
-    VAE, Autoencoder, FactorAnalysis, GaussianMixture, LinearProbe, PrincipalComponents, VariationalEM,
-    layers, likelihoods, optimizers,
+    VAE, Autoencoder, FactorAnalysis, GaussianMixture, LinearProbe, MixtureOfFactorAnalysers,
+    PrincipalComponents, VariationalEM, layers, likelihoods, optimizers,
 )
 from teachvae.arrays import store
 from teachvae.arrays.backend import Backend, BackendError
@@ -85,11 +85,14 @@ ROUTES = {
     "mixture, tied": (GaussianMixture(2, pmf="tied", covariance="full", dtype="float32"), "real"),
     "mixture from a start": (
         GaussianMixture(2, init=(np.array([0.5, 0.5]), np.eye(2, 4), np.ones((2, 4)))), "real"),
+    "factor analysers": (MixtureOfFactorAnalysers(2, n_latent=1), "real"),
+    "factor analysers, own noise": (
+        MixtureOfFactorAnalysers(2, n_latent=1, noise="own", constant="drop", dtype="float32"), "constant"),
     "principal components": (PrincipalComponents(2), "real"),
 }
 QUESTIONS = {
     "transform": lambda model, x: model.transform(x),
-    "decode": lambda model, x: model.decode(np.ones((3, model.n_components))),
+    "decode": lambda model, x: model.decode(np.ones((3, model.transform(x).shape[1]))),
     "bound": lambda model, x: model.bound(x),
     "nlml": lambda model, x: model.nlml(x).values,
     "gaps": lambda model, x: list(model.gaps(x[:1])) if model.n_components == 1 else None,
@@ -228,7 +231,10 @@ def test_a_random_generator_goes_on_where_it_was(rng, tmp_path):
 # ---- other homes -------------------------------------------------------------------------------------
 
 
-MOVABLE = ["factor analysis", "variational EM", "VAE", "VAE, mixed", "autoencoder", "mixture", "VAE, bits"]
+MOVABLE = [
+    "factor analysis", "variational EM", "VAE", "VAE, mixed", "autoencoder", "mixture", "factor analysers",
+    "VAE, bits",
+]
 
 
 @pytest.mark.parametrize("name", MOVABLE)
@@ -624,6 +630,7 @@ SAVED = Path(__file__).parent / "saved"
 KEPT = {
     "FactorAnalysis": "constant column", "VariationalEM": "variational EM, mixed", "VAE": "VAE, float32",
     "Autoencoder": "autoencoder", "GaussianMixture": "mixture", "PrincipalComponents": "principal components",
+    "MixtureOfFactorAnalysers": "factor analysers, own noise",
 }
 
 

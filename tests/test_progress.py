@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from teachvae import VAE, Autoencoder, FactorAnalysis, GaussianMixture, VariationalEM, datasets
+from teachvae import (
+    VAE, Autoencoder, FactorAnalysis, GaussianMixture, MixtureOfFactorAnalysers, VariationalEM, datasets
+)
 
 pytestmark = pytest.mark.short                                   # most fits here end early on purpose
 
@@ -17,8 +19,10 @@ MAKERS = {
     "VAE, full batch": lambda: VAE(2, hidden=(4,), optimizer="lbfgs", nodes="quadrature", epochs=12),
     "autoencoder": lambda: Autoencoder(2, epochs=6, **LOOSE),
     "mixture": lambda: GaussianMixture(3, tol=1e-12),
+    "mixture of factor analysers": lambda: MixtureOfFactorAnalysers(2, n_latent=1, n_starts=1, tol=1e-12),
 }
-RACED = "factor analysis", "variational EM, linear"                # told after the first hundred steps
+# told after the first hundred steps
+RACED = "factor analysis", "variational EM, linear", "mixture of factor analysers"
 each = pytest.mark.parametrize("name", MAKERS)
 
 

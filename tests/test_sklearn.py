@@ -16,8 +16,8 @@ from sklearn.preprocessing import StandardScaler  # noqa: E402
 from sklearn.utils.estimator_checks import check_estimator  # noqa: E402
 
 from teachvae import (  # noqa: E402
-    Autoencoder, FactorAnalysis, GaussianMixture, LinearProbe, PrincipalComponents, VAE, VariationalEM,
-    datasets
+    Autoencoder, FactorAnalysis, GaussianMixture, LinearProbe, MixtureOfFactorAnalysers, PrincipalComponents,
+    VAE, VariationalEM, datasets,
 )
 
 pytestmark = pytest.mark.short                                   # most fits here end early on purpose
@@ -31,6 +31,7 @@ SMALL = [
     VAE(2, hidden=(4,), epochs=3),
     Autoencoder(2, hidden=(4,), epochs=3),
     GaussianMixture(2, tol=1e-3),
+    MixtureOfFactorAnalysers(2, n_latent=1, tol=1e-3),
     PrincipalComponents(2),
 ]
 every = pytest.mark.parametrize(
@@ -44,6 +45,7 @@ CHECKED = [
     VAE(1, hidden=(4,), epochs=3),
     Autoencoder(1, hidden=(4,), epochs=3),
     GaussianMixture(1),
+    MixtureOfFactorAnalysers(1, n_latent=1, tol=1e-2),
     PrincipalComponents(1),
 ]
 
@@ -231,6 +233,8 @@ FLOAT32 = [
     Autoencoder(1, hidden=(4,), epochs=3),
     Autoencoder(1, hidden=(4,), epochs=3, noise_variance=0.1),
     GaussianMixture(2, tol=1e-3),
+    MixtureOfFactorAnalysers(2, n_latent=1, tol=1e-3),
+    MixtureOfFactorAnalysers(2, n_latent=1, tol=1e-3, noise="own"),
 ]
 
 

@@ -456,13 +456,15 @@ def _measured(trained, ledger, run):
     remarks = (*trained.remarks, *ledger.doubts)
     if estimator is None:
         return Fitted(entry, None, Numbers(title), remarks=remarks)
-    late, codes, numbers = [], _codes(trained, run), {}
+    late, numbers = [], {}
     try:
         for part, phi in trained.phi.items():
             with _remarked(late, run.parts[part].row_names):
                 warnings.simplefilter("ignore", NotALikelihoodWarning)
                 numbers |= _worth(estimator, part, phi, run, ledger.gaps.get(part))
         with _remarked(late, run.held_out.row_names):
+            codes = _codes(trained, run)
+            numbers |= _sums(estimator, run) if entry.discrete else {}
             numbers |= run.tasks.measure(estimator, *codes)
     except REFUSALS as error:
         remarks = (*remarks, named(error, run.held_out.row_names))
@@ -495,6 +497,15 @@ def _worth(estimator, part, phi, run, gaps):
     if not known.any():
         return {f"q_{name}": float(gaps.q_used.mean())}
     return {f"nlml_{name}": float(gaps.nlml[known].mean()), f"q_{name}": float(gaps.q_used[known].mean())}
+
+
+def _sums(estimator, run):
+    """The same of a model whose NLML and Q are sums over its components."""
+    numbers = {}
+    for part, data in run.parts.items():
+        numbers[f"nlml_{ENDINGS[part]}"] = float(estimator.nlml(data.x).values.mean())
+        numbers[f"q_{ENDINGS[part]}"] = float(estimator.bound(data.x).mean())
+    return numbers
 
 
 def check(run):

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from ..arrays import ranks
 from ..routes.autoencoder import Autoencoder
 from ..routes.factor_analysis import FactorAnalysis
+from ..routes.mixture_of_factor_analysers import MixtureOfFactorAnalysers
 from ..routes.principal_components import PrincipalComponents
 from ..routes.vae import VAE
 from ..routes.variational_em import VariationalEM
 
 DENSITIES = ("gaussian", "gaussian-predicted", "student-t")  # what a Gaussian's NLML can be compared with
+ANALYSERS = 5                          # components of the mixture of factor analysers
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Entry:
     make        setting → estimator
     ledger      it has a bound, and so NLML, Q and a ledger
     linear      its decoder is linear: with a Gaussian likelihood, all such end on one Q
+    discrete    a component is latent too: NLML and Q are sums over it, and no Gaussian q has a ledger
     amortised   a deep recognition network gives its φ: how far it over-fits, the ledger tells
     gaussian    it has a Gaussian likelihood whatever is asked for
     complete    it takes complete data only
@@ -79,6 +82,7 @@ class Entry:
     make: Callable
     ledger: bool = False
     linear: bool = False
+    discrete: bool = False
     amortised: bool = False
     gaussian: bool = False
     complete: bool = False
@@ -148,6 +152,11 @@ def _vae(setting, hidden):
     return VAE(options.n_components, epochs=options.epochs, binarise=fresh, **setting.decoder(hidden))
 
 
+def _analysers(setting):
+    K = setting.options.n_components
+    return MixtureOfFactorAnalysers(ANALYSERS, n_latent=K, constant="drop", **setting.every)
+
+
 def _autoencoder(setting, **more):
     options = setting.options
     return Autoencoder(
@@ -169,6 +178,9 @@ ENTRIES = (
     Entry("vem", "variational EM, neural", _neural_em, ledger=True, stops_early=True),
     Entry("vae-linear", "VAE, linear", _linear_vae, ledger=True, linear=True),
     Entry("vae", "VAE", _neural_vae, ledger=True, amortised=True, stops_early=True),
+    Entry(
+        "mfa", f"mixture of {ANALYSERS} analysers", _analysers, discrete=True, gaussian=True, complete=True
+    ),
     Entry("ae", "autoencoder", _autoencoder, complete=True, numeric=True, stops_early=True),
     Entry(
         "dae", "denoising autoencoder", _denoising_autoencoder, complete=True, numeric=True, adds_noise=True,

@@ -74,24 +74,25 @@ def _page(comparison, seconds):
         _noise(run, fitted),
         "<h2>Learning curves</h2>",
         _image(_curves(comparison, fitted), "mean Q on training data against iterations"),
-        "<p class=note>Factor analysis: one EM iteration per step, and Q = NLML. Variational EM: one round. "
-        "Linear VAE: one iteration of L-BFGS. VAE: one epoch, its Q with fresh noise. Dashed: training data "
-        "that were set aside, where --early-stopping asks for it.</p>",
+        "<p class=note>Factor analysis, and the mixture of them: one EM iteration per step, and Q = NLML. "
+        "Variational EM: one round. Linear VAE: one iteration of L-BFGS. VAE: one epoch, its Q with fresh "
+        "noise. Dashed: training data that were set aside, where --early-stopping asks for it.</p>",
         "<h2>The latent space</h2>",
         _image(
             plots.latent_scatter(
-                [(f.row.model, f.latent) for f in fitted], run.held_out.labels
+                [(f.row.model, f.latent) for f in fitted if not f.entry.discrete], run.held_out.labels
             ),
             "posterior means of held-out data",
         ),
-        f"<p class=note>Held-out data: the mean of q(z|φ_n){escape(_class_words(run))}</p>",
+        f"<p class=note>Held-out data: the mean of q(z|φ_n){escape(_class_words(run))} A mixture has another "
+        "plane for each of its components.</p>",
         "<h2>Reconstructions</h2>",
         _image(_reconstructions(run, fitted), "held-out data and their reconstructions"),
         "<p class=note>Held-out data, and E[x|z] at the mean of q(z|φ_n).</p>",
         "<h2>Samples</h2>",
         _image(_samples(run, fitted), "samples from each model"),
-        f"<p class=note>z ~ N(0, I), then {escape(_sample_words(run))}. An autoencoder has no p(z) to "
-        "draw from.</p>",
+        f"<p class=note>z ~ N(0, I), in a mixture a component too, then {escape(_sample_words(run))}. An "
+        "autoencoder has no p(z) to draw from.</p>",
         "<h2>Denoising</h2>",
         *_denoising(run, fitted),
         "<h2>Missing entries</h2>",
@@ -315,8 +316,7 @@ def _samples(run, fitted):
         if not hasattr(f.estimator, "sample"):
             rows.append((f.row.model, "no p(x)"))
         elif run.train.image_shape is not None:
-            z = np.random.default_rng(run.seed).standard_normal((SHOWN, f.estimator.n_components))
-            rows.append((f.row.model, f.estimator.decode(z)))
+            rows.append((f.row.model, f.estimator.decode(f.estimator.prior_codes(SHOWN, run.seed))))
         else:
             rows.append((f.row.model, f.estimator.sample(POINTS, random_state=run.seed)))
     return _show(run, rows)

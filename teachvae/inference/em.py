@@ -49,7 +49,7 @@ class Fit(NamedTuple):
 def em(problem, p, *, tol, begun=None):
     """EM from the parameters p until it has come to rest: yields a `Fit` after every E-step.
 
-    problem  `Complete` or `Incomplete`
+    problem  `Complete`, `Incomplete`, or another with their steps
     begun    None, or the `Fit` to go on from, in place of p: it comes first again
     Q never rises, beyond rounding: each part of a step minimises it, the M-step within the bounds of Ψ. With
     the posterior itself for q it is nlml. Raises TrainingError where Q stops being a finite number.
@@ -102,19 +102,19 @@ class LongerSteps:
 
     def take(self, problem, p, stats):
         """The `Parameters` after a step from p, given the statistics there."""
-        self.own, self.is_longer = problem.widened(problem.m_step(stats), stats), True
-        W, b, psi = self.own
-        xp = namespace(psi)
-        step = xp.log(psi) - xp.log(p.psi)
+        own = problem.widened(problem.m_step(stats), stats)
+        self.own, self.is_longer = own, True
+        xp = namespace(own.psi)
+        step = xp.log(own.psi) - xp.log(p.psi)
         same_way = step * self.before > 0
         self.length = LENGTHENING * self.length
         self.lengths = xp.where(same_way, LENGTHENING * self.lengths, xp.ones_like(step))
         self.before = step
         far = xp.clip(self.lengths * step, -3.0, 3.0)              # no ψ_d by more than a factor of e³
-        W = p.W + self.length * (W - p.W)                          # (K, D)                (2.26)
-        b = p.b + self.length * (b - p.b)                          # (D,)                  (2.26)
+        W = p.W + self.length * (own.W - p.W)                      # (K, D)                (2.26)
+        b = p.b + self.length * (own.b - p.b)                      # (D,)                  (2.26)
         psi = p.psi * xp.exp(far)                                  # (D,)                  (2.26)
-        return Parameters(W, b, problem.floored(psi))
+        return own._replace(W=W, b=b, psi=problem.floored(psi))
 
 
 LENGTHENING = 1.1                      # of a step over the one before

@@ -79,18 +79,27 @@ def posterior(W, b, psi, x, mask=None):
     return mean, M
 
 
+def e_step(W, b, psi, x, mask=None):
+    """The posterior's mean (N, K) and covariance (K, K), the same for every x, and the nlml (N,), in one go.
+
+    With a mask the covariance is each data case's own, (N, K, K), and nlml that of the entries observed
+    alone                                                                          (2.20), (2.21).
+    """
+    if mask is not None:
+        return observed_e_step(W, b, psi, x, mask)
+    xp = namespace(W, x)
+    mean, M = posterior(W, b, psi, x)
+    residual = x - b - mean @ W
+    quadratic = xp.sum(residual * residual / psi, axis=1) + xp.sum(mean * mean, axis=1)  # (2.5)
+    return mean, xp.linalg.inv(M), 0.5 * (W.shape[1] * LOG_2PI + _log_det(M, psi) + quadratic)  #  (2.6)
+
+
 def nlml(W, b, psi, x, mask=None):
     """−log N(x_n; b, WᵀW + Ψ) (2.1) of every data case, (N,), in nats.
 
     With a mask: of the entries observed alone                                            (2.21).
     """
-    if mask is not None:
-        return observed_e_step(W, b, psi, x, mask)[2]
-    xp = namespace(W, x)
-    mean, M = posterior(W, b, psi, x)
-    residual = x - b - mean @ W
-    quadratic = xp.sum(residual * residual / psi, axis=1) + xp.sum(mean * mean, axis=1)  # (2.5)
-    return 0.5 * (W.shape[1] * LOG_2PI + _log_det(M, psi) + quadratic)  #                  (2.6)
+    return e_step(W, b, psi, x, mask)[2]
 
 
 def e_step_moments(W, psi, S, posterior_family=None):
@@ -148,7 +157,7 @@ def m_step(stats):
     the likelihood takes its Ψ.
     """
     xp = namespace(stats.zz)
-    one = xp.ones_like(stats.z[:1])
+    one = xp.ones_like(stats.x[:1])
     z = stats.z[:, None]
     A = xp.concat(
         [xp.concat([stats.zz, z], axis=1), xp.concat([z.T, one[:, None]], axis=1)], axis=0

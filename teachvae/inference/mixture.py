@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..arrays.backend import index, namespace, to_numpy
-from ..arrays.rows import as_floats, collect, slices
+from ..arrays.rows import as_floats, slices
 from ..arrays.special import LOG_2PI, diagonal
 from ..doors.validate import generator
 from ..networks.convergence import settled
@@ -34,20 +34,16 @@ class Mixture(NamedTuple):
 
 def log_joint(theta, x):
     """log p(x_n, z=k) = log π_k + log N(x_n; μ_k, Σ_k) of x (N, D), as (N, K)."""
-    xp = namespace(theta.means, x)
-    on = theta.weights > 0
-    log_weights = xp.where(
-        on, xp.log(xp.where(on, theta.weights, xp.ones_like(theta.weights))), -xp.inf
-    )
     columns = [
         log_normal(x, theta.means[k, :], theta.covariances[k, ...]) for k in range(theta.means.shape[0])
     ]
-    return log_weights + xp.stack(columns, axis=1)                 # (N, K)                 (9.1)
+    return log_pmf(theta.weights) + namespace(x).stack(columns, axis=1)  # (N, K)           (9.1)
 
 
-def log_joint_table(theta, x):
-    """`log_joint` of all data cases x (N, D), or `columns.Cases`, in blocks: (N, K) on the host."""
-    return collect(x.shape[0], lambda rows: log_joint(theta, x[rows, ...]))
+def log_pmf(weights):
+    """log π_k of weights (K,), −∞ where one is 0."""
+    xp, on = namespace(weights), weights > 0
+    return xp.where(on, xp.log(xp.where(on, weights, xp.ones_like(weights))), -xp.inf)
 
 
 def log_normal(x, mean, covariance):
@@ -201,18 +197,31 @@ def start(x, variance, n_components, covariance, seed, weights=None):
     """A `Mixture` on the host: equal weights, spread-out data cases as means, and as covariances the columns'
     variances times K^(−2/D), so that K of them fill the volume of the data.
 
-    The means are drawn one by one, each data case with a probability that grows with the square of its
-    distance from the nearest mean so far, in units of the columns' spread (k-means++; Arthur &
-    Vassilvitskii 2007), and with its weight where weights (N,) are given. Raises ValueError where there are
-    fewer than K different data cases.
+    weights (N,) as in `far_apart`, which finds the means. Raises ValueError where there are fewer than K
+    different data cases.
     """
-    rng = generator(seed)
+    means = x[far_apart(x, variance, n_components, generator(seed), weights)]
+    one = variance * n_components ** (-2 / x.shape[1])
+    one = one if covariance == "diagonal" else np.diag(one)
+    weights = np.full(n_components, 1 / n_components)
+    return Mixture(weights, means.astype("float64"), np.stack([one] * n_components))
+
+
+def far_apart(x, variance, n_components, rng, weights=None):
+    """Places (K,) of data cases far from one another, of host data x (N, D) or a `columns.Table`.
+
+    They are drawn one by one, each data case with a probability that grows with the square of its distance
+    from the nearest one so far, in units of the columns' spread (k-means++; Arthur & Vassilvitskii 2007), and
+    with its weight where weights (N,) are given. Raises ValueError where there are fewer than K different
+    data cases.
+    """
+    N = x.shape[0]
     shares = 1.0 if weights is None else weights / weights.sum()
-    places = [rng.integers(len(x)) if weights is None else rng.choice(len(x), p=shares)]
-    nearest = np.full(len(x), np.inf)
+    places = [rng.integers(N) if weights is None else rng.choice(N, p=shares)]
+    nearest = np.full(N, np.inf)
     while len(places) < n_components:
-        last = x[places[-1]].astype("float64")
-        for rows in slices(len(x)):
+        last = x[places[-1:]].astype("float64")
+        for rows in slices(N):
             away = np.sum(((as_floats(x[rows]) - last) / np.sqrt(variance)) ** 2, axis=1)
             nearest[rows] = np.minimum(nearest[rows], away)
         if not nearest.any():
@@ -221,8 +230,5 @@ def start(x, variance, n_components, covariance, seed, weights=None):
                 "give fewer components"
             )
         drawn = shares * nearest
-        places.append(rng.choice(len(x), p=drawn / drawn.sum()))
-    one = variance * n_components ** (-2 / x.shape[1])
-    one = one if covariance == "diagonal" else np.diag(one)
-    weights = np.full(n_components, 1 / n_components)
-    return Mixture(weights, x[places].astype("float64"), np.stack([one] * n_components))
+        places.append(rng.choice(N, p=drawn / drawn.sum()))
+    return places

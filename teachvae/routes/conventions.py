@@ -258,14 +258,16 @@ class Estimator:
         plain = Table(x, Columns(column_names(None, x.shape[1])))
         return Cases(plain, self.backend_ if backend is None else backend, **units)
 
+    _width = "K"                                                   # of a code z
+
     def _latent_input(self, Z):
         """Latent points Z (N, K), checked, on the host."""
         self._require_fit()
         z, _ = check_data(Z, name="Z")
         if z.shape[1] != self._n_latent:
             raise ValueError(
-                f"Z has {z.shape[1]} columns, but this {type(self).__name__} was fitted with K = "
-                f"{self._n_latent}: give one column per latent variable"
+                f"Z has {z.shape[1]} columns, but this {type(self).__name__} was fitted with "
+                f"{self._width} = {self._n_latent}: give one column per latent variable"
             )
         return z
 

@@ -14,24 +14,17 @@ import numpy as np
 
 from ..arrays.backend import constant, get_backend, namespace, to_numpy
 from ..arrays.rows import collect, mean_and_variance
-from ..arrays.special import log_sum_exp
 from ..doors.columns import Cases, Columns, Table
 from ..doors.validate import check_choice, check_data, check_positive, check_size, generator, weighted_rows
-from ..evaluation.nlml import NLML
-from ..inference.mixture import EMPTY, E_STEPS, Mixture, divergence, em, log_joint_table, start
-from ..likelihoods.checks import still
+from ..inference.mixture import EMPTY, E_STEPS, Mixture, em, log_joint, start
 from ..messages import column_names, shorten, warn
-from ..networks.convergence import ConvergenceWarning
 from .checkpoint import Checkpoint
-from .conventions import EM_BACKEND, EM_DTYPE, Transformer, estimator, leaving_last, option, tell
-
-
-class CollapseWarning(UserWarning):
-    """A component ended without data cases, or shrank to the floor of its covariance."""
+from .conventions import EM_BACKEND, EM_DTYPE, estimator, leaving_last, option, tell
+from .discrete import CollapseWarning, DiscreteModel, check_columns, check_init
 
 
 @estimator
-class GaussianMixture(Transformer):
+class GaussianMixture(DiscreteModel):
     """p(x) = Σ_k π_k N(x; μ_k, Σ_k), fitted by minimising Q over θ and a PMF for each data case.
 
     {options}
@@ -99,7 +92,7 @@ class GaussianMixture(Transformer):
         if self.init is None:
             theta = start(x, variance, self.n_components, self.covariance, self.random_state, weights)
         else:
-            theta = check_init(self.init, self.n_components, D, self.covariance)
+            theta = check_start(self.init, self.n_components, D, self.covariance)
 
         def stood(theta, path):
             mixture = copy(self)
@@ -128,20 +121,8 @@ class GaussianMixture(Transformer):
             )
         n_cases = N * to_numpy(theta.weights)
         shrunk = [at_floor(covariance, lowest) for covariance in to_numpy(theta.covariances)]
-        empty = np.flatnonzero(n_cases < EMPTY)
+        empty = self._warn_of(converged, n_cases)
         collapsed = np.flatnonzero(np.array(shrunk) & (n_cases >= EMPTY))
-        if converged is False:
-            warn(
-                f"EM stopped after max_iter={self.max_iter} iterations with more than tol={self.tol} "
-                "nats per data case still to be gained: raise max_iter or tol",
-                ConvergenceWarning,
-            )
-        if len(empty):
-            warn(
-                f"components {shorten(empty.tolist())} ended without data cases: give fewer components, or "
-                "another random_state or init",
-                CollapseWarning,
-            )
         if len(collapsed):
             warn(
                 f"components {shorten(collapsed.tolist())} shrank to the floor of their covariance, without "
@@ -160,35 +141,11 @@ class GaussianMixture(Transformer):
         saved.write(self)
         return self
 
+    _joint = staticmethod(log_joint)
+
     def _move(self, backend):
         self.theta_ = Mixture(*(get_backend(backend, "float64").asarray(part) for part in self.theta_))
         self.phi_ = self.phi_.astype(backend.dtype)
-
-    def bound(self, X, *, phi=None):
-        """Q_n = Σ_k q_nk (log q_nk − log p(x_n, z=k)) ≥ −log p(x_n), (N,), in nats          (9.3).
-
-        phi  (N, K) the PMFs; None: the model's own, `infer(X)`
-        """
-        log_p = self._log_joint(X)
-        return self._output(divergence(self._pmf(log_p, phi), log_p))
-
-    def nlml(self, X):
-        """−log p(x_n) per data case, an `nlml.NLML` with values (N,) in nats: a sum over K, so exact."""
-        return NLML(self._output(-log_sum_exp(self._log_joint(X))), None, None, "exact")
-
-    def kl_to_posterior(self, X, *, phi=None):
-        """KL(q_n ‖ p(z|x_n)) in nats, (N,), of the model's own PMFs or of phi (N, K): Q_n − nlml_n  (9.9).
-
-        Computed from the posterior, not from that difference.
-        """
-        log_p = self._log_joint(X)
-        q = self._pmf(log_p, phi)
-        log_posterior = log_p - log_sum_exp(log_p)[:, None]
-        return self._output(divergence(q, log_posterior))
-
-    def infer(self, X):
-        """The PMFs q_n of X, (N, K): the E-step with θ fixed. "tied" keeps the PMF that was fitted."""
-        return self._output(self._pmf(self._log_joint(X), None))
 
     def transform(self, X):
         """E_q[z_n], z written as K numbers of which one is 1: the same as `infer`, (N, K)."""
@@ -212,20 +169,6 @@ class GaussianMixture(Transformer):
 
         return collect(n_samples, draws)
 
-    def score_samples(self, X):
-        """log p(x_n) per data case, (N,): scikit-learn's sign, −nlml."""
-        return -self.nlml(X).values
-
-    def score(self, X, y=None):
-        """The mean of `score_samples`: mean log p(x), higher is better."""
-        return float(np.mean(self.score_samples(X)))
-
-    @property
-    def weights_(self):
-        """π (K,)."""
-        self._require_fit()
-        return self._output(self.theta_.weights)
-
     @property
     def means_(self):
         """μ (K, D)."""
@@ -244,21 +187,10 @@ class GaussianMixture(Transformer):
         K, D = self.means_.shape
         return K - 1 + K * D + K * (D if self.theta_.covariances.ndim == 2 else D * (D + 1) // 2)
 
-    def _log_joint(self, X):
-        self._require_fit()
-        double = get_backend(self.backend_, "float64")
-        return double.asarray(log_joint_table(self.theta_, self._cases(X, double)))
-
-    def _pmf(self, log_p, phi):
-        """q (N, K): the rows of phi where given, else those of the family that was fitted."""
-        if phi is not None:
-            return constant(check_phi(phi, log_p.shape), like=log_p)
-        if self.pmf_ == "tied":
+    def _own_pmf(self, log_p):
+        if self.pmf_ == "tied":                                    # the PMF that was fitted
             return namespace(log_p).zeros_like(log_p) + constant(self.phi_[0], like=log_p)
         return E_STEPS[self.pmf_](log_p)
-
-    def _output(self, values):
-        return np.array(to_numpy(values), dtype=self.backend_.dtype)
 
 
 def at_floor(covariance, lowest):
@@ -269,26 +201,12 @@ def at_floor(covariance, lowest):
     return bool(ratio.min() <= 1 + 1e-6)
 
 
-def check_init(init, n_components, n_visible, covariance):
+def check_start(init, n_components, n_visible, covariance):
     """`init` as a `Mixture` on the host; ValueError where it is no mixture of the kind asked for."""
-    try:
-        theta = Mixture(*(np.asarray(to_numpy(part), dtype="float64") for part in init))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"init must be (weights, means, covariances) or None: {error}") from error
     K, D = n_components, n_visible
     shapes = Mixture((K,), (K, D), (K, D) if covariance == "diagonal" else (K, D, D))
-    for name, part, shape in zip(Mixture._fields, theta, shapes):
-        if part.shape != shape or not np.isfinite(part).all():
-            raise ValueError(
-                f"the {name} of init must be finite numbers of shape {shape} for n_components={K}, "
-                f"covariance={covariance!r} and {D} columns, got shape {part.shape}"
-            )
-    total = theta.weights.sum()
-    if (theta.weights < 0).any() or abs(total - 1) > 1e-8:
-        raise ValueError(
-            f"the weights of init must be >= 0 and sum to 1, got {theta.weights} with sum {total:.10g}: "
-            "divide them by their sum"
-        )
+    about = f"n_components={K}, covariance={covariance!r} and {D} columns"
+    theta = check_init(init, Mixture, shapes, about)
     for k, part in enumerate(theta.covariances):
         if part.ndim == 2 and np.abs(part - part.T).max() > 1e-8 * np.abs(part).max():
             raise ValueError(f"covariance {k} of init is not symmetric: give (S + S.T) / 2 if that is meant")
@@ -298,28 +216,3 @@ def check_init(init, n_components, n_visible, covariance):
                 f"covariance {k} of init must have variance > 0 in every direction, the least is {least:.3g}"
             )
     return theta
-
-
-def check_columns(x, lowest, names):
-    """Raise ValueError where a column of host data x (N, D) does not vary, so that its floor is 0."""
-    flat = [name for name, constant, floor in zip(names, still(x), lowest) if constant or floor == 0]
-    if flat:
-        raise ValueError(
-            f"{len(flat)} of {x.shape[1]} columns are constant: {shorten(flat)}; a learnt variance would "
-            "send their density to infinity: drop these columns"
-        )
-
-
-def check_phi(phi, shape):
-    """phi as host PMFs of `shape` (N, K); ValueError where they are none."""
-    phi = np.asarray(to_numpy(phi), dtype="float64")
-    if phi.shape != shape:
-        raise ValueError(f"phi must have shape {shape}, got {phi.shape}")
-    totals = phi.sum(axis=1)
-    bad = np.flatnonzero(~((phi >= 0).all(axis=1) & (np.abs(totals - 1) <= 1e-6)))
-    if len(bad):
-        raise ValueError(
-            f"each row of phi must be >= 0 and sum to 1, got {phi[bad[0]]} with sum {totals[bad[0]]:.10g} in "
-            f"row {bad[0]} ({len(bad)} such rows): divide the rows by their sums"
-        )
-    return phi

@@ -15,17 +15,18 @@ from ..datasets import generated
 from ..doors.columns import Columns
 from ..inference.em import Fit, LongerSteps, Parameters
 from ..inference.mixture import Mixture
+from ..inference.mixture_of_factor_analysers import Analysers
 from ..inference.moments import Moments
 from ..model import Model
 from ..networks import layers, optimizers
 from ..networks.training import Best, Run
 
 ESTIMATORS = (
-    "Autoencoder", "FactorAnalysis", "GaussianMixture", "LinearProbe", "PrincipalComponents", "VAE",
-    "VariationalEM",
+    "Autoencoder", "FactorAnalysis", "GaussianMixture", "LinearProbe", "MixtureOfFactorAnalysers",
+    "PrincipalComponents", "VAE", "VariationalEM",
 )
 TRAINING = {Best, Fit, LongerSteps, Parameters, Run}               # what a checkpoint holds besides
-PARTS = TRAINING | {Columns, Mixture, Model, Moments} | {
+PARTS = TRAINING | {Analysers, Columns, Mixture, Model, Moments} | {
     part
     for module in (layers, optimizers, likelihoods, posteriors, generated)
     for part in vars(module).values()

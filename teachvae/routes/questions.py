@@ -467,6 +467,12 @@ class LatentVariableModel(LatentCode):
         _, nodes = e_step.coarse_and_fine(model.n_latent, 64 + 4 * model.n_latent, phi)
         return to_numpy(expectations.expected(model, theta, phi, *nodes, function))
 
+    def prior_codes(self, n_samples=1, random_state=None):
+        """Codes z ~ N(0, I), (n_samples, K), to be decoded."""
+        self._require_fit()
+        check_size("n_samples", n_samples)
+        return generator(random_state).standard_normal((n_samples, self.model_.n_latent))
+
     def sample(self, n_samples=1, random_state=None):
         """New data: z ~ N(0, I), then x ~ p(x|z). Returns (n_samples, D)."""
         self._require_fit()
@@ -479,7 +485,7 @@ class LatentVariableModel(LatentCode):
                 f"sample needs a likelihood that can draw: {type(model.likelihood).__name__} has no "
                 f"{' and no '.join(lacks)}, whose shapes are in likelihoods/likelihood.py: write them"
             )
-        z = rng.standard_normal((n_samples, model.n_latent))
+        z = self.prior_codes(n_samples, rng)
 
         def draws(rows):
             f, _ = model.f(theta, self.backend_.asarray(z[rows]))
