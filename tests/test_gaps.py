@@ -393,7 +393,7 @@ def test_hard_cases_go_on_to_finer_rules_and_easy_ones_do_not(monkeypatch):
 
 
 def test_10_5_the_certificate_as_written():
-    """Each case alone, rule after rule: the larger change from the two before; thrice it where none settles."""
+    """Each case alone, rule after rule: the larger change from the two before; thrice it if none settles."""
     settled = set()
     for case in quadratures(1, (0.5, 2, 4), 3):
         _, certificate = expectations.quadrature(case.model, case.theta, case.phi, case.x)

@@ -23,7 +23,7 @@ from teachvae.comparison import compare
 from teachvae.datasets import readers
 
 EPS = np.finfo("float64").eps
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")     # Heywood cases, unfinished fits, likely codes
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")     # Heywood cases, unfinished fits, codes
 
 # ---- the second road: dense normal distributions, in units of their columns ---------------------------
 
@@ -189,8 +189,8 @@ ROUTES = {
 @cases(24, 250, route=st.sampled_from(sorted(ROUTES)), seed=st.integers(0, 2**32 - 1), data=st.data())
 def test_neither_order_nor_scale_nor_offset_of_columns_matters(route, seed, data):
     """NLML of another order is the same, of another scale more by its logarithm, of another offset the same
-    but for the digits that the offset takes from the data. Each fit ends within tol = 1e-8 of the maximum: NLML
-    per case is held to the root of that.
+    but for the digits that the offset takes from the data. Each fit ends within tol = 1e-8 of the maximum:
+    NLML per case is held to the root of that.
     """
     x, small = clear(seed), "float32" in route
     D, make = x.shape[1], ROUTES[route]
@@ -265,7 +265,8 @@ def test_routes_with_networks(route, table, missing):
     z, layers = model.transform(x), model.theta_["decoder"]
     for answer in (Q, z, model.impute(holed), model.sample(3, random_state=0)):
         assert np.isfinite(answer).all()
-    rounding = 64 * EPS * (np.abs(layers[-1]["b"]) + np.abs(layers[-1]["W"]).sum(axis=0) * (1 + np.abs(z).max()))
+    W, b = np.abs(layers[-1]["W"]), np.abs(layers[-1]["b"])
+    rounding = 64 * EPS * (b + W.sum(axis=0) * (1 + np.abs(z).max()))
     agree(model.reconstruct(x), through(model.model_.decoder, layers, z), rounding)
 
 

@@ -199,7 +199,8 @@ def test_another_process_reads_the_same(tmp_path):
 @pytest.mark.parametrize("estimator", [
     VAE(3, hidden=(7, 5), likelihood=likelihoods.Categories(((1, 2.5), (0, 1))), random_state=None),
     VariationalEM(dtype=float, tol=np.float64(1e-7), epochs=np.int64(3), backend=Backend("numpy", np)),
-    VAE(comm=teachvae.ranks.comm("serial")), LinearProbe(penalty=float("inf")), PrincipalComponents(np.int32(2)), Autoencoder(activation="relu"),
+    VAE(comm=teachvae.ranks.comm("serial")), LinearProbe(penalty=float("inf")),
+    PrincipalComponents(np.int32(2)), Autoencoder(activation="relu"),
 ])
 def test_an_estimator_that_is_not_fitted_is_saved_as_well(estimator, tmp_path):
     estimator.save(tmp_path / "new.npz")

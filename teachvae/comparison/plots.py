@@ -301,8 +301,8 @@ def _name(names, i):
 
 
 def plain(name):
-    """A name that comes from data, for Matplotlib to show letter by letter: no formula, no label that a legend
-    leaves out, and no longer than a picture is wide.
+    """A name that comes from data, for Matplotlib to show letter by letter: no formula, no label that legends
+    leave out, and no longer than a picture is wide.
     """
     text = str(name)
     text = (text if len(text) <= 30 else f"{text[:29]}…").replace("$", r"\$")

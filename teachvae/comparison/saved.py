@@ -109,7 +109,7 @@ class Folder:
         return (persistence.restored(file, values), values["trained"]) if "trained" in values else None
 
     def keep_model(self, run, entry, estimator, **beside):
-        """Write a model that was trained to its end in place of its checkpoint, and named values beside it."""
+        """Write a model that was trained to its end, for its checkpoint, and named values beside it."""
         persistence.save(estimator, self._file(run, entry.key), trained=beside)
 
     def ledger(self, run, entry, part):

@@ -125,7 +125,7 @@ def promax(L):
     rank = int(xp.linalg.matrix_rank(L))
     if rank < K:
         raise ValueError(
-            f"promax needs loadings of rank K = {K}, those of this fit have rank {rank}: fit fewer components, "
+            f"promax needs loadings of rank K = {K}, those of this fit have rank {rank}: fit fewer factors, "
             "or rotate by 'varimax'"
         )
     X = L @ T
