@@ -1,4 +1,4 @@
-"""The families of q(z|φ_n): each with its sample, density and their backwards, and its KL where that is closed."""
+"""The families of q(z|φ_n): each with sample, density, KL where that is closed, and the backwards."""
 
 from .diagonal import DiagonalGaussian
 from .flow import Coupling, Flow, coupling_flow
@@ -11,6 +11,6 @@ POSTERIORS = {
 }
 
 __all__ = [
-    "POSTERIORS", "Coupling", "DiagonalGaussian", "Flow", "FullGaussian", "Planar", "Posterior", "coupling_flow",
-    "has_kl", "planar_flow",
+    "POSTERIORS", "Coupling", "DiagonalGaussian", "Flow", "FullGaussian", "Planar", "Posterior",
+    "coupling_flow", "has_kl", "planar_flow",
 ]

@@ -2,8 +2,8 @@
 
     η ~ N(0, I) ──► u = T_φ(η), layer by layer ──► z = m + L u
 
-With every number of the layers at 0 nothing is bent: the family holds all Gaussians. A layer maps u (N, S, K) to
-another, with numbers of its own for every data case, and has
+With every number of the layers at 0 nothing is bent: the family holds all Gaussians. A layer maps u (N, S, K)
+to another, with numbers of its own for every data case, and has
 
     n_params                                    how many numbers
     forward(params, u)                          the new u (N, S, K) from params (N, n_params), and a cache
@@ -13,7 +13,8 @@ another, with numbers of its own for every data case, and has
 
 So q has a density at any z. Its KL to the prior is no closed form: the family has no `kl`, and the bound
 takes it over the samples (1.9). Flexible as it is, it is sought on many nodes only, see `e_step.nodes_for`.
-Equations (3.x) are in derivations/equations.md; Rezende and Mohamed 2015, Dinh, Sohl-Dickstein and Bengio 2017.
+Flows as posteriors are Rezende and Mohamed's (2015), couplings those of Dinh, Sohl-Dickstein and Bengio (2017).
+Equations (3.x) are in derivations/equations.md.
 """
 
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ class Flow(Posterior):
         return xp.concat([dbase, *dparts], axis=1), dz
 
     def mean(self, phi):
-        """E_q[z], (N, K): by nodes, 20 Gauss–Hermite ones per dimension for K ≤ 2, else 1024 whitened draws."""
+        """E_q[z], (N, K): by 20 Gauss–Hermite nodes per dimension for K ≤ 2, else 1024 whitened draws."""
         eta, weights = (constant(a, like=phi) for a in e_step_nodes(self.n_latent, 20, 1024))
         z, _ = self.sample(phi, eta)
         return namespace(phi).sum(weights[:, None, None] * z, axis=0)

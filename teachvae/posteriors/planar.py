@@ -17,8 +17,8 @@ NEWTON_STEPS = 12                      # of the inverse; tests have the worst of
 class Planar:
     """u ↦ u + r tanh(u wᵀ + b), with w rᵀ > −1, so that no two points meet.
 
-    params  [v | b | w], (N, 2K): r is the v that has been pushed off the constraint (3.34); w is 1 at
-            `axis`, and elsewhere, like v/2 and b/2, the tanh of the numbers: no layer is steeper than nodes see
+    params  [v | b | w], (N, 2K), each held between −1 and 1 by a tanh, so that no layer is steeper than nodes
+            see; w is 1 at `axis`, without a number; r is v, pushed off the constraint      (3.34)
     """
 
     n_latent: int
@@ -82,7 +82,7 @@ class Planar:
         """r (N, K), w (N, K), b (N, 1), and a cache: the constraint is met whatever the numbers are."""
         xp, K = namespace(params), self.n_latent
         t = xp.tanh(params)
-        v, b = 2 * t[:, :K], 2 * t[:, K : K + 1]
+        v, b = t[:, :K], t[:, K : K + 1]
         w = xp.concat([t[:, K + 1 : K + 1 + self.axis], xp.ones_like(b), t[:, K + 1 + self.axis :]], axis=1)
         x, square = xp.sum(v * w, axis=1)[:, None], xp.sum(w * w, axis=1)[:, None]  # (N, 1)
         push = (softplus(x + SHIFT) - 1 - x) / square              # (N, 1)               (3.34)
@@ -97,15 +97,15 @@ class Planar:
         dv = dr + dx * w                                           # (N, K)               (3.40)
         dw = dw + push * dr + dx * v - 2 * dpush * push * w        # (N, K)               (3.40)
         dw = [dw[:, : self.axis], dw[:, self.axis + 1 :]]          # the 1 is no number of params
-        return xp.concat([2 * dv, 2 * db[:, None], *dw], axis=1) * (1 - t * t)
+        return xp.concat([dv, db[:, None], *dw], axis=1) * (1 - t * t)
 
 
 SHIFT = math.log(math.e - 1)           # softplus(SHIFT) = 1: numbers that are 0 are pushed nowhere
 
 
 def planar_flow(n_latent):
-    """The `Flow` "planar": two layers for every axis. n_phi is K + K(K+1)/2 + 4K²: 6 for K = 1, 21 for K = 2."""
-    return Flow(n_latent, tuple(Planar(n_latent, axis) for axis in range(n_latent)) * 2)
+    """The `Flow` "planar": a layer for every axis. n_phi is K + K(K+1)/2 + 2K²: 4 for K = 1, 13 for K = 2."""
+    return Flow(n_latent, tuple(Planar(n_latent, axis) for axis in range(n_latent)))
 
 
 def _along(u, w):
