@@ -77,28 +77,31 @@ class Flow(Posterior):
 
     def log_prob(self, phi, z):
         """log q(z|φ_n) (S, N) at z (S, N, K), and a cache: back through the layers to the η of this z."""
-        base, parts = self.unpack(phi)
-        u, gaussian_cache = self.gaussian.noise(base, z)           # (S, N, K)
-        u, log_det, caches = _swapped(u), self.gaussian.log_det(base)[:, None], []
+        xp, (base, parts) = namespace(phi, z), self.unpack(phi)
+        m, L = self.gaussian.unpack(base)
+        u = xp.linalg.solve(L, xp.permute_dims(z - m, (1, 2, 0)))  # (N, K, S)
+        _, placed = self.gaussian.sample(base, xp.permute_dims(u, (2, 0, 1)))
+        u, log_det, caches = xp.permute_dims(u, (0, 2, 1)), self.gaussian.log_det(base)[:, None], []
         for layer, params in zip(self.layers[::-1], parts[::-1]):
             u, more, cache = layer.inverse(params, u)              # (N, S, K), (N, S)
             log_det = log_det + more
             caches.append(cache)
-        squares = namespace(u).sum(u * u, axis=2)                  # ‖η‖², (N, S)
+        squares = xp.sum(u * u, axis=2)                            # ‖η‖², (N, S)
         log_q = -0.5 * squares - log_det - 0.5 * self.n_latent * LOG_2PI  # (N, S)        (3.26)
-        return _swapped(log_q), (u, gaussian_cache, caches)
+        return _swapped(log_q), (u, L, placed, caches)
 
     def log_prob_backward(self, cache, dlog_q):
         """dphi (N, n_phi), z held fixed, and dz (S, N, K), from dlog_q (S, N)."""
-        u, gaussian_cache, caches = cache
+        xp, (u, L, placed, caches) = namespace(dlog_q), cache
         dlog_q = _swapped(dlog_q)                                  # (N, S)
         du, dlog_det, dparts = -dlog_q[:, :, None] * u, -dlog_q, []  #                    (3.27)
         for layer, cache in zip(self.layers, caches[::-1]):
             dparams, du = layer.inverse_backward(cache, du, dlog_det)
             dparts.append(dparams)
-        dbase, dz = self.gaussian.noise_backward(gaussian_cache, _swapped(du))
-        xp = namespace(dlog_q)
-        dbase = dbase + self.gaussian.log_det_backward(xp.sum(dlog_det, axis=1))
+        dz = xp.linalg.solve(xp.permute_dims(L, (0, 2, 1)), xp.permute_dims(du, (0, 2, 1)))
+        dz = xp.permute_dims(dz, (2, 0, 1))                        # du L⁻¹, (S, N, K)    (3.27)
+        dbase = self.gaussian.log_det_backward(xp.sum(dlog_det, axis=1))
+        dbase = dbase - self.gaussian.sample_backward(placed, dz)  # z is held fixed      (3.27)
         return xp.concat([dbase, *dparts], axis=1), dz
 
     def mean(self, phi):

@@ -65,56 +65,47 @@ class FullGaussian(Posterior):
         xp = namespace(phi)
         m, L = self.unpack(phi)
         squares = xp.sum(L * L, axis=(1, 2)) + xp.sum(m * m, axis=1)  # (N,)
-        kl = 0.5 * (squares - self.n_latent) - self.log_det(phi)   # (N,)                 (3.16)
+        kl = 0.5 * (squares - self.n_latent) - self.log_det(phi)    # (N,)                 (3.16)
         return kl, (m, L)
 
     def kl_backward(self, cache, dkl):
         """dphi (N, n_phi) from dkl (N,)."""
         m, L = cache
         dm = dkl[:, None] * m                                      # (N, K)               (3.17)
-        dL = dkl[:, None, None] * L                                # (N, K, K)            (3.18)
+        dL = dkl[:, None, None] * (L - self._inverse_diagonal(L))  # (N, K, K)            (3.18)
         dphi = self._pack(dm, dL, L)                               # (N, n_phi)           (3.12)
-        return dphi + self.log_det_backward(-dkl)
+        return dphi
+
+    def log_prob(self, phi, z):
+        """log q(z|φ_n) (S, N) at z (S, N, K), and a cache."""
+        xp = namespace(phi, z)
+        m, L = self.unpack(phi)
+        u = xp.linalg.solve(L, xp.permute_dims(z - m, (1, 2, 0)))  # L⁻¹(z − m), (N, K, S)
+        squares = xp.permute_dims(xp.sum(u * u, axis=1), (1, 0))   # (S, N)
+        log_q = -0.5 * squares - self.log_det(phi) - 0.5 * self.n_latent * LOG_2PI  #      (3.19)
+        return log_q, (L, u)
+
+    def log_prob_backward(self, cache, dlog_q):
+        """dphi (N, n_phi), z held fixed, and dz (S, N, K), from dlog_q (S, N)."""
+        xp = namespace(dlog_q)
+        L, u = cache
+        total = xp.sum(dlog_q, axis=0)[:, None, None]              # (N, 1, 1)
+        du = -xp.permute_dims(dlog_q, (1, 0))[:, None, :] * u      # (N, K, S)
+        L_T, u_T = xp.permute_dims(L, (0, 2, 1)), xp.permute_dims(u, (0, 2, 1))
+        dz = xp.permute_dims(xp.linalg.solve(L_T, du), (2, 0, 1))  # (S, N, K)            (3.20)
+        dm = -xp.sum(dz, axis=0)                                   # (N, K)               (3.21)
+        outer = xp.permute_dims(dz, (1, 2, 0)) @ u_T               # Σ_s dzᵀ u, (N, K, K)
+        dL = -outer - total * self._inverse_diagonal(L)            # (N, K, K)            (3.22)
+        dphi = self._pack(dm, dL, L)                               # (N, n_phi)           (3.12)
+        return dphi, dz
 
     def log_det(self, phi):
-        """log|det L| = Σ_k log L_kk, (N,): the logarithms are what φ holds."""
+        """log|L| = Σ_k log L_kk, (N,): φ holds these logarithms as they are."""
         return phi @ self._log_diagonal(phi)
 
     def log_det_backward(self, dlog_det):
         """dphi (N, n_phi) from dlog_det (N,)."""
         return dlog_det[:, None] * self._log_diagonal(dlog_det)
-
-    def noise(self, phi, z):
-        """The u = L⁻¹(z − m) (S, N, K) of z (S, N, K), with sample(φ, u) = z, and a cache."""
-        xp = namespace(phi, z)
-        m, L = self.unpack(phi)
-        u = xp.linalg.solve(L, xp.permute_dims(z - m, (1, 2, 0)))  # (N, K, S)
-        return xp.permute_dims(u, (2, 0, 1)), (L, u)
-
-    def noise_backward(self, cache, du):
-        """dphi (N, n_phi) and dz (S, N, K) from du (S, N, K)."""
-        xp = namespace(du)
-        L, u = cache
-        L_T, u_T = xp.permute_dims(L, (0, 2, 1)), xp.permute_dims(u, (0, 2, 1))
-        back = xp.linalg.solve(L_T, xp.permute_dims(du, (1, 2, 0)))
-        dz = xp.permute_dims(back, (2, 0, 1))                      # (S, N, K)            (3.20)
-        dm = -xp.sum(dz, axis=0)                                   # (N, K)               (3.21)
-        dL = -(back @ u_T)                                         # (N, K, K)            (3.22)
-        dphi = self._pack(dm, dL, L)                               # (N, n_phi)           (3.12)
-        return dphi, dz
-
-    def log_prob(self, phi, z):
-        """log q(z|φ_n) (S, N) at z (S, N, K), and a cache."""
-        u, cache = self.noise(phi, z)
-        squares = namespace(u).sum(u * u, axis=2)                  # (S, N)
-        log_q = -0.5 * squares - self.log_det(phi) - 0.5 * self.n_latent * LOG_2PI  #     (3.19)
-        return log_q, (u, cache)
-
-    def log_prob_backward(self, cache, dlog_q):
-        """dphi (N, n_phi), z held fixed, and dz (S, N, K), from dlog_q (S, N)."""
-        u, cache = cache
-        dphi, dz = self.noise_backward(cache, -dlog_q[:, :, None] * u)
-        return dphi + self.log_det_backward(-namespace(dlog_q).sum(dlog_q, axis=0)), dz
 
     def mean(self, phi):
         """E_q[z], (N, K)."""
@@ -160,6 +151,11 @@ class FullGaussian(Posterior):
             xp.reshape(entries, (-1, K * K)), index(packed, phi), axis=1
         )
         return xp.concat([variance, entries], axis=1)              # (N, n_phi)           (3.23)
+
+    def _inverse_diagonal(self, L):
+        """diag(1/L_11, …, 1/L_KK), (N, K, K): 1 stands off the diagonal, where 0/0 would be."""
+        eye, _ = self._masks(L)
+        return eye / (L * eye + (1 - eye))
 
     def _log_diagonal(self, like):
         """1 where a row of φ holds a log L_kk, else 0, (n_phi,)."""
