@@ -110,7 +110,8 @@ def gaussian_q(name, component, moments):
         m, R = moments(row)
         return kl_to_prior(m, R @ R.T)
 
-    return {"name": name, "component": component, "place": place, "log_q": log_q, "kl": kl, "moments": moments}
+    parts = {"place": place, "log_q": log_q, "kl": kl, "moments": moments}
+    return {"name": name, "component": component, **parts}
 
 
 def flow_q(name, component, bends):

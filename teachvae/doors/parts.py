@@ -49,8 +49,8 @@ def posterior(spec, n_latent):
     family = require("posterior", spec)
     if has_kl(family) and not hasattr(family, "kl_backward"):
         raise TypeError(
-            f"this posterior, {type(family).__name__}, has kl and no kl_backward: write it, or leave kl away, "
-            "and the KL is taken over the samples"
+            f"this posterior, {type(family).__name__}, has kl and no kl_backward: write it, or leave kl away: "
+            "the KL is then taken over the samples"
         )
     if family.n_latent != n_latent:
         raise ValueError(
@@ -65,7 +65,7 @@ def flow(spec, n_latent):
     family = posterior(spec, n_latent)
     if not hasattr(family, "from_full"):
         raise TypeError(
-            f"family must be 'flow', 'planar' or a posteriors.Flow, which starts from_full Gaussian; got {spec!r}"
+            f"family must be 'flow', 'planar' or a posteriors.Flow, which can start from_full; got {spec!r}"
         )
     return family
 

@@ -207,8 +207,8 @@ def ladder(model, theta, x, rng, *, family=None, tol=1e-4, first=0):
     family  a `posteriors.Flow`; where None `coupling_flow(K)`, for K = 1 `planar_flow(1)`
 
     The flow is sought by E-steps from the best Gaussian, which it holds, on the many nodes that it needs
-    (`e_step.nodes_for`), and Q is taken where the search has not looked: by certified quadrature for K ≤ 2,
-    on fresh draws beyond. In a linear-Gaussian model the best flow is the exact posterior, a Gaussian. What the
+    (`e_step.nodes_for`), and Q is taken where the search has not looked: by certified quadrature for
+    K ≤ 2, on fresh draws beyond. In a linear-Gaussian model the best flow is the exact posterior, a Gaussian. What the
     model's own φ costs, and its family, do not enter. tol, rng and first as in `gaps`.
     """
     theta, x, K = tree.map(double, theta), double(x), model.n_latent

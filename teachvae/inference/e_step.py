@@ -149,7 +149,7 @@ def nodes_for(posterior, order, n_samples, like):
 
     A family that samples its KL fits the nodes it is sought on: few of them could let Q on them fall without
     end, while the true one rises. It is given `SOUND` nodes per dimension at least, and beyond K = 2
-    `DRAWS_PER_NUMBER` draws for every number of φ, so that Q on them is too low by some 1/64 nats     (6.8).
+    `DRAWS_PER_NUMBER` draws for every number of φ, so that Q on them is too low by some 1/64 nats    (6.11).
     """
     if not has_kl(posterior):
         order, n_samples = max(order, SOUND), max(n_samples, DRAWS_PER_NUMBER * posterior.n_phi)

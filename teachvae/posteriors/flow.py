@@ -13,7 +13,7 @@ to another, with numbers of its own for every data case, and has
 
 So q has a density at any z. Its KL to the prior is no closed form: the family has no `kl`, and the bound
 takes it over the samples (1.9). Flexible as it is, it is sought on many nodes only, see `e_step.nodes_for`.
-Flows as posteriors are Rezende and Mohamed's (2015), couplings those of Dinh, Sohl-Dickstein and Bengio (2017).
+Flows as posteriors are Rezende and Mohamed's (2015), couplings Dinh, Sohl-Dickstein and Bengio's (2017).
 Equations (3.x) are in derivations/equations.md.
 """
 
@@ -161,7 +161,7 @@ class Coupling:
         given, moved = self._halves(u)
         shift, log_scale, cache = self._said(params, given)
         scale = exp(log_scale)
-        new = scale * moved + shift                                # (N, S, H)            (3.29)
+        new = scale * moved + shift                                # (N, S, H)            (3.30)
         given = given + namespace(new).zeros_like(new[:, :, :1])   # (1, S, …) for nodes that all share
         return self._whole(given, new), (moved, scale, cache)
 
@@ -169,25 +169,25 @@ class Coupling:
         """dparams (N, n_params) and du (N, S, K) of what went in."""
         moved, scale, cache = cache
         dgiven, dnew = self._halves(du)
-        dparams, more = self._said_backward(cache, dnew, dnew * scale * moved)  #         (3.30)
-        return dparams, self._whole(dgiven + more, dnew * scale)   #                      (3.30)
+        dparams, more = self._said_backward(cache, dnew, dnew * scale * moved)  #         (3.31)
+        return dparams, self._whole(dgiven + more, dnew * scale)   #                      (3.31)
 
     def inverse(self, params, u):
         """What went in (N, S, K), log|det| (N, S), and a cache."""
         given, new = self._halves(u)
         shift, log_scale, cache = self._said(params, given)
         scale = exp(log_scale)
-        moved = (new - shift) / scale                              # (N, S, H)            (3.31)
-        log_det = namespace(u).sum(log_scale, axis=2)              # (N, S)               (3.31)
+        moved = (new - shift) / scale                              # (N, S, H)            (3.32)
+        log_det = namespace(u).sum(log_scale, axis=2)              # (N, S)               (3.32)
         return self._whole(given, moved), log_det, (moved, scale, cache)
 
     def inverse_backward(self, cache, du, dlog_det):
         """dparams (N, n_params) and du (N, S, K) of the u that was given."""
         moved, scale, cache = cache
         dgiven, dmoved = self._halves(du)
-        dnew = dmoved / scale                                      # (N, S, H)            (3.32)
+        dnew = dmoved / scale                                      # (N, S, H)            (3.33)
         dparams, more = self._said_backward(cache, -dnew, dlog_det[:, :, None] - dmoved * moved)
-        return dparams, self._whole(dgiven + more, dnew)           #                      (3.32)
+        return dparams, self._whole(dgiven + more, dnew)           #                      (3.33)
 
     def _said(self, params, given):
         """Shifts and log scales (N, S, H) of what is moved, from the given half (N, S, G), and a cache."""
@@ -204,10 +204,10 @@ class Coupling:
         units, V = cache
         xp = namespace(V)
         dsaid = xp.concat([dshift, dlog_scale], axis=2)            # (N, S, 2H)
-        dV = xp.permute_dims(units, (0, 2, 1)) @ dsaid * (1 - V * V)  # (N, F, 2H)
-        dunits = dsaid @ xp.permute_dims(V, (0, 2, 1)) * (1 - units * units)  # (N, S, F)
+        dV = xp.permute_dims(units, (0, 2, 1)) @ dsaid             # (N, F, 2H)           (3.29)
+        dunits = dsaid @ xp.permute_dims(V, (0, 2, 1)) * (1 - units * units)  #           (3.29)
         dgiven = xp.sum(xp.reshape(dunits, (*dunits.shape[:2], -1, len(KNOTS))), axis=3)
-        return xp.reshape(dV, (dV.shape[0], -1)), dgiven
+        return xp.reshape(dV * (1 - V * V), (dV.shape[0], -1)), dgiven  #                 (3.29)
 
     def _halves(self, u):
         """The given half of u (N, S, K), and the other, which is moved."""

@@ -18,7 +18,7 @@ class Planar:
     """u ↦ u + r tanh(u wᵀ + b), with w rᵀ > −1, so that no two points meet.
 
     params  [v | b | w], (N, 2K), each held between −1 and 1 by a tanh, so that no layer is steeper than nodes
-            see; w is 1 at `axis`, without a number; r is v, pushed off the constraint      (3.34)
+            see; w is 1 at `axis`, without a number; r is v, pushed off the constraint      (3.35)
     """
 
     n_latent: int
@@ -33,18 +33,18 @@ class Planar:
         """The new u (N, S, K), and a cache."""
         r, w, b, cache = self._directions(params)
         h = tanh(_along(u, w) + b)                                 # (N, S)
-        new = u + r[:, None, :] * h[:, :, None]                    # (N, S, K)            (3.33)
+        new = u + r[:, None, :] * h[:, :, None]                    # (N, S, K)            (3.34)
         return new, (u, r, w, h, cache)
 
     def backward(self, cache, du):
         """dparams (N, n_params) and du (N, S, K) of what went in."""
         xp = namespace(du)
         u, r, w, h, cache = cache
-        da = _along(du, r) * (1 - h * h)                           # (N, S)               (3.36)
-        dr = xp.sum(du * h[:, :, None], axis=1)                    # (N, K)               (3.36)
-        dw = xp.sum(da[:, :, None] * u, axis=1)                    # (N, K)               (3.36)
+        da = _along(du, r) * (1 - h * h)                           # (N, S)               (3.37)
+        dr = xp.sum(du * h[:, :, None], axis=1)                    # (N, K)               (3.37)
+        dw = xp.sum(da[:, :, None] * u, axis=1)                    # (N, K)               (3.37)
         dparams = self._directions_backward(cache, dr, dw, xp.sum(da, axis=1))
-        return dparams, du + da[:, :, None] * w[:, None, :]        #                      (3.36)
+        return dparams, du + da[:, :, None] * w[:, None, :]        #                      (3.37)
 
     def inverse(self, params, u):
         """What went in (N, S, K), log|det| (N, S), and a cache."""
@@ -52,14 +52,14 @@ class Planar:
         r, w, b, cache = self._directions(params)
         x, place = xp.sum(r * w, axis=1)[:, None], _along(u, w) + b  # (N, 1), (N, S)
         a, reach = xp.zeros_like(place), xp.abs(x)
-        for _ in range(NEWTON_STEPS):                              # a + x tanh a = place (3.37)
+        for _ in range(NEWTON_STEPS):                              # a + x tanh a = place (3.38)
             h = tanh(a)
             a = a - (a + x * h - place) / (1 + x * (1 - h * h))
             a = xp.minimum(xp.maximum(a, place - reach), place + reach)
         h = tanh(a)
-        old = u - r[:, None, :] * h[:, :, None]                    # (N, S, K)            (3.37)
+        old = u - r[:, None, :] * h[:, :, None]                    # (N, S, K)            (3.38)
         slope = 1 + x * (1 - h * h)
-        return old, xp.log(slope), (old, r, w, h, slope, cache)    #                      (3.35)
+        return old, xp.log(slope), (old, r, w, h, slope, cache)    #                      (3.36)
 
     def inverse_backward(self, cache, du, dlog_det):
         """dparams (N, n_params) and du (N, S, K) of the u that was given."""
@@ -67,15 +67,15 @@ class Planar:
         old, r, w, h, slope, cache = cache
         rise = 1 - h * h                                           # tanh', (N, S)
         x = xp.sum(r * w, axis=1)[:, None]
-        dx = dlog_det * rise / slope                               # (N, S)               (3.38)
-        da = -2 * x * h * dx                                       # (N, S)               (3.38)
+        dx = dlog_det * rise / slope                               # (N, S)               (3.39)
+        da = -2 * x * h * dx                                       # (N, S)               (3.39)
         du = du + da[:, :, None] * w[:, None, :]
-        back = _along(du, r) * rise / slope                        # (N, S)               (3.39)
-        du = du - back[:, :, None] * w[:, None, :]                 # (N, S, K)            (3.39)
+        back = _along(du, r) * rise / slope                        # (N, S)               (3.40)
+        du = du - back[:, :, None] * w[:, None, :]                 # (N, S, K)            (3.40)
         da = da - back
         dx = xp.sum(dx, axis=1)[:, None]                           # (N, 1)
-        dr = dx * w - xp.sum(du * h[:, :, None], axis=1)           # (N, K)               (3.39)
-        dw = dx * r + xp.sum(da[:, :, None] * old, axis=1)         # (N, K)               (3.39)
+        dr = dx * w - xp.sum(du * h[:, :, None], axis=1)           # (N, K)               (3.40)
+        dw = dx * r + xp.sum(da[:, :, None] * old, axis=1)         # (N, K)               (3.40)
         return self._directions_backward(cache, dr, dw, xp.sum(da, axis=1)), du
 
     def _directions(self, params):
@@ -85,7 +85,7 @@ class Planar:
         v, b = t[:, :K], t[:, K : K + 1]
         w = xp.concat([t[:, K + 1 : K + 1 + self.axis], xp.ones_like(b), t[:, K + 1 + self.axis :]], axis=1)
         x, square = xp.sum(v * w, axis=1)[:, None], xp.sum(w * w, axis=1)[:, None]  # (N, 1)
-        push = (softplus(x + SHIFT) - 1 - x) / square              # (N, 1)               (3.34)
+        push = (softplus(x + SHIFT) - 1 - x) / square              # (N, 1)               (3.35)
         return v + push * w, w, b, (t, v, w, x, square, push)
 
     def _directions_backward(self, cache, dr, dw, db):
@@ -93,9 +93,9 @@ class Planar:
         xp, K = namespace(dr), self.n_latent
         t, v, w, x, square, push = cache
         dpush = xp.sum(dr * w, axis=1)[:, None] / square           # (N, 1)
-        dx = dpush * (sigmoid(x + SHIFT) - 1)                      # (N, 1)               (3.40)
-        dv = dr + dx * w                                           # (N, K)               (3.40)
-        dw = dw + push * dr + dx * v - 2 * dpush * push * w        # (N, K)               (3.40)
+        dx = dpush * (sigmoid(x + SHIFT) - 1)                      # (N, 1)               (3.41)
+        dv = dr + dx * w                                           # (N, K)               (3.41)
+        dw = dw + push * dr + dx * v - 2 * dpush * push * w        # (N, K)               (3.41)
         dw = [dw[:, : self.axis], dw[:, self.axis + 1 :]]          # the 1 is no number of params
         return xp.concat([dv, db[:, None], *dw], axis=1) * (1 - t * t)
 

@@ -413,5 +413,5 @@ def _mean(Q, x):
     return float(total) / ranks.places(x).n_cases
 
 
-SOUND_DRAWS = 16      # for each number of φ, at the least, where the KL is sampled           (6.8)
+SOUND_DRAWS = 16      # for each number of φ, at the least, where the KL is sampled          (6.11)
 SEARCH_EVERY = 10
