@@ -178,7 +178,7 @@ def run(rounds=15, epochs=30):
     """[{size, peer, ratio, excess nats, …}], and what could not be run, in words."""
     setting, size = Setting(epochs), f"E-step, digits, 2-64-64, S = {DRAWS}, {STEPS} steps"
     Q, gradient = setting.value_and_gradient(setting.phi)
-    nodes = infer.coarse_and_fine(2, 0, setting.x)[1]
+    nodes = infer.coarse_and_fine(setting.model.posterior, 0, setting.x)[1]
     contestants, rows, remarks = {ADAM: adam_on_ours(setting)}, [], []
     for name, make in PEERS.items():
         try:

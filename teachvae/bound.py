@@ -11,9 +11,10 @@ derivations/equations.md.
 """
 
 from .arrays.backend import namespace
+from .posteriors import has_kl
 
 
-def forward(model, theta, phi, x, eta, *, weights=None, kl="analytic"):
+def forward(model, theta, phi, x, eta, *, weights=None, kl=None):
     """The bound Q_n ≥ nlml_n of every data case (1.5), in nats, and a cache for `backward`.
 
     By Jensen's inequality (1.4); above nlml_n (1.3) by KL(q ‖ p(z|x_n)) (1.6). Sorted into reconstruction
@@ -23,22 +24,23 @@ def forward(model, theta, phi, x, eta, *, weights=None, kl="analytic"):
     weights  (S,) or (S, N); 1/S where None. Quadrature makes Q exact where it is exact for log p(x|z).
     kl       "analytic": −E_q[log p(x|z)] + KL(q ‖ p(z)), the KL in closed form            (1.8)
              "sampled":  −E_q[log p(x, z) − log q(z|φ)], all of it over the samples        (1.9)
+             None: "analytic" where the family of q has its KL in closed form, else "sampled"
 
-    Returns Q (N,) and the cache. Q = −ELBO. Raises ValueError for another shape, or another `kl`.
+    Returns Q (N,) and the cache. Q = −ELBO. Raises ValueError for another shape, another `kl`, or one that
+    the family does not have.
     """
     xp = namespace(phi, x, eta)
     _check_shapes(model, phi, x, eta, weights)
     z, sample_cache = model.posterior.sample(phi, eta)             # (S, N, K)            (1.10)
     log_p, likelihood_cache = model.log_likelihood(theta, x, z)    # (S, N)
     w = _weights(weights, log_p)                                   # (S, N)
+    kl = kl_for(model.posterior, kl)
     if kl == "analytic":
         kl_n, q_cache = model.posterior.kl(phi)
         Q = kl_n - xp.sum(w * log_p, axis=0)                       # (N,)                  (1.8)
-    elif kl == "sampled":
+    else:
         log_q, q_cache = model.posterior.log_prob(phi, z)
         Q = xp.sum(w * (log_q - model.log_prior(z) - log_p), axis=0)  # (N,)               (1.9)
-    else:
-        raise ValueError(f"kl must be 'analytic' or 'sampled', got {kl!r}")
     return Q, (kl, z, w, sample_cache, likelihood_cache, q_cache)
 
 
@@ -62,6 +64,18 @@ def backward(model, theta, cache, dQ, *, need_dphi=True, need_dtheta=True):
         dz = dz + dz_q + model.log_prior_backward(z, dlog_p)       # (S, N, K)            (1.13)
     dphi = dphi + model.posterior.sample_backward(sample_cache, dz)  # (N, n_phi)   (1.12), (1.13)
     return dphi, dtheta
+
+
+def kl_for(posterior, kl=None):
+    """`kl`, "analytic" or "sampled"; where None the first that this family of q has. Else ValueError."""
+    if kl not in (None, "analytic", "sampled"):
+        raise ValueError(f"kl must be 'analytic' or 'sampled', got {kl!r}")
+    if kl == "analytic" and not has_kl(posterior):
+        raise ValueError(
+            f"kl='analytic' needs the KL in closed form, which {type(posterior).__name__} has not: use "
+            "kl='sampled', or None"
+        )
+    return kl or ("analytic" if has_kl(posterior) else "sampled")
 
 
 def _check_shapes(model, phi, x, eta, weights):

@@ -7,6 +7,7 @@ that no row names. (Its gradients are checked by `teachvae.checks`, from the sam
 """
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -95,7 +96,96 @@ def likelihood(name, component, oracle):
     return [case(kind) for kind in ("", "masked")]
 
 
-def posterior(name, component, moments):
+def gaussian_q(name, component, moments):
+    """A row of POSTERIORS. moments: one row of φ → mean (K,), a root R of R Rᵀ = covariance."""
+    def place(row, eta):
+        m, R = moments(row)
+        return m + eta @ R.T
+
+    def log_q(row, eta):
+        m, R = moments(row)
+        return stats.multivariate_normal(m, R @ R.T).logpdf(place(row, eta))
+
+    def kl(row):
+        m, R = moments(row)
+        return kl_to_prior(m, R @ R.T)
+
+    parts = {"place": place, "log_q": log_q, "kl": kl, "moments": moments}
+    return {"name": name, "component": component, **parts}
+
+
+def flow_q(name, component, bends):
+    """A row of POSTERIORS, without a KL. bends: functions of a layer's numbers and one u (K,)."""
+    def place(row, eta):
+        m, L = full_moments(row[: K + K * (K + 1) // 2])
+        parts = np.split(row[K + K * (K + 1) // 2 :], len(bends))
+        z = []
+        for u in eta:
+            for bend, numbers in zip(bends, parts):
+                u = bend(numbers, u)
+            z.append(m + L @ u)
+        return np.array(z)
+
+    def log_q(row, eta):
+        """By the change of variables, the Jacobian by complex steps: exact to rounding."""
+        h = 1e-30
+        columns = [place(row, eta + 1j * h * one).imag / h for one in np.eye(K)]
+        log_det = np.linalg.slogdet(np.stack(columns, axis=2))[1]
+        return stats.norm.logpdf(eta).sum(axis=1) - log_det
+
+    return {"name": name, "component": component, "place": place, "log_q": log_q}
+
+
+def flow(name, component, place, log_q):
+    """Cases for sample and log q of a family without a KL, z being where eta goes."""
+    def inputs(rng):
+        phi, eta = 0.5 * rng.standard_normal((N, component.n_phi)), rng.standard_normal((S, N, K))
+        return {"phi": phi, "eta": eta}
+
+    def with_z(rng):
+        i = inputs(rng)
+        return i | {"z": np.stack([place(row, i["eta"][:, n]) for n, row in enumerate(i["phi"])], axis=1)}
+
+    def log_prob_backward(i, cache, dlog_q):
+        dphi, dz = component.log_prob_backward(cache, dlog_q)
+        return {"phi": dphi, "z": dz}
+
+    return [
+        Case(
+            f"{name} sample", component, inputs, lambda i: component.sample(i["phi"], i["eta"]),
+            lambda i, cache, dz: {"phi": component.sample_backward(cache, dz)},
+            lambda i: np.stack([place(row, i["eta"][:, n]) for n, row in enumerate(i["phi"])], axis=1),
+        ),
+        Case(
+            f"{name} log q", component, with_z, lambda i: component.log_prob(i["phi"], i["z"]),
+            log_prob_backward,
+            lambda i: np.stack([log_q(row, i["eta"][:, n]) for n, row in enumerate(i["phi"])], axis=1),
+        ),
+    ]
+
+
+def coupled(numbers, u, moves_first):
+    """One coupling at one u (K,), number by number: the units' places are written out here."""
+    places = list(range(K))
+    given, moved = places[: K // 2], places[K // 2 :]
+    if moves_first:
+        given, moved = moved, given
+    units = np.array([np.tanh(u[g] - knot) for g in given for knot in (-1, 0, 1)])
+    V, new = np.tanh(numbers).reshape(len(units), -1), np.array(u)
+    for j, d in enumerate(moved):
+        new[d] = u[d] * np.exp(units @ V[:, len(moved) + j]) + units @ V[:, j]
+    return new
+
+
+def planar(numbers, u, axis):
+    """One planar layer at one u (K,): v is pushed along w until 1 + v wᵀ is log(1 + (e − 1) e^{v wᵀ})."""
+    t = np.tanh(numbers)
+    v, w = t[:K], np.insert(t[K + 1 :], axis, 1)
+    r = v + (np.log(1 + (np.e - 1) * np.exp(v @ w)) - 1 - v @ w) * w / (w @ w)
+    return u + r * np.tanh(w @ u + t[K])
+
+
+def posterior(name, component, moments, **_):
     """Cases for sample, KL and log q. moments: one row of φ → mean (K,), a root R of R Rᵀ = covariance."""
     def phi_eta_z(rng):
         phi = 0.5 * rng.standard_normal((N, component.n_phi))
@@ -156,14 +246,14 @@ def bound(q_case, p_case, kl):
         first, _, last = i["theta"]["decoder"]
         Q = []
         for n, row in enumerate(i["phi"]):
-            m, R = q_case["moments"](row)
-            z = m + i["eta"][:, n] @ R.T
+            eta = i["eta"][:, n]
+            z = q_case["place"](row, eta)
             f = np.tanh(z @ first["W"] + first["b"]) @ last["W"] + last["b"]
             terms = p_case["oracle"](i["theta"]["likelihood"], f[:, None], i["x"][n : n + 1])
             cost = -terms.sum(axis=(1, 2))
             if kl == "sampled":
-                cost += stats.multivariate_normal(m, R @ R.T).logpdf(z) - stats.norm.logpdf(z).sum(axis=1)
-            Q.append(i["weights"][:, n] @ cost + (kl_to_prior(m, R @ R.T) if kl == "analytic" else 0))
+                cost += q_case["log_q"](row, eta) - stats.norm.logpdf(z).sum(axis=1)
+            Q.append(i["weights"][:, n] @ cost + (q_case["kl"](row) if kl == "analytic" else 0))
         return np.array(Q)
 
     name = f"bound, {q_case['name']}, {p_case['name']}, {kl} KL"
@@ -223,9 +313,14 @@ def mixed_terms(params, f, x):
     return np.concatenate([category[..., :1], binary, normal[..., None], category[..., 1:]], axis=-1)
 
 
+GAUSSIANS = {name: posteriors.POSTERIORS[name] for name in ("diagonal", "full")}
 POSTERIORS = [
-    {"name": "diagonal", "component": posteriors.DiagonalGaussian(K), "moments": diagonal_moments},
-    {"name": "full", "component": posteriors.FullGaussian(K), "moments": full_moments},
+    gaussian_q("diagonal", posteriors.DiagonalGaussian(K), diagonal_moments),
+    gaussian_q("full", posteriors.FullGaussian(K), full_moments),
+]
+FLOWS = [
+    flow_q("flow", posteriors.coupling_flow(K), [partial(coupled, moves_first=m) for m in (False, True)]),
+    flow_q("planar", posteriors.planar_flow(K), [partial(planar, axis=k) for k in range(K)]),
 ]
 LIKELIHOODS = [
     {"name": "gaussian diagonal", "component": likelihoods.Gaussian(D),
@@ -274,5 +369,7 @@ CASES = [
     ),
     *(case for row in LIKELIHOODS for case in likelihood(**row)),
     *(case for row in POSTERIORS for case in posterior(**row)),
+    *(case for row in FLOWS for case in flow(**row)),
+    *(bound(q, LIKELIHOODS[0], "sampled") for q in FLOWS),
     *(bound(q, p, kl) for q, p, kl in product(POSTERIORS, LIKELIHOODS, ("analytic", "sampled"))),
 ]

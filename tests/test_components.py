@@ -6,7 +6,7 @@ deviation there, as long as the backward agrees with the forward. The oracles he
 
 import warnings
 
-from cases import CASES, D, K, LIKELIHOODS, TOTALS, WIDE, full_moments, kl_to_prior, perturbed
+from cases import CASES, D, GAUSSIANS, K, LIKELIHOODS, TOTALS, WIDE, full_moments, kl_to_prior, perturbed
 from hypothesis import given, strategies as st
 import numpy as np
 import pytest
@@ -51,6 +51,8 @@ def test_every_class_of_the_tables_has_a_row():
     tables = (layers.ACTIVATIONS, likelihoods.LIKELIHOODS, posteriors.POSTERIORS)
     wanted = {cls for table in tables for cls in table.values() if isinstance(cls, type)}
     assert wanted | {likelihoods.Mixed} <= {type(case.component) for case in CASES}
+    families = {family(K) for family in posteriors.POSTERIORS.values()}
+    assert families <= {case.component for case in CASES if case.name.endswith("log q")}
     assert likelihoods.relaxed_bernoulli(D) in [case.component for case in CASES]
     densities = wanted & set(likelihoods.LIKELIHOODS.values())
     assert densities | {likelihoods.Mixed} <= {type(total.likelihood) for total in TOTALS}
@@ -463,7 +465,7 @@ def test_kl_of_one_dimension_equals_the_known_numbers():
         np.testing.assert_allclose(kl, [2, 2.194528049465, 0], atol=5e-13)
 
 
-@pytest.mark.parametrize("family", posteriors.POSTERIORS.values())
+@pytest.mark.parametrize("family", GAUSSIANS.values())
 def test_sample_density_and_kl_speak_of_one_gaussian(family, rng):
     """Sigma points make E_q exact: moments of the samples, and KL = E_q[log q − log p(z)]."""
     q = family(K)
@@ -491,7 +493,7 @@ def test_s_is_the_standard_deviation_everywhere():
 @given(st.integers(1, 4), st.integers(0, 10**6), st.floats(0.1, 2.0))
 def test_kl_is_never_negative_and_zero_at_the_prior(n_latent, seed, scale):
     rng = np.random.default_rng(seed)
-    for family in posteriors.POSTERIORS.values():
+    for family in GAUSSIANS.values():
         q = family(n_latent)
         phi = scale * rng.standard_normal((3, q.n_phi))
         assert (q.kl(phi)[0] > 0).all()
@@ -571,7 +573,8 @@ def test_the_rest_of_a_posterior_on_every_backend(family, backend, rng):
 
     def rest(i):
         closest = q.closest(i["mean"], i["precision"])
-        return [q.mean(i["phi"]), q.covariance(i["phi"]), q.natural_scale(i["phi"]), closest]
+        covariance = [q.covariance(i["phi"])] if hasattr(q, "covariance") else []
+        return [q.mean(i["phi"]), *covariance, q.natural_scale(i["phi"]), closest]
 
     assert_same(rest(arrays(backend, host)), rest(host), backend)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import re
 import tokenize
 
+from cases import GAUSSIANS
 from matplotlib.mathtext import MathTextParser
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ from teachvae.model import Model
 from teachvae.networks.convergence import ConvergenceWarning, remaining, settled
 from teachvae.networks.layers import Linear, Parallel, Sequential, Sigmoid, Softplus, mlp
 from teachvae.networks.optimizers import Adam, SGD
-from teachvae.posteriors import DiagonalGaussian, FullGaussian, POSTERIORS
+from teachvae.posteriors import DiagonalGaussian, FullGaussian
 from teachvae.routes.autoencoder import squared_error
 
 pytestmark = pytest.mark.short                                   # most fits here end early on purpose
@@ -588,10 +589,10 @@ def pseudo_data(family, phi, x):
     return z.reshape(-1, family.n_latent), np.tile(x, (len(eta), 1))
 
 
-@pytest.mark.parametrize("name", POSTERIORS)
+@pytest.mark.parametrize("name", GAUSSIANS)
 def test_2_9_2_11_2_12_the_m_step_against_a_regression_on_pseudo_data(name, linear):
     x, rng = linear[3] + 1.0, np.random.default_rng(22)
-    family = POSTERIORS[name](3)
+    family = GAUSSIANS[name](3)
     phi = np.concatenate([x[:, :3] / 2, rng.normal(0, 0.4, (len(x), family.n_phi - 3))], axis=1)
     z, x_rows = pseudo_data(family, phi, x)
     s = linear_gaussian.statistics(family, phi, x)
@@ -644,10 +645,10 @@ def test_2_10_the_closest_diagonal_gaussian_and_its_gap(linear):
         np.testing.assert_allclose(Q - exact, missed, atol=1e-10)  # the same for every x
 
 
-@pytest.mark.parametrize("name", POSTERIORS)
+@pytest.mark.parametrize("name", GAUSSIANS)
 def test_2_25_the_moments_of_the_best_table_without_the_table(name, linear):
     W, _, psi, x, _, _ = linear
-    family = POSTERIORS[name](3)
+    family = GAUSSIANS[name](3)
     b = x.mean(axis=0)
     model, theta = linear_model(W, b, psi, family)
     phi = infer.closed_form(model, theta, x)
@@ -791,10 +792,10 @@ def test_2_24_leads_where_plain_em_leads_in_a_tenth_of_its_iterations():
     np.testing.assert_allclose(psi, fitted.noise_variance_, rtol=1e-2)
 
 
-@pytest.mark.parametrize("name", POSTERIORS)
+@pytest.mark.parametrize("name", GAUSSIANS)
 def test_2_13_the_bound_against_quadrature(name, linear):
     W, b, psi, x, _, _ = linear
-    family = POSTERIORS[name](3)
+    family = GAUSSIANS[name](3)
     phi = np.random.default_rng(24).normal(0, 0.6, (len(x), family.n_phi))
     eta, w = noise.gauss_hermite(3, 4)
     m, C = family.mean(phi), family.covariance(phi)
@@ -975,12 +976,12 @@ def test_2_19_2_20_2_21_missing_entries_against_the_dense_sub_vector(gaps_in_lin
     assert np.ptp(gap) > 0.1
 
 
-@pytest.mark.parametrize("name", POSTERIORS)
+@pytest.mark.parametrize("name", GAUSSIANS)
 def test_2_22_2_23_the_m_step_with_missing_entries_against_a_search(name, gaps_in_linear):
     """The expected complete-data log likelihood, on sigma points of every q_n, over W, b and psi at once."""
     x, seen = gaps_in_linear[3:]
     x, seen = x[:, :3], seen[:, :3]
-    rng, family = np.random.default_rng(31), POSTERIORS[name](2)
+    rng, family = np.random.default_rng(31), GAUSSIANS[name](2)
     phi = np.concatenate([x[:, :2] / 40, rng.normal(0, 0.4, (len(x), family.n_phi - 2))], axis=1)
     z, rows = pseudo_data(family, phi, x)
     weight = np.tile(seen, (len(z) // len(x), 1)) / (len(z) // len(x))
@@ -1027,7 +1028,7 @@ def test_2_22_2_23_the_m_step_with_missing_entries_against_a_search(name, gaps_i
 def family_case(name, K=3, N=4, S=5):
     """A family, φ (N, n_phi), and per data case the mean, the Cholesky factor and a scipy Gaussian."""
     rng = np.random.default_rng(30)
-    q = POSTERIORS[name](K)
+    q = GAUSSIANS[name](K)
     phi = rng.normal(0, 0.6, (N, q.n_phi))
     m, L = phi[:, :K], np.zeros((N, K, K))
     if name == "diagonal":
@@ -1040,7 +1041,7 @@ def family_case(name, K=3, N=4, S=5):
     return q, phi, m, L, gaussians, rng.standard_normal((S, N, K)), rng.standard_normal((S, N))
 
 
-@pytest.mark.parametrize("name", POSTERIORS)
+@pytest.mark.parametrize("name", GAUSSIANS)
 def test_3_sample_kl_and_density_against_scipy(name):
     q, phi, m, L, gaussians, eta, _ = family_case(name)
     K = 3
@@ -1067,7 +1068,7 @@ def pack(name, dm, dL, L):
     return np.concatenate([dm, dL[:, rows, columns]], axis=1)
 
 
-@pytest.mark.parametrize("name", POSTERIORS)
+@pytest.mark.parametrize("name", GAUSSIANS)
 def test_3_gradients_as_written(name):
     q, phi, m, L, gaussians, eta, c = family_case(name)
     z, cache = q.sample(phi, eta)
@@ -1100,7 +1101,7 @@ def test_3_gradients_as_written(name):
     np.testing.assert_allclose(dz_code, dz, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", POSTERIORS)
+@pytest.mark.parametrize("name", GAUSSIANS)
 def test_3_11_3_23_the_fisher_information_by_quadrature_of_score_outer_products(name):
     q, phi, _, L, _, _, _ = family_case(name)
     eta, w = noise.gauss_hermite(3, 4)
@@ -1538,10 +1539,10 @@ def test_6_1_6_2_steps_of_the_optimisers():
     np.testing.assert_allclose(flat - before, -0.1 * m_hat / (np.sqrt(v_hat) + 0.5), rtol=1e-10)
 
 
-@pytest.mark.parametrize("name", POSTERIORS)
+@pytest.mark.parametrize("name", GAUSSIANS)
 def test_6_3_an_e_step_ends_at_the_closed_form(name):
     W, b, psi, x = linear_case(np.random.default_rng(61), K=2, D=4, N=15)
-    model, theta = linear_model(W, b, psi, POSTERIORS[name](2))
+    model, theta = linear_model(W, b, psi, GAUSSIANS[name](2))
     eta, weights = noise.sigma_points(2)
     e = infer.e_step(model, theta, infer.prior_phi(model, x), x, eta, weights, tol=1e-8)
     assert e.gradient_norm.max() < 1e-8

@@ -12,6 +12,7 @@ import math
 import warnings
 
 import cases
+from cases import GAUSSIANS
 from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from teachvae.networks.convergence import ConvergenceWarning
 
 pytestmark = pytest.mark.short                                   # most fits here end early on purpose
 
-FAMILIES = posteriors.POSTERIORS
+FAMILIES = GAUSSIANS
 LIKELIHOODS = {row["name"]: row["component"] for row in cases.LIKELIHOODS}
 DENSITIES = {row["component"]: row["oracle"] for row in cases.LIKELIHOODS}
 GAUSSIANS = [name for name, p in LIKELIHOODS.items() if isinstance(p, likelihoods.Gaussian)]

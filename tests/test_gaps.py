@@ -261,7 +261,8 @@ def test_a_mode_that_no_draw_of_the_prior_meets_is_found():
     """The best of draws leads to a Q 53 nats above nlml; started at z itself, a search to one 1.285 above."""
     model, theta, x, z = far_network()
     g = gaps.gaps(model, theta, infer.prior_phi(model, x), x, np.random.default_rng(0))
-    told = infer.optimal(model, theta, [np.hstack([z, [[-3.0, -3.0]]])], x, *infer.coarse_and_fine(2, 0, x))
+    nodes = infer.coarse_and_fine(model.posterior, 0, x)
+    told = infer.optimal(model, theta, [np.hstack([z, [[-3.0, -3.0]]])], x, *nodes)
     best, _ = expectations.quadrature(model, theta, told.phi, x)
     assert g.q_optimal[0] == pytest.approx(best[0], abs=1e-6)
     assert 1 < g.approximation[0] < 1.286 and g.approximation_error[0] < 1e-5
@@ -273,7 +274,8 @@ def test_a_mode_that_no_draw_of_the_prior_meets_is_found():
 def test_estimators_find_the_mode_that_no_draw_meets(how):
     """Their E-steps go where the ledger's go; the entry that is filled in, and the clean one, tell it too."""
     model, theta, x, z = far_network()
-    told = infer.optimal(model, theta, [np.hstack([z, [[-3.0, -3.0]]])], x, *infer.coarse_and_fine(2, 0, x))
+    nodes = infer.coarse_and_fine(model.posterior, 0, x)
+    told = infer.optimal(model, theta, [np.hstack([z, [[-3.0, -3.0]]])], x, *nodes)
     rng = np.random.default_rng(0)
     vem = VariationalEM(2, hidden=(16, 16), epochs=1, e_steps=1, m_steps=1).fit(rng.normal(size=(20, 200)))
     vem.model_, vem.theta_ = model, theta

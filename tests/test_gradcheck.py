@@ -11,6 +11,7 @@ import pytest
 from teachvae import bound, layers, likelihoods, noise, posteriors, tree
 from teachvae.gradcheck import check, draw_until_smooth, package
 from teachvae.gradcheck.differences import Probe
+from teachvae.gradcheck.part import of_kl, of_log_prob, of_sample
 from teachvae.likelihoods import Bernoulli, Gaussian
 from teachvae.model import Model
 from teachvae.networks.layers import Linear, Parallel, ReLU, Sequential, mlp
@@ -188,23 +189,23 @@ FAULTS = [  # where the fault is, its leaf, what the diagnosis must say
     (layer(CotangentOfOnes(4, 1)), "x", ["another c for every index of axis 0", "not all ones"]),
     (layer(WrongInOneColumn(4, 3)), "params.W", ["wrong in columns 1 of 0–2", "right elsewhere"]),
     (layer(DividesByZero(4, 3)), "params.b", ["not finite in entries 2"]),
-    (lambda rng: package.of_sample(rng, ChainRuleOfTheLogForgotten(K)), "params",
+    (lambda rng: of_sample(rng, ChainRuleOfTheLogForgotten(K)), "params",
      ["exp(−p) · numeric in columns 2–3", "mixed up", "∂s/∂log s = s"]),
     (likelihood(VarianceLearned(D)), "params.log_psi", ["exp(−p) · numeric at every index", "mixed up"]),
-    (lambda rng: package.of_kl(rng, LogVarianceBackward(K)), "params",
+    (lambda rng: of_kl(rng, LogVarianceBackward(K)), "params",
      ["= 0.5 · numeric in columns 2–3", "a 2 is forgotten", "s² = exp(2 log s)"]),
-    (lambda rng: package.of_kl(rng, StandardDeviationForVariance(K)), "params",
+    (lambda rng: of_kl(rng, StandardDeviationForVariance(K)), "params",
      ["c · (exp(2p) − exp(p)) in columns 2–3", "s stands where s² belongs", "mixed up"]),
-    (lambda rng: package.of_kl(rng, EntropyForgotten(K)), "params",
+    (lambda rng: of_kl(rng, EntropyForgotten(K)), "params",
      ["analytic − numeric = c in columns 2–3", "an additive constant is missing", "−1 of s² − 1"]),
-    (lambda rng: package.of_kl(rng, MeanForgottenInKL(K)), "params", ["exactly zero in columns 0–1"]),
+    (lambda rng: of_kl(rng, MeanForgottenInKL(K)), "params", ["exactly zero in columns 0–1"]),
     (lambda rng: in_bound(rng, MeanForgottenInKL(K)), "phi",
      ["analytic − numeric = c · p in columns 0–1", "a quadratic term is missing", "½ m² of the KL"]),
     (lambda rng: in_bound(rng, NoKL(K)), "phi",
      ["two mistakes: analytic − numeric = c · p in columns 0–1",
       "and analytic − numeric = c · (exp(2p) − 1) in columns 2–3", "of the KL is missing"]),
-    (lambda rng: package.of_kl(rng, HalvesExchanged(K)), "params", ["shifted by 2 along axis 1"]),
-    (lambda rng: package.of_kl(rng, EntriesOutOfOrder(K)), "params", ["permuted"]),
+    (lambda rng: of_kl(rng, HalvesExchanged(K)), "params", ["shifted by 2 along axis 1"]),
+    (lambda rng: of_kl(rng, EntriesOutOfOrder(K)), "params", ["permuted"]),
 ]
 
 
@@ -223,8 +224,8 @@ def test_a_planted_fault_is_caught_and_named(make_check, leaf, words, seed):
 
 @pytest.mark.parametrize("make_check", [
     layer(Linear(4, 3)), layer(Linear(4, 4)), layer(Linear(4, 1)), likelihood(Gaussian(D)),
-    likelihood(Gaussian(D, "isotropic")), lambda rng: package.of_sample(rng, DiagonalGaussian(K)),
-    lambda rng: package.of_kl(rng, DiagonalGaussian(K)), lambda rng: package.of_kl(rng, FullGaussian(K)),
+    likelihood(Gaussian(D, "isotropic")), lambda rng: of_sample(rng, DiagonalGaussian(K)),
+    lambda rng: of_kl(rng, DiagonalGaussian(K)), lambda rng: of_kl(rng, FullGaussian(K)),
     in_bound,
 ])
 @pytest.mark.parametrize("seed", range(3))

@@ -462,7 +462,7 @@ def test_the_table_belongs_to_the_training_data():
 def test_noise_is_learnt_from_observed_entries():
     """Ψ ends as the expected squared residual of what was observed, under the table and the decoder."""
     model = VariationalEM(K, hidden=(6,), epochs=25, missing="marginalise").fit(GAPS)
-    eta, weights = infer.coarse_and_fine(K, 64, GAPS)[1]
+    eta, weights = infer.coarse_and_fine(model.model_.posterior, 64, GAPS)[1]
     z = model.phi_[:, :K] + np.exp(model.phi_[:, K:]) * eta        # (S, N, K)
     f, _ = model.model_.decoder.forward(model.theta_["decoder"], z.reshape(-1, K))
     squares = (GAPS - f.reshape(len(weights), N, D)) ** 2

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 import re
 
+from cases import GAUSSIANS
 import numpy as np
 import pytest
 from scipy import stats
@@ -17,7 +18,6 @@ from teachvae.course.trace import ReplayError, Trace
 from teachvae.model import Model
 from teachvae.networks.optimizers import Adam, SGD
 from teachvae.networks.training import Run, minibatches
-from teachvae.posteriors import POSTERIORS
 from teachvae.routes.vae import VAE, amortised, recognition_network
 
 N, D, K, S = 3, 4, 2, 5
@@ -34,7 +34,7 @@ class Setting:
     ):
         rng = np.random.default_rng(4)
         p = {"gaussian": likelihoods.Gaussian, "bernoulli": likelihoods.Bernoulli}[likelihood](D)
-        self.model = Model(layers.mlp(K, hidden, D, activation), p, K, POSTERIORS[family](K))
+        self.model = Model(layers.mlp(K, hidden, D, activation), p, K, GAUSSIANS[family](K))
         n_in = 2 * D if masked else D
         self.network = recognition_network(n_in, hidden, self.model.posterior, activation, separate)
 
@@ -78,7 +78,7 @@ def same_trees(a, b):
 # ---- the trace is the bound
 
 
-@pytest.mark.parametrize("family", POSTERIORS)
+@pytest.mark.parametrize("family", GAUSSIANS)
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
 @pytest.mark.parametrize("kl", ["analytic", "sampled"])
 @pytest.mark.parametrize("masked, more", [(False, ()), (True, ("weights", "dQ"))])
@@ -161,7 +161,7 @@ def test_every_value_by_hand(kl):
 
 
 @pytest.mark.parametrize("kl", ["analytic", "sampled"])
-@pytest.mark.parametrize("family", POSTERIORS)
+@pytest.mark.parametrize("family", GAUSSIANS)
 def test_contributions_add_up(kl, family):
     t = Setting(family).trace(kl=kl)
     if kl == "analytic":
@@ -212,7 +212,7 @@ def test_gradients_of_what_lies_between(kl):
 
 
 def test_every_gradient_has_the_shape_of_its_quantity_and_its_own_row():
-    for family in POSTERIORS:
+    for family in GAUSSIANS:
         for kl in ("analytic", "sampled"):
             t = Setting(family, separate=True).vae(kl=kl, optimizer=Adam())
             names = list(t)
@@ -419,7 +419,7 @@ OF_LIKELIHOOD = {
 
 @pytest.mark.parametrize("likelihood", OF_LIKELIHOOD)
 @pytest.mark.parametrize("kl", OF_KL)
-@pytest.mark.parametrize("family", POSTERIORS)
+@pytest.mark.parametrize("family", GAUSSIANS)
 def test_every_row_has_its_own_equations(family, kl, likelihood):
     expected = {"x": "", "phi": "1.17, 4.1", "m": "", "eta": "", "f": "4.1", "dQ": "", "dlog_p": "1.11"}
     expected |= {"log_s": "", "s": ""} if family == "diagonal" else {"L": ""}
@@ -497,7 +497,7 @@ def test_what_no_tagged_line_makes_has_no_number():
     assert (t.row("decoder[1].y").equation, t.row("decoder[0].dy").equation) == ("4.1", "")
 
 
-@pytest.mark.parametrize("family", POSTERIORS)
+@pytest.mark.parametrize("family", GAUSSIANS)
 @pytest.mark.parametrize("activation", layers.ACTIVATIONS)
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
 def test_every_number_is_defined_and_what_is_computed_has_one(family, activation, likelihood):

@@ -41,15 +41,13 @@ def naive(model, theta, phi, x, eta, *, kl="sampled"):
     xp = namespace(phi, x, eta)
     phi, _, eta, shape = _one_case_per_sample(phi, x, eta)
     one = xp.ones_like(phi[:, 0])                                  # (S·N,)
-    if kl == "sampled":
+    if bound.kl_for(model.posterior, kl) == "sampled":
         z, _ = model.posterior.sample(phi, eta)
         _, cache = model.posterior.log_prob(phi, z)
         dphi, _ = model.posterior.log_prob_backward(cache, one[None, :])  #               (1.24)
-    elif kl == "analytic":
+    else:
         _, cache = model.posterior.kl(phi)
         dphi = model.posterior.kl_backward(cache, one)
-    else:
-        raise ValueError(f"kl must be 'sampled' or 'analytic', got {kl!r}")
     return xp.reshape(dphi, shape)
 
 
@@ -88,7 +86,7 @@ def score_function(model, theta, phi, x, eta, *, baseline=None):
     return xp.reshape(dphi, shape)
 
 
-def reparameterised(model, theta, phi, x, eta, *, kl="analytic"):
+def reparameterised(model, theta, phi, x, eta, *, kl=None):
     """The one that is trained with: z = T(φ, η) is a function of φ, so the chain rule holds.
 
     phi (N, n_phi), x (N, D), eta (S, N, K) or (S, 1, K). Returns (S, N, n_phi): what
@@ -140,7 +138,7 @@ def nodes(model, order=80):
     return gauss_hermite(model.n_latent, order)
 
 
-def minibatch(model, theta, phi, x, eta, rows, *, weights=None, kl="analytic", scale=None):
+def minibatch(model, theta, phi, x, eta, rows, *, weights=None, kl=None, scale=None):
     """The gradient of Σ_n Q_n over all N data cases, estimated from the cases `rows` alone (1.29).
 
     rows   places of the M cases in the minibatch, each at most once

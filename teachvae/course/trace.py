@@ -23,7 +23,7 @@ from ..arrays.backend import namespace, to_numpy
 from ..arrays.observed import Observed, network_input, seen
 from ..messages import align
 from ..networks.layers import Parallel, Sequential
-from ..posteriors import DiagonalGaussian
+from ..posteriors import DiagonalGaussian, Flow
 
 SHORT = 4  # an array of so many numbers is written out; of a longer one its range and mean
 UNFOLDED = 2000  # the most numbers of one array that the HTML table holds, folded away
@@ -76,13 +76,14 @@ class Trace:
     without its parameters.
     """
 
-    def __init__(self, model, theta, phi, x, eta, *, weights=None, kl="analytic", dQ=None,
+    def __init__(self, model, theta, phi, x, eta, *, weights=None, kl=None, dQ=None,
                  recognition=None, recognition_params=None, optimizer=None, state=None, lower=None):
         if (phi is None) == (recognition is None):
             given = "neither" if phi is None else "both"
             raise ValueError(f"a trace starts at phi, or with phi=None at a recognition network; got {given}")
         if (recognition is None) != (recognition_params is None):
             raise ValueError("recognition and recognition_params come together; got only one of them")
+        kl = bound.kl_for(model.posterior, kl)
         arrays = {"theta": theta, "phi": phi, "x": x, "eta": eta, "weights": weights, "dQ": dQ,
                   "recognition_params": recognition_params, "state": state, "lower": lower}
         others = {"model": model, "kl": kl, "recognition": recognition, "optimizer": optimizer}
@@ -264,6 +265,11 @@ def _listen(network, path, calls):
 # ---- from calls to rows
 
 
+def _gaussian(posterior, phi):
+    """A family and its φ: of a flow, those of the Gaussian behind its layers."""
+    return (posterior.gaussian, posterior.unpack(phi)[0]) if isinstance(posterior, Flow) else (posterior, phi)
+
+
 def _forward_rows(calls, model, x, phi, eta, weights, kl, Q):
     x, mask = seen(x)
     rows = [Quantity("x", "x", x, None, "")]
@@ -273,8 +279,9 @@ def _forward_rows(calls, model, x, phi, eta, weights, kl, Q):
     amortised = ("phi", "forward") in calls
     number = _join("1.17", _taken_from(rows, phi)) if amortised else ""
     rows.append(Quantity("phi", "φ = g_v(x)" if amortised else "φ", phi, None, number))
-    rows.append(Quantity("m", "m", model.posterior.mean(phi), None, ""))
-    spread = model.posterior.unpack(phi)[1] if hasattr(model.posterior, "unpack") else None  # log s or L
+    gaussian, base = _gaussian(model.posterior, phi)
+    rows.append(Quantity("m", "m", gaussian.mean(base), None, ""))
+    spread = gaussian.unpack(base)[1] if hasattr(gaussian, "unpack") else None  # log s or L
     if isinstance(model.posterior, DiagonalGaussian):
         s = namespace(phi).exp(spread)
         rows += [Quantity("log_s", "log s", spread, None, ""), Quantity("s", "s", s, None, "")]
@@ -336,8 +343,9 @@ def _backward_rows(calls, model, kl, dQ, dphi, names):
                  Quantity("dz_prior", "∂/∂ z through log p(z)", dz_prior, None, "1.13"),
                  Quantity("dz", "∂/∂ z", dz, None, "1.13"),
                  Quantity("dphi_q", "∂/∂ φ in log q, z fixed", dphi_q, None, _join(q, but="dz"))]
+    gaussian, base = _gaussian(model.posterior, dphi)
     rows += [Quantity("dphi_z", "∂/∂ φ through z", dphi_z, None, _join(sample)),
-             Quantity("dm", "∂/∂ m", model.posterior.mean(dphi), None, _join(q, sample, name="dm"))]
+             Quantity("dm", "∂/∂ m", gaussian.mean(base), None, _join(q, sample, name="dm"))]
     if isinstance(model.posterior, DiagonalGaussian):
         _, dlog_s = model.posterior.unpack(dphi)
         rows.append(Quantity("dlog_s", "∂/∂ log s", dlog_s, None, _join(q, sample, name="dlog_s")))

@@ -1,7 +1,7 @@
 """Parts of a model by name, or of your own: what each has to have, and what is said where it has not."""
 
 from ..networks.optimizers import OPTIMIZERS
-from ..posteriors import POSTERIORS
+from ..posteriors import POSTERIORS, has_kl
 
 # What is asked of a part, and where it is written down with its shapes.
 PROTOCOLS = {
@@ -12,8 +12,7 @@ PROTOCOLS = {
     "network": (("n_in", "n_out", "init", "forward", "backward"), "networks/layers.py"),
     "activation": (("forward", "backward"), "networks/layers.py"),
     "posterior": (
-        ("n_latent", "n_phi", "sample", "sample_backward", "kl", "kl_backward", "log_prob",
-         "log_prob_backward", "mean"),
+        ("n_latent", "n_phi", "sample", "sample_backward", "log_prob", "log_prob_backward", "mean"),
         "posteriors/posterior.py: inherit from teachvae.posteriors.Posterior, which has all the rest",
     ),
     "optimizer": (("init", "step"), "networks/optimizers.py"),
@@ -48,10 +47,25 @@ def posterior(spec, n_latent):
             raise ValueError(f"posterior must be one of {sorted(POSTERIORS)} or an object, got {spec!r}")
         return POSTERIORS[spec](n_latent)
     family = require("posterior", spec)
+    if has_kl(family) and not hasattr(family, "kl_backward"):
+        raise TypeError(
+            f"this posterior, {type(family).__name__}, has kl and no kl_backward: write it, or leave kl away: "
+            "the KL is then taken over the samples"
+        )
     if family.n_latent != n_latent:
         raise ValueError(
             f"the posterior has {family.n_latent} latent variables, n_components is {n_latent}: give one for "
             "as many"
+        )
+    return family
+
+
+def flow(spec, n_latent):
+    """A family of flows for this K, as `posterior` takes it, that holds the Gaussians."""
+    family = posterior(spec, n_latent)
+    if not hasattr(family, "from_full"):
+        raise TypeError(
+            f"family must be 'flow', 'planar' or a posteriors.Flow, which can start from_full; got {spec!r}"
         )
     return family
 

@@ -21,11 +21,12 @@ from ..arrays.backend import constant, double, identity, namespace, to_numpy
 from ..arrays.observed import seen
 from ..arrays.rows import blocks, put_rows, take_rows
 from ..arrays.workers import each
-from ..inference import e_step, linear_gaussian
+from ..inference import e_step, expectations, linear_gaussian
 from ..inference.expectations import quadrature
 from ..model import Model
-from ..posteriors import DiagonalGaussian, FullGaussian
+from ..posteriors import DiagonalGaussian, FullGaussian, coupling_flow, has_kl, planar_flow
 from ..posteriors.nodes import sigma_points
+from ..messages import align
 from . import grid, nlml
 
 DRAWS = 256                           # on which φ is sought for K > 2, whitened
@@ -36,8 +37,8 @@ class Gaps(NamedTuple):
     """The ledger of N data cases: every field (N,) in nats, but for phi_optimal, phi_full and method.
 
     nlml, q_full, q_optimal, q_used   see above; they rise from left to right, but for their errors (a family
-                         of your own that is not Gaussian may do better than q_full: then `diagonal` is below
-                         0)
+                         that is not Gaussian, such as a flow, may do better than q_full: then `diagonal` is
+                         below 0)
     nlml_error           the grid's certificate, a standard error, or 0 where the value is exact; a standard
                          error is inf where a few draws carry it, and so are those below     (7.15)
     approximation_error  of `approximation`, and about that of either of its parts
@@ -108,7 +109,8 @@ def gaps(model, theta, phi, x, rng, *, tol=1e-4, first=0):
     if linear_gaussian.gaussian_q_applies(model):
         return _closed_form(model, theta, phi, x)
     xp, K = namespace(phi, x), model.n_latent
-    nodes, z = e_step.coarse_and_fine(K, DRAWS, x), rng.standard_normal((e_step.SEARCH_POINTS, K))
+    nodes = e_step.coarse_and_fine(model.posterior, DRAWS, x)
+    z = rng.standard_normal((e_step.SEARCH_POINTS, K))
     starts = [phi, e_step.prior_phi(model, x), e_step.search(model, theta, x, constant(z, like=x))]
     best = e_step.optimal(model, theta, starts, x, *nodes, tol=tol)
     worth = grid.grid(model, theta, x, first=first) if K <= 2 else None
@@ -151,6 +153,88 @@ def gaps(model, theta, phi, x, rng, *, tol=1e-4, first=0):
         phi_optimal=best.phi,
         phi_full=best_full.phi,
         method=worth.method,
+    )
+
+
+class Ladder(NamedTuple):
+    """What richer families of q save, for N data cases: all fields (N,) in nats, but for phi_flow and method.
+
+    nlml, q_flow, q_full, q_diagonal   −log p(x_n), and the least Q_n over a family of flows, over all
+                         Gaussians and over the diagonal ones; they rise from left to right, but for their
+                         errors
+    nlml_error           as in `Gaps`
+    error                of the differences, about
+    phi_flow             (N, n_phi)
+    method               how nlml was had, as in `Gaps`
+
+    str(ladder) is a table of the means.
+    """
+
+    nlml: object
+    q_flow: object
+    q_full: object
+    q_diagonal: object
+    nlml_error: object
+    error: object
+    phi_flow: object
+    method: str
+
+    @property
+    def left(self):
+        """q_flow − nlml: what not even the flow follows."""
+        return self.q_flow - self.nlml                             # (N,)                 (10.12)
+
+    @property
+    def bent(self):
+        """q_full − q_flow: what bending the Gaussian saves."""
+        return self.q_full - self.q_flow                           # (N,)                 (10.12)
+
+    @property
+    def turned(self):
+        """q_diagonal − q_full: what a full covariance saves."""
+        return self.q_diagonal - self.q_full                       # (N,)                 (10.12)
+
+    def __str__(self):
+        names = "Q, diagonal q", "Q, full q", "Q, flow", "nlml"
+        means = [float(field.mean()) for field in (self.q_diagonal, self.q_full, self.q_flow, self.nlml)]
+        rows = [(name, f"{mean:.4f}", f"{mean - means[-1]:.4f}") for name, mean in zip(names, means)]
+        return align([("", "mean", "above nlml"), *rows])
+
+
+def ladder(model, theta, x, rng, *, family=None, tol=1e-4, first=0):
+    """The `Ladder` of data x (N, D): `gaps` of a diagonal q, and the best q of a family of flows after it.
+
+    family  a `posteriors.Flow`; where None `coupling_flow(K)`, for K = 1 `planar_flow(1)`
+
+    The flow is sought by E-steps from the best Gaussian, which it holds, on the many nodes that it needs
+    (`e_step.nodes_for`), and Q is taken where the search has not looked: by certified quadrature for
+    K ≤ 2, on fresh draws beyond. In a linear-Gaussian model the best flow is the exact posterior, a Gaussian. What the
+    model's own φ costs, and its family, do not enter. tol, rng and first as in `gaps`.
+    """
+    theta, x, K = tree.map(double, theta), double(x), model.n_latent
+    family = (coupling_flow if K > 1 else planar_flow)(K) if family is None else family
+    diagonal, bent = (Model(model.decoder, model.likelihood, K, q) for q in (None, family))
+    gaussian = gaps(diagonal, theta, e_step.prior_phi(diagonal, x), x, rng, tol=tol, first=first)
+    phi, error, q_flow = family.from_full(gaussian.phi_full), gaussian.approximation_error, gaussian.q_full
+    if not linear_gaussian.applies(model):
+        nodes = e_step.coarse_and_fine(family, DRAWS, x)
+        phi = e_step.optimal(bent, theta, [phi], x, *nodes, tol=tol).phi
+        if K <= 2:
+            q_flow, e_flow = quadrature(bent, theta, phi, x)
+            error = error + e_flow
+        else:
+            eta = constant(rng.standard_normal((FRESH, 1, K)), like=x)
+            q_flow, e_flow = _sampled(bent, theta, phi, x, eta)
+            error = namespace(x).sqrt(error**2 + e_flow**2)
+    return Ladder(
+        nlml=gaussian.nlml,
+        q_flow=q_flow,
+        q_full=gaussian.q_full,
+        q_diagonal=gaussian.q_optimal,
+        nlml_error=gaussian.nlml_error,
+        error=error,
+        phi_flow=phi,
+        method=gaussian.method,
     )
 
 
@@ -246,7 +330,11 @@ def _sampled(model, theta, phi, x, eta, *, less=None):
 
 
 def _costs(model, theta, phi, x, eta):
-    """KL − log p(x_n|z_ns) (S, n): their mean over s is Q_n                                    (1.8)."""
+    """What every draw says of Q_n, (S, n): KL − log p(x_n|z_ns) (1.8), or with the KL over the draws too
+    where that is no closed form                                                            (1.9).
+    """
+    if not has_kl(model.posterior):
+        return -expectations.log_weight(model, theta, phi, x, eta)
     z, _ = model.posterior.sample(phi, eta)
     return model.posterior.kl(phi)[0] - model.log_likelihood(theta, x, z)[0]
 

@@ -5,11 +5,13 @@ hidden by a zero, nor by a sum that is constant.
 """
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from ..arrays import tree
 from ..arrays.backend import get_backend
+from ..posteriors import has_kl
 from .check import Report, check, draw_until_smooth
 
 N, S, WIDTH = 4, 3, 4
@@ -20,8 +22,8 @@ def part(candidate, x=None, seed=0):
     """Check a layer, network, likelihood or family of q against central differences: a `Report`, .ok or not.
 
     candidate  what has forward and backward is a layer or a network; with n_f too a likelihood, which is
-               checked with and without a mask; what has n_phi is a family of q: its sample, its KL and its
-               log q
+               checked with and without a mask; what has n_phi is a family of q: its sample, its log q and,
+               where that is a closed form, its KL
     x          (N, D) data, 4 cases at the least, for a likelihood that cannot draw any
 
     Notes say where a forward in float32 comes out wider or far off, where a backward cannot be asked for
@@ -45,10 +47,7 @@ def part(candidate, x=None, seed=0):
 def _checks(part, x):
     """{what: rng → Report} of a part."""
     if hasattr(part, "n_phi"):
-        return {
-            "sample": lambda rng: of_sample(rng, part), "kl": lambda rng: of_kl(rng, part),
-            "log q": lambda rng: of_log_prob(rng, part),
-        }
+        return of_family(part)
     if not (hasattr(part, "forward") and hasattr(part, "backward")):
         raise TypeError(
             f"{type(part).__name__} has no forward and backward, so it is no layer and no likelihood, and no "
@@ -66,9 +65,9 @@ def _in_float32(part, x, rng):
     """Sentences where a forward in float32 gives something wider, or far from what it gives in float64."""
     if hasattr(part, "n_phi"):
         inputs = {"phi": table(rng, part), "eta": rng.standard_normal((S, N, part.n_latent))}
-        forward = {
-            "sample": lambda i: part.sample(i["phi"], i["eta"])[0], "kl": lambda i: part.kl(i["phi"])[0]
-        }
+        forward = {"sample": lambda i: part.sample(i["phi"], i["eta"])[0]}
+        if has_kl(part):
+            forward["kl"] = lambda i: part.kl(i["phi"])[0]
     elif hasattr(part, "n_f"):
         inputs = dict(zip(("params", "f", "x"), _likelihood_inputs(part, x, rng)))
         forward = {"forward": lambda i: part.forward(i["params"], i["f"], i["x"], None)[0]}
@@ -127,9 +126,10 @@ def _written_into(part, x, rng):
         phi, eta = table(rng, part), rng.standard_normal((S, N, part.n_latent))
         calls = {
             "sample": (part.sample, part.sample_backward, (phi, eta)),
-            "kl": (part.kl, part.kl_backward, (phi,)),
             "log_prob": (part.log_prob, part.log_prob_backward, (phi, eta)),
         }
+        if has_kl(part):
+            calls["kl"] = part.kl, part.kl_backward, (phi,)
     else:
         if hasattr(part, "n_f"):
             given = _likelihood_inputs(part, x, rng)
@@ -238,6 +238,12 @@ def of_likelihood(rng, likelihood, masked, x=None):
     df, dparams = likelihood.backward(theta, cache, c)
     grads = {"f": df, "params": dparams}
     return check(weighted(c, forward, log_p), params, grads, counts={"N": N, "S": S})
+
+
+def of_family(q):
+    """{what: rng → Report} of a family of q; without the KL where that is no closed form."""
+    checks = {"sample": of_sample, "kl": of_kl, "log q": of_log_prob}
+    return {what: partial(check, q=q) for what, check in checks.items() if what != "kl" or has_kl(q)}
 
 
 def of_sample(rng, q):

@@ -17,7 +17,8 @@ from ..arrays.rows import blocks, put_rows, take_rows
 from ..arrays.workers import each
 from .. import bound
 from ..model import Model
-from ..posteriors.nodes import e_step_nodes, gauss_hermite, sigma_points
+from ..posteriors import has_kl
+from ..posteriors.nodes import e_step_nodes, sigma_points
 from . import linear_gaussian
 from .bfgs import minimise
 from .expectations import bound_on_nodes
@@ -55,11 +56,17 @@ def closest(posterior, mean, precision):
 
     By the family's own closed form where it has one, else by quasi-Newton steps from φ = 0: but for a
     constant that divergence is KL(q ‖ N(0, I)) + E_q[½ z (P − I) zᵀ − z P meanᵀ], P being the precision.
+    Raises TypeError for a family that has neither `closest` nor a `kl`.
     """
     if hasattr(posterior, "closest"):
         return posterior.closest(mean, precision)
+    if not has_kl(posterior):
+        raise TypeError(
+            f"this posterior, {type(posterior).__name__}, has neither kl nor closest: E-steps start from a "
+            "Gaussian, so a family whose KL is no closed form says by closest(mean, precision) where that is"
+        )
     K, xp = posterior.n_latent, namespace(mean)
-    _, (eta, weights) = coarse_and_fine(K, 64 + 4 * K, like=mean)
+    _, (eta, weights) = coarse_and_fine(posterior, 64 + 4 * K, like=mean)
     w, beyond = weights[:, None], precision - identity(K, like=mean)
 
     def objective(phi, mean):
@@ -136,27 +143,43 @@ def _lower(a, b):
     return EStep(*(xp.where(lower[:, None] if f.ndim == 2 else lower, f, g) for f, g in zip(a, b)))
 
 
-def coarse_and_fine(n_latent, n_samples, like):
+def nodes_for(posterior, order, n_samples, like):
+    """Nodes (eta (S, 1, K), weights (S,)) on which φ of this family may be sought, beside the array `like`:
+    Gauss–Hermite with `order` nodes per dimension for K ≤ 2, else n_samples whitened draws.
+
+    A family that samples its KL fits the nodes it is sought on: few of them could let Q on them fall without
+    end, while the true one rises. It is given `SOUND` nodes per dimension at least, and beyond K = 2
+    `DRAWS_PER_NUMBER` draws for every number of φ, so that Q on them is too low by some 1/64 nats    (6.11).
+    """
+    if not has_kl(posterior):
+        order, n_samples = max(order, SOUND), max(n_samples, DRAWS_PER_NUMBER * posterior.n_phi)
+    return tuple(constant(a, like=like) for a in e_step_nodes(posterior.n_latent, order, n_samples))
+
+
+SOUND = 10                            # nodes per dimension for a family that samples its KL, at the least
+DRAWS_PER_NUMBER = 64                 # … and whitened draws for each of the n_phi numbers, for K > 2
+
+
+def coarse_and_fine(posterior, n_samples, like):
     """Coarse and fine nodes for `optimal`, each (eta (S, 1, K), weights (S,)), beside the array `like`.
 
-    Gauss–Hermite for K ≤ 2; beyond, n_samples whitened draws for both.
+    Gauss–Hermite for K ≤ 2; beyond, n_samples whitened draws for both. More of them as `nodes_for` says.
     """
-    if n_latent <= 2:
-        pair = gauss_hermite(n_latent, COARSE), gauss_hermite(n_latent, FINE[n_latent])
-    else:
-        pair = (e_step_nodes(n_latent, COARSE, n_samples),) * 2
-    return tuple(tuple(constant(a, like=like) for a in rule) for rule in pair)
+    coarse = nodes_for(posterior, COARSE, n_samples, like)
+    if posterior.n_latent > 2:
+        return coarse, coarse
+    return coarse, nodes_for(posterior, FINE[posterior.n_latent], n_samples, like)
 
 
 def steady_nodes(model, like):
     """Nodes (eta (S, 1, K), weights (S,)), always the same, for the mean Q of many cases: the sigma points of
     a linear-Gaussian model, else 7 Gauss–Hermite nodes per dimension for K ≤ 2 and 64 + 4K whitened draws
-    beyond.
+    beyond, more where `nodes_for` says so.
     """
     K = model.n_latent
-    exact = linear_gaussian.gaussian_q_applies(model)
-    rule = sigma_points(K) if exact else e_step_nodes(K, 7, 64 + 4 * K)
-    return tuple(constant(a, like=like) for a in rule)
+    if linear_gaussian.gaussian_q_applies(model):
+        return tuple(constant(a, like=like) for a in sigma_points(K))
+    return nodes_for(model.posterior, 7, 64 + 4 * K, like)
 
 
 COARSE, FINE = 5, {1: 32, 2: 14}      # nodes per dimension, by K

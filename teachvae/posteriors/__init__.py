@@ -1,9 +1,16 @@
-"""The families of q(z|φ_n): each with its sample, KL and density, and their backwards."""
+"""The families of q(z|φ_n): each with sample, density, KL where that is closed, and the backwards."""
 
 from .diagonal import DiagonalGaussian
+from .flow import Coupling, Flow, coupling_flow
 from .full import FullGaussian
-from .posterior import Posterior
+from .planar import Planar, planar_flow
+from .posterior import Posterior, has_kl
 
-POSTERIORS = {"diagonal": DiagonalGaussian, "full": FullGaussian}
+POSTERIORS = {
+    "diagonal": DiagonalGaussian, "full": FullGaussian, "flow": coupling_flow, "planar": planar_flow
+}
 
-__all__ = ["POSTERIORS", "DiagonalGaussian", "FullGaussian", "Posterior"]
+__all__ = [
+    "POSTERIORS", "Coupling", "DiagonalGaussian", "Flow", "FullGaussian", "Planar", "Posterior",
+    "coupling_flow", "has_kl", "planar_flow",
+]

@@ -65,7 +65,7 @@ class FullGaussian(Posterior):
         xp = namespace(phi)
         m, L = self.unpack(phi)
         squares = xp.sum(L * L, axis=(1, 2)) + xp.sum(m * m, axis=1)  # (N,)
-        kl = 0.5 * (squares - self.n_latent) - self._log_det(L)    # (N,)                 (3.16)
+        kl = 0.5 * (squares - self.n_latent) - self.log_det(phi)    # (N,)                 (3.16)
         return kl, (m, L)
 
     def kl_backward(self, cache, dkl):
@@ -82,7 +82,7 @@ class FullGaussian(Posterior):
         m, L = self.unpack(phi)
         u = xp.linalg.solve(L, xp.permute_dims(z - m, (1, 2, 0)))  # L⁻¹(z − m), (N, K, S)
         squares = xp.permute_dims(xp.sum(u * u, axis=1), (1, 0))   # (S, N)
-        log_q = -0.5 * squares - self._log_det(L) - 0.5 * self.n_latent * LOG_2PI  #      (3.19)
+        log_q = -0.5 * squares - self.log_det(phi) - 0.5 * self.n_latent * LOG_2PI  #      (3.19)
         return log_q, (L, u)
 
     def log_prob_backward(self, cache, dlog_q):
@@ -98,6 +98,14 @@ class FullGaussian(Posterior):
         dL = -outer - total * self._inverse_diagonal(L)            # (N, K, K)            (3.22)
         dphi = self._pack(dm, dL, L)                               # (N, n_phi)           (3.12)
         return dphi, dz
+
+    def log_det(self, phi):
+        """log|L| = Σ_k log L_kk, (N,): φ holds these logarithms as they are."""
+        return phi @ self._log_diagonal(phi)
+
+    def log_det_backward(self, dlog_det):
+        """dphi (N, n_phi) from dlog_det (N,)."""
+        return dlog_det[:, None] * self._log_diagonal(dlog_det)
 
     def mean(self, phi):
         """E_q[z], (N, K)."""
@@ -144,16 +152,15 @@ class FullGaussian(Posterior):
         )
         return xp.concat([variance, entries], axis=1)              # (N, n_phi)           (3.23)
 
-    def _log_det(self, L):
-        """Σ_k log L_kk, (N,): 1 stands off the diagonal, for its log is 0."""
-        xp = namespace(L)
-        eye, _ = self._masks(L)
-        return xp.sum(xp.log(L * eye + (1 - eye)), axis=(1, 2))
-
     def _inverse_diagonal(self, L):
         """diag(1/L_11, …, 1/L_KK), (N, K, K): 1 stands off the diagonal, where 0/0 would be."""
         eye, _ = self._masks(L)
         return eye / (L * eye + (1 - eye))
+
+    def _log_diagonal(self, like):
+        """1 where a row of φ holds a log L_kk, else 0, (n_phi,)."""
+        K = self.n_latent
+        return constant([0.0] * K + [float(i == j) for i in range(K) for j in range(i + 1)], like=like)
 
     def _masks(self, like):
         """The identity, and ones strictly below the diagonal, both (K, K)."""

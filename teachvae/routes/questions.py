@@ -14,6 +14,7 @@ from ..arrays import ranks, tree, workers
 from ..arrays.backend import double, namespace, to_numpy
 from ..arrays.observed import seen
 from ..arrays.rows import as_floats, collect, extremes, float_type, slices
+from ..doors import parts
 from ..doors.columns import Cases, Columns, Table, columns_for
 from ..doors.units import centred, moved
 from ..doors.validate import (
@@ -216,7 +217,7 @@ class LatentVariableModel(LatentCode):
         if linear_gaussian.gaussian_q_applies(model):
             nodes = [self.backend_.asarray(a) for a in sigma_points(K)]
         else:
-            _, nodes = e_step.coarse_and_fine(K, 64 + 4 * K, self.backend_.zeros((1,)))
+            _, nodes = e_step.coarse_and_fine(model.posterior, 64 + 4 * K, self.backend_.zeros((1,)))
         phi = self.backend_.asarray(self._phi(theta, cases))
         return to_numpy(e_step.e_step(model, theta, phi, cases, *nodes, max_steps=n_steps).phi)
 
@@ -316,6 +317,29 @@ class LatentVariableModel(LatentCode):
 
         result = collect(cases.shape[0], ledger)
         _warn_of_few(result.approximation_error)
+        return result
+
+    @in_threads
+    def ladder(self, X, *, family=None, tol=1e-4, random_state=0):
+        """What richer families of q save, per data case: a `gaps.Ladder` of arrays (N,), in nats, the least Q
+        of diagonal Gaussians, of all Gaussians and of flows, and nlml. The family of the fit does not matter.
+
+        family  a `posteriors.Flow` for this K; None: `posteriors.coupling_flow(K)`, for K = 1 a planar one
+        tol     as in `gaps`
+
+        For K > 2 the flow is sought on 64 draws for each of its n_phi numbers, which takes its time.
+        """
+        check_positive("tol", tol)
+        theta, cases = self._observed(X)
+        family = None if family is None else parts.flow(family, self.model_.n_latent)
+        draws = _repeated(random_state)
+
+        def rungs(rows):
+            x = cases[rows, ...]
+            return gaps.ladder(self.model_, theta, x, draws(), family=family, tol=tol, first=rows.start)
+
+        result = collect(cases.shape[0], rungs)
+        _warn_of_few(result.error)
         return result
 
     @in_threads
@@ -433,7 +457,8 @@ class LatentVariableModel(LatentCode):
         K, tol = model.n_latent, E_STEP_TOLERANCE[backend.dtype]
         z = np.random.default_rng(0).standard_normal((e_step.SEARCH_POINTS, K))
         starts = [*starts, e_step.search(model, theta, x, backend.asarray(z))]
-        nodes = e_step.coarse_and_fine(K, 64 + 4 * K, backend.zeros((1,))) if nodes is None else nodes
+        if nodes is None:
+            nodes = e_step.coarse_and_fine(model.posterior, 64 + 4 * K, backend.zeros((1,)))
         e = e_step.optimal(model, theta, starts, x, *nodes, tol=tol)
 
         def from_other_modes(rows):
@@ -464,7 +489,7 @@ class LatentVariableModel(LatentCode):
         if linear_gaussian.applies(model):
             f, _ = model.f(theta, model.posterior.mean(phi))
             return to_numpy(function(f[None, :, :], slice(None))[0, :, :])
-        _, nodes = e_step.coarse_and_fine(model.n_latent, 64 + 4 * model.n_latent, phi)
+        _, nodes = e_step.coarse_and_fine(model.posterior, 64 + 4 * model.n_latent, phi)
         return to_numpy(expectations.expected(model, theta, phi, *nodes, function))
 
     def prior_codes(self, n_samples=1, random_state=None):

@@ -30,7 +30,7 @@ from ..model import Model
 from ..networks.convergence import ConvergenceWarning, falling, warn_of_falling
 from ..networks.layers import Parallel, mlp
 from ..networks.training import HeldOut, Run, full_batch, minibatches, no_lower_bound, nothing
-from ..posteriors.nodes import gauss_hermite, sigma_points
+from ..posteriors.nodes import sigma_points
 from .conventions import (
     ACTIVATION, BACKEND, COMM, CONSTANT, DTYPE, LIKELIHOOD, N_JOBS, NOISE, POSTERIOR, SEED, agreed, estimator,
     in_threads, leaving, option, quietly
@@ -56,7 +56,7 @@ def recognition_network(n_visible, hidden, posterior, activation="tanh", separat
     )
 
 
-def amortised(model, recognition, params, x, eta, *, weights=None, kl="analytic", n_cases=None):
+def amortised(model, recognition, params, x, eta, *, weights=None, kl=None, n_cases=None):
     """The mean of Q over data cases x (N, D), or an `Observed`, with φ = g_v(x), and its gradient by hand.
 
     params = {"theta": θ, "recognition": v}. Returns the mean Q and gradients shaped like params; where x are
@@ -129,12 +129,14 @@ class VAE(LatentVariableModel):
     )
     posterior: object = option("diagonal", POSTERIOR)
     separate: bool = option(False, "False: one trunk and two heads; True: two networks m(x) and log s(x)")
-    kl: str = option("analytic", '"analytic" (1.8) or "sampled" (1.9)')
+    kl: object = option(
+        None, '"analytic" (1.8) or "sampled" (1.9); None: analytic where the KL is a closed form of the family'
+    )
     nodes: str = option(
         "random",
         'where η comes from: "random", n_samples fresh draws for every case and step; "sigma", the 2K '
         'sigma points, exact for a linear-Gaussian model and refused for any other; "quadrature", 7 '
-        "Gauss–Hermite nodes per dimension, for K ≤ 2",
+        "Gauss–Hermite nodes per dimension, 10 for a flow, for K ≤ 2",
     )
     n_samples: int = option(1, "fresh draws for every case and step, with nodes=\"random\"")
     optimizer: object = option(
@@ -226,7 +228,7 @@ class VAE(LatentVariableModel):
             "recognition": recognition.init(init_rng, backend),
         }
         batch = self._batches(table, backend, noise_rng) if self.binarise else lambda rows: x[rows, ...]
-        nodes, places, comm = self._nodes(backend), ranks.places(table), table.comm
+        nodes, places, comm = self._nodes(model.posterior, backend), ranks.places(table), table.comm
         objective = self._objective(standard.model, recognition, batch, places, nodes, backend, noise_rng)
         axes, latent, tell = None, None, agreed(comm, progress)
         unit, epochs, rate = "epoch", self.epochs or 300, self.learning_rate
@@ -336,9 +338,11 @@ class VAE(LatentVariableModel):
             lambda: recognition_network(n_in, hidden[::-1], posterior, activation, self.separate),
         )
         model = Model(decoder, likelihood, K, posterior)
+        bound.kl_for(posterior, self.kl)
         if self.nodes == "sigma" and not linear_gaussian.gaussian_q_applies(model):
             raise ValueError(
-                "nodes='sigma' is exact for a linear-Gaussian model only (hidden=(), likelihood='gaussian'); "
+                "nodes='sigma' is exact for a linear-Gaussian model with a Gaussian q only (hidden=(), "
+                "likelihood='gaussian', posterior='diagonal' or 'full'); "
                 "elsewhere its Q is no bound: use nodes='random', or 'quadrature' for K <= 2"
             )
         return model, recognition
@@ -381,7 +385,7 @@ class VAE(LatentVariableModel):
         if self.optimizer != "lbfgs":
             parts.optimizer(self.optimizer, 1.0, beside=["lbfgs"])
         choices = {
-            "kl": ["analytic", "sampled"],
+            "kl": ["analytic", "sampled", None],
             "nodes": ["random", "sigma", "quadrature"],
         }
         for name, allowed in choices.items():
@@ -406,13 +410,14 @@ class VAE(LatentVariableModel):
                 "nodes='random'"
             )
 
-    def _nodes(self, backend):
+    def _nodes(self, posterior, backend):
         """Deterministic nodes and weights, or None where η is drawn anew."""
         if self.nodes == "random":
             return None
         K = self.n_components
-        eta, weights = sigma_points(K) if self.nodes == "sigma" else gauss_hermite(K, 7)
-        return backend.asarray(eta), backend.asarray(weights)
+        if self.nodes == "quadrature":
+            return e_step.nodes_for(posterior, 7, 0, backend.zeros((1,)))
+        return tuple(backend.asarray(a) for a in sigma_points(K))
 
     def _held_out_q(self, model, recognition, x, natural):
         """run → the mean Q of held-out data cases x, of all ranks, on `e_step.steady_nodes`."""

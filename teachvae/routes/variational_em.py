@@ -29,7 +29,8 @@ from ..networks.optimizers import Adam
 from ..networks.training import (
     HeldOut, Run, TrainingError, ended, exhausted, minibatches, not_finite, nothing
 )
-from ..posteriors.nodes import e_step_nodes, matched_draws
+from ..posteriors import has_kl
+from ..posteriors.nodes import matched_draws
 from .checkpoint import Checkpoint
 from .conventions import (
     ACTIVATION, BACKEND, COMM, CONSTANT, DTYPE, LIKELIHOOD, N_JOBS, NOISE, POSTERIOR, SEED, agreed, estimator,
@@ -88,7 +89,7 @@ class VariationalEM(LatentVariableModel):
     n_samples: object = option(
         None,
         "nodes of an E-step's expectation; None: Gauss–Hermite with 3 per dimension for K ≤ 2, else 4K "
-        "whitened draws",
+        "whitened draws; for a flow 10 per dimension, else 64 draws for each number of a row of φ",
     )
     batch_size: int = option(128, "data cases of a minibatch of the M-step's Adam")
     learning_rate: float = option(5e-3, "of the M-step's Adam")
@@ -133,6 +134,12 @@ class VariationalEM(LatentVariableModel):
             self.decoder, "decoder", K, likelihood.n_f, lambda: mlp(K, hidden, likelihood.n_f, activation)
         )
         model = Model(decoder, likelihood, K, parts.posterior(self.posterior, K))
+        least = SOUND_DRAWS * model.posterior.n_phi
+        if not (has_kl(model.posterior) or self.n_samples is None or self.n_samples >= least):
+            raise ValueError(
+                f"n_samples={self.n_samples} draws are too few for posterior={self.posterior!r}: a family "
+                f"without a KL in closed form fits the draws it is sought on; give {least} or more, or None"
+            )
         closed = linear_gaussian.gaussian_q_applies(model)
         if closed:
             D = likelihood.n_visible
@@ -368,9 +375,8 @@ class VariationalEM(LatentVariableModel):
         """Nodes and weights for the E-steps of the rounds, the same for all data cases and calls."""
         K = model.n_latent
         if self.n_samples is None:
-            eta, weights = e_step_nodes(K, 3, 4 * K)
-        else:
-            eta, weights = matched_draws(np.random.default_rng(0), self.n_samples, K)
+            return e_step.nodes_for(model.posterior, 3, 4 * K, backend.zeros((1,)))
+        eta, weights = matched_draws(np.random.default_rng(0), self.n_samples, K)
         return backend.asarray(eta), backend.asarray(weights)
 
     def _infer(self, model, theta, x, backend, starts=()):
@@ -407,4 +413,5 @@ def _mean(Q, x):
     return float(total) / ranks.places(x).n_cases
 
 
+SOUND_DRAWS = 16      # for each number of φ, at the least, where the KL is sampled          (6.11)
 SEARCH_EVERY = 10
