@@ -187,8 +187,8 @@ def _parser():
     compare.add_argument(
         "--resume",
         action="store_true",
-        help="go on with an interrupted comparison in the folder of --save, a model in training from its last "
-        "epoch (its seconds are then those since)",
+        help="go on with an interrupted comparison in the folder of --save, a model in training from its "
+        "last epoch (its seconds are then those since)",
     )
     compare.add_argument("--json", action="store_true", help="print JSON instead of the table")
     compare.set_defaults(run=_compare)

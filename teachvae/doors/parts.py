@@ -49,7 +49,7 @@ def posterior(spec, n_latent):
     family = require("posterior", spec)
     if has_kl(family) and not hasattr(family, "kl_backward"):
         raise TypeError(
-            f"this posterior, {type(family).__name__}, has kl and no kl_backward: write it, or leave kl away: "
+            f"this posterior, {type(family).__name__}, has kl and no kl_backward: write it, or leave kl out: "
             "the KL is then taken over the samples"
         )
     if family.n_latent != n_latent:

@@ -130,7 +130,7 @@ class VAE(LatentVariableModel):
     posterior: object = option("diagonal", POSTERIOR)
     separate: bool = option(False, "False: one trunk and two heads; True: two networks m(x) and log s(x)")
     kl: object = option(
-        None, '"analytic" (1.8) or "sampled" (1.9); None: analytic where the KL is a closed form of the family'
+        None, '"analytic" (1.8) or "sampled" (1.9); None: analytic where the family has a closed form'
     )
     nodes: str = option(
         "random",
