@@ -205,7 +205,7 @@ def texts(draw):
     decimal = draw(st.sampled_from(".," if separator != "," else "."))
     number = st.one_of(
         st.floats(-1e6, 1e6, allow_subnormal=False), st.integers(-2000, 2000).map(float),
-        st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 999).map(lambda n: n / 1000),
+        st.floats(allow_nan=False, allow_infinity=False), st.integers(-999, 999).map(lambda n: n / 1000),
     )
     style = draw(st.sampled_from(["%r", "%.3f", "%g", "%e"]))
     cells = [[style % draw(number) for _ in range(D)] for _ in range(N)]

@@ -11,7 +11,7 @@ import struct
 import tempfile
 import warnings
 
-from hypothesis import strategies as st
+from hypothesis import assume, strategies as st
 import numpy as np
 import pytest
 
@@ -302,25 +302,26 @@ def test_estimators_without_a_factor(table):
 # ---- forms ------------------------------------------------------------------------------------------------
 
 
-@cases(36, 300, form=st.sampled_from([*sorted(FORMS), "mapped from a file"]),
-       table=tables(kinds=["plain", "whole"], rows=(6, 20), reach=20, offset=4), holes=st.booleans())
-def test_the_same_numbers_in_every_form(form, table, holes):
+@cases(4, 30, table=tables(kinds=["plain", "whole"], rows=(6, 20), reach=20, offset=4), holes=st.booleans())
+def test_the_same_numbers_in_every_form(table, holes):
     """The fit is that of the plain array to the last bit, and what was handed over is left as it was."""
     x = table.x if holes else np.where(np.isnan(table.x), 0.5, table.x)
     options = dict(max_iter=20, tol=1e-3, n_starts=1, missing="marginalise" if holes else "error")
-    if refusal(x, 1, options["missing"], "diagonal"):
-        return
+    assume(refusal(x, 1, options["missing"], "diagonal") is None)
+    plain = FactorAnalysis(1, **options).fit(x)
     with tempfile.TemporaryDirectory() as folder:
-        given = mapped(x, Path(folder)) if form == "mapped from a file" else FORMS[form](x)
-        before = given.copy() if isinstance(given, np.ndarray) else None
-        plain, fitted = FactorAnalysis(1, **options).fit(x), FactorAnalysis(1, **options).fit(given)
-        np.testing.assert_array_equal(fitted.components_, plain.components_)
-        np.testing.assert_array_equal(fitted.nlml(given).values, plain.nlml(x).values)
-        np.testing.assert_array_equal(fitted.transform(given), plain.transform(x))
-        np.testing.assert_array_equal(fitted.impute(given), plain.impute(x))
-        if before is not None:
-            np.testing.assert_array_equal(given.astype(float), before.astype(float))
-        del given                                                  # Windows keeps a mapped file
+        given = {"mapped from a file": mapped(x, Path(folder)), **{form: make(x) for form, make in FORMS.items()}}
+        for form, own in given.items():
+            before = own.copy() if isinstance(own, np.ndarray) else None
+            fitted = FactorAnalysis(1, **options).fit(own)
+            for theirs, ours in (
+                (fitted.components_, plain.components_), (fitted.nlml(own).values, plain.nlml(x).values),
+                (fitted.transform(own), plain.transform(x)), (fitted.impute(own), plain.impute(x)),
+            ):
+                np.testing.assert_array_equal(theirs, ours, err_msg=form)
+            if before is not None:
+                np.testing.assert_array_equal(own.astype(float), before.astype(float), err_msg=form)
+        del given, own                                             # Windows keeps a mapped file
 
 
 def test_polars_is_among_the_forms():
