@@ -404,6 +404,9 @@ def test_bartletts_scores_need_enough_columns():
     assert np.isfinite(fa.scores(x).values).all()
     with pytest.raises(ValueError, match="tell 3 factors .* entries observed in rows 4 do not.*regression"):
         fa.scores(x, "bartlett")
+    many = np.vstack([np.tile(X, (11, 1)), x[4:5]])                # in the second block
+    with pytest.raises(ValueError, match="in rows 1100 do not"):
+        fa.scores(many, "bartlett")
     flat = FactorAnalysis(2, noise=1e3).fit(X / 100)               # noise enough for all of the variance
     with pytest.raises(ValueError, match="tell 2 factors apart, and these columns do not"):
         flat.scores(X / 100, "bartlett")

@@ -118,6 +118,13 @@ def test_wrong_questions(arguments, message):
         select_n_components(X, **arguments)
 
 
+def test_bic_goes_up_to_as_many_parameters_as_a_covariance_has_entries():
+    """Of 6 columns 3 factors have 21, all; of 7 columns 3 have 25 of 28, 4 one too many."""
+    assert select_n_components(X[:, :6], [3], tol=1e-2).n_components == 3
+    with pytest.raises(ValueError, match="4 factors of 7 columns have more.*give candidates up to 3"):
+        select_n_components(X[:, :7], [3, 4])
+
+
 def test_an_option_that_is_none_is_told():
     with pytest.raises(TypeError, match="hidden"):
         select_n_components(X, [1], hidden=(3,))

@@ -100,6 +100,10 @@ def test_the_order_is_that_of_r():
     key = [int(np.argmax(np.abs(row))) if np.max(np.abs(row)) >= 0.5 else 3 for row in summary.loadings]
     assert len(set(key)) == 4, "some variables must belong nowhere"
     assert summary.order().tolist() == [d for k in range(4) for d in range(12) if key[d] == k]
+    assert (summary.loadings < -0.1).any() and (np.abs(summary.loadings) < 0.1).any()
+    for d, line in zip(summary.order(), str(summary).splitlines()[4:16], strict=True):
+        shown = [f"{v:.3f}" for v in summary.loadings[d] if abs(v) >= 0.1]
+        assert line.split()[:-2] == [str(d), *shown]
 
 
 # ---- second roads ----------------------------------------------------------------------------------------
