@@ -94,7 +94,7 @@ ROUTES = {
     # the same; the data are sent, and an identity for each of the two components
     "factor analysers": route(MixtureOfFactorAnalysers, 2, 3, max_iter=8, **ALONE),
     "factor analysers, own noise": route(MixtureOfFactorAnalysers, 2, 3, noise="own", max_iter=8, **ALONE),
-    "factor analysers without z": route(MixtureOfFactorAnalysers, 2, 3, n_latent=0, max_iter=8, **ALONE),
+    "factor analysers without z": route(MixtureOfFactorAnalysers, 2, 1, n_latent=0, max_iter=8, **ALONE),
 }
 
 
