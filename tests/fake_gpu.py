@@ -183,8 +183,10 @@ def _as_cupy(function):
 
 
 def _without_raising(function):
-    """A function of linalg: where it fails, numbers that mean nothing."""
+    """A function of linalg: where it fails, numbers that mean nothing; cuSOLVER takes no empty matrix."""
     def call(a, *others, **options):
+        if 0 in a.shape[-2:]:
+            raise ValueError("CUSOLVER_STATUS_INVALID_VALUE")
         try:
             return _rounded(function)(a, *others, **options)
         except np.linalg.LinAlgError:

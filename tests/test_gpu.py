@@ -94,7 +94,7 @@ ROUTES = {
     # the same; the data are sent, and an identity for each of the two components
     "factor analysers": route(MixtureOfFactorAnalysers, 2, 3, max_iter=8, **ALONE),
     "factor analysers, own noise": route(MixtureOfFactorAnalysers, 2, 3, noise="own", max_iter=8, **ALONE),
-    "factor analysers without z": route(MixtureOfFactorAnalysers, 2, 3, n_latent=0, max_iter=8, **ALONE),
+    "factor analysers without z": route(MixtureOfFactorAnalysers, 2, 1, n_latent=0, max_iter=8, **ALONE),
 }
 
 
@@ -224,7 +224,9 @@ HUNDRED = {
     "VAE, full q": lambda **how: VAE(2, epochs=25, posterior="full", kl="sampled", **NETWORK, **how),
     "autoencoder": lambda **how: Autoencoder(2, epochs=25, **NETWORK, **how),
     "mixture": lambda **how: GaussianMixture(2, max_iter=100, tol=1e-9, **how),
-    "factor analysers": lambda **how: MixtureOfFactorAnalysers(2, n_latent=1, max_iter=100, **ALONE, **how),
+    "factor analysers": lambda **how: MixtureOfFactorAnalysers(
+        2, n_latent=1, max_iter=100, n_starts=1, tol=1e-9, **how
+    ),
 }
 PARAMETERS = ["theta_", "recognition_params_", "encoder_params_", "decoder_params_"]
 PATHS = ["nlml_path_", "q_path_", "loss_path_"]

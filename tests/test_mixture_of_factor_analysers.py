@@ -421,9 +421,10 @@ def test_codes_and_their_decoding(noise):
 
 
 @every_noise
-def test_imputation_is_the_conditional_mean(noise):
+@pytest.mark.parametrize("n_latent", [0, 2])
+def test_imputation_is_the_conditional_mean(noise, n_latent):
     """By dense conditioning, for every pattern of gaps, with nothing observed as well."""
-    theta = random_theta(np.random.default_rng(7), noise)
+    theta = random_theta(np.random.default_rng(7), noise, K=n_latent)
     model, rng = fitted(theta, noise), np.random.default_rng(0)
     gone = rng.random((25, D)) < 0.5
     gone[0], gone[1] = True, False
@@ -442,8 +443,9 @@ def test_imputation_is_the_conditional_mean(noise):
 
 
 @every_noise
-def test_denoising_is_the_conditional_mean(noise):
-    theta, tau2 = random_theta(np.random.default_rng(3), noise), 0.7
+@pytest.mark.parametrize("n_latent", [0, 2])
+def test_denoising_is_the_conditional_mean(noise, n_latent):
+    theta, tau2 = random_theta(np.random.default_rng(3), noise, K=n_latent), 0.7
     model, x = fitted(theta, noise), X[:30]
     noisy = theta._replace(psi=theta.psi + tau2)
     q = special.softmax(joint_by_scipy(noisy, x), axis=1)
@@ -459,6 +461,7 @@ def test_denoising_is_the_conditional_mean(noise):
 def test_samples_have_the_moments_of_each_component(noise):
     theta = random_theta(np.random.default_rng(1), noise, J=2)
     theta = theta._replace(b=np.array([np.zeros(D), np.full(D, 100.0)]), weights=np.array([0.7, 0.3]))
+    theta = theta if noise == "shared" else theta._replace(psi=theta.psi * [[1], [9]])
     model, n = fitted(theta, noise), 20000
     x = model.sample(n, random_state=3)
     assert x.shape == (n, D)
@@ -622,13 +625,14 @@ def test_a_component_without_data_cases(noise):
     far = Analysers(
         np.append(two.weights / 2, 0.5), np.append(two.W, two.W[:1], axis=0),
         np.append(two.b, np.full((1, D), 1e6), axis=0),
-        two.psi if noise == "shared" else np.append(two.psi, two.psi[:1], axis=0),
+        two.psi if noise == "shared" else np.append(two.psi, [[1e-9] * D], axis=0),
     )
     how = {"n_latent": K, "noise": noise, "max_iter": 25}
     with pytest.warns(CollapseWarning, match="components 2 ended without data cases: give fewer components"):
         model = quiet_but(MixtureOfFactorAnalysers(3, init=far, **how), X, CollapseWarning)
     plain = quiet(MixtureOfFactorAnalysers(2, init=two, **how), X)
     assert model.empty_.tolist() == [2] and model.weights_[2] == 0
+    assert model.collapsed_.size == len(model.heywood_) == 0, "its Ψ is at the floor, and nobody's"
     close(model.weights_[:2], plain.weights_, 1e-9)
     close(model.nlml(X).values, plain.nlml(X).values, 1e-8)
     close(model.means_[2], 1e6, 0)
@@ -636,14 +640,14 @@ def test_a_component_without_data_cases(noise):
     assert_never_rises(model.q_path_)
 
 
-@every_noise
-def test_a_start_is_raised_to_the_floor(noise):
-    theta = random_theta(np.random.default_rng(3), noise)
-    theta = theta._replace(psi=theta.psi * 1e-30)
-    how = {"n_latent": K, "noise": noise, "init": theta, "min_noise": 0.3}
-    model = quiet(MixtureOfFactorAnalysers(J, **how), X)
+def test_a_start_is_raised_to_the_floor():
+    """Else Q would be lower at the start, on data cases all alike, than the floor allows after it."""
+    x = np.vstack([np.tile(X[:1], (200, 1)), X[:20]])
+    init = HALVES, 0 * W2, np.array([X[0], X[:20].mean(axis=0)]), np.array([1e-9 * PSI, X[:20].var(axis=0)])
+    how = {"n_latent": 1, "noise": "own", "init": init, "min_noise": 0.3}
+    model = quiet(MixtureOfFactorAnalysers(2, **how), x)
     assert_never_rises(model.q_path_)
-    assert (model.noise_variance_ >= 0.3 * X.var(axis=0) * (1 - 1e-12)).all()
+    assert (model.noise_variance_ >= 0.3 * x.var(axis=0) * (1 - 1e-12)).all()
 
 
 # ---- what is given ---------------------------------------------------------------------------------

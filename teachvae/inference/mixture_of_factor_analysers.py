@@ -12,6 +12,7 @@ import numpy as np
 
 from ..arrays.backend import namespace, to_numpy
 from ..arrays.rows import as_floats, slices
+from ..arrays.special import LOG_2PI
 from ..likelihoods import Gaussian
 from . import em, linear_gaussian
 from .mixture import EMPTY, divergence, far_apart, free, log_pmf
@@ -42,11 +43,18 @@ def component(p, j):
 
 def e_step(p, x, mask=None):
     """log p(x_n, j) (N, J), and of p(z|x_n, j) the means (N, K) and the covariances, J of each."""
-    means, covariances, nlml = zip(
-        *(linear_gaussian.e_step(*component(p, j), x, mask) for j in range(p.b.shape[0]))
-    )
+    one = linear_gaussian.e_step if p.W.shape[1] else without_z
+    means, covariances, nlml = zip(*(one(*component(p, j), x, mask) for j in range(p.b.shape[0])))
     log_p = log_pmf(p.weights) - namespace(x).stack(list(nlml), axis=1)  # (N, J)          (9.10)
     return log_p, means, covariances
+
+
+def without_z(W, b, psi, x, mask=None):
+    """`linear_gaussian.e_step` for K = 0, where nothing is to be inverted: cuSOLVER takes no empty matrix."""
+    xp, r = namespace(psi), x - b
+    terms = r * r / psi + xp.log(psi) + LOG_2PI                    # (N, D)                 (9.1)
+    nlml = 0.5 * xp.sum(terms if mask is None else mask * terms, axis=1)
+    return r[:, :0], W @ W.T, nlml
 
 
 def log_joint(p, x):
@@ -123,6 +131,8 @@ class Problem:
 
     def widened(self, p, moments):
         """The `Analysers` p of an M-step as that of the wider model, z ~ N(a_j, R_j), has them."""
+        if p.W.shape[1] == 0:
+            return p
         xp = namespace(p.b)
         wide = [
             (p.W[j, ...], p.b[j, :]) if s is None else
@@ -143,6 +153,8 @@ class Problem:
 
 def canonical(p):
     """The same `Analysers` in the rotations of z that make every W_j Ψ_j⁻¹ W_jᵀ diagonal."""
+    if p.W.shape[1] == 0:
+        return p
     parts = (component(p, j) for j in range(p.b.shape[0]))
     W = [linear_gaussian.canonical(W, psi) for W, _, psi in parts]
     return p._replace(W=namespace(p.W).stack(W, axis=0))
