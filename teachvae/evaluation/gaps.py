@@ -99,10 +99,10 @@ def gaps(model, theta, phi, x, rng, *, tol=1e-4, first=0):
 
     The optimal φ_n is sought by E-steps from phi, from the prior, and from the best of many points of
     the prior, and finished on fine nodes until ‖∂Q_n/∂φ_n‖∞ < tol. Where no start leads below phi, phi
-    is kept; the full covariance starts from what was found. These searches are local, so a case whose Q
-    stays far above its nlml starts again from every mode that the grid can see; for K > 2 every case
-    starts again from the higher ones of a few peaks. Where modes may be left that nobody tried, the errors
-    hold what those could save at the most                                                 (10.11).
+    is kept; the full covariance starts from what was found, and a flow once more from that. These
+    searches are local, so a case whose Q stays far above its nlml starts again from every mode that the grid
+    can see; for K > 2 every case starts again from the higher ones of a few peaks. Where modes may be left
+    that nobody tried, the errors hold what those could save at the most                   (10.11).
     Computed in float64. Warnings call the first case number `first`.
     """
     theta, phi, x = tree.map(double, theta), double(phi), double(x)
@@ -123,6 +123,10 @@ def gaps(model, theta, phi, x, rng, *, tol=1e-4, first=0):
         starts = _gaussians_like(model.posterior, best.phi)
         best_full = e_step.optimal(full, theta, starts, x, *nodes, tol=tol)
         best_full, unseen = _sought_again(full, theta, best_full, worth, x, z, nodes, tol)
+    if hasattr(model.posterior, "from_full"):                      # it holds the Gaussians: none is better
+        starts = [best.phi, model.posterior.from_full(best_full.phi)]
+        again = e_step.optimal(model, theta, starts, x, *nodes, tol=tol)
+        best = again._replace(phi=_lowest(model, theta, x, [again.phi, *starts]))
 
     if K <= 2:
         q_used, e_used = quadrature(model, theta, phi, x)
@@ -208,7 +212,7 @@ def ladder(model, theta, x, rng, *, family=None, tol=1e-4, first=0):
 
     The flow is sought by E-steps from the best Gaussian, which it holds, on the many nodes that it needs
     (`e_step.nodes_for`), and Q is taken where the search has not looked: by certified quadrature for
-    K ≤ 2, on fresh draws beyond. In a linear-Gaussian model the best flow is the exact posterior, a Gaussian. What the
+    K ≤ 2, where the Gaussian stays if the nodes have flattered the search, on fresh draws beyond. In a linear-Gaussian model the best flow is the exact posterior, a Gaussian. What the
     model's own φ costs, and its family, do not enter. tol, rng and first as in `gaps`.
     """
     theta, x, K = tree.map(double, theta), double(x), model.n_latent
@@ -218,7 +222,8 @@ def ladder(model, theta, x, rng, *, family=None, tol=1e-4, first=0):
     phi, error, q_flow = family.from_full(gaussian.phi_full), gaussian.approximation_error, gaussian.q_full
     if not linear_gaussian.applies(model):
         nodes = e_step.coarse_and_fine(family, DRAWS, x)
-        phi = e_step.optimal(bent, theta, [phi], x, *nodes, tol=tol).phi
+        found = e_step.optimal(bent, theta, [phi], x, *nodes, tol=tol)
+        phi = _lowest(bent, theta, x, [found.phi, phi])
         if K <= 2:
             q_flow, e_flow = quadrature(bent, theta, phi, x)
             error = error + e_flow
@@ -236,6 +241,21 @@ def ladder(model, theta, x, rng, *, family=None, tol=1e-4, first=0):
         phi_flow=phi,
         method=gaussian.method,
     )
+
+
+def _lowest(model, theta, x, found):
+    """Row by row the φ (N, n_phi) with the lowest Q by quadrature, of those `found`, of a family that fits the
+    nodes it is sought on; for K > 2, where there is no such referee, the first.
+    """
+    phi, *others = found
+    if model.n_latent > 2:
+        return phi
+    xp, lowest = namespace(x), quadrature(model, theta, phi, x)[0]
+    for other in others:
+        Q, _ = quadrature(model, theta, other, x)
+        lower = Q < lowest
+        phi, lowest = xp.where(lower[:, None], other, phi), xp.where(lower, Q, lowest)
+    return phi
 
 
 def _gaussians_like(posterior, phi):

@@ -148,15 +148,17 @@ def nodes_for(posterior, order, n_samples, like):
     Gauss–Hermite with `order` nodes per dimension for K ≤ 2, else n_samples whitened draws.
 
     A family that samples its KL fits the nodes it is sought on: few of them could let Q on them fall without
-    end, while the true one rises. It is given `SOUND` nodes per dimension at least, and beyond K = 2
+    end, while the true one rises. It is given `SOUND` nodes per dimension at the least, and beyond K = 2
     `DRAWS_PER_NUMBER` draws for every number of φ, so that Q on them is too low by some 1/64 nats    (6.11).
     """
     if not has_kl(posterior):
-        order, n_samples = max(order, SOUND), max(n_samples, DRAWS_PER_NUMBER * posterior.n_phi)
+        order = max(order, SOUND.get(posterior.n_latent, 0))
+        n_samples = max(n_samples, DRAWS_PER_NUMBER * posterior.n_phi)
     return tuple(constant(a, like=like) for a in e_step_nodes(posterior.n_latent, order, n_samples))
 
 
-SOUND = 10                            # nodes per dimension for a family that samples its KL, at the least
+SOUND = {1: 20, 2: 10}                # nodes per dimension, by K, for a family that samples its KL, at the least
+FINER = {1: 64, 2: 20}                # … and where its search ends
 DRAWS_PER_NUMBER = 64                 # … and whitened draws for each of the n_phi numbers, for K > 2
 
 
@@ -168,7 +170,8 @@ def coarse_and_fine(posterior, n_samples, like):
     coarse = nodes_for(posterior, COARSE, n_samples, like)
     if posterior.n_latent > 2:
         return coarse, coarse
-    return coarse, nodes_for(posterior, FINE[posterior.n_latent], n_samples, like)
+    orders = FINE if has_kl(posterior) else FINER
+    return coarse, nodes_for(posterior, orders[posterior.n_latent], n_samples, like)
 
 
 def steady_nodes(model, like):
