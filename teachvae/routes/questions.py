@@ -438,8 +438,12 @@ class LatentVariableModel(LatentCode):
         self._require_sampling("calibration")
         data_rng, draw_rng = generator(random_state).spawn(2)
         z = self.prior_codes(n_cases, data_rng)
-        found = self.draw(self._made_from(z, data_rng), n_draws, method, random_state=draw_rng).z
-        return calibration.calibration(calibration.ranks(z, found), n_draws)
+
+        def placed(rows):
+            x = self._made_from(z[rows], data_rng)
+            return calibration.ranks(z[rows], self.draw(x, n_draws, method, random_state=draw_rng).z)
+
+        return calibration.calibration(collect(n_cases, placed), n_draws)
 
     @in_threads
     def decode(self, Z):
@@ -687,7 +691,7 @@ def _warn_of_few_candidates(size, n_candidates):
             about_rows(
                 nlml.FewDrawsWarning,
                 f"the draws of {len(rows)} of {len(size)} data cases come from a few of {n_candidates} "
-                f"candidates, in the worst case worth {size[rows].min():.1f} draws (rows {{rows}}): they repeat "
+                f"candidates, at worst worth {size[rows].min():.1f} draws (rows {{rows}}): they repeat "
                 "one another, and their spread may be too small; take more n_candidates",
                 rows,
             )
