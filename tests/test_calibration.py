@@ -34,13 +34,13 @@ def changed_q(shift=0.0, ratio=1.0):
 
 
 def rank_probabilities(L, shift=0.0, ratio=1.0):
-    """P(r) of (10.14), r = 0 … L: z̃ in units of the posterior is v ~ N(0, 1), and the sum over v is smooth."""
+    """P(r) of (10.15), r = 0 … L: z̃ in units of the posterior is v ~ N(0, 1), and the sum over v is smooth."""
     v, r = np.linspace(-9, 9, 3601)[:, None], np.arange(L + 1)
     return (stats.binom.pmf(r, L, special.ndtr(v / ratio - shift)) * stats.norm.pdf(v)).sum(axis=0) * 0.005
 
 
 def closed_forms(L, shift=0.0, ratio=1.0):
-    """Bias, and for shift 0 the spread, as (10.14) has them."""
+    """Bias, and for shift 0 the spread, as (10.15) has them."""
     a = np.arcsin(1 / (1 + ratio**2)) / (2 * np.pi)
     return stats.norm.cdf(-shift / np.sqrt(1 + ratio**-2)) - 0.5, 12 * (0.25 - a + L * a) / (L + 2)
 
@@ -48,7 +48,7 @@ def closed_forms(L, shift=0.0, ratio=1.0):
 # ---- ranks and their histogram ----------------------------------------------------------------------
 
 
-def test_10_12_ranks_one_by_one(rng):
+def test_10_13_ranks_one_by_one(rng):
     z, draws = rng.normal(size=(7, 3)), rng.normal(size=(9, 7, 3))
     found = calibration.ranks(z, draws)
     for n in range(7):
@@ -57,7 +57,7 @@ def test_10_12_ranks_one_by_one(rng):
 
 
 @pytest.mark.parametrize("L, B", [(99, None), (9, None), (10, 4), (1, None)])
-def test_10_13_the_test_against_scipys(L, B, rng):
+def test_10_14_the_test_against_scipys(L, B, rng):
     ranks = rng.integers(L + 1, size=(500, 2))
     found = calibration.calibration(ranks, L, B)
     B = len(found.expected)
@@ -82,7 +82,7 @@ def test_bins_are_filled():
 
 
 @pytest.mark.parametrize("shift, ratio", [(0, 1), (0, 0.4), (0, 2), (0.5, 1), (-0.8, 0.7)])
-def test_10_14_closed_forms_against_a_sum_over_z(shift, ratio):
+def test_10_15_closed_forms_against_a_sum_over_z(shift, ratio):
     L = 12
     p, r = rank_probabilities(L, shift, ratio), np.arange(L + 1)
     bias, spread = closed_forms(L, shift, ratio)
@@ -119,7 +119,7 @@ def test_a_linear_vae_at_its_optimum_has_flat_ranks():
 
 @pytest.mark.parametrize("shift, ratio", [(0, 0.5), (0, 2), (0.3, 1)], ids=["narrow", "wide", "beside"])
 def test_a_planted_q_is_found_and_looks_as_the_closed_form_says(shift, ratio):
-    """∪, ∩ and a slope: the histogram is flat by no means, and is that of (10.14)."""
+    """∪, ∩ and a slope: the histogram is flat by no means, and is that of (10.15)."""
     model, patch = changed_q(shift, ratio)
     N, L = 3000, 19
     with patch:
@@ -140,7 +140,7 @@ def test_a_planted_q_is_found_and_looks_as_the_closed_form_says(shift, ratio):
 
 
 def test_mean_field_on_rotated_loadings_is_as_narrow_as_its_closed_form():
-    """The best diagonal q of a linear model: ρ_k² = 1/(M_kk (M⁻¹)_kk), for every x (10.14)."""
+    """The best diagonal q of a linear model: ρ_k² = 1/(M_kk (M⁻¹)_kk), for every x (10.15)."""
     model = FactorAnalysis(K).fit(X)
     c, s = np.cos(0.7), np.sin(0.7)
     layer = model.theta_["decoder"][0]

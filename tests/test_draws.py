@@ -64,7 +64,7 @@ def grid_posterior(model, x, z):
 
 
 @pytest.mark.parametrize("missing", ["error", "marginalise"])
-def test_7_16_exact_draws_have_the_posteriors_mean_and_covariance(missing):
+def test_7_19_exact_draws_have_the_posteriors_mean_and_covariance(missing):
     """On sigma points in place of random η both moments are exact."""
     model, x = linear(missing), (X if missing == "error" else HOLES)[:8]
     eta, _ = sigma_points(K)
@@ -124,7 +124,7 @@ def test_a_wrong_q_is_put_right_by_its_weights():
 @pytest.mark.parametrize("route, missing", [
     ("VAE", "error"), ("VAE", "marginalise"), ("VariationalEM", "error"), ("VariationalEM", "marginalise"),
 ])
-def test_7_17_draws_of_a_model_that_bends_are_the_posteriors(route, missing):
+def test_7_20_draws_of_a_model_that_bends_are_the_posteriors(route, missing):
     """Against the posterior on a grid, all cases' probability integral transforms at once; q itself fails. Few
     draws of many candidates, for those of one data case share them.
     """
@@ -200,7 +200,7 @@ def test_draws_have_the_models_precision(dtype):
 
 
 @pytest.mark.parametrize("missing", ["error", "marginalise"])
-def test_7_18_imputations_are_the_conditional_normal_of_the_dense_model(missing):
+def test_7_21_imputations_are_the_conditional_normal_of_the_dense_model(missing):
     """Mean, covariance and kind of all missing entries of a row at once, by Mahalanobis distances."""
     model, x = linear(missing), HOLES[:5]
     found = model.impute(x, 1000, random_state=0)

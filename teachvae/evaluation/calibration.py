@@ -27,10 +27,10 @@ class Calibration(NamedTuple):
     ranks      (N, K) how many of the L draws lie below z̃, from 0 to L
     counts     (B, K) the histograms;  expected (B,) what they are on average where q is the posterior
     band       (2, B) the numbers from and to which each count then lies, but for one in a hundred
-    statistic  (K,) χ² with B − 1 degrees of freedom, and its p_value (K,)                      (10.13)
+    statistic  (K,) χ² with B − 1 degrees of freedom, and its p_value (K,)                      (10.14)
     bias       (K,) the mean of rank/L, less ½: above 0 where q lies too low, below z̃
     spread     (K,) the ranks' variance over that of flat ones: above 1 where q is too narrow, ∪, below 1
-               where it is too wide, ∩                                                          (10.14)
+               where it is too wide, ∩                                                          (10.15)
     """
 
     ranks: object
@@ -45,7 +45,7 @@ class Calibration(NamedTuple):
 
 def ranks(z, draws):
     """How many of the draws (L, N, K) lie below z (N, K), (N, K)."""
-    return np.sum(draws < z, axis=0)                               # (N, K)              (10.12)
+    return np.sum(draws < z, axis=0)                               # (N, K)              (10.13)
 
 
 def calibration(ranks, n_draws, n_bins=None):
@@ -61,7 +61,7 @@ def calibration(ranks, n_draws, n_bins=None):
     bin_of = np.arange(L + 1) * B // (L + 1)                       # of each rank
     p = np.bincount(bin_of, minlength=B) / (L + 1)                 # (B,)
     counts = np.stack([np.bincount(bin_of[ranks[:, k]], minlength=B) for k in range(K)], axis=1)
-    statistic = np.sum((counts - N * p[:, None]) ** 2 / (N * p[:, None]), axis=0)  # (K,) (10.13)
+    statistic = np.sum((counts - N * p[:, None]) ** 2 / (N * p[:, None]), axis=0)  # (K,) (10.14)
     below = special.bdtr(np.arange(N + 1)[:, None], N, p)          # P(count <= i), (N + 1, B)
     band = np.stack([np.sum(below < tail, axis=0) for tail in (0.5 * (1 - INSIDE), 0.5 * (1 + INSIDE))])
     return Calibration(

@@ -42,7 +42,7 @@ def exact(model, theta, x, eta):
     parameters = linear_gaussian.parameters(model, tree.map(double, theta))
     mean, M = linear_gaussian.posterior(*parameters, *seen(double(x)))
     family = FullGaussian(model.n_latent)
-    z, _ = family.sample(family.closest(mean, M), double(eta))     # (M, N, K)            (7.16)
+    z, _ = family.sample(family.closest(mean, M), double(eta))     # (M, N, K)            (7.19)
     return namespace(x).astype(z, x.dtype)
 
 
@@ -58,6 +58,6 @@ def importance(model, theta, phi, x, eta, u):
     candidates, _ = model.posterior.sample(phi, eta)               # (S, N, K)
     log_w = log_weight(model, theta, phi, x, eta)                  # (S, N)                (7.1)
     w = xp.exp(log_w - xp.max(log_w, axis=0))
-    z = resample(candidates, w, u)                                 # (M, N, K)            (7.17)
+    z = resample(candidates, w, u)                                 # (M, N, K)            (7.20)
     size = xp.sum(w, axis=0) ** 2 / xp.sum(w * w, axis=0)          # (N,)                  (7.6)
     return z, size

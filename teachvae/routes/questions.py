@@ -504,7 +504,7 @@ class LatentVariableModel(LatentCode):
             own = own_generators(x_rng, rows)
             noise = [likelihood.draw_noise(case, (n_draws, 1, f.shape[2])) for case in own]
             noise = tree.map(lambda *each: self.backend_.asarray(np.concatenate(each, axis=1)), *noise)
-            v = to_numpy(likelihood.sample(theta["likelihood"], f, noise))  # (n_draws, n, V) (7.18)
+            v = to_numpy(likelihood.sample(theta["likelihood"], f, noise))  # (n_draws, n, V) (7.21)
             whole = self.columns_.decode(v.swapaxes(0, 1) + cases.origin)
             return np.where(np.isnan(x), whole, x).astype(x.dtype)
 
