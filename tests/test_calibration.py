@@ -34,7 +34,7 @@ def changed_q(shift=0.0, ratio=1.0):
 
 
 def rank_probabilities(L, shift=0.0, ratio=1.0):
-    """P(r) of (10.15), r = 0 … L: z̃ in units of the posterior is v ~ N(0, 1), and the sum over v is smooth."""
+    """P(r) of (10.15), r = 0 … L: z̃ in units of the posterior is v ~ N(0, 1), over which a sum is exact."""
     v, r = np.linspace(-9, 9, 3601)[:, None], np.arange(L + 1)
     return (stats.binom.pmf(r, L, special.ndtr(v / ratio - shift)) * stats.norm.pdf(v)).sum(axis=0) * 0.005
 
@@ -167,15 +167,14 @@ def test_draws_by_importance_are_calibrated_where_q_is_not():
 
 
 def test_the_model_makes_every_kind_of_table():
-    """Data go through the user's own columns: categories by their names, constants as constants, holes allowed."""
+    """Data go through the user's own columns: categories by their names, constants as constants."""
     rng = np.random.default_rng(0)
     x = np.column_stack([rng.normal(size=60), rng.poisson(2, 60), rng.choice([3.0, 8.0], 60), np.ones(60)])
     kinds = [("gaussian", [0, 3]), ("poisson", [1]), ("categorical", [2])]
     x[5, 0] = np.nan
+    model = VAE(1, hidden=(3,), likelihood=kinds, epochs=2, constant="drop", missing="marginalise")
     with pytest.warns(UserWarning, match="constant columns are set aside"):
-        model = VAE(
-            1, hidden=(3,), likelihood=kinds, epochs=2, constant="drop", missing="marginalise", dtype="float32"
-        ).fit(x)
+        model.set_params(dtype="float32").fit(x)
     found = model.calibration(50, 9)
     assert found.ranks.shape == (50, 1) and 0 <= found.ranks.min() <= found.ranks.max() <= 9
     again, other = model.calibration(50, 9), model.calibration(50, 9, random_state=1)
