@@ -27,8 +27,10 @@ NAMES = {
 MODULES = {
     "ais": "evaluation.ais",
     "bound": "bound",
+    "calibration": "evaluation.calibration",
     "datasets": "datasets",
     "divergence": "evaluation.divergence",
+    "draws": "inference.draws",
     "expectations": "inference.expectations",
     "fit": "networks.training",
     "gaps": "evaluation.gaps",

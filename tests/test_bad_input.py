@@ -175,7 +175,7 @@ def test_bernoulli_needs_binary_data(name):
 
 def questions(estimator):
     """Everything that takes data of the fitted kind."""
-    names = ["transform", "reconstruct", "bound", "nlml", "score", "score_samples", "infer", "encode"]
+    names = ["transform", "reconstruct", "bound", "nlml", "score", "score_samples", "infer", "encode", "draw"]
     return [name for name in names if hasattr(estimator, name)]
 
 
@@ -218,6 +218,21 @@ def test_wrong_questions(name):
     assert_refused(model, lambda m: m.nlml(X, method="magic"), ["'exact'", "'importance'", "got 'magic'"])
     parts = ["n_samples must be an integer >= 2, got 1"]
     assert_refused(model, lambda m: m.nlml(X, method="importance", n_samples=1), parts)
+    for wrong, parts in {
+        "draw(X, 0)": ["n_draws must be an integer >= 1, got 0"],
+        "draw(X, n_candidates=1)": ["n_candidates must be an integer >= 2, got 1"],
+        "draw(X, method='magic')": ["method must be 'exact', 'importance', 'q' or None, got 'magic'"],
+        "draw(X, method='q', phi=X[:, :3])": ["phi must have shape (20, 4), got (20, 3)"],
+        "draw(X, random_state=-1)": ["random_state must be an integer >= 0", "got -1"],
+        "draw(X[:, :3])": ["X has 3 features", "is expecting 4 features"],
+        "impute(X, 2.5)": ["n_draws must be an integer >= 1, got 2.5"],
+        "impute(X, 2, n_candidates=1)": ["n_candidates must be an integer >= 2, got 1"],
+        "impute(X, 2, random_state=-2)": ["random_state must be an integer >= 0", "got -2"],
+        "calibration(1)": ["n_cases must be an integer >= 2, got 1"],
+        "calibration(9, 0)": ["n_draws must be an integer >= 1, got 0"],
+        "calibration(9, method='magic')": ["method must be 'exact', 'importance', 'q' or None, got 'magic'"],
+    }.items():
+        assert_refused(model, lambda m, wrong=wrong: eval("m." + wrong, {"m": m, "X": X}), parts)
 
 
 @pytest.mark.parametrize("name", ["VariationalEM", "VAE"])
@@ -226,6 +241,14 @@ def test_no_closed_form_for_a_neural_decoder(name):
     parts = ["method='exact' needs a linear decoder and a Gaussian likelihood",
              "use method='grid' for K <= 3, else 'importance'"]
     assert_refused(model, lambda m: m.nlml(X, method="exact"), parts)
+    parts = [*parts[:1], "whose posterior is a normal distribution", "use method='importance'"]
+    assert_refused(model, lambda m: m.draw(X, method="exact"), parts)
+
+
+@pytest.mark.parametrize("name", PROBABILISTIC)
+def test_what_draws_needs_a_fit(name):
+    for question in (lambda m: m.draw(X), lambda m: m.impute(X, 2), lambda m: m.calibration()):
+        assert_refused(MAKERS[name](), question, ["not fitted"], NotFittedError)
 
 
 # ---- column names ----------------------------------------------------------------------------------

@@ -45,14 +45,16 @@ MAKERS = {
 QUESTIONS = {
     "factor analysis": (
         "fit", "partial_fit", "bound", "nlml", "gaps", "kl_to_posterior", "infer", "transform", "reconstruct",
-        "impute", "denoise", "score_samples", "sample", "decode",
+        "impute", "denoise", "score_samples", "sample", "decode", "draw", "calibration",
     ),
-    "factor analysis, gaps": ("fit", "bound", "nlml", "transform", "impute"),
+    "factor analysis, gaps": ("fit", "bound", "nlml", "transform", "impute", "imputations"),
     "factor analysis, dropped": ("fit", "bound", "reconstruct"),
     "variational EM, linear": ("fit", "bound", "nlml", "infer", "transform", "impute"),
     "variational EM, linear, gaps": ("fit", "bound", "nlml", "infer"),
     "variational EM": ("fit", "bound", "infer", "transform", "impute", "denoise"),
-    "VAE": ("fit", "bound", "nlml", "encode", "refine", "transform", "reconstruct", "denoise", "sample"),
+    "VAE": (
+        "fit", "bound", "nlml", "encode", "refine", "transform", "reconstruct", "denoise", "sample", "draw",
+    ),
     "VAE, gaps": ("fit", "encode", "bound"),
     "VAE, L-BFGS": ("fit",),
     "VAE, predicted": ("fit",),
@@ -119,6 +121,12 @@ def ask(estimator, question, x):
         return estimator.decode(np.zeros((len(x), 1)))
     if question == "sample":
         return estimator.sample(len(x), random_state=0)
+    if question == "draw":
+        return estimator.draw(x, n_candidates=8, random_state=0)
+    if question == "imputations":
+        return estimator.impute(x, 1, random_state=0)
+    if question == "calibration":
+        return estimator.calibration(len(x), 1)
     if question == "refine":
         return estimator.refine(x, n_steps=1)
     if question in ("bound", "nlml") and "hidden" in estimator.get_params() and estimator.hidden:
@@ -184,8 +192,9 @@ def test_every_kind_of_memory_has_the_same_answer_in_blocks(name, how, tmp_path)
 @pytest.mark.parametrize("name, question", [
     ("factor analysis", "bound"), ("factor analysis", "impute"), ("factor analysis, gaps", "nlml"),
     ("variational EM", "bound"), ("variational EM", "denoise"), ("VAE", "nlml"), ("VAE", "gaps"),
-    ("VAE", "sample"), ("VAE, mixed", "bound"), ("autoencoder", "reconstruct"), ("mixture", "infer"),
-    ("factor analysers", "impute"), ("factor analysers", "sample"),
+    ("VAE", "sample"), ("VAE, mixed", "bound"), ("VAE", "draw"), ("factor analysis, gaps", "imputations"),
+    ("autoencoder", "reconstruct"), ("mixture", "infer"), ("factor analysers", "impute"),
+    ("factor analysers", "sample"),
     ("principal components", "reconstruct"),
 ])
 @pytest.mark.filterwarnings("ignore")

@@ -140,9 +140,14 @@ def answers(model, x, ledger):
             found[name] = getattr(model, name)(x)
     if hasattr(model, "sample"):
         found["sample"] = model.sample(4, random_state=0)
+    if hasattr(model, "draw"):
+        how = {"n_candidates": 40, "random_state": 0}
+        found["draw"] = [model.draw(x, 3, method, **how).z for method in ("q", "importance", None)]
+        found["tables"] = model.impute(np.where(np.arange(x.shape[1]) == 0, np.nan, x), 2, **how)
     if ledger:
         g = model.gaps(x)
         found["gaps"] = [g.nlml, g.q_full, g.q_optimal, g.q_used]
+        found["ranks"] = model.calibration(12, 5).ranks
         found["impute"] = model.impute(np.where(np.arange(x.shape[1]) == 0, np.nan, x))
         for method, n_samples in {None: 40, "importance": 40, "prior": 40, "laplace": None}.items():
             found[str(method)] = model.nlml(x, method=method, n_samples=n_samples).values

@@ -166,6 +166,10 @@ def test_every_question_is_answered(make, options):
         assert model.nlml(FEW, method).values.shape == (12,)
     assert model.transform(FEW).shape == (12, 1) and model.reconstruct(FEW).shape == (12, D)
     assert np.isfinite(model.impute(HOLES[:12])).all()
+    assert np.isfinite(model.draw(FEW, 3).z).all()
+    if hasattr(model.model_.likelihood, "draw_noise"):             # LogCosh leaves it out
+        assert np.isfinite(model.impute(HOLES[:12], 2)).all()
+        assert model.calibration(9, 3).ranks.shape == (9, 1)
     theirs = clone(model)
     assert repr(theirs.get_params()) == repr(model.get_params())
 

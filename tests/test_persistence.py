@@ -100,6 +100,7 @@ QUESTIONS = {
     "encode": lambda model, x: model.encode(x),
     "refine": lambda model, x: model.refine(x[:5], 2),
     "impute": lambda model, x: model.impute(x),
+    "draw": lambda model, x: model.draw(x[:5], 2, random_state=1).z,
     "denoise": lambda model, x: model.denoise(x, 0.1),
     "sample": lambda model, x: model.sample(3, random_state=1),
     "score": lambda model, x: model.score(x),

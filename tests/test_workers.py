@@ -345,6 +345,8 @@ QUESTIONS = {
     "transform": lambda m, x, _: m.transform(x),
     "decode": lambda m, x, _: m.reconstruct(x),
     "impute": lambda m, x, holes: m.impute(holes[:20]),
+    "imputations": lambda m, x, holes: m.impute(holes[:20], 3, n_candidates=30, random_state=0),
+    "draw": lambda m, x, _: m.draw(x, 3, "importance", n_candidates=30, random_state=0),
     "denoise": lambda m, x, _: m.denoise(x[:20], 0.01),
     "infer": lambda m, x, _: m.infer(x[:30]) if hasattr(m, "infer") else m.refine(x[:30], 2),
     "importance": lambda m, x, _: m.nlml(x, "importance", n_samples=70),
@@ -355,7 +357,7 @@ QUESTIONS = {
     "kl_to_posterior": lambda m, x, _: m.kl_to_posterior(x[:3]),
 }
 LEFT_OUT = {
-    "VAE, K = 4": {"grid", "kl_to_posterior", "denoise", "impute"},
+    "VAE, K = 4": {"grid", "kl_to_posterior", "denoise", "impute", "imputations"},
     "VAE, linear, L-BFGS": {"grid", "gaps"},
 }
 

@@ -30,15 +30,17 @@ def as_floats(x):
     return np.ascontiguousarray(x, dtype=float_type(x.dtype))
 
 
-def collect(n_cases, answer, each=map):
-    """answer(rows) of every block, one after the other in one host array (N, …).
+def collect(n_cases, answer, each=map, places=None):
+    """answer(rows) of every block, one after the other in one host array (N, …); the blocks are `slices`, or
+    `places` where given.
 
     An answer that is a named tuple is collected field by field; a field that is no array, such as the name
     of a method, is the same in every block. `workers.each` for `each` shares the blocks among threads: for
-    an answer that draws nothing, warns of nothing, and has no blocks of its own that are better shared.
+    an answer that warns of nothing, draws from nothing that another block draws from, and has no blocks of
+    its own that are better shared.
     """
-    whole = None
-    for rows, part in zip(slices(n_cases), each(answer, slices(n_cases))):
+    whole, places = None, slices(n_cases) if places is None else places
+    for rows, part in zip(places, each(answer, places)):
         if whole is None:
             whole = _like(part, n_cases)
         _put(part, whole, rows)
@@ -164,6 +166,20 @@ def put_rows(x, rows, values):
     for i, row in enumerate(rows):
         place[row] = x.shape[0] + i
     return take_rows(namespace(x).concat([x, values], axis=0), place)
+
+
+def resample(candidates, w, u):
+    """M of the S candidates (S, N, K) of every data case, (M, N, K), each drawn with the probability that is
+    its weight's share of w (S, N), given host numbers u (M, N), uniform on [0, 1): the first candidate up to
+    which the weights sum to more than the share u. Places are found on the host.
+    """
+    xp, (S, N, K) = namespace(candidates), candidates.shape
+    up_to = np.cumsum(to_numpy(w), axis=0, dtype="float64")        # (S, N)
+    sought = np.minimum(u * up_to[-1], np.nextafter(up_to[-1], 0))  # rounding may reach the end
+    places = [np.searchsorted(up_to[:, n], sought[:, n], side="right") * N + n for n in range(N)]
+    places = np.minimum(np.stack(places, axis=1), S * N - 1)       # (M, N); NaN leads past the end
+    rows = xp.take(xp.reshape(candidates, (S * N, K)), index(places.ravel(), candidates), axis=0)
+    return xp.reshape(rows, (-1, N, K))
 
 
 def take_draws(eta, rows):

@@ -194,6 +194,36 @@ def gap_histograms(panels):
     return figure
 
 
+def rank_histograms(rows):
+    """Where z̃ stands among draws of q: rows is a list of (title, `calibration.Calibration`), a row of panels
+    each, one for each of the first six latent variables.
+
+    The line is where the bars would end on average if q were the posterior, the band holds 99 of 100 of them.
+    """
+    columns = min(6, max(found.counts.shape[1] for _, found in rows))
+    figure = Figure(figsize=(2.5 * columns + 0.5, 2.0 * len(rows) + 0.3))
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (title, found) in zip(axes, rows):
+        for ax in line[found.counts.shape[1] :]:
+            ax.set_axis_off()
+        edges = np.concatenate([[0], np.cumsum(found.expected)]) / found.expected.sum()
+        for k, ax in enumerate(line[: found.counts.shape[1]]):
+            low, high, level = (np.append(v, v[-1]) for v in (*found.band, found.expected))
+            ax.fill_between(edges, low, high, step="post", color="#CCCCCC", lw=0)
+            ax.step(edges, level, where="post", color=GREY, lw=0.8)
+            ax.stairs(found.counts[:, k], edges, color=COLOURS[0], lw=1.6)
+            ax.set(xlim=(0, 1), ylim=(0, 1.15 * max(found.counts[:, k].max(), high.max())))
+            ax.set_title(f"$z_{{{k + 1}}}$:  p = {found.p_value[k]:.2g}", fontsize=9)
+            ax.tick_params(labelsize=7)
+            ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+            ax.spines[["top", "right"]].set_visible(False)
+        line[0].set_ylabel(f"{title}\ndata cases", fontsize=9)
+    for ax in axes[-1]:
+        ax.set_xlabel("share of the draws below $\\tilde{z}$", fontsize=8, labelpad=1)
+    figure.tight_layout()
+    return figure
+
+
 def posterior_panel(title, model, theta, x, gaussians):
     """A panel for `posterior_panels`: the posterior of x (1, D) on a lattice that holds its mass and the
     gaussians {label: (mean (2,), covariance (2, 2))}. Returns (title, z1 (a,), z2 (b,), log_p (b, a),

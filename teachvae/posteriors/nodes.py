@@ -13,6 +13,19 @@ def monte_carlo(rng, n_samples, n_cases, n_latent):
     return rng.standard_normal((n_samples, n_cases, n_latent))
 
 
+def own_generators(rng, rows):
+    """A generator for each data case of the slice `rows`, by its place: what one draws depends neither on the
+    others nor on the blocks. rng is left as it is, so that all blocks agree.
+    """
+    seed = rng.bit_generator.seed_seq
+    return [
+        np.random.default_rng(
+            np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, n), pool_size=seed.pool_size)
+        )
+        for n in range(rows.start, rows.stop)
+    ]
+
+
 def sigma_points(n_latent):
     """η = ±√K e_k with weights 1/(2K): exact for every polynomial of degree ≤ 3        (1.14).
 

@@ -13,20 +13,20 @@ import numpy as np
 from ..arrays import ranks, tree, workers
 from ..arrays.backend import double, namespace, to_numpy
 from ..arrays.observed import seen
-from ..arrays.rows import as_floats, collect, extremes, float_type, slices
+from ..arrays.rows import as_floats, blocks, collect, extremes, float_type, slices
 from ..doors import parts
 from ..doors.columns import Cases, Columns, Table, columns_for
 from ..doors.units import centred, moved
 from ..doors.validate import (
     check_data, check_like_training, check_patience, check_positive, check_size, generator
 )
-from ..evaluation import ais, divergence, gaps, grid, laplace, nlml
-from ..inference import e_step, expectations, linear_gaussian
+from ..evaluation import ais, calibration, divergence, gaps, grid, laplace, nlml
+from ..inference import draws, e_step, expectations, linear_gaussian
 from ..likelihoods import Gaussian, relaxed_bernoulli
 from ..messages import about_rows, column_names, shorten, warn
 from ..model import Model
 from ..networks.convergence import ConvergenceWarning
-from ..posteriors.nodes import monte_carlo, sigma_points
+from ..posteriors.nodes import monte_carlo, own_generators, sigma_points
 from .conventions import LatentCode, in_threads
 
 
@@ -363,6 +363,89 @@ class LatentVariableModel(LatentCode):
         return to_numpy(self.model_.posterior.mean(self.backend_.asarray(phi)))
 
     @in_threads
+    def draw(self, X, n_draws=1, method=None, *, phi=None, n_candidates=1000, random_state=None):
+        """Draws of z given each data case, a `draws.Draws` with z (n_draws, N, K).
+
+        method  "exact"       linear decoder and Gaussian likelihood: from the posterior itself
+                "importance"  from n_candidates draws of q(z|φ_n), each with the probability that its weight
+                              p(x_n, z)/q(z|φ_n) has among them: of the posterior, but for what q is blind to
+                "q"           from q(z|φ_n), the model's own
+                None          the exact one where there is one, else importance sampling
+        phi     (N, n_phi) of the q to be drawn from, instead of the model's own; for "importance" that is
+                refined by 20 E-steps
+
+        The draws of different data cases are independent: each draws from a generator of its own, by its
+        place in X. Importance sampling draws with replacement; effective_sample_size (N,) tells how many
+        different ones there are, and a `nlml.FewDrawsWarning` names rows where these are fewer than 10. Of
+        complete data or, with missing="marginalise", of what was observed. Raises ValueError for a method
+        that this model does not have.
+        """
+        check_size("n_draws", n_draws)
+        check_size("n_candidates", n_candidates, 2)
+        theta, cases = self._centred(X, density=True)
+        (rng,) = generator(random_state).spawn(1)
+        return self._draws(theta, cases, n_draws, method, rng, phi=phi, n_candidates=n_candidates)
+
+    def _draws(self, theta, cases, n_draws, method, rng, phi=None, n_candidates=1000):
+        model, K, N = self.model_, self.model_.n_latent, cases.shape[0]
+        if method is None:
+            method = "exact" if linear_gaussian.applies(model) else "importance"
+        if method not in ("exact", "importance", "q"):
+            raise ValueError(f"method must be 'exact', 'importance', 'q' or None, got {method!r}")
+        if method == "q" or phi is not None:
+            phi = self._given_phi(phi, theta, cases)
+        elif method == "importance":
+            phi = self._proposal(theta, cases)
+        S = n_candidates if method == "importance" else n_draws
+
+        def drawn(rows):
+            x, own, size = cases[rows, ...], own_generators(rng, rows), None
+            eta = np.stack([case.standard_normal((S, K)) for case in own], axis=1)
+            eta = self.backend_.asarray(eta)                       # (S, n, K)
+            q = None if phi is None else self.backend_.asarray(phi[rows])
+            if method == "exact":
+                z = draws.exact(model, theta, x, eta)
+            elif method == "importance":
+                u = np.stack([case.random(n_draws) for case in own], axis=1)
+                z, size = draws.importance(model, theta, q, x, eta, u)
+            else:
+                z, _ = model.posterior.sample(q, eta)
+            return draws.Draws(to_numpy(z).swapaxes(0, 1), size, method)  # z (n, n_draws, K)
+
+        found = collect(N, drawn, workers.each, blocks(N, S))
+        _warn_of_few_candidates(found.effective_sample_size, n_candidates)
+        return found._replace(z=found.z.swapaxes(0, 1))
+
+    def _proposal(self, theta, cases):
+        """φ (N, n_phi) of the q that candidates are drawn from: the model's own after 20 E-steps, or, of
+        incomplete data cases that it does not take otherwise, one found by E-steps alone.
+        """
+        if cases.table.columns.masked and not self.columns_.masked:
+            return self._best_phi(self.model_, theta, cases)
+        return self._refined(theta, cases, 20)
+
+    @in_threads
+    def calibration(self, n_cases=1000, n_draws=99, method="q", random_state=0):
+        """Whether q is the posterior, by n_cases data cases of the model's own: a `calibration.Calibration`.
+
+        z̃ ~ N(0, I), x̃ ~ p(x|z̃), and the rank of each z̃_k among n_draws draws of z given x̃: if they are
+        draws of the posterior, as those by method="exact" are, all ranks are equally frequent. method is that
+        of `draw`. It says nothing of data unlike the model's, on which a network may do worse, or better.
+        """
+        check_size("n_cases", n_cases, 2)
+        check_size("n_draws", n_draws)
+        self._require_fit()
+        self._require_sampling("calibration")
+        data_rng, draw_rng = generator(random_state).spawn(2)
+        z = self.prior_codes(n_cases, data_rng)
+
+        def placed(rows):
+            x = self._made_from(z[rows], data_rng)
+            return calibration.ranks(z[rows], self.draw(x, n_draws, method, random_state=draw_rng).z)
+
+        return calibration.calibration(collect(n_cases, placed), n_draws)
+
+    @in_threads
     def decode(self, Z):
         """E[x|z] for latent points Z (N, K): (N, D); of a column of categories the most probable one."""
         z, model, theta = self._latent_input(Z), self.model_, self.theta_
@@ -374,16 +457,28 @@ class LatentVariableModel(LatentCode):
         return collect(len(z), mean, workers.each)
 
     @in_threads
-    def impute(self, X):
-        """X (N, D) with every NaN replaced by the mean of that entry given the observed ones.
+    def impute(self, X, n_draws=None, *, n_candidates=1000, random_state=None):
+        """X (N, D) with every NaN replaced by the mean of that entry given the observed ones; with n_draws
+        that many tables (n_draws, N, D), in each of which it is a draw given the observed ones.
 
         Exact for a linear-Gaussian model. Otherwise q(z|φ_n) stands for the posterior: that of the model
         where it was fitted with missing="marginalise", else one found by E-steps on the observed entries.
         The mean is E_q E[x|z], by nodes; of a column of categories the most probable one is taken. A q is
         around one mode: of a posterior with several the others are left out, and for K > 2 the one may be
         a lesser one, as in `VariationalEM.infer`.
+
+        A draw takes z from the posterior, exactly or by importance sampling, as `draw` does without a method,
+        for a q is mostly too narrow, and with it the draws would be; and then the entry from p(x|z), its
+        noise included: a category is a category, a count a count. What is computed from each of m tables, a
+        number t with the squared standard error v, is pooled by Rubin's rules: the mean of the t, with the
+        variance mean(v) + (1 + 1/m) var(t, ddof=1). The model's parameters are taken as known.
         """
         theta, cases = self._centred(X, density=True, missing=True)
+        if n_draws is not None:
+            check_size("n_draws", n_draws)
+            check_size("n_candidates", n_candidates, 2)
+            self._require_sampling("impute with n_draws")
+            return self._imputations(theta, cases, n_draws, n_candidates, generator(random_state))
         model = self.model_
         phi = self._phi(theta, cases) if self.columns_.masked else self._best_phi(model, theta, cases)
 
@@ -396,6 +491,24 @@ class LatentVariableModel(LatentCode):
             return np.where(np.isnan(x), whole, x).astype(x.dtype)
 
         return collect(cases.shape[0], filled)
+
+    def _imputations(self, theta, cases, n_draws, n_candidates, rng):
+        """n_draws tables (n_draws, N, D) of draws of x_miss given x_obs, the observed entries as they are."""
+        model, likelihood, N = self.model_, self.model_.likelihood, cases.shape[0]
+        z_rng, x_rng = rng.spawn(2)
+        z = self._draws(theta, cases, n_draws, None, z_rng, n_candidates=n_candidates).z  # (n_draws, N, K)
+
+        def filled(rows):
+            x = as_floats(cases.table.x[rows])[:, None, :]         # (n, 1, D)
+            f, _ = model.f(theta, self.backend_.asarray(z[:, rows]))
+            own = own_generators(x_rng, rows)
+            noise = [likelihood.draw_noise(case, (n_draws, 1, f.shape[2])) for case in own]
+            noise = tree.map(lambda *each: self.backend_.asarray(np.concatenate(each, axis=1)), *noise)
+            v = to_numpy(likelihood.sample(theta["likelihood"], f, noise))  # (n_draws, n, V) (7.21)
+            whole = self.columns_.decode(v.swapaxes(0, 1) + cases.origin)
+            return np.where(np.isnan(x), whole, x).astype(x.dtype)
+
+        return collect(N, filled, workers.each, blocks(N, n_draws)).swapaxes(0, 1)
 
     @in_threads
     def denoise(self, X, noise_variance):
@@ -502,22 +615,29 @@ class LatentVariableModel(LatentCode):
         """New data: z ~ N(0, I), then x ~ p(x|z). Returns (n_samples, D)."""
         self._require_fit()
         check_size("n_samples", n_samples)
+        self._require_sampling("sample")
         rng = generator(random_state)
-        model, theta = self.model_, self.theta_
-        lacks = [name for name in ("draw_noise", "sample") if not hasattr(model.likelihood, name)]
+        return self._made_from(self.prior_codes(n_samples, rng), rng)
+
+    def _require_sampling(self, question):
+        likelihood = self.model_.likelihood
+        lacks = [name for name in ("draw_noise", "sample") if not hasattr(likelihood, name)]
         if lacks:
             raise TypeError(
-                f"sample needs a likelihood that can draw: {type(model.likelihood).__name__} has no "
+                f"{question} needs a likelihood that can draw: {type(likelihood).__name__} has no "
                 f"{' and no '.join(lacks)}, whose shapes are in likelihoods/likelihood.py: write them"
             )
-        z = self.prior_codes(n_samples, rng)
 
-        def draws(rows):
+    def _made_from(self, z, rng):
+        """x ~ p(x|z) for latent points z (N, K), as a table (N, D)."""
+        model, theta = self.model_, self.theta_
+
+        def drawn(rows):
             f, _ = model.f(theta, self.backend_.asarray(z[rows]))
-            noise_ = tree.map(self.backend_.asarray, model.likelihood.draw_noise(rng, f.shape))
-            return self.columns_.decode(to_numpy(model.likelihood.sample(theta["likelihood"], f, noise_)))
+            noise = tree.map(self.backend_.asarray, model.likelihood.draw_noise(rng, f.shape))
+            return self.columns_.decode(to_numpy(model.likelihood.sample(theta["likelihood"], f, noise)))
 
-        return collect(n_samples, draws)
+        return collect(len(z), drawn)
 
     def score_samples(self, X):
         """log p(x_n) per data case, (N,): scikit-learn's sign, −nlml.
@@ -557,6 +677,24 @@ def _warn_of_few(error):
             f"draws (rows {shorten(rows)}): its error is unknown (inf), and the value probably too high; "
             "take more draws, or method='grid' for K <= 3",
             nlml.FewDrawsWarning,
+        )
+
+
+FEW_CANDIDATES = 10                                     # of which draws that are to show a spread come
+
+
+def _warn_of_few_candidates(size, n_candidates):
+    """Warn of the cases whose effective sample size (N,) is small; None where there is none."""
+    rows = [] if size is None else np.flatnonzero(~(size >= FEW_CANDIDATES)).tolist()
+    if rows:
+        warn(
+            about_rows(
+                nlml.FewDrawsWarning,
+                f"the draws of {len(rows)} of {len(size)} data cases come from a few of {n_candidates} "
+                f"candidates, at worst worth {size[rows].min():.1f} draws (rows {{rows}}): they repeat "
+                "one another, and their spread may be too small; take more n_candidates",
+                rows,
+            )
         )
 
 
