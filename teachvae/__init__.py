@@ -35,6 +35,7 @@ MODULES = {
     "gradcheck": "gradcheck",
     "gradient_estimators": "course.gradient_estimators",
     "grid": "evaluation.grid",
+    "importance_weighted": "importance_weighted",
     "infer": "inference.e_step",
     "iwae": "evaluation.iwae",
     "jensen": "course.jensen",
@@ -49,6 +50,7 @@ MODULES = {
     "plots": "comparison.plots",
     "posteriors": "posteriors",
     "ranks": "arrays.ranks",
+    "schedules": "networks.schedules",
     "tree": "arrays.tree",
 }
 

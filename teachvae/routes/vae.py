@@ -9,11 +9,11 @@ from dataclasses import KW_ONLY, replace
 
 import numpy as np
 
-from .. import bound
+from .. import bound, importance_weighted
 from ..arrays import ranks, tree, workers
 from ..arrays.backend import get_backend, namespace
 from ..arrays.observed import network_input
-from ..arrays.rows import collect, slices, take_draws
+from ..arrays.rows import CASES, blocks, collect, slices, take_draws
 from ..datasets import binarise
 from ..doors import parts
 from ..doors.columns import Cases
@@ -27,6 +27,7 @@ from ..inference.moments import moments_of_input
 from ..likelihoods import relaxed_bernoulli
 from ..messages import warn
 from ..model import Model
+from ..networks import schedules
 from ..networks.convergence import ConvergenceWarning, falling, warn_of_falling
 from ..networks.layers import Parallel, mlp
 from ..networks.training import HeldOut, Run, full_batch, minibatches, no_lower_bound, nothing
@@ -56,18 +57,39 @@ def recognition_network(n_visible, hidden, posterior, activation="tanh", separat
     )
 
 
-def amortised(model, recognition, params, x, eta, *, weights=None, kl=None, n_cases=None):
-    """The mean of Q over data cases x (N, D), or an `Observed`, with φ = g_v(x), and its gradient by hand.
+OBJECTIVES = {"iwae": "plain", "iwae-dreg": "dreg"}  # beside "bound": the estimator of L_k's gradient
 
-    params = {"theta": θ, "recognition": v}. Returns the mean Q and gradients shaped like params; where x are
+
+def amortised(
+    model, recognition, params, x, eta, *, weights=None, kl=None, kl_weight=1.0, objective="bound",
+    n_cases=None,
+):
+    """The mean of the objective over data cases x (N, D), or an `Observed`, with φ = g_v(x), and its gradient
+    by hand.
+
+    params = {"theta": θ, "recognition": v}. Returns the mean and gradients shaped like params; where x are
     some of n_cases data cases, what they add to the mean over those.
+
+    objective  "bound": Q, with weights and kl as in `bound.forward`; where kl_weight is not 1, with so many
+               times the KL, which is no bound                                            (1.30)
+               "iwae", "iwae-dreg": L_k of the k draws in eta, as in `importance_weighted`
     """
     xp = namespace(x)
     theta, v = params["theta"], params["recognition"]
     phi, cache = recognition.forward(v, network_input(x))          # (N, n_phi)            (1.17)
-    Q, bound_cache = bound.forward(model, theta, phi, x, eta, weights=weights, kl=kl)
-    dQ = xp.ones_like(Q) / (x.shape[0] if n_cases is None else n_cases)  # of the mean
-    dphi, dtheta = bound.backward(model, theta, bound_cache, dQ)
+    dQ = xp.ones_like(phi[:, 0]) / (x.shape[0] if n_cases is None else n_cases)  # of the mean
+    if objective == "bound":
+        Q, bound_cache = bound.forward(model, theta, phi, x, eta, weights=weights, kl=kl)
+        dphi, dtheta = bound.backward(model, theta, bound_cache, dQ)
+        if kl_weight != 1:
+            kl_n, kl_cache = model.posterior.kl(phi)
+            Q = Q + (kl_weight - 1) * kl_n                         # (N,)                 (1.30)
+            dphi = dphi + model.posterior.kl_backward(kl_cache, (kl_weight - 1) * dQ)  # (1.30)
+    else:
+        Q, L_cache = importance_weighted.forward(model, theta, phi, x, eta)
+        dphi, dtheta = importance_weighted.backward(
+            model, theta, L_cache, dQ, estimator=OBJECTIVES[objective]
+        )
     _, dv = recognition.backward(v, cache, dphi, need_dx=False)    #                       (1.18)
     return Q @ dQ, {"theta": dtheta, "recognition": dv}
 
@@ -83,15 +105,20 @@ class VAE(LatentVariableModel):
 
     {options}
 
-    After fit: model_, theta_; recognition_ the network and recognition_params_ its v; q_path_ mean Q per
-    epoch, in nats per data case, as seen by the optimiser: of "adam" and "sgd" over an epoch's minibatches,
-    between which the parameters move on, so that the last is not quite Q of what is returned, of "lbfgs"
-    after each iteration, the last that of what is returned; heywood_; noise_variance_ (D,); n_iter_ epochs,
-    of "lbfgs" iterations; converged_ (for "lbfgs", else None); still_falling_ by how many nats Q was still
-    falling when the epochs ended, 0.0 where by no more than noise and a tolerance, None of fewer than three
-    epochs (6.8); q_validation_path_ mean Q of held-out data, or None, and best_iter_ the epoch whose
-    parameters were kept, the last where there are none; columns_ what is known of the columns, their names
-    among it.
+    After fit: model_, theta_; recognition_ the network and recognition_params_ its v; q_path_ the mean of the
+    objective per epoch, in nats per data case, as seen by the optimiser: of "adam" and "sgd" over an epoch's
+    minibatches, between which the parameters move on, so that the last is not quite that of what is returned,
+    of "lbfgs" after each iteration, the last that of what is returned; heywood_; noise_variance_ (D,);
+    n_iter_ epochs, of "lbfgs" iterations; converged_ (for "lbfgs", else None); still_falling_ by how many
+    nats it was still falling when the epochs ended, 0.0 where by no more than noise and a tolerance, None of
+    fewer than three epochs (6.8); q_validation_path_ the mean of held-out data, or None, and best_iter_ the
+    epoch whose parameters were kept, the last where there are none; columns_ what is known of the columns,
+    their names among it.
+
+    What these paths hold is Q with objective="bound", and L_k, which is below Q, with the other two: `bound`,
+    `gaps` and all else that is asked of the fitted model are about Q whatever it was trained by. With a
+    kl_weight other than 1, q_path_ holds the objective with that weight, which is no bound on anything;
+    q_validation_path_ holds Q even then.
     """
 
     n_components: int = option(2, "K")
@@ -129,8 +156,22 @@ class VAE(LatentVariableModel):
     )
     posterior: object = option("diagonal", POSTERIOR)
     separate: bool = option(False, "False: one trunk and two heads; True: two networks m(x) and log s(x)")
+    objective: str = option(
+        "bound",
+        'what is minimised: "bound", Q; "iwae", the importance-weighted bound L_k of k = n_samples draws '
+        "(7.8), nearer to NLML, whose encoder is better for sampling than it is for Q (Burda et al. 2016); "
+        '"iwae-dreg", the same with a gradient for the encoder that is less noise as k grows (7.17)',
+    )
     kl: object = option(
-        None, '"analytic" (1.8) or "sampled" (1.9); None: analytic where the KL is a closed form of the family'
+        None,
+        'of objective="bound": "analytic" (1.8) or "sampled" (1.9); None: analytic where the KL is a closed '
+        "form of the family",
+    )
+    kl_weight: object = option(
+        1.0,
+        'of objective="bound": a number, or a function of the epoch, counted from 1, such as '
+        "`schedules.WarmUp(100)`, by which the KL is multiplied. With another one than 1 what is minimised "
+        "is no bound (1.30)",
     )
     nodes: str = option(
         "random",
@@ -138,7 +179,9 @@ class VAE(LatentVariableModel):
         'sigma points, exact for a linear-Gaussian model and refused for any other; "quadrature", 7 '
         "Gauss–Hermite nodes per dimension, 10 for a flow, for K ≤ 2",
     )
-    n_samples: int = option(1, "fresh draws for every case and step, with nodes=\"random\"")
+    n_samples: int = option(
+        1, 'fresh draws for every case and step, with nodes="random": the k of objective="iwae"'
+    )
     optimizer: object = option(
         "adam",
         '"adam" or "sgd" on minibatches, or an object with init and step, which has a learning rate of '
@@ -151,9 +194,11 @@ class VAE(LatentVariableModel):
     batch_size: int = option(128, "data cases of a minibatch")
     learning_rate: object = option(
         None,
-        'of "adam" and "sgd"; None: 3e-3, or for "adam" 1e-2 where both networks are one Linear layer: a '
-        "step of Adam moves a weight by about learning_rate, whatever its gradient, and there are no hidden "
-        "layers whose steps add up",
+        'of "adam" and "sgd", a number, or a function of the epoch, counted from 1, such as '
+        "`schedules.Stages()`; an optimiser that is an object takes the latter where it is a dataclass with "
+        'a learning_rate, and has else its own. None: 3e-3, or for "adam" 1e-2 where both networks are one '
+        "Linear layer: a step of Adam moves a weight by about learning_rate, whatever its gradient, and "
+        "there are no hidden layers whose steps add up",
     )
     tol: float = option(
         1e-12,
@@ -177,8 +222,9 @@ class VAE(LatentVariableModel):
         """Fit to X (N, D). Returns self.
 
         validation (M, D) are held-out data. After each epoch (with "lbfgs" iteration) their mean Q is noted
-        in q_validation_path_, on nodes that stay the same, and the parameters with the lowest are kept, those
-        of epoch best_iter_. With a patience training ends after so many epochs without a new lowest.
+        in q_validation_path_, on nodes that stay the same, or their mean L_k where that is the objective, of
+        draws that stay the same, and the parameters with the lowest are kept, those of epoch best_iter_. With
+        a patience training ends after so many epochs without a new lowest.
 
         checkpoint is a file for the model, and for its training, as they stand after the last whole epoch: it
         is written every few seconds, and when fit is left in whatever way, by Ctrl-C too. Where it is there
@@ -186,9 +232,9 @@ class VAE(LatentVariableModel):
         the same minimum: the curvature seen so far is not kept). `teachvae.load` reads it. One that belongs
         to other data or parameters is refused, by ValueError; epochs may differ, to go on for longer.
 
-        progress(epoch, epochs, mean_Q) is called after each epoch where given; where it returns True,
-        training ends. With a parameter called now it is handed a function that returns the model as it
-        stands.
+        progress(epoch, epochs, value), the last of q_path_, is called after each epoch where given; where it
+        returns True, training ends. With a parameter called now it is handed a function that returns the
+        model as it stands.
 
         Raises ValueError for data or parameters that cannot be fitted. Where training diverges it raises
         `fit.TrainingError`, and the estimator holds the model as it stood after the last whole epoch, if
@@ -229,14 +275,17 @@ class VAE(LatentVariableModel):
         }
         batch = self._batches(table, backend, noise_rng) if self.binarise else lambda rows: x[rows, ...]
         nodes, places, comm = self._nodes(model.posterior, backend), ranks.places(table), table.comm
-        objective = self._objective(standard.model, recognition, batch, places, nodes, backend, noise_rng)
+        objective = self._objective(
+            standard.model, recognition, batch, places, nodes, backend, noise_rng,
+            lambda: schedules.at(self.kl_weight, len(run.path) + 1),
+        )
         axes, latent, tell = None, None, agreed(comm, progress)
-        unit, epochs, rate = "epoch", self.epochs or 300, self.learning_rate
+        unit, epochs, rate = "epoch", self._epochs(), self.learning_rate
         if rate is None:
             shallow = linear_gaussian.is_linear(model.decoder) and linear_gaussian.is_linear(recognition)
             rate = 1e-2 if shallow and self.optimizer == "adam" else 3e-3
         if self.optimizer == "lbfgs":
-            unit, epochs = "iteration", self.epochs or 5000
+            unit = "iteration"
         if linear:
             stats = moments_of_input(x)
             axes = PrincipalAxes(stats.mean, stats.covariance, like=tree.leaves(params["theta"])[0][1])
@@ -278,7 +327,8 @@ class VAE(LatentVariableModel):
         if held_out is not None:
             own = Cases(held_out, cases.backend)
             volume, own = standard.log_volume(own), standard.cases(own, backend)
-            watched = HeldOut(self._held_out_q(standard.model, recognition, own, natural), patience)
+            on = self._held_out_q if self.objective == "bound" else self._held_out_l
+            watched = HeldOut(on(standard.model, recognition, own, natural), patience)
         common = {"lower": lower, "held_out": watched, "comm": comm}
         with (
             saved.kept(lambda run: quietly(finish, copy(self), run, run.kept), tell and report) as after,
@@ -302,9 +352,10 @@ class VAE(LatentVariableModel):
                     objective,
                     run,
                     places.n_cases,
-                    optimizer=parts.optimizer(self.optimizer, rate),
+                    optimizer=parts.optimizer(self.optimizer, schedules.at(rate, 1)),
                     epochs=epochs,
                     batch_size=self.batch_size,
+                    rate=rate if callable(rate) else None,
                     after=after,
                     **common,
                 )
@@ -380,11 +431,20 @@ class VAE(LatentVariableModel):
             check_size("epochs", self.epochs)
         for name in ("start_noise", "min_noise", "tol"):
             check_positive(name, getattr(self, name))
-        if self.learning_rate is not None:
-            check_positive("learning_rate", self.learning_rate)
         if self.optimizer != "lbfgs":
-            parts.optimizer(self.optimizer, 1.0, beside=["lbfgs"])
+            optimizer = parts.optimizer(self.optimizer, 1.0, beside=["lbfgs"])
+            if callable(self.learning_rate) and "learning_rate" not in getattr(
+                optimizer, "__dataclass_fields__", {}
+            ):
+                raise ValueError(
+                    f"learning_rate is a function of the epoch, {self.learning_rate!r}, and the optimizer "
+                    f"{type(optimizer).__name__} takes none: make it a dataclass with a field learning_rate"
+                )
+        if self.learning_rate is not None:
+            schedules.check("learning_rate", self.learning_rate, self._epochs())
+        schedules.check("kl_weight", self.kl_weight, self._epochs(), zero=True)
         choices = {
+            "objective": ["bound", *OBJECTIVES],
             "kl": ["analytic", "sampled", None],
             "nodes": ["random", "sigma", "quadrature"],
         }
@@ -404,11 +464,31 @@ class VAE(LatentVariableModel):
                 "optimizer='lbfgs' needs a deterministic objective: use it with nodes='sigma' where the "
                 "model is linear-Gaussian, or nodes='quadrature' for K <= 2"
             )
+        if self.optimizer == "lbfgs" and callable(self.kl_weight):
+            raise ValueError(
+                "optimizer='lbfgs' needs an objective that stays the same: give kl_weight a number, or take "
+                "optimizer='adam'"
+            )
+        if self.objective != "bound":
+            if self.nodes != "random":
+                raise ValueError(
+                    f"objective={self.objective!r} is a bound for independent draws only, got nodes="
+                    f"{self.nodes!r}: use nodes='random', with n_samples for k"
+                )
+            if callable(self.kl_weight) or self.kl_weight != 1:
+                raise ValueError(
+                    f"kl_weight belongs to objective='bound': in L_k there is no KL to be weighted, got "
+                    f"kl_weight={self.kl_weight!r} with objective={self.objective!r}"
+                )
         if self.nodes == "quadrature" and self.n_components > 2:
             raise ValueError(
                 f"nodes='quadrature' is for K <= 2, got n_components={self.n_components}: use "
                 "nodes='random'"
             )
+
+    def _epochs(self):
+        """The most epochs, or iterations, that there may be."""
+        return self.epochs or (5000 if self.optimizer == "lbfgs" else 300)
 
     def _nodes(self, posterior, backend):
         """Deterministic nodes and weights, or None where η is drawn anew."""
@@ -422,24 +502,43 @@ class VAE(LatentVariableModel):
     def _held_out_q(self, model, recognition, x, natural):
         """run → the mean Q of held-out data cases x, of all ranks, on `e_step.steady_nodes`."""
         nodes = e_step.steady_nodes(model, x.backend.zeros((1,)))
+
+        def Q(theta, phi, rows):
+            return expectations.bound_on_nodes(model, theta, phi, x[rows, ...], *nodes)
+
+        return self._mean(Q, slices(x.shape[0]), recognition, x, natural)
+
+    def _held_out_l(self, model, recognition, x, natural):
+        """run → the mean L_k of held-out data cases x, of all ranks, on draws that stay the same: those of
+        the first `CASES` serve the next as well.
+        """
+        size = (self.n_samples, CASES, self.n_components)
+        eta, first = x.backend.normal(np.random.default_rng(0), size), ranks.places(x).first
+
+        def L(theta, phi, rows):
+            where = (first + np.arange(rows.start, rows.stop)) % CASES
+            return importance_weighted.forward(model, theta, phi, x[rows, ...], take_draws(eta, where))[0]
+
+        return self._mean(L, blocks(x.shape[0], self.n_samples), recognition, x, natural)
+
+    def _mean(self, value_of, blocks, recognition, x, natural):
+        """run → the mean over the data cases x, of all ranks, of value_of(θ, φ, rows), (n,), in blocks."""
         n_cases, xp = ranks.places(x).n_cases, x.backend.xp
 
         def value(run):
             params = natural(run.params)
             total = x.backend.zeros(())
-            for rows in slices(x.shape[0]):
-                x_rows = x[rows, ...]
-                phi, _ = recognition.forward(params["recognition"], network_input(x_rows))
-                Q = expectations.bound_on_nodes(model, params["theta"], phi, x_rows, *nodes)
-                total = total + xp.sum(Q)
+            for rows in blocks:
+                phi, _ = recognition.forward(params["recognition"], network_input(x[rows, ...]))
+                total = total + xp.sum(value_of(params["theta"], phi, rows))
             (total,) = ranks.total(x.comm, (total,))
             return float(total) / n_cases
 
         return value
 
-    def _objective(self, model, recognition, batch, places, nodes, backend, noise_rng):
-        """objective(params, rows) → what the data batch(rows) on this rank add to the mean Q of all `rows`,
-        and to its gradient. Every rank draws the η of all.
+    def _objective(self, model, recognition, batch, places, nodes, backend, noise_rng, kl_weight):
+        """objective(params, rows) → what the data batch(rows) on this rank add to the mean objective of all
+        `rows`, and to its gradient. Every rank draws the η of all. kl_weight() is that of the epoch.
         """
 
         def objective(params, rows):
@@ -454,7 +553,8 @@ class VAE(LatentVariableModel):
             if x.shape[0] == 0:
                 return nothing(params)
             return amortised(
-                model, recognition, params, x, eta, weights=weights, kl=self.kl, n_cases=n_cases
+                model, recognition, params, x, eta, weights=weights, kl=self.kl, kl_weight=kl_weight(),
+                objective=self.objective, n_cases=n_cases,
             )
 
         return objective
