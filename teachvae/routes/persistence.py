@@ -13,6 +13,7 @@ from ..arrays import store
 from ..arrays.backend import Backend, BackendError, get_backend
 from ..datasets import generated
 from ..doors.columns import Columns
+from ..doors.units import Spread
 from ..inference.em import Fit, LongerSteps, Parameters
 from ..inference.mixture import Mixture
 from ..inference.mixture_of_factor_analysers import Analysers
@@ -25,7 +26,7 @@ ESTIMATORS = (
     "Autoencoder", "FactorAnalysis", "GaussianMixture", "LinearProbe", "MixtureOfFactorAnalysers",
     "PrincipalComponents", "VAE", "VariationalEM",
 )
-TRAINING = {Best, Fit, LongerSteps, Parameters, Run}               # what a checkpoint holds besides
+TRAINING = {Best, Fit, LongerSteps, Parameters, Run, Spread}       # what a checkpoint, or partial_fit, keeps
 PARTS = TRAINING | {Analysers, Columns, Mixture, Model, Moments} | {
     part
     for module in (layers, optimizers, schedules, likelihoods, posteriors, generated)

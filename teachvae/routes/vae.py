@@ -4,7 +4,7 @@
 stochastic gradients (Kingma & Welling 2014). Equations (1.x) are in derivations/equations.md.
 """
 
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import KW_ONLY, replace
 
 import numpy as np
@@ -30,7 +30,10 @@ from ..model import Model
 from ..networks import schedules
 from ..networks.convergence import ConvergenceWarning, falling, warn_of_falling
 from ..networks.layers import Parallel, mlp
-from ..networks.training import HeldOut, Run, full_batch, minibatches, no_lower_bound, nothing
+from ..networks.training import (
+    HeldOut, Run, TrainingError, full_batch, minibatches, no_lower_bound, nothing
+)
+from ..posteriors import has_kl
 from ..posteriors.nodes import sigma_points
 from .conventions import (
     ACTIVATION, BACKEND, COMM, CONSTANT, DTYPE, LIKELIHOOD, N_JOBS, NOISE, POSTERIOR, SEED, agreed, estimator,
@@ -245,11 +248,6 @@ class VAE(LatentVariableModel):
         integer weights do not give the fit to repeated rows. Repeat the rows.
         """
         self._check_parameters()
-        if self.binarise and self._ranks().size > 1:
-            raise ValueError(
-                "binarise='fresh' would draw the data of every rank by themselves, not as one fit to all "
-                "does: binarise before the fit, by datasets.binarise(x, 'fixed', seed), or fit on one rank"
-            )
         table, names, likelihood = self._open(X, self.likelihood, self.noise, grey=bool(self.binarise))
         held_out = self._held_out(validation, patience, table, names)
         if held_out is not None:
@@ -264,26 +262,14 @@ class VAE(LatentVariableModel):
         # The last decreases of a search that goes to the end are lost in float32.
         linear = self.optimizer == "lbfgs" and linear_gaussian.is_linear(recognition)
         backend = get_backend(self.backend, "float64") if linear else kept
-        init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
-
         standard = Standardised(model, cases, ends_linear(model.decoder) and starts_linear(recognition))
         table.columns.fill = standard.shift
-        x = standard.cases(cases, backend)
-        params = {
-            "theta": standard.start(init_rng, backend, self.start_noise),
-            "recognition": recognition.init(init_rng, backend),
-        }
-        batch = self._batches(table, backend, noise_rng) if self.binarise else lambda rows: x[rows, ...]
-        nodes, places, comm = self._nodes(model.posterior, backend), ranks.places(table), table.comm
-        objective = self._objective(
-            standard.model, recognition, batch, places, nodes, backend, noise_rng,
-            lambda: schedules.at(self.kl_weight, len(run.path) + 1),
-        )
+        x, comm = standard.cases(cases, backend), table.comm
+        run, nodes = self._begun(standard, recognition, backend), self._nodes(model.posterior, backend)
+        params = run.params
+        objective = self._objective(run, standard.model, recognition, x, nodes)
         axes, latent, tell = None, None, agreed(comm, progress)
-        unit, epochs, rate = "epoch", self._epochs(), self.learning_rate
-        if rate is None:
-            shallow = linear_gaussian.is_linear(model.decoder) and linear_gaussian.is_linear(recognition)
-            rate = 1e-2 if shallow and self.optimizer == "adam" else 3e-3
+        unit, epochs = "epoch", self._epochs()
         if self.optimizer == "lbfgs":
             unit = "iteration"
         if linear:
@@ -306,12 +292,12 @@ class VAE(LatentVariableModel):
                 return params
             return {**params, "recognition": axes.fold_encoder(recognition, params["recognition"])}
 
-        run = Run(params, {"shuffle": shuffle_rng, "noise": noise_rng})
         given = {"X": table.x, "validation": None if held_out is None else held_out.x}
         saved = Checkpoint(checkpoint, self, given)
         saved.lead_back(run, backend)
 
         def finish(vae, run, params, converged=None):
+            vars(vae).pop("training_", None)                       # of parts, which this fit does not go on
             vae._finish(run, natural(params), converged, standard, recognition, table.columns, kept, names)
             vae.q_validation_path_ = None if held_out is None else volume + np.array(run.held_out_path)
             return vae
@@ -348,17 +334,7 @@ class VAE(LatentVariableModel):
                 )
             else:
                 converged = None
-                minibatches(
-                    objective,
-                    run,
-                    places.n_cases,
-                    optimizer=parts.optimizer(self.optimizer, schedules.at(rate, 1)),
-                    epochs=epochs,
-                    batch_size=self.batch_size,
-                    rate=rate if callable(rate) else None,
-                    after=after,
-                    **common,
-                )
+                self._lead(run, objective, standard.model, recognition, x, epochs, after=after, **common)
         finish(self, run, run.kept, converged)
         saved.write(self)
         self._end(comm, self.theta_, self.recognition_params_)
@@ -376,6 +352,83 @@ class VAE(LatentVariableModel):
             warn_of_falling(run.judged, unit + "s", f"raise epochs or learning_rate{to_the_end}")
         return self
 
+    def partial_fit(self, X, y=None, *, epochs=1):
+        """Lead the training on by so many passes over X (n, D), a part of the data. Returns self.
+
+        What is kept between calls are the parameters, the optimiser's state and the random generators, not
+        the data. What `fit` reads off all data is read off the first part: the columns' standard units, and so
+        the floor of Ψ, which constant columns are set aside, and what categories there are; let it be a fair
+        sample. q_path_ goes on by the objective of this part, once per pass, and a schedule counts
+        all passes as epochs. learning_rate, batch_size, n_samples and objective may be changed between
+        calls; what the model is made of is that of the first. `save` keeps what the next call needs.
+
+        A part that is given over and over pulls the model its way: give parts that are alike, in turn.
+        Raises ValueError as `fit` does, for "lbfgs", which wants all of the data, and where fit, which keeps
+        no training, was called before; after an error or Ctrl-C the estimator is as it was before the call.
+        """
+        self._check_parameters()
+        check_size("epochs", epochs)
+        if self.optimizer == "lbfgs":
+            raise ValueError("partial_fit takes minibatches of each part: use optimizer='adam' or 'sgd'")
+        table, names, likelihood = self._open_part(X, self.likelihood, self.noise, bool(self.binarise))
+        begun = getattr(self, "training_", None)
+        if begun is None:
+            n_in = likelihood.n_visible * (2 if table.columns.masked else 1)
+            (model, recognition), backend = self._parts(likelihood, n_in), self._backend_for(table.x.dtype)
+        else:
+            model, recognition, backend = self.model_, self.recognition_, self.backend_
+        cases = Cases(table, get_backend(self.backend, "float64"))
+        standard = self._standard(model, cases, ends_linear(model.decoder) and starts_linear(recognition))
+        if begun is None:
+            table.columns.fill = standard.shift
+        run = self._begun(standard, recognition, backend) if begun is None else deepcopy(begun["run"])
+        done, x = len(run.path), standard.cases(cases, backend)
+        for name, zero in (("learning_rate", False), ("kl_weight", True)):
+            if getattr(self, name) is not None:
+                schedules.check(name, getattr(self, name), done + epochs, zero)
+        objective = self._objective(run, standard.model, recognition, x, self._nodes(model.posterior, backend))
+        lower = {
+            "theta": standard.lower(run.params["theta"], self.min_noise),
+            "recognition": no_lower_bound(run.params["recognition"]),
+        }
+        try:
+            most, comm = done + epochs, table.comm
+            self._lead(run, objective, standard.model, recognition, x, most, lower=lower, comm=comm)
+        except TrainingError as error:
+            raise TrainingError(f"{error}. The estimator is as it was before this part") from error
+        volume = standard.log_volume(cases) - standard.units.log_volume
+        run.path[done:] = [value + volume for value in run.path[done:]]
+        self._finish(run, run.params, None, standard, recognition, table.columns, backend, names)
+        self._keep_training(run, standard)
+        self._end(table.comm, self.theta_, self.recognition_params_)
+        return self
+
+    def _begun(self, standard, recognition, backend):
+        """The `Run` before its first epoch."""
+        init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
+        params = {
+            "theta": standard.start(init_rng, backend, self.start_noise),
+            "recognition": recognition.init(init_rng, backend),
+        }
+        return Run(params, {"shuffle": shuffle_rng, "noise": noise_rng})
+
+    def _lead(self, run, objective, model, recognition, x, epochs, **common):
+        """Lead a run on over minibatches of the data cases x until it has so many epochs."""
+        rate = self.learning_rate
+        if rate is None:
+            shallow = linear_gaussian.is_linear(model.decoder) and linear_gaussian.is_linear(recognition)
+            rate = 1e-2 if shallow and self.optimizer == "adam" else 3e-3
+        minibatches(
+            objective,
+            run,
+            ranks.places(x).n_cases,
+            optimizer=parts.optimizer(self.optimizer, schedules.at(rate, 1)),
+            epochs=epochs,
+            batch_size=self.batch_size,
+            rate=rate if callable(rate) else None,
+            **common,
+        )
+
     def _parts(self, likelihood, n_in):
         """The model, and the recognition network from n_in numbers to φ."""
         K, hidden = self.n_components, check_hidden(self.hidden)
@@ -390,6 +443,11 @@ class VAE(LatentVariableModel):
         )
         model = Model(decoder, likelihood, K, posterior)
         bound.kl_for(posterior, self.kl)
+        if not has_kl(posterior) and (callable(self.kl_weight) or self.kl_weight != 1):
+            raise ValueError(
+                f"kl_weight={self.kl_weight!r} needs the KL in closed form, which {type(posterior).__name__} "
+                "has not: leave it at 1"
+            )
         if self.nodes == "sigma" and not linear_gaussian.gaussian_q_applies(model):
             raise ValueError(
                 "nodes='sigma' is exact for a linear-Gaussian model with a Gaussian q only (hidden=(), "
@@ -397,15 +455,6 @@ class VAE(LatentVariableModel):
                 "elsewhere its Q is no bound: use nodes='random', or 'quadrature' for K <= 2"
             )
         return model, recognition
-
-    def _batches(self, table, backend, noise_rng):
-        """batch(rows): a new draw of 0 and 1, which are their own standard units, for the grey values there.
-        """
-
-        def batch(rows):
-            return backend.asarray(_drawn(table[rows], noise_rng))
-
-        return batch
 
     def _finish(self, run, params, converged, standard, recognition, columns, kept, names):
         """What was learnt in standard units, told in the data's own, on the backend `kept`."""
@@ -456,6 +505,12 @@ class VAE(LatentVariableModel):
                 raise ValueError(
                     "binarise must be None or, with likelihood='bernoulli' and complete data, 'fresh', got "
                     f"{self.binarise!r} with likelihood={self.likelihood!r}, missing={self.missing!r}"
+                )
+            if self._ranks().size > 1:
+                raise ValueError(
+                    "binarise='fresh' would draw the data of every rank by themselves, not as one fit to all "
+                    "does: binarise before the fit, by datasets.binarise(x, 'fixed', seed), or fit on one "
+                    "rank"
                 )
             if self.optimizer == "lbfgs":
                 raise ValueError("binarise='fresh' draws anew in every step, optimizer='lbfgs' cannot")
@@ -536,25 +591,27 @@ class VAE(LatentVariableModel):
 
         return value
 
-    def _objective(self, model, recognition, batch, places, nodes, backend, noise_rng, kl_weight):
-        """objective(params, rows) → what the data batch(rows) on this rank add to the mean objective of all
-        `rows`, and to its gradient. Every rank draws the η of all. kl_weight() is that of the epoch.
+    def _objective(self, run, model, recognition, x, nodes):
+        """objective(params, rows) → what the data cases x on this rank add to the mean objective of all
+        `rows`, and to its gradient. Every rank draws the η of all; with binarise="fresh" x are drawn too.
         """
+        backend, places, noise_rng = x.backend, ranks.places(x), run.generators["noise"]
 
         def objective(params, rows):
             own, where = places.own(rows)
-            x = batch(own)
-            n_cases = x.shape[0] if isinstance(rows, slice) else len(rows)
+            # 0 and 1 are their own standard units.
+            batch = backend.asarray(_drawn(x.table[own], noise_rng)) if self.binarise else x[own, ...]
+            n_cases = batch.shape[0] if isinstance(rows, slice) else len(rows)
             if nodes is None:
-                eta = backend.normal(noise_rng, (self.n_samples, n_cases, self.n_components))
+                eta = backend.normal(noise_rng, (self.n_samples, n_cases, model.n_latent))
                 eta, weights = take_draws(eta, where), None
             else:
                 eta, weights = nodes
-            if x.shape[0] == 0:
+            if batch.shape[0] == 0:
                 return nothing(params)
             return amortised(
-                model, recognition, params, x, eta, weights=weights, kl=self.kl, kl_weight=kl_weight(),
-                objective=self.objective, n_cases=n_cases,
+                model, recognition, params, batch, eta, weights=weights, kl=self.kl, n_cases=n_cases,
+                kl_weight=schedules.at(self.kl_weight, len(run.path) + 1), objective=self.objective,
             )
 
         return objective
