@@ -1,7 +1,7 @@
 """`python -m benchmarks` runs all benchmarks, or those named, each in a process of its own per thread count.
 
 The table goes to the screen and, as Markdown and JSON, to the folder given by --output, the figure of growth
-beside it.
+beside it. `python -m benchmarks iwae` is another thing, with options of its own: it trains for hours.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 import subprocess
 import sys
 
+from . import iwae
 from .measure import machine
 
 NAMES = ("vae_step", "e_step", "sampling", "factor_analysis", "startup", "growth", "gpu")
@@ -20,6 +21,8 @@ ONCE = ("growth", "gpu")                                           # for one num
 
 
 def main():
+    if sys.argv[1:2] == ["iwae"]:
+        return iwae.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all by default")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of the matrix products")

@@ -37,6 +37,7 @@ MODULES = {
     "gradcheck": "gradcheck",
     "gradient_estimators": "course.gradient_estimators",
     "grid": "evaluation.grid",
+    "importance_weighted": "importance_weighted",
     "infer": "inference.e_step",
     "iwae": "evaluation.iwae",
     "jensen": "course.jensen",
@@ -51,6 +52,7 @@ MODULES = {
     "plots": "comparison.plots",
     "posteriors": "posteriors",
     "ranks": "arrays.ranks",
+    "schedules": "networks.schedules",
     "tree": "arrays.tree",
 }
 

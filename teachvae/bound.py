@@ -30,7 +30,7 @@ def forward(model, theta, phi, x, eta, *, weights=None, kl=None):
     the family does not have.
     """
     xp = namespace(phi, x, eta)
-    _check_shapes(model, phi, x, eta, weights)
+    check_shapes(model, phi, x, eta, weights)
     z, sample_cache = model.posterior.sample(phi, eta)             # (S, N, K)            (1.10)
     log_p, likelihood_cache = model.log_likelihood(theta, x, z)    # (S, N)
     w = _weights(weights, log_p)                                   # (S, N)
@@ -78,8 +78,10 @@ def kl_for(posterior, kl=None):
     return kl or ("analytic" if has_kl(posterior) else "sampled")
 
 
-def _check_shapes(model, phi, x, eta, weights):
-    """Raise ValueError where these do not have the shapes that go together, saying which has not."""
+def check_shapes(model, phi, x, eta, weights=None):
+    """Raise ValueError where these do not have the shapes that go together, saying which has not: phi
+    (N, n_phi), x (N, D), eta (S, N, K) or (S, 1, K), weights (S,) or (S, N), or None.
+    """
     N, K, S = x.shape[0], model.n_latent, eta.shape[0]
     asked = {
         "x": (x.shape, [(N, model.likelihood.n_visible)], "(N, D)"),

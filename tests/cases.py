@@ -13,7 +13,9 @@ from itertools import product
 import numpy as np
 from scipy import special, stats
 
-from teachvae import bound as the_bound, layers, likelihoods, posteriors, tree
+from teachvae import (
+    bound as the_bound, importance_weighted as the_objective, layers, likelihoods, posteriors, tree
+)
 from teachvae.arrays.backend import get_backend
 from teachvae.model import Model
 
@@ -222,18 +224,11 @@ def posterior(name, component, moments, **_):
 
 def bound(q_case, p_case, kl):
     """Q of a model with a tanh decoder. The oracle takes z, KL, log q and log p from the other oracles."""
-    p, q = p_case["component"], q_case["component"]
-    model = Model(layers.mlp(K, (4,), p.n_f), p, K, q)
+    model, some = a_model(q_case, p_case)
 
     def inputs(rng):
-        theta = perturbed(rng, model)
-        f, _ = model.decoder.forward(theta["decoder"], rng.standard_normal((N, K)))
         weights = rng.uniform(0.5, 1.5, (S, N))
-        return {
-            "phi": 0.5 * rng.standard_normal((N, q.n_phi)), "theta": theta,
-            "x": p.sample(theta["likelihood"], f, p.draw_noise(rng, f.shape)),
-            "eta": rng.standard_normal((S, N, K)), "weights": weights / weights.sum(axis=0),
-        }
+        return {**some(rng), "weights": weights / weights.sum(axis=0)}
 
     def forward(i):
         return the_bound.forward(model, i["theta"], i["phi"], i["x"], i["eta"], weights=i["weights"], kl=kl)
@@ -243,21 +238,60 @@ def bound(q_case, p_case, kl):
         return {"phi": dphi, "theta": dtheta}
 
     def oracle(i):
-        first, _, last = i["theta"]["decoder"]
-        Q = []
-        for n, row in enumerate(i["phi"]):
-            eta = i["eta"][:, n]
-            z = q_case["place"](row, eta)
-            f = np.tanh(z @ first["W"] + first["b"]) @ last["W"] + last["b"]
-            terms = p_case["oracle"](i["theta"]["likelihood"], f[:, None], i["x"][n : n + 1])
-            cost = -terms.sum(axis=(1, 2))
-            if kl == "sampled":
-                cost += q_case["log_q"](row, eta) - stats.norm.logpdf(z).sum(axis=1)
-            Q.append(i["weights"][:, n] @ cost + (q_case["kl"](row) if kl == "analytic" else 0))
-        return np.array(Q)
+        found = zip(i["phi"], i["weights"].T, costs(q_case, p_case, i))
+        if kl == "sampled":
+            return np.array([w @ (log_q - log_p_z - log_p) for _, w, (log_q, log_p_z, log_p) in found])
+        return np.array([q_case["kl"](row) - w @ log_p for row, w, (_, _, log_p) in found])
 
     name = f"bound, {q_case['name']}, {p_case['name']}, {kl} KL"
     return Case(name, model, inputs, forward, backward, oracle)
+
+
+def importance_weighted(q_case, p_case):
+    """L_k of the same model, and by the same oracles, with SciPy's log-sum-exp."""
+    model, some = a_model(q_case, p_case)
+
+    def forward(i):
+        return the_objective.forward(model, i["theta"], i["phi"], i["x"], i["eta"])
+
+    def backward(i, cache, dL):
+        dphi, dtheta = the_objective.backward(model, i["theta"], cache, dL)
+        return {"phi": dphi, "theta": dtheta}
+
+    def oracle(i):
+        log_w = [log_p + log_p_z - log_q for log_q, log_p_z, log_p in costs(q_case, p_case, i)]
+        return np.log(S) - special.logsumexp(log_w, axis=1)
+
+    name = f"importance-weighted, {q_case['name']}, {p_case['name']}"
+    return Case(name, model, some, forward, backward, oracle)
+
+
+def a_model(q_case, p_case):
+    """A model with a tanh decoder, and a function that draws φ, θ, x and η for it."""
+    p, q = p_case["component"], q_case["component"]
+    model = Model(layers.mlp(K, (4,), p.n_f), p, K, q)
+
+    def inputs(rng):
+        theta = perturbed(rng, model)
+        f, _ = model.decoder.forward(theta["decoder"], rng.standard_normal((N, K)))
+        return {
+            "phi": 0.5 * rng.standard_normal((N, q.n_phi)), "theta": theta,
+            "x": p.sample(theta["likelihood"], f, p.draw_noise(rng, f.shape)),
+            "eta": rng.standard_normal((S, N, K)),
+        }
+
+    return model, inputs
+
+
+def costs(q_case, p_case, i):
+    """log q(z), log p(z) and log p(x|z) of the samples of each data case, (S,) each."""
+    first, _, last = i["theta"]["decoder"]
+    for n, row in enumerate(i["phi"]):
+        eta = i["eta"][:, n]
+        z = q_case["place"](row, eta)
+        f = np.tanh(z @ first["W"] + first["b"]) @ last["W"] + last["b"]
+        terms = p_case["oracle"](i["theta"]["likelihood"], f[:, None], i["x"][n : n + 1])
+        yield q_case["log_q"](row, eta), stats.norm.logpdf(z).sum(axis=1), terms.sum(axis=(1, 2))
 
 
 def kl_to_prior(m, cov):
@@ -372,4 +406,6 @@ CASES = [
     *(case for row in FLOWS for case in flow(**row)),
     *(bound(q, LIKELIHOODS[0], "sampled") for q in FLOWS),
     *(bound(q, p, kl) for q, p, kl in product(POSTERIORS, LIKELIHOODS, ("analytic", "sampled"))),
+    *(importance_weighted(q, p) for q, p in product([*POSTERIORS, *FLOWS], LIKELIHOODS)
+      if p["name"] in ("gaussian diagonal", "mixed")),
 ]

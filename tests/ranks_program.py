@@ -48,6 +48,9 @@ FITS = {
     "VAE, L-BFGS": (
         VAE, {"hidden": (5,), "epochs": 6, "optimizer": "lbfgs", "nodes": "quadrature"}, X
     ),
+    "VAE, importance-weighted": (
+        VAE, {"hidden": (5,), "epochs": 4, "objective": "iwae-dreg", "n_samples": 3}, X
+    ),
     "VAE, float32": (VAE, {"hidden": (5,), "epochs": 3, "dtype": "float32"}, X),
 }
 

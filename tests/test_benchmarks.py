@@ -4,7 +4,9 @@ from functools import partial
 import sys
 from time import sleep
 
-from benchmarks import __main__ as program, e_step, factor_analysis, gpu, growth, measure, sampling, vae_step
+from benchmarks import (
+    __main__ as program, e_step, factor_analysis, gpu, growth, iwae, measure, sampling, vae_step
+)
 import fake_gpu
 import numpy as np
 import pytest
@@ -244,3 +246,44 @@ def test_peers_that_are_missing_are_named(monkeypatch):
     rows, remarks = sampling.run(rounds=1, n_cases=2, epochs=1)
     assert rows == [] and len(remarks) == 2
     assert remarks[0] == "importance sampling, k = 1000, 2 digits, JAX jit: No module named 'peer'"
+
+
+# ---- the table of importance-weighted autoencoders ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("objective", ["bound", "iwae", "iwae-dreg"])
+def test_the_losses_of_a_training_are_those_of_pytorch_step_by_step(objective):
+    pytest.importorskip("torch", reason="PyTorch is not installed: pip install -e '.[bench]'")
+    grey = iwae.grey_images("digits", "train", 30)
+    setting = iwae.Setting(objective, 4, grey, (6,), 2, 3, 16)     # 13 epochs of 2 steps
+    ours, theirs = iwae.our_losses(setting), iwae.torch_losses(setting)
+    assert len(ours) == 26 and [len(x) for x in setting.x[:4]] == [16, 14, 16, 14]
+    assert ours[-6:].mean() < ours[:6].mean() - 0.2
+    np.testing.assert_allclose(ours, theirs, rtol=1e-10)
+
+
+def test_the_table_of_iwae_is_trained_over_several_calls(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(iwae, "HIDDEN", (5,))
+    monkeypatch.setattr(iwae, "K", 3)
+
+    def call(folder, *more):
+        iwae.main(["--data", "digits", "--cases", "40", "--k", "2", "--output", str(folder), *more])
+        return capsys.readouterr().out
+
+    first = call(tmp_path / "a", "--stages", "3", "--minutes", "0", "--samples", "20")
+    assert "epoch 1 of 13" in first and "epoch 2" not in first and "digits, 40  iwae" in first
+    second = call(tmp_path / "a", "--stages", "2", "--samples", "0")
+    assert "epoch 2 of 4" in second and "epoch 4 of 4" in second and "NLL" not in second
+    whole, rest = (call(tmp_path / folder, "--stages", "3", "--samples", "20") for folder in "ba")
+    assert whole.splitlines()[-2:] == rest.splitlines()[-2:] and whole.count("epoch ") == 13
+    again = call(tmp_path / "a", "--stages", "0", "--samples", "20")  # measures what is there
+    assert again.splitlines() == rest.splitlines()[-2:]
+    assert (tmp_path / "a/iwae.json").read_text() == (tmp_path / "b/iwae.json").read_text()
+
+
+def test_the_papers_table_stands_beside_what_was_done_as_it_was():
+    row = {"data": "mnist, all", "objective": "iwae-dreg", "k": 50, "epochs": 3280, "nll": 84.5, "few": 0,
+           "active": 25}
+    assert "84.78 (25)" in iwae.table([row])
+    assert "84.78" not in iwae.table([{**row, "data": "mnist, 1000"}])
+    assert "–" in iwae.table([{**row, "k": 7}])

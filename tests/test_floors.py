@@ -14,6 +14,7 @@ FLOORS = [
     ["networks", "likelihoods", "posteriors"],
     ["model", "doors"],
     ["bound", "datasets"],
+    ["importance_weighted"],
     ["inference", "gradcheck"],
     ["evaluation", "course"],
     ["routes"],
@@ -27,7 +28,9 @@ ESTIMATORS = {f"routes.{name}" for name in (
     "principal_components",
 )}
 # No array library is named here, but where arrays are made or read on the host.
-LIBRARY_FREE = {"bound", "model", "networks", "likelihoods", "posteriors", "inference"}
+LIBRARY_FREE = {
+    "bound", "importance_weighted", "model", "networks", "likelihoods", "posteriors", "inference",
+}
 ON_THE_HOST = {
     "posteriors.nodes", "inference.moments", "inference.mixture", "inference.mixture_of_factor_analysers",
 }

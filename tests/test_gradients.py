@@ -41,6 +41,7 @@ def test_every_class_of_the_tables_is_checked():
                 start = f"bound, {q}, {p}"
                 for end in (f"{kl} KL", f"{kl} KL, quadrature", f"{kl} KL, amortised"):
                     assert any(name.startswith(start) and name.endswith(end) for name in names)
+            assert any(name.startswith(f"importance-weighted, {q}, {p}") for name in names)
     for p in likelihoods.LIKELIHOODS:
         assert any(name.startswith(p) and name.endswith("masked") for name in names)
 

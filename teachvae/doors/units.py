@@ -4,6 +4,7 @@ Equations (6.x) are in derivations/equations.md.
 """
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,29 @@ class HeywoodWarning(UserWarning):
     """A noise variance ran down to its floor: the data cannot tell it from 0."""
 
 
+class Spread(NamedTuple):
+    """Of each column, (D,): the share of the data cases that have it, their mean and their variance."""
+
+    share: object
+    mean: object
+    variance: object
+
+
+def spread(x):
+    """The `Spread` of data cases x (N, D), here and on other ranks."""
+    count, total, squares = 0.0, 0.0, 0.0
+    for b, mask in _parts(x):
+        count = count + namespace(b).sum(mask, axis=0)
+        total = total + namespace(b).sum(mask * b, axis=0)
+    comm, n_cases = ranks.of(x), ranks.places(x).n_cases
+    count, total = ranks.total(comm, (count, total))
+    mean = total / count
+    for b, mask in _parts(x):
+        squares = squares + namespace(b).sum(mask * (b - mean) * (b - mean), axis=0)
+    (squares,) = ranks.total(comm, (squares,))
+    return Spread(count / n_cases, mean, squares / count)
+
+
 class StandardUnits:
     """Data in units of its columns' spread, and trained parameters folded back exactly.
 
@@ -27,25 +51,15 @@ class StandardUnits:
     every data set. Both ends of the model are Linear layers, so the change of units can be folded
     into their weights afterwards (6.5): what is kept speaks of the data's own units alone.
 
-    likelihood, x   that of the data, and the data cases, here and on other ranks
+    likelihood, x   that of the data, and the data cases, here and on other ranks, or their `Spread`
     foldable        whether both ends can be folded; where they cannot, the units are the data's own
     """
 
     def __init__(self, likelihood, x, foldable=True):
-        count, total, squares = 0.0, 0.0, 0.0
-        for b, mask in _parts(x):
-            count = count + namespace(b).sum(mask, axis=0)
-            total = total + namespace(b).sum(mask * b, axis=0)
-        comm, n_cases = ranks.of(x), ranks.places(x).n_cases
-        count, total = ranks.total(comm, (count, total))
-        mean = total / count
-        for b, mask in _parts(x):
-            squares = squares + namespace(b).sum(mask * (b - mean) * (b - mean), axis=0)
-        (squares,) = ranks.total(comm, (squares,))
-        variance = squares / count
+        self.spread = share, mean, variance = x if isinstance(x, Spread) else spread(x)
         xp = namespace(mean)
         self.likelihood = likelihood
-        self.share = count / n_cases                               # of each column that was observed
+        self.share = share                                         # of each column that was observed
         self.shift, self.scale = xp.zeros_like(mean), xp.ones_like(mean)
         if foldable:
             self.shift, self.scale = likelihood.standard_units(mean, variance)
@@ -93,7 +107,7 @@ class Standardised:
     """A model in standard units: its data cases there, where training starts, the floor of its noise, and the
     way back.
 
-    model     of the data's own units;  cases  the `columns.Cases`
+    model     of the data's own units;  cases  the `columns.Cases`, or their `Spread`
     foldable  as for `StandardUnits`
     """
 

@@ -10,7 +10,7 @@ from itertools import product
 
 import numpy as np
 
-from .. import bound
+from .. import bound, importance_weighted
 from ..likelihoods import Categorical, Gaussian, LIKELIHOODS, Mixed, Poisson
 from ..messages import align
 from ..model import Model
@@ -73,6 +73,9 @@ def all_checks():
         checks.append((name, partial(of_bound, **parts, nodes=False)))
         checks.append((f"{name}, quadrature", partial(of_bound, **parts, nodes=True)))
         checks.append((f"{name}, amortised", partial(of_amortised, **parts)))
+    for (q_name, family), (p_name, p) in product(POSTERIORS.items(), likelihoods()):
+        parts = {"decoder": mlp(K, (3,), p.n_f), "likelihood": p, "q": family(K)}
+        checks.append((f"importance-weighted, {q_name}, {p_name}", partial(of_importance_weighted, **parts)))
     return checks
 
 
@@ -103,6 +106,22 @@ def of_bound(rng, decoder, likelihood, q, kl, nodes):
     dphi, dtheta = bound.backward(model, params["theta"], cache, c)
     grads = {"phi": dphi, "theta": dtheta}
     return check(weighted(c, forward, Q), params, grads, counts={"N": N, "S": len(eta)})
+
+
+def of_importance_weighted(rng, decoder, likelihood, q):
+    """∂/∂φ and ∂/∂θ of Σ c_n L_n, the importance-weighted bound of S draws."""
+    model = Model(decoder, likelihood, K, q)
+    params = {"phi": table(rng, q), "theta": away_from_zero(rng, model)}
+    eta, c = monte_carlo(rng, S, N, K), cotangent(rng, N)
+    x = model_data(rng, model, params["theta"])
+
+    def forward(p):
+        return importance_weighted.forward(model, p["theta"], p["phi"], x, eta)
+
+    L, cache = forward(params)
+    dphi, dtheta = importance_weighted.backward(model, params["theta"], cache, c)
+    grads = {"phi": dphi, "theta": dtheta}
+    return check(weighted(c, forward, L), params, grads, counts={"N": N, "S": S})
 
 
 def of_amortised(rng, decoder, likelihood, q, kl):

@@ -12,7 +12,7 @@ the data cases of its own add to that mean, and one message a step sums it over 
 
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import math
 from typing import NamedTuple
 
@@ -121,12 +121,14 @@ def ended(run, held_out, after):
 
 
 def minibatches(
-    objective, run, n_cases, *, optimizer, epochs, batch_size, lower=None, held_out=None, after=None,
-    comm=ranks.SERIAL,
+    objective, run, n_cases, *, optimizer, epochs, batch_size, rate=None, lower=None, held_out=None,
+    after=None, comm=ranks.SERIAL,
 ):
     """Lead `run` on over shuffled minibatches until its path has `epochs` epochs. Returns the run.
 
     run       a `Run` with a generator "shuffle"; its params are copied, not changed in place
+    rate      a function of the epoch of the path, counted from 1: a learning rate that takes the place of the
+              optimiser's; or None
     lower     a tree shaped like params of bounds from below, applied after each step, or None
     held_out  a `HeldOut`, or None
     after     after(run) is called after each epoch, or None; where it returns True, training ends
@@ -145,6 +147,8 @@ def minibatches(
         run.optimizer = optimizer.init(flat)
     while len(run.path) < epochs and not exhausted(run, held_out):
         epoch = f"epoch {len(run.path) + 1} of {epochs}"
+        if rate is not None:
+            optimizer = replace(optimizer, learning_rate=rate(len(run.path) + 1))
         order = run.generators["shuffle"].permutation(n_cases)
         values, shares = [], []
         with undone(flat):

@@ -126,14 +126,14 @@ class Checkpoint:
             persistence.save(estimator, self.file, training=self.state, belongs=self.belongs)
 
 
-def on_backend(state, backend):
-    """A state with its arrays on a `Backend`, each in its own precision."""
+def on_backend(state, backend, dtype=None):
+    """A state with its arrays on a `Backend`, in a dtype, or each in its own."""
     def there(leaf):
         if type(leaf) in (Run, LongerSteps):
             moved = copy(leaf)
             vars(moved).update(tree.map(there, vars(leaf)))
             return moved
-        return backend.asarray(leaf, leaf.dtype.name) if isinstance(leaf, np.ndarray) else leaf
+        return backend.asarray(leaf, dtype or leaf.dtype.name) if isinstance(leaf, np.ndarray) else leaf
 
     return tree.map(there, state)
 

@@ -13,22 +13,23 @@ from ..arrays import store
 from ..arrays.backend import Backend, BackendError, get_backend
 from ..datasets import generated
 from ..doors.columns import Columns
+from ..doors.units import Spread
 from ..inference.em import Fit, LongerSteps, Parameters
 from ..inference.mixture import Mixture
 from ..inference.mixture_of_factor_analysers import Analysers
 from ..inference.moments import Moments
 from ..model import Model
-from ..networks import layers, optimizers
+from ..networks import layers, optimizers, schedules
 from ..networks.training import Best, Run
 
 ESTIMATORS = (
     "Autoencoder", "FactorAnalysis", "GaussianMixture", "LinearProbe", "MixtureOfFactorAnalysers",
     "PrincipalComponents", "VAE", "VariationalEM",
 )
-TRAINING = {Best, Fit, LongerSteps, Parameters, Run}               # what a checkpoint holds besides
+TRAINING = {Best, Fit, LongerSteps, Parameters, Run, Spread}       # what a checkpoint, or partial_fit, keeps
 PARTS = TRAINING | {Analysers, Columns, Mixture, Model, Moments} | {
     part
-    for module in (layers, optimizers, likelihoods, posteriors, generated)
+    for module in (layers, optimizers, schedules, likelihoods, posteriors, generated)
     for part in vars(module).values()
     if isinstance(part, type) and is_dataclass(part)
 }
@@ -61,7 +62,8 @@ def load(file, *, backend=None, dtype=None, parts=None):
     backend  "numpy", "cupy" or "auto", where its arrays are to live; None: where they lived
     dtype    "float64" or "float32"; None: as it was
     parts    {name: class or function} of what is not of this package: classes of your own likelihoods,
-             layers, posteriors, optimisers, of an estimator that inherits from one, and functions in these.
+             layers, posteriors, optimisers, of an estimator that inherits from one, and functions, such as a
+             learning rate of your own.
              Nothing in a file is ever executed, so they are handed in: parts={"Laplace": Laplace}
 
     Raises `store.FileError`, a ValueError, where the file is damaged, cut off, of a later version or none of

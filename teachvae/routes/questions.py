@@ -16,7 +16,7 @@ from ..arrays.observed import seen
 from ..arrays.rows import as_floats, blocks, collect, extremes, float_type, slices
 from ..doors import parts
 from ..doors.columns import Cases, Columns, Table, columns_for
-from ..doors.units import centred, moved
+from ..doors.units import Spread, Standardised, centred, moved
 from ..doors.validate import (
     check_data, check_like_training, check_patience, check_positive, check_size, generator
 )
@@ -27,6 +27,7 @@ from ..messages import about_rows, column_names, shorten, warn
 from ..model import Model
 from ..networks.convergence import ConvergenceWarning
 from ..posteriors.nodes import monte_carlo, own_generators, sigma_points
+from .checkpoint import on_backend
 from .conventions import LatentCode, in_threads
 
 
@@ -86,6 +87,32 @@ class LatentVariableModel(LatentCode):
             warn(f"constant columns are set aside: {shorten([labels[d] for d in columns.dropped])}")
         return table, names, likelihood
 
+    def _open_part(self, X, likelihood, noise="diagonal", grey=False):
+        """`_open` of data that come in parts: of the first, and of a later one, which has its columns."""
+        if not hasattr(self, "training_"):
+            if hasattr(self, "n_features_in_"):
+                raise ValueError("partial_fit cannot go on from this fit, which left no training: start anew")
+            return self._open(X, likelihood, noise, grey=grey)
+        comm, columns, likelihood = self._ranks(), self.columns_, self.model_.likelihood
+        x, names = self._table(X, missing=columns.masked), getattr(self, "feature_names_in_", None)
+        self._agree(comm, x, names, begun=True)
+        columns.warn_of_moved(x)
+        table = Table(x, columns, comm)
+        (relaxed_bernoulli(likelihood.n_visible) if grey else likelihood).check_values(table, columns.names)
+        return table, names, likelihood
+
+    def _standard(self, model, cases, foldable):
+        """The `Standardised` model of the first part of the data, whichever part the cases are."""
+        if not hasattr(self, "training_"):
+            return Standardised(model, cases, foldable)
+        spread = Spread(*(cases.backend.asarray(to_numpy(part)) for part in self.training_["spread"]))
+        return Standardised(model, spread, foldable)
+
+    def _keep_training(self, run, standard):
+        """What the next `partial_fit` goes on from, and what a path over parts cannot tell."""
+        self.training_ = {"run": run, "spread": standard.units.spread}
+        self.still_falling_, self.q_validation_path_ = None, None
+
     def _held_out(self, validation, patience, table, names):
         """The `Table` of the held-out data that a fit is given, or None; on every rank its own rows.
 
@@ -128,6 +155,9 @@ class LatentVariableModel(LatentCode):
 
     def _move(self, backend):
         self.theta_, self.theta_rest_ = moved(self.theta_, self.theta_rest_, backend)
+        if hasattr(self, "training_"):
+            run = on_backend(self.training_["run"], backend, backend.dtype)
+            self.training_ = {**self.training_, "run": run}
 
     def _end(self, comm, *learnt):
         """Raise RanksError unless all ranks have learnt the same trees of parameters."""

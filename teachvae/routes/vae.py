@@ -4,16 +4,16 @@
 stochastic gradients (Kingma & Welling 2014). Equations (1.x) are in derivations/equations.md.
 """
 
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import KW_ONLY, replace
 
 import numpy as np
 
-from .. import bound
+from .. import bound, importance_weighted
 from ..arrays import ranks, tree, workers
 from ..arrays.backend import get_backend, namespace
 from ..arrays.observed import network_input
-from ..arrays.rows import collect, slices, take_draws
+from ..arrays.rows import CASES, blocks, collect, slices, take_draws
 from ..datasets import binarise
 from ..doors import parts
 from ..doors.columns import Cases
@@ -27,9 +27,13 @@ from ..inference.moments import moments_of_input
 from ..likelihoods import relaxed_bernoulli
 from ..messages import warn
 from ..model import Model
+from ..networks import schedules
 from ..networks.convergence import ConvergenceWarning, falling, warn_of_falling
 from ..networks.layers import Parallel, mlp
-from ..networks.training import HeldOut, Run, full_batch, minibatches, no_lower_bound, nothing
+from ..networks.training import (
+    HeldOut, Run, TrainingError, full_batch, minibatches, no_lower_bound, nothing
+)
+from ..posteriors import has_kl
 from ..posteriors.nodes import sigma_points
 from .conventions import (
     ACTIVATION, BACKEND, COMM, CONSTANT, DTYPE, LIKELIHOOD, N_JOBS, NOISE, POSTERIOR, SEED, agreed, estimator,
@@ -56,18 +60,39 @@ def recognition_network(n_visible, hidden, posterior, activation="tanh", separat
     )
 
 
-def amortised(model, recognition, params, x, eta, *, weights=None, kl=None, n_cases=None):
-    """The mean of Q over data cases x (N, D), or an `Observed`, with φ = g_v(x), and its gradient by hand.
+OBJECTIVES = {"iwae": "plain", "iwae-dreg": "dreg"}  # beside "bound": the estimator of L_k's gradient
 
-    params = {"theta": θ, "recognition": v}. Returns the mean Q and gradients shaped like params; where x are
+
+def amortised(
+    model, recognition, params, x, eta, *, weights=None, kl=None, kl_weight=1.0, objective="bound",
+    n_cases=None,
+):
+    """The mean of the objective over data cases x (N, D), or an `Observed`, with φ = g_v(x), and its gradient
+    by hand.
+
+    params = {"theta": θ, "recognition": v}. Returns the mean and gradients shaped like params; where x are
     some of n_cases data cases, what they add to the mean over those.
+
+    objective  "bound": Q, with weights and kl as in `bound.forward`; where kl_weight is not 1, with so many
+               times the KL, which is no bound                                            (1.30)
+               "iwae", "iwae-dreg": L_k of the k draws in eta, as in `importance_weighted`
     """
     xp = namespace(x)
     theta, v = params["theta"], params["recognition"]
     phi, cache = recognition.forward(v, network_input(x))          # (N, n_phi)            (1.17)
-    Q, bound_cache = bound.forward(model, theta, phi, x, eta, weights=weights, kl=kl)
-    dQ = xp.ones_like(Q) / (x.shape[0] if n_cases is None else n_cases)  # of the mean
-    dphi, dtheta = bound.backward(model, theta, bound_cache, dQ)
+    dQ = xp.ones_like(phi[:, 0]) / (x.shape[0] if n_cases is None else n_cases)  # of the mean
+    if objective == "bound":
+        Q, bound_cache = bound.forward(model, theta, phi, x, eta, weights=weights, kl=kl)
+        dphi, dtheta = bound.backward(model, theta, bound_cache, dQ)
+        if kl_weight != 1:
+            kl_n, kl_cache = model.posterior.kl(phi)
+            Q = Q + (kl_weight - 1) * kl_n                         # (N,)                 (1.30)
+            dphi = dphi + model.posterior.kl_backward(kl_cache, (kl_weight - 1) * dQ)  # (1.30)
+    else:
+        Q, L_cache = importance_weighted.forward(model, theta, phi, x, eta)
+        dphi, dtheta = importance_weighted.backward(
+            model, theta, L_cache, dQ, estimator=OBJECTIVES[objective]
+        )
     _, dv = recognition.backward(v, cache, dphi, need_dx=False)    #                       (1.18)
     return Q @ dQ, {"theta": dtheta, "recognition": dv}
 
@@ -83,15 +108,20 @@ class VAE(LatentVariableModel):
 
     {options}
 
-    After fit: model_, theta_; recognition_ the network and recognition_params_ its v; q_path_ mean Q per
-    epoch, in nats per data case, as seen by the optimiser: of "adam" and "sgd" over an epoch's minibatches,
-    between which the parameters move on, so that the last is not quite Q of what is returned, of "lbfgs"
-    after each iteration, the last that of what is returned; heywood_; noise_variance_ (D,); n_iter_ epochs,
-    of "lbfgs" iterations; converged_ (for "lbfgs", else None); still_falling_ by how many nats Q was still
-    falling when the epochs ended, 0.0 where by no more than noise and a tolerance, None of fewer than three
-    epochs (6.8); q_validation_path_ mean Q of held-out data, or None, and best_iter_ the epoch whose
-    parameters were kept, the last where there are none; columns_ what is known of the columns, their names
-    among it.
+    After fit: model_, theta_; recognition_ the network and recognition_params_ its v; q_path_ the mean of the
+    objective per epoch, in nats per data case, as seen by the optimiser: of "adam" and "sgd" over an epoch's
+    minibatches, between which the parameters move on, so that the last is not quite that of what is returned,
+    of "lbfgs" after each iteration, the last that of what is returned; heywood_; noise_variance_ (D,);
+    n_iter_ epochs, of "lbfgs" iterations; converged_ (for "lbfgs", else None); still_falling_ by how many
+    nats it was still falling when the epochs ended, 0.0 where by no more than noise and a tolerance, None of
+    fewer than three epochs (6.8); q_validation_path_ the mean of held-out data, or None, and best_iter_ the
+    epoch whose parameters were kept, the last where there are none; columns_ what is known of the columns,
+    their names among it.
+
+    What these paths hold is Q with objective="bound", and L_k, which is below Q, with the other two: `bound`,
+    `gaps` and all else that is asked of the fitted model are about Q whatever it was trained by. With a
+    kl_weight other than 1, q_path_ holds the objective with that weight, which is no bound on anything;
+    q_validation_path_ holds Q even then.
     """
 
     n_components: int = option(2, "K")
@@ -129,8 +159,22 @@ class VAE(LatentVariableModel):
     )
     posterior: object = option("diagonal", POSTERIOR)
     separate: bool = option(False, "False: one trunk and two heads; True: two networks m(x) and log s(x)")
+    objective: str = option(
+        "bound",
+        'what is minimised: "bound", Q; "iwae", the importance-weighted bound L_k of k = n_samples draws '
+        "(7.8), nearer to NLML, whose encoder is better for sampling than it is for Q (Burda et al. 2016); "
+        '"iwae-dreg", the same with a gradient for the encoder that is less noise as k grows (7.17)',
+    )
     kl: object = option(
-        None, '"analytic" (1.8) or "sampled" (1.9); None: analytic where the family has a closed form'
+        None,
+        'of objective="bound": "analytic" (1.8) or "sampled" (1.9); None: analytic where the KL is a closed '
+        "form of the family",
+    )
+    kl_weight: object = option(
+        1.0,
+        'of objective="bound": a number, or a function of the epoch, counted from 1, such as '
+        "`schedules.WarmUp(100)`, by which the KL is multiplied. With another one than 1 what is minimised "
+        "is no bound (1.30)",
     )
     nodes: str = option(
         "random",
@@ -138,7 +182,9 @@ class VAE(LatentVariableModel):
         'sigma points, exact for a linear-Gaussian model and refused for any other; "quadrature", 7 '
         "Gauss–Hermite nodes per dimension, 10 for a flow, for K ≤ 2",
     )
-    n_samples: int = option(1, "fresh draws for every case and step, with nodes=\"random\"")
+    n_samples: int = option(
+        1, 'fresh draws for every case and step, with nodes="random": the k of objective="iwae"'
+    )
     optimizer: object = option(
         "adam",
         '"adam" or "sgd" on minibatches, or an object with init and step, which has a learning rate of '
@@ -151,9 +197,11 @@ class VAE(LatentVariableModel):
     batch_size: int = option(128, "data cases of a minibatch")
     learning_rate: object = option(
         None,
-        'of "adam" and "sgd"; None: 3e-3, or for "adam" 1e-2 where both networks are one Linear layer: a '
-        "step of Adam moves a weight by about learning_rate, whatever its gradient, and there are no hidden "
-        "layers whose steps add up",
+        'of "adam" and "sgd", a number, or a function of the epoch, counted from 1, such as '
+        "`schedules.Stages()`; an optimiser that is an object takes the latter where it is a dataclass with "
+        'a learning_rate, and has else its own. None: 3e-3, or for "adam" 1e-2 where both networks are one '
+        "Linear layer: a step of Adam moves a weight by about learning_rate, whatever its gradient, and "
+        "there are no hidden layers whose steps add up",
     )
     tol: float = option(
         1e-12,
@@ -177,8 +225,9 @@ class VAE(LatentVariableModel):
         """Fit to X (N, D). Returns self.
 
         validation (M, D) are held-out data. After each epoch (with "lbfgs" iteration) their mean Q is noted
-        in q_validation_path_, on nodes that stay the same, and the parameters with the lowest are kept, those
-        of epoch best_iter_. With a patience training ends after so many epochs without a new lowest.
+        in q_validation_path_, on nodes that stay the same, or their mean L_k where that is the objective, of
+        draws that stay the same, and the parameters with the lowest are kept, those of epoch best_iter_. With
+        a patience training ends after so many epochs without a new lowest.
 
         checkpoint is a file for the model, and for its training, as they stand after the last whole epoch: it
         is written every few seconds, and when fit is left in whatever way, by Ctrl-C too. Where it is there
@@ -186,9 +235,9 @@ class VAE(LatentVariableModel):
         the same minimum: the curvature seen so far is not kept). `teachvae.load` reads it. One that belongs
         to other data or parameters is refused, by ValueError; epochs may differ, to go on for longer.
 
-        progress(epoch, epochs, mean_Q) is called after each epoch where given; where it returns True,
-        training ends. With a parameter called now it is handed a function that returns the model as it
-        stands.
+        progress(epoch, epochs, value), the last of q_path_, is called after each epoch where given; where it
+        returns True, training ends. With a parameter called now it is handed a function that returns the
+        model as it stands.
 
         Raises ValueError for data or parameters that cannot be fitted. Where training diverges it raises
         `fit.TrainingError`, and the estimator holds the model as it stood after the last whole epoch, if
@@ -199,11 +248,6 @@ class VAE(LatentVariableModel):
         integer weights do not give the fit to repeated rows. Repeat the rows.
         """
         self._check_parameters()
-        if self.binarise and self._ranks().size > 1:
-            raise ValueError(
-                "binarise='fresh' would draw the data of every rank by themselves, not as one fit to all "
-                "does: binarise before the fit, by datasets.binarise(x, 'fixed', seed), or fit on one rank"
-            )
         table, names, likelihood = self._open(X, self.likelihood, self.noise, grey=bool(self.binarise))
         held_out = self._held_out(validation, patience, table, names)
         if held_out is not None:
@@ -218,25 +262,16 @@ class VAE(LatentVariableModel):
         # The last decreases of a search that goes to the end are lost in float32.
         linear = self.optimizer == "lbfgs" and linear_gaussian.is_linear(recognition)
         backend = get_backend(self.backend, "float64") if linear else kept
-        init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
-
         standard = Standardised(model, cases, ends_linear(model.decoder) and starts_linear(recognition))
         table.columns.fill = standard.shift
-        x = standard.cases(cases, backend)
-        params = {
-            "theta": standard.start(init_rng, backend, self.start_noise),
-            "recognition": recognition.init(init_rng, backend),
-        }
-        batch = self._batches(table, backend, noise_rng) if self.binarise else lambda rows: x[rows, ...]
-        nodes, places, comm = self._nodes(model.posterior, backend), ranks.places(table), table.comm
-        objective = self._objective(standard.model, recognition, batch, places, nodes, backend, noise_rng)
+        x, comm = standard.cases(cases, backend), table.comm
+        run, nodes = self._begun(standard, recognition, backend), self._nodes(model.posterior, backend)
+        params = run.params
+        objective = self._objective(run, standard.model, recognition, x, nodes)
         axes, latent, tell = None, None, agreed(comm, progress)
-        unit, epochs, rate = "epoch", self.epochs or 300, self.learning_rate
-        if rate is None:
-            shallow = linear_gaussian.is_linear(model.decoder) and linear_gaussian.is_linear(recognition)
-            rate = 1e-2 if shallow and self.optimizer == "adam" else 3e-3
+        unit, epochs = "epoch", self._epochs()
         if self.optimizer == "lbfgs":
-            unit, epochs = "iteration", self.epochs or 5000
+            unit = "iteration"
         if linear:
             stats = moments_of_input(x)
             axes = PrincipalAxes(stats.mean, stats.covariance, like=tree.leaves(params["theta"])[0][1])
@@ -257,12 +292,12 @@ class VAE(LatentVariableModel):
                 return params
             return {**params, "recognition": axes.fold_encoder(recognition, params["recognition"])}
 
-        run = Run(params, {"shuffle": shuffle_rng, "noise": noise_rng})
         given = {"X": table.x, "validation": None if held_out is None else held_out.x}
         saved = Checkpoint(checkpoint, self, given)
         saved.lead_back(run, backend)
 
         def finish(vae, run, params, converged=None):
+            vars(vae).pop("training_", None)                       # of parts, which this fit does not go on
             vae._finish(run, natural(params), converged, standard, recognition, table.columns, kept, names)
             vae.q_validation_path_ = None if held_out is None else volume + np.array(run.held_out_path)
             return vae
@@ -278,7 +313,8 @@ class VAE(LatentVariableModel):
         if held_out is not None:
             own = Cases(held_out, cases.backend)
             volume, own = standard.log_volume(own), standard.cases(own, backend)
-            watched = HeldOut(self._held_out_q(standard.model, recognition, own, natural), patience)
+            on = self._held_out_q if self.objective == "bound" else self._held_out_l
+            watched = HeldOut(on(standard.model, recognition, own, natural), patience)
         common = {"lower": lower, "held_out": watched, "comm": comm}
         with (
             saved.kept(lambda run: quietly(finish, copy(self), run, run.kept), tell and report) as after,
@@ -298,16 +334,7 @@ class VAE(LatentVariableModel):
                 )
             else:
                 converged = None
-                minibatches(
-                    objective,
-                    run,
-                    places.n_cases,
-                    optimizer=parts.optimizer(self.optimizer, rate),
-                    epochs=epochs,
-                    batch_size=self.batch_size,
-                    after=after,
-                    **common,
-                )
+                self._lead(run, objective, standard.model, recognition, x, epochs, after=after, **common)
         finish(self, run, run.kept, converged)
         saved.write(self)
         self._end(comm, self.theta_, self.recognition_params_)
@@ -325,6 +352,83 @@ class VAE(LatentVariableModel):
             warn_of_falling(run.judged, unit + "s", f"raise epochs or learning_rate{to_the_end}")
         return self
 
+    def partial_fit(self, X, y=None, *, epochs=1):
+        """Lead the training on by so many passes over X (n, D), a part of the data. Returns self.
+
+        What is kept between calls are the parameters, the optimiser's state and the random generators, not
+        the data. What `fit` reads off all data is read off the first part: the columns' standard units, and so
+        the floor of Ψ, which constant columns are set aside, and what categories there are; let it be a fair
+        sample. q_path_ goes on by the objective of this part, once per pass, and a schedule counts
+        all passes as epochs. learning_rate, batch_size, n_samples and objective may be changed between
+        calls; what the model is made of is that of the first. `save` keeps what the next call needs.
+
+        A part that is given over and over pulls the model its way: give parts that are alike, in turn.
+        Raises ValueError as `fit` does, for "lbfgs", which wants all of the data, and where fit, which keeps
+        no training, was called before; after an error or Ctrl-C the estimator is as it was before the call.
+        """
+        self._check_parameters()
+        check_size("epochs", epochs)
+        if self.optimizer == "lbfgs":
+            raise ValueError("partial_fit takes minibatches of each part: use optimizer='adam' or 'sgd'")
+        table, names, likelihood = self._open_part(X, self.likelihood, self.noise, bool(self.binarise))
+        begun = getattr(self, "training_", None)
+        if begun is None:
+            n_in = likelihood.n_visible * (2 if table.columns.masked else 1)
+            (model, recognition), backend = self._parts(likelihood, n_in), self._backend_for(table.x.dtype)
+        else:
+            model, recognition, backend = self.model_, self.recognition_, self.backend_
+        cases = Cases(table, get_backend(self.backend, "float64"))
+        standard = self._standard(model, cases, ends_linear(model.decoder) and starts_linear(recognition))
+        if begun is None:
+            table.columns.fill = standard.shift
+        run = self._begun(standard, recognition, backend) if begun is None else deepcopy(begun["run"])
+        done, x = len(run.path), standard.cases(cases, backend)
+        for name, zero in (("learning_rate", False), ("kl_weight", True)):
+            if getattr(self, name) is not None:
+                schedules.check(name, getattr(self, name), done + epochs, zero)
+        objective = self._objective(run, standard.model, recognition, x, self._nodes(model.posterior, backend))
+        lower = {
+            "theta": standard.lower(run.params["theta"], self.min_noise),
+            "recognition": no_lower_bound(run.params["recognition"]),
+        }
+        try:
+            most, comm = done + epochs, table.comm
+            self._lead(run, objective, standard.model, recognition, x, most, lower=lower, comm=comm)
+        except TrainingError as error:
+            raise TrainingError(f"{error}. The estimator is as it was before this part") from error
+        volume = standard.log_volume(cases) - standard.units.log_volume
+        run.path[done:] = [value + volume for value in run.path[done:]]
+        self._finish(run, run.params, None, standard, recognition, table.columns, backend, names)
+        self._keep_training(run, standard)
+        self._end(table.comm, self.theta_, self.recognition_params_)
+        return self
+
+    def _begun(self, standard, recognition, backend):
+        """The `Run` before its first epoch."""
+        init_rng, shuffle_rng, noise_rng = generator(self.random_state).spawn(3)
+        params = {
+            "theta": standard.start(init_rng, backend, self.start_noise),
+            "recognition": recognition.init(init_rng, backend),
+        }
+        return Run(params, {"shuffle": shuffle_rng, "noise": noise_rng})
+
+    def _lead(self, run, objective, model, recognition, x, epochs, **common):
+        """Lead a run on over minibatches of the data cases x until it has so many epochs."""
+        rate = self.learning_rate
+        if rate is None:
+            shallow = linear_gaussian.is_linear(model.decoder) and linear_gaussian.is_linear(recognition)
+            rate = 1e-2 if shallow and self.optimizer == "adam" else 3e-3
+        minibatches(
+            objective,
+            run,
+            ranks.places(x).n_cases,
+            optimizer=parts.optimizer(self.optimizer, schedules.at(rate, 1)),
+            epochs=epochs,
+            batch_size=self.batch_size,
+            rate=rate if callable(rate) else None,
+            **common,
+        )
+
     def _parts(self, likelihood, n_in):
         """The model, and the recognition network from n_in numbers to φ."""
         K, hidden = self.n_components, check_hidden(self.hidden)
@@ -339,6 +443,11 @@ class VAE(LatentVariableModel):
         )
         model = Model(decoder, likelihood, K, posterior)
         bound.kl_for(posterior, self.kl)
+        if not has_kl(posterior) and (callable(self.kl_weight) or self.kl_weight != 1):
+            raise ValueError(
+                f"kl_weight={self.kl_weight!r} needs the KL in closed form, which {type(posterior).__name__} "
+                "has not: leave it at 1"
+            )
         if self.nodes == "sigma" and not linear_gaussian.gaussian_q_applies(model):
             raise ValueError(
                 "nodes='sigma' is exact for a linear-Gaussian model with a Gaussian q only (hidden=(), "
@@ -346,15 +455,6 @@ class VAE(LatentVariableModel):
                 "elsewhere its Q is no bound: use nodes='random', or 'quadrature' for K <= 2"
             )
         return model, recognition
-
-    def _batches(self, table, backend, noise_rng):
-        """batch(rows): a new draw of 0 and 1, which are their own standard units, for the grey values there.
-        """
-
-        def batch(rows):
-            return backend.asarray(_drawn(table[rows], noise_rng))
-
-        return batch
 
     def _finish(self, run, params, converged, standard, recognition, columns, kept, names):
         """What was learnt in standard units, told in the data's own, on the backend `kept`."""
@@ -380,11 +480,20 @@ class VAE(LatentVariableModel):
             check_size("epochs", self.epochs)
         for name in ("start_noise", "min_noise", "tol"):
             check_positive(name, getattr(self, name))
-        if self.learning_rate is not None:
-            check_positive("learning_rate", self.learning_rate)
         if self.optimizer != "lbfgs":
-            parts.optimizer(self.optimizer, 1.0, beside=["lbfgs"])
+            optimizer = parts.optimizer(self.optimizer, 1.0, beside=["lbfgs"])
+            if callable(self.learning_rate) and "learning_rate" not in getattr(
+                optimizer, "__dataclass_fields__", {}
+            ):
+                raise ValueError(
+                    f"learning_rate is a function of the epoch, {self.learning_rate!r}, and the optimizer "
+                    f"{type(optimizer).__name__} takes none: make it a dataclass with a field learning_rate"
+                )
+        if self.learning_rate is not None:
+            schedules.check("learning_rate", self.learning_rate, self._epochs())
+        schedules.check("kl_weight", self.kl_weight, self._epochs(), zero=True)
         choices = {
+            "objective": ["bound", *OBJECTIVES],
             "kl": ["analytic", "sampled", None],
             "nodes": ["random", "sigma", "quadrature"],
         }
@@ -397,6 +506,12 @@ class VAE(LatentVariableModel):
                     "binarise must be None or, with likelihood='bernoulli' and complete data, 'fresh', got "
                     f"{self.binarise!r} with likelihood={self.likelihood!r}, missing={self.missing!r}"
                 )
+            if self._ranks().size > 1:
+                raise ValueError(
+                    "binarise='fresh' would draw the data of every rank by themselves, not as one fit to all "
+                    "does: binarise before the fit, by datasets.binarise(x, 'fixed', seed), or fit on one "
+                    "rank"
+                )
             if self.optimizer == "lbfgs":
                 raise ValueError("binarise='fresh' draws anew in every step, optimizer='lbfgs' cannot")
         if self.optimizer == "lbfgs" and self.nodes == "random":
@@ -404,11 +519,31 @@ class VAE(LatentVariableModel):
                 "optimizer='lbfgs' needs a deterministic objective: use it with nodes='sigma' where the "
                 "model is linear-Gaussian, or nodes='quadrature' for K <= 2"
             )
+        if self.optimizer == "lbfgs" and callable(self.kl_weight):
+            raise ValueError(
+                "optimizer='lbfgs' needs an objective that stays the same: give kl_weight a number, or take "
+                "optimizer='adam'"
+            )
+        if self.objective != "bound":
+            if self.nodes != "random":
+                raise ValueError(
+                    f"objective={self.objective!r} is a bound for independent draws only, got nodes="
+                    f"{self.nodes!r}: use nodes='random', with n_samples for k"
+                )
+            if callable(self.kl_weight) or self.kl_weight != 1:
+                raise ValueError(
+                    f"kl_weight belongs to objective='bound': in L_k there is no KL to be weighted, got "
+                    f"kl_weight={self.kl_weight!r} with objective={self.objective!r}"
+                )
         if self.nodes == "quadrature" and self.n_components > 2:
             raise ValueError(
                 f"nodes='quadrature' is for K <= 2, got n_components={self.n_components}: use "
                 "nodes='random'"
             )
+
+    def _epochs(self):
+        """The most epochs, or iterations, that there may be."""
+        return self.epochs or (5000 if self.optimizer == "lbfgs" else 300)
 
     def _nodes(self, posterior, backend):
         """Deterministic nodes and weights, or None where η is drawn anew."""
@@ -422,39 +557,61 @@ class VAE(LatentVariableModel):
     def _held_out_q(self, model, recognition, x, natural):
         """run → the mean Q of held-out data cases x, of all ranks, on `e_step.steady_nodes`."""
         nodes = e_step.steady_nodes(model, x.backend.zeros((1,)))
+
+        def Q(theta, phi, rows):
+            return expectations.bound_on_nodes(model, theta, phi, x[rows, ...], *nodes)
+
+        return self._mean(Q, slices(x.shape[0]), recognition, x, natural)
+
+    def _held_out_l(self, model, recognition, x, natural):
+        """run → the mean L_k of held-out data cases x, of all ranks, on draws that stay the same: those of
+        the first `CASES` serve the next as well.
+        """
+        size = (self.n_samples, CASES, self.n_components)
+        eta, first = x.backend.normal(np.random.default_rng(0), size), ranks.places(x).first
+
+        def L(theta, phi, rows):
+            where = (first + np.arange(rows.start, rows.stop)) % CASES
+            return importance_weighted.forward(model, theta, phi, x[rows, ...], take_draws(eta, where))[0]
+
+        return self._mean(L, blocks(x.shape[0], self.n_samples), recognition, x, natural)
+
+    def _mean(self, value_of, blocks, recognition, x, natural):
+        """run → the mean over the data cases x, of all ranks, of value_of(θ, φ, rows), (n,), in blocks."""
         n_cases, xp = ranks.places(x).n_cases, x.backend.xp
 
         def value(run):
             params = natural(run.params)
             total = x.backend.zeros(())
-            for rows in slices(x.shape[0]):
-                x_rows = x[rows, ...]
-                phi, _ = recognition.forward(params["recognition"], network_input(x_rows))
-                Q = expectations.bound_on_nodes(model, params["theta"], phi, x_rows, *nodes)
-                total = total + xp.sum(Q)
+            for rows in blocks:
+                phi, _ = recognition.forward(params["recognition"], network_input(x[rows, ...]))
+                total = total + xp.sum(value_of(params["theta"], phi, rows))
             (total,) = ranks.total(x.comm, (total,))
             return float(total) / n_cases
 
         return value
 
-    def _objective(self, model, recognition, batch, places, nodes, backend, noise_rng):
-        """objective(params, rows) → what the data batch(rows) on this rank add to the mean Q of all `rows`,
-        and to its gradient. Every rank draws the η of all.
+    def _objective(self, run, model, recognition, x, nodes):
+        """objective(params, rows) → what the data cases x on this rank add to the mean objective of all
+        `rows`, and to its gradient. Every rank draws the η of all; with binarise="fresh" x are drawn too.
         """
+        backend, places, noise_rng = x.backend, ranks.places(x), run.generators["noise"]
 
         def objective(params, rows):
             own, where = places.own(rows)
-            x = batch(own)
-            n_cases = x.shape[0] if isinstance(rows, slice) else len(rows)
+            # 0 and 1 are their own standard units.
+            batch = backend.asarray(_drawn(x.table[own], noise_rng)) if self.binarise else x[own, ...]
+            n_cases = batch.shape[0] if isinstance(rows, slice) else len(rows)
             if nodes is None:
-                eta = backend.normal(noise_rng, (self.n_samples, n_cases, self.n_components))
+                eta = backend.normal(noise_rng, (self.n_samples, n_cases, model.n_latent))
                 eta, weights = take_draws(eta, where), None
             else:
                 eta, weights = nodes
-            if x.shape[0] == 0:
+            if batch.shape[0] == 0:
                 return nothing(params)
             return amortised(
-                model, recognition, params, x, eta, weights=weights, kl=self.kl, n_cases=n_cases
+                model, recognition, params, batch, eta, weights=weights, kl=self.kl, n_cases=n_cases,
+                kl_weight=schedules.at(self.kl_weight, len(run.path) + 1), objective=self.objective,
             )
 
         return objective

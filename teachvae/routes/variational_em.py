@@ -6,7 +6,7 @@ analysis) the E-step takes quasi-Newton steps on fixed nodes, and the M-step tak
 the decoder and has Ψ in closed form. Equations (2.x), (6.x) are in derivations/equations.md.
 """
 
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import KW_ONLY, replace
 import math
 
@@ -128,22 +128,11 @@ class VariationalEM(LatentVariableModel):
         """
         table, names, likelihood = self._open(X, self.likelihood, self.noise)
         self._check_parameters()
-        K, hidden = self.n_components, check_hidden(self.hidden)
-        activation = parts.activation(self.activation)
-        decoder = parts.network(
-            self.decoder, "decoder", K, likelihood.n_f, lambda: mlp(K, hidden, likelihood.n_f, activation)
-        )
-        model = Model(decoder, likelihood, K, parts.posterior(self.posterior, K))
-        least = SOUND_DRAWS * model.posterior.n_phi
-        if not (has_kl(model.posterior) or self.n_samples is None or self.n_samples >= least):
-            raise ValueError(
-                f"n_samples={self.n_samples} draws are too few for posterior={self.posterior!r}: a family "
-                f"without a KL in closed form fits the draws it is sought on; give {least} or more, or None"
-            )
+        model = self._model(likelihood)
         closed = linear_gaussian.gaussian_q_applies(model)
         if closed:
             D = likelihood.n_visible
-            check_size("n_components", K, 1, D, f" where hidden=() (X has {D} columns)")
+            check_size("n_components", self.n_components, 1, D, f" where hidden=() (X has {D} columns)")
         held_out = self._held_out(validation, patience, table, names)
         if held_out is not None:
             if closed:
@@ -154,7 +143,7 @@ class VariationalEM(LatentVariableModel):
             likelihood.check_values(held_out, table.columns.names)
         kept, double = self._backend_for(table.x.dtype), get_backend(self.backend, "float64")
         cases = Cases(table, double)
-        standard = Standardised(model, cases, ends_linear(decoder))
+        standard = Standardised(model, cases, ends_linear(model.decoder))
         table.columns.fill, tell = standard.shift, agreed(table.comm, progress)
 
         # Closed forms run in float64, as EM does: their last decreases are lost in float32.
@@ -166,17 +155,9 @@ class VariationalEM(LatentVariableModel):
             watched = HeldOut(self._held_out_q(standard.model, own), patience)
 
         def finish(vem, run, n_iter, converged=None):
-            exact = standard.fold(run.kept)
-            theta = tree.map(kept.asarray, exact)
-            vem.heywood_ = standard.heywood(theta["likelihood"], self.min_noise, table.columns.names)
-            vem.columns_ = table.columns
-            vem.q_path_, vem.n_iter_, vem.converged_ = standard.path(run.path), n_iter, converged
+            vars(vem).pop("training_", None)                       # of parts, which this fit does not go on
+            vem._finish(run, n_iter, converged, standard, table.columns, kept, names)
             vem.q_validation_path_ = None if held_out is None else volume + np.array(run.held_out_path)
-            vem.best_iter_ = n_iter if run.best is None else run.best.epoch
-            vem.still_falling_ = 0.0 if converged else falling((run.held_out_path or run.path)[:n_iter])
-            vem.model_, vem.theta_, vem.theta_rest_ = model, theta, rounded_off(exact, theta)
-            vem.phi_ = np.asarray(to_numpy(run.kept_table["phi"]), dtype=kept.dtype)
-            vem._keep(kept, names, len(table.columns.given))
             return vem
 
         def report(done, rounds, mean_Q, run):
@@ -204,7 +185,7 @@ class VariationalEM(LatentVariableModel):
                 saved.kept(now, tell and told) as after,
                 leaving(lambda: finish(self, run, len(run.path)), lambda: len(run.path), "round"),
             ):
-                last = self._fit_by_steps(run, standard, backend, x, watched, after)
+                last = self._fit_by_steps(run, standard, backend, x, watched, after, rounds)
             finish(self, last, len(run.path))
         saved.write(self)
         self._end(table.comm, self.theta_)
@@ -217,6 +198,87 @@ class VariationalEM(LatentVariableModel):
         elif not closed and len(run.path) == rounds:
             warn_of_falling(run.judged, "rounds", "raise epochs, or m_steps or learning_rate")
         return self
+
+    @in_threads
+    def partial_fit(self, X, y=None, *, epochs=1):
+        """Lead the training on by so many rounds on X (n, D), a part of the data, with a neural decoder.
+        Returns self.
+
+        The new rows get a φ of their own, led from the prior by at most 20 steps, then every round is an
+        E-step and an M-step on these rows alone. What is kept between calls are θ, the M-step's Adam and the
+        random generators, not the data, nor φ: phi_ is that of the last part, and `infer` has those of
+        others. What `fit` reads off all data is read off the first part, as in `VAE.partial_fit`. q_path_ has
+        Q of each part in each round, and at the end that of phi_.
+
+        Ψ is that of the last part, and what the others said of θ is slowly forgotten: give parts that are
+        alike, in turn. Raises ValueError as `fit` does; for hidden=() with a Gaussian likelihood, whose
+        closed forms want all of the data (`FactorAnalysis.partial_fit` has them in moments that add up); and
+        where fit, which keeps no training, was called before. After an error or Ctrl-C the estimator is as it
+        was before the call.
+        """
+        self._check_parameters()
+        check_size("epochs", epochs)
+        table, names, likelihood = self._open_part(X, self.likelihood, self.noise)
+        begun = getattr(self, "training_", None)
+        model = self._model(likelihood) if begun is None else self.model_
+        if linear_gaussian.gaussian_q_applies(model):
+            raise ValueError(
+                "partial_fit is for neural decoders: with hidden=() and closed forms take "
+                "FactorAnalysis.partial_fit, whose moments of all parts add up"
+            )
+        backend = self._backend_for(table.x.dtype) if begun is None else self.backend_
+        cases = Cases(table, get_backend(self.backend, "float64"))
+        standard = self._standard(model, cases, ends_linear(model.decoder))
+        if begun is None:
+            table.columns.fill = standard.shift
+        x = standard.cases(cases, backend)
+        run = self._begun(standard, backend, x) if begun is None else deepcopy(begun["run"])
+        done, where = len(run.path), (standard.model, run.params)
+        starts = [
+            e_step.prior_phi(standard.model, backend.zeros((x.shape[0], 1))),
+            e_step.search(*where, x, backend.normal(run.generators["noise"], (256, model.n_latent))),
+        ]
+        e = e_step.from_starts(*where, starts, x, *self._round_nodes(model, backend), max_steps=20)
+        run.table = {"phi": e.phi}
+        try:
+            last = self._fit_by_steps(run, standard, backend, x, None, None, done + epochs)
+        except TrainingError as error:
+            raise TrainingError(f"{error}. The estimator is as it was before this part") from error
+        volume = standard.log_volume(cases) - standard.units.log_volume
+        last.path[done:] = [value + volume for value in last.path[done:]]
+        self._finish(last, len(run.path), None, standard, table.columns, backend, names)
+        self._keep_training(replace(run, path=last.path[:-1], table={}), standard)
+        self._end(table.comm, self.theta_)
+        return self
+
+    def _model(self, likelihood):
+        """The model with this likelihood."""
+        K, hidden = self.n_components, check_hidden(self.hidden)
+        activation = parts.activation(self.activation)
+        decoder = parts.network(
+            self.decoder, "decoder", K, likelihood.n_f, lambda: mlp(K, hidden, likelihood.n_f, activation)
+        )
+        model = Model(decoder, likelihood, K, parts.posterior(self.posterior, K))
+        least = SOUND_DRAWS * model.posterior.n_phi
+        if not (has_kl(model.posterior) or self.n_samples is None or self.n_samples >= least):
+            raise ValueError(
+                f"n_samples={self.n_samples} draws are too few for posterior={self.posterior!r}: a family "
+                f"without a KL in closed form fits the draws it is sought on; give {least} or more, or None"
+            )
+        return model
+
+    def _finish(self, run, n_iter, converged, standard, columns, kept, names):
+        """What was learnt in standard units, told in the data's own, on the backend `kept`."""
+        exact = standard.fold(run.kept)
+        theta = tree.map(kept.asarray, exact)
+        self.heywood_ = standard.heywood(theta["likelihood"], self.min_noise, columns.names)
+        self.columns_ = columns
+        self.q_path_, self.n_iter_, self.converged_ = standard.path(run.path), n_iter, converged
+        self.best_iter_ = n_iter if run.best is None else run.best.epoch
+        self.still_falling_ = 0.0 if converged else falling((run.held_out_path or run.path)[:n_iter])
+        self.model_, self.theta_, self.theta_rest_ = standard.own, theta, rounded_off(exact, theta)
+        self.phi_ = np.asarray(to_numpy(run.kept_table["phi"]), dtype=kept.dtype)
+        self._keep(kept, names, len(columns.given))
 
     def _rounds(self, closed):
         """The most rounds that there may be."""
@@ -283,15 +345,15 @@ class VariationalEM(LatentVariableModel):
         phi = e_step.prior_phi(standard.model, backend.zeros((x.shape[0], 1)))
         return Run(theta, {"shuffle": shuffle_rng, "noise": noise_rng}, table={"phi": phi})
 
-    def _fit_by_steps(self, run, standard, backend, x, held_out, after):
-        """E-steps by quasi-Newton steps on the table, M-steps by Adam on θ, round by round, which `run`
-        keeps, with after(run) at its end. Returns a run of what is to be kept, with φ led to the end and its
+    def _fit_by_steps(self, run, standard, backend, x, held_out, after, rounds):
+        """E-steps by quasi-Newton steps on the table, M-steps by Adam on θ, up to so many rounds, which `run`
+        keeps, with after(run) at the end of each. Returns a run of what is to be kept, with φ led to the end and its
         Q at the end of the path.
         """
         model, noise_rng = standard.model, run.generators["noise"]
         phi, xp = run.table["phi"], backend.xp
         coarse = self._round_nodes(model, backend)
-        rounds, likelihood = self._rounds(closed=False), model.likelihood
+        likelihood = model.likelihood
         lower, optimizer = standard.lower(run.params, self.min_noise), Adam(self.learning_rate)
         comm, places = ranks.of(x), ranks.places(x)
 
