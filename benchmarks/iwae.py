@@ -98,10 +98,12 @@ def table(rows):
     cells = [("data", "objective", "k", "epochs", "NLL", "few draws", "active", "the paper's")]
     for row in rows:
         published = PUBLISHED.get((row["objective"].removesuffix("-dreg"), row["k"]))
-        comparable = published is not None and row["data"] == "mnist, all"
+        beside = "–"
+        if published is not None and row["data"] == "mnist, all":
+            beside = f"{published[0]:.2f} ({published[1]})"
         cells.append((
             row["data"], row["objective"], str(row["k"]), str(row["epochs"]), f"{row['nll']:.2f}",
-            str(row["few"]), str(row["active"]), f"{published[0]:.2f} ({published[1]})" if comparable else "–",
+            str(row["few"]), str(row["active"]), beside,
         ))
     return align(cells)
 
@@ -233,8 +235,8 @@ def main(arguments):
         return
     row = measured(model, grey_images(options.data, "test", options.cases), options.samples)
     rows = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
-    what = {"data": f"{options.data}, {options.cases or 'all'}", "objective": options.objective, "k": options.k}
-    rows[name] = {**what, "samples": options.samples, **row}
+    data, asked = f"{options.data}, {options.cases or 'all'}", {"k": options.k, "samples": options.samples}
+    rows[name] = {"data": data, "objective": options.objective, **asked, **row}
     part = results.with_suffix(".part")
     part.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     os.replace(part, results)

@@ -37,19 +37,19 @@ def forward(model, theta, phi, x, eta):
 def backward(model, theta, cache, dL, *, estimator="plain"):
     """Gradients of Σ_n dL_n L_n, from dL (N,): dphi (N, n_phi) and dtheta, shaped like theta.
 
-    estimator  "plain": the gradient of `forward`                                        (7.16)
+    estimator  "plain": the gradient of `forward`                                        (7.22)
                "dreg":  of φ the doubly reparameterised one (Tucker et al. 2019), another number with the same
-                        expectation over η, whose noise does not drown it as k grows       (7.17)
+                        expectation over η, whose noise does not drown it as k grows       (7.23)
 
     Raises ValueError for another estimator.
     """
     if estimator not in ESTIMATORS:
         raise ValueError(f"estimator must be one of {list(ESTIMATORS)}, got {estimator!r}")
     z, w, sample_cache, likelihood_cache, q_cache = cache
-    dlog_p = -w * dL                                               # (k, N)               (7.16)
+    dlog_p = -w * dL                                               # (k, N)               (7.22)
     dz, dtheta = model.log_likelihood_backward(theta, likelihood_cache, dlog_p)
     dphi, dz_q = model.posterior.log_prob_backward(q_cache, w * dL)
-    dz = dz + dz_q + model.log_prior_backward(z, dlog_p)           # (k, N, K)            (7.16)
+    dz = dz + dz_q + model.log_prior_backward(z, dlog_p)           # (k, N, K)            (7.22)
     if estimator == "dreg":
-        return model.posterior.sample_backward(sample_cache, w[:, :, None] * dz), dtheta  # (7.17)
-    return dphi + model.posterior.sample_backward(sample_cache, dz), dtheta  #            (7.16)
+        return model.posterior.sample_backward(sample_cache, w[:, :, None] * dz), dtheta  # (7.23)
+    return dphi + model.posterior.sample_backward(sample_cache, dz), dtheta  #            (7.22)

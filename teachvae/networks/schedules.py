@@ -14,7 +14,7 @@ from numbers import Integral, Real
 @dataclass(frozen=True)
 class Stages:
     """The learning rate of Burda et al. (2016): stage i = 0 … n − 1 has 3^i epochs at `rate`·10^(−i/7), after
-    the last of which that of the last goes on                                              (6.11).
+    the last of which that of the last goes on                                              (6.12).
 
     Eight stages are 3280 epochs; stage i begins in epoch begin(i), and begin(n) is the one after them all.
     """
@@ -27,17 +27,17 @@ class Stages:
 
     def __call__(self, epoch):
         i = max(i for i in range(self.n) if epoch >= self.begin(i))
-        return self.rate * 10 ** (-i / 7)                          # (6.11)
+        return self.rate * 10 ** (-i / 7)                          # (6.12)
 
     def begin(self, i):
         """The first epoch of stage i: 1 + Σ_{j<i} 3^j."""
-        return 1 + (3**i - 1) // 2                                 # (6.11)
+        return 1 + (3**i - 1) // 2                                 # (6.12)
 
 
 @dataclass(frozen=True)
 class Cosine:
     """From `start` in the first epoch down half a cosine to `end` after `epochs` of them, and on at that
-    (Loshchilov & Hutter 2017)                                                             (6.12).
+    (Loshchilov & Hutter 2017)                                                             (6.13).
     """
 
     start: float
@@ -49,12 +49,12 @@ class Cosine:
 
     def __call__(self, epoch):
         done = min((epoch - 1) / self.epochs, 1.0)
-        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * done)) / 2  #  (6.12)
+        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * done)) / 2  #  (6.13)
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """From `end`/`epochs` in the first epoch in equal steps to `end`, and on at that (6.13): of the weight of
+    """From `end`/`epochs` in the first epoch in equal steps to `end`, and on at that (6.14): of the weight of
     the KL (Bowman et al. 2016, Sønderby et al. 2016), or of a learning rate.
     """
 
@@ -65,7 +65,7 @@ class WarmUp:
         _check_whole("epochs", self.epochs)
 
     def __call__(self, epoch):
-        return self.end * min(epoch / self.epochs, 1.0)            # (6.13)
+        return self.end * min(epoch / self.epochs, 1.0)            # (6.14)
 
 
 def at(schedule, epoch):

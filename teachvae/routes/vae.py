@@ -163,7 +163,7 @@ class VAE(LatentVariableModel):
         "bound",
         'what is minimised: "bound", Q; "iwae", the importance-weighted bound L_k of k = n_samples draws '
         "(7.8), nearer to NLML, whose encoder is better for sampling than it is for Q (Burda et al. 2016); "
-        '"iwae-dreg", the same with a gradient for the encoder that is less noise as k grows (7.17)',
+        '"iwae-dreg", the same with a gradient for the encoder that is less noise as k grows (7.23)',
     )
     kl: object = option(
         None,
@@ -356,9 +356,9 @@ class VAE(LatentVariableModel):
         """Lead the training on by so many passes over X (n, D), a part of the data. Returns self.
 
         What is kept between calls are the parameters, the optimiser's state and the random generators, not
-        the data. What `fit` reads off all data is read off the first part: the columns' standard units, and so
-        the floor of Ψ, which constant columns are set aside, and what categories there are; let it be a fair
-        sample. q_path_ goes on by the objective of this part, once per pass, and a schedule counts
+        the data. What `fit` reads off all data is read off the first part: the columns' standard units, and
+        so the floor of Ψ, which constant columns are set aside, and what categories there are; let it be a
+        fair sample. q_path_ goes on by the objective of this part, once per pass, and a schedule counts
         all passes as epochs. learning_rate, batch_size, n_samples and objective may be changed between
         calls; what the model is made of is that of the first. `save` keeps what the next call needs.
 
@@ -386,7 +386,8 @@ class VAE(LatentVariableModel):
         for name, zero in (("learning_rate", False), ("kl_weight", True)):
             if getattr(self, name) is not None:
                 schedules.check(name, getattr(self, name), done + epochs, zero)
-        objective = self._objective(run, standard.model, recognition, x, self._nodes(model.posterior, backend))
+        nodes = self._nodes(model.posterior, backend)
+        objective = self._objective(run, standard.model, recognition, x, nodes)
         lower = {
             "theta": standard.lower(run.params["theta"], self.min_noise),
             "recognition": no_lower_bound(run.params["recognition"]),

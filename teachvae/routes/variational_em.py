@@ -347,8 +347,8 @@ class VariationalEM(LatentVariableModel):
 
     def _fit_by_steps(self, run, standard, backend, x, held_out, after, rounds):
         """E-steps by quasi-Newton steps on the table, M-steps by Adam on θ, up to so many rounds, which `run`
-        keeps, with after(run) at the end of each. Returns a run of what is to be kept, with φ led to the end and its
-        Q at the end of the path.
+        keeps, with after(run) at the end of each. Returns a run of what is to be kept, with φ led to the end
+        and its Q at the end of the path.
         """
         model, noise_rng = standard.model, run.generators["noise"]
         phi, xp = run.table["phi"], backend.xp
