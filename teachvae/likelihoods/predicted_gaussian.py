@@ -124,7 +124,7 @@ class PredictedGaussian(Likelihood):
                 f"({shorten(list(names))}): give the data in smaller units, or a lower floor as noise"
             )
         low, high = extremes(x)
-        largest = float(namespace(low).fmax(abs(low), abs(high)).max())
+        largest = float(namespace(low).maximum(abs(low), abs(high)).max())
         most = (float(namespace(low).finfo(float_type(x.dtype)).max) * self.floor / x.shape[1]) ** 0.5
         if largest > 1e-3 * most:                                  # x − E[x|z] is larger than x for some z
             raise ValueError(
