@@ -367,11 +367,15 @@ def test_loadings_are_canonical():
         assert abs(M[0, 1]) < 1e-10 and M[0, 0] > M[1, 1]
 
 
-def test_several_starts_end_no_higher():
-    alone, many = (MixtureOfFactorAnalysers(4, n_latent=1, n_starts=n).fit(X) for n in (1, 6))
-    assert many.q_path_[-1] <= alone.q_path_[-1] + 1e-7
-    ends = [quiet(MixtureOfFactorAnalysers(4, n_latent=1, n_starts=1, random_state=s), X) for s in range(4)]
-    assert np.ptp([model.q_path_[-1] for model in ends]) > 0.01, "one minimum: the starts change nothing"
+def test_several_starts_end_lower_than_a_bad_one():
+    """Though EM arrives from the bad one within the hundred steps of the race."""
+    def fitted_from(seed, n_starts):
+        how = {"n_latent": 1, "tol": 1e-4, "n_starts": n_starts, "random_state": seed}
+        return MixtureOfFactorAnalysers(4, **how).fit(X)
+
+    bad, alone = max(((s, fitted_from(s, 1)) for s in range(4)), key=lambda pair: pair[1].q_path_[-1])
+    assert alone.n_iter_ < 100
+    assert fitted_from(bad, 5).q_path_[-1] < alone.q_path_[-1] - 0.01
 
 
 @pytest.mark.parametrize("weighted", [False, True])
