@@ -390,7 +390,7 @@ MUTANTS = [
         "the least KL of an own family forgets the precision's pull",
         ("closest.objective", "kl + xp.sum(w * xp.sum(z * (0.5 * pull - pulled), axis=2), axis=0)",
          "kl - xp.sum(w * xp.sum(z * pulled, axis=2), axis=0)"),
-        first=("test_own_parts.py",),
+        first=("test_gaps.py::test_a_family_without_a_closed_form_finds_its_closest_member",),
     ),
     bfgs(
         "a step that raises Q is accepted",
