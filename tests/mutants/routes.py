@@ -248,10 +248,7 @@ MUTANTS = [
         "a unit is active by its standard deviation (M11)",
         ("Transformer.active_units", "self.transform(X).var(axis=0, dtype='float64')",
          "self.transform(X).std(axis=0, dtype='float64')"),
-        first=(
-            "test_gaps.py::test_active_units_of_every_estimator",
-            "test_gaps.py::test_as_many_units_stay_as_there_are_eigenvalues_above_the_noise",
-        ),
+        first=("test_gaps.py::test_a_unit_is_active_by_the_variance_of_its_codes",),
     ),
     conventions(
         "a straight line between codes runs the other way",
