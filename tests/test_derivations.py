@@ -1566,6 +1566,21 @@ def test_6_3_no_entry_moves_by_more_than_2_in_a_step():
     np.testing.assert_allclose(tried[1][0], [2, -1])
 
 
+def test_6_3_a_step_that_raises_q_is_not_taken_and_the_next_is_half_as_long():
+    tried = []
+
+    def objective(phi, x):
+        tried.append(phi.item())
+        return 5 * np.sum(phi**2, axis=1), 10 * phi
+
+    start, scale, x = np.array([[0.5]]), np.array([[0.3]]), np.zeros((1, 1))
+    phi, Q, _ = bfgs.minimise(objective, start, scale, x, max_steps=1, tol=1e-8)
+    assert tried == [0.5, -1.0] and phi.item() == 0.5 and Q.item() == 1.25
+    tried.clear()
+    phi, _, _ = bfgs.minimise(objective, start, scale, x, max_steps=2, tol=1e-8)
+    assert tried == [0.5, -1.0, -0.25] and phi.item() == -0.25
+
+
 def test_6_4_the_bfgs_update_maps_the_change_of_gradient_to_the_step():
     rng = np.random.default_rng(62)
     A = rng.standard_normal((5, 4, 4))

@@ -633,6 +633,24 @@ def test_the_best_point_of_many_is_where_the_joint_is_largest():
     np.testing.assert_allclose(np.exp(phi[:, 2:]), 1 / 20)
 
 
+@pytest.mark.parametrize("family", [DIAGONAL, FULL])
+def test_a_family_without_a_closed_form_finds_its_closest_member(family):
+    """By steps, to a gradient of 1e-2."""
+    q = family(2)
+
+    class Plain:
+        def __getattr__(self, name):
+            if name == "closest":
+                raise AttributeError(name)
+            return getattr(q, name)
+
+    rng = np.random.default_rng(3)
+    mean, A = rng.standard_normal((5, 2)), rng.standard_normal((2, 2))
+    precision = A @ A.T + np.eye(2)
+    found = infer.closest(Plain(), mean, precision)
+    np.testing.assert_allclose(found, q.closest(mean, precision), atol=0.02)
+
+
 # ---- what an encoder can and cannot do --------------------------------------------------------------
 
 

@@ -302,6 +302,19 @@ def test_a_small_mode_in_the_ring_is_noticed(monkeypatch):
     assert grid.grid(model, theta, x).values[0] == pytest.approx(truth, abs=1e-9)
 
 
+def test_what_an_own_lattice_does_not_look_at_is_in_its_error(monkeypatch):
+    """Of a normal density that is left where it is three nats below its peak: one per cent."""
+    monkeypatch.setattr(grid, "MARGIN", 3.0)
+    look = grid.lattice(8.0, 0.05, 1)
+
+    def log_joint(z):
+        return stats.norm.logpdf(z[:, 0])
+
+    value, error = grid.integral(log_joint, look, log_joint(look), 0.05, 1e-6)
+    left = 2 * stats.norm.sf(np.sqrt(6))
+    assert abs(value) <= error and 0.8 * left < error < 1.2 * left
+
+
 def test_an_own_lattice_is_that_of_the_highest_peak(monkeypatch):
     model = Model(Tilted(), Gaussian(1), 1)
     theta = {"decoder": [], "likelihood": {"log_psi": np.array([np.log(0.01)])}}

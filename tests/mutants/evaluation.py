@@ -106,10 +106,12 @@ MUTANTS = [
     laplace(
         "Laplace takes a saddle for a peak",
         ("_around", "xp.min(xp.linalg.eigvalsh(H), axis=1) > 0", "xp.max(xp.linalg.eigvalsh(H), axis=1) > 0"),
+        first=("test_nlml.py::test_laplace_says_nan_at_a_saddle",),
     ),
     laplace(
         "Laplace's value stands where no mode was reached",
         ("laplace", "found.gradient_norm < 1e-3", "found.gradient_norm < 1e30"),
+        first=("test_nlml.py::test_laplace_says_nan_where_no_mode_was_reached",),
     ),
     # ---- the grid
     grid(
@@ -121,14 +123,17 @@ MUTANTS = [
         "the grid's certificate is halved",
         ("_shared", "np.maximum(np.abs(finer - coarse), wider - finer)",
          "0.5 * np.maximum(np.abs(finer - coarse), wider - finer)"),
+        first=("test_grid.py::test_7_4_the_certificate_as_written",),
     ),
     grid(
         "the grid's certificate does not see the ring",
         ("_shared", "np.maximum(np.abs(finer - coarse), wider - finer)", "np.abs(finer - coarse)"),
+        first=("test_grid.py::test_7_4_the_certificate_as_written",),
     ),
     grid(
         "the grid's certificate does not see the mesh",
         ("_shared", "np.maximum(np.abs(finer - coarse), wider - finer)", "wider - finer"),
+        first=("test_grid.py::test_7_4_the_certificate_as_written",),
     ),
     grid(
         "points of the coarse lattice are counted again on the fine one",
@@ -147,6 +152,7 @@ MUTANTS = [
     grid(
         "an own lattice's error leaves out what was not looked at",
         ("integral", "change + np.logaddexp(value, log_rest) - value", "change"),
+        first=("test_grid.py::test_what_an_own_lattice_does_not_look_at_is_in_its_error",),
     ),
     grid(
         "an own lattice is not grown at its edge",
@@ -156,6 +162,7 @@ MUTANTS = [
     grid(
         "an own lattice starts from the lowest peak",
         ("integral", "np.argmax(heights)", "np.argmin(heights)"),
+        first=("test_grid.py::test_an_own_lattice_is_that_of_the_highest_peak",),
     ),
     grid("one mode alone is looked at", ("integral", "np.argsort(-hopes)[:PEAKS]", "np.argsort(-hopes)[:1]")),
     # ---- annealing
@@ -236,19 +243,23 @@ MUTANTS = [
     gaps(
         "the error of the approximation leaves out the grid's certificate",
         ("gaps", "worth.certificate + e_optimal + e_full", "e_optimal + e_full"),
+        first=("test_gaps.py::test_the_errors_of_the_shares_are_those_of_their_parts",),
     ),
     gaps(
         "the error of the amortisation leaves out one of its two Q",
         ("gaps", "e_used + e_optimal", "e_used"),
+        first=("test_gaps.py::test_the_errors_of_the_shares_are_those_of_their_parts",),
     ),
     gaps(
         "the amortisation's error is not that of a paired difference",
         ("_sampled.mean_and_error", "costs - _costs(model, theta, less[rows, :], x[rows, :], eta)",
          "costs + _costs(model, theta, less[rows, :], x[rows, :], eta)"),
+        first=("test_gaps.py::test_a_sampled_Q_and_its_error_are_a_mean_and_that_of_a_mean",),
     ),
     gaps(
         "a sampled Q's error is a standard deviation",
         ("_sampled.mean_and_error", "total / (S * (S - 1))", "total / (S - 1)"),
+        first=("test_gaps.py::test_a_sampled_Q_and_its_error_are_a_mean_and_that_of_a_mean",),
     ),
     gaps(
         "a sampled Q forgets the KL",
@@ -290,5 +301,6 @@ MUTANTS = [
         "the KL's lattice is not widened",
         ("_mean_log_weight", "(1.5 * box, mesh) if edge > 0.05 * tol else (box, 0.5 * mesh)",
          "(box, 0.5 * mesh)"),
+        first=("test_gaps.py::test_the_kl_road_looks_beyond_the_box_of_a_wide_q",),
     ),
 ]

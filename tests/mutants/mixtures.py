@@ -8,13 +8,13 @@ route = faults_in("routes/mixture.py", "test_mixture.py")
 MUTANTS = [
     mixture(
         "the joint forgets the weights π",
-        ("log_joint", "log_weights + xp.stack(columns, axis=1)", "xp.stack(columns, axis=1)"),
+        ("log_joint", "log_pmf(theta.weights) + namespace(x).stack(columns, axis=1)",
+         "namespace(x).stack(columns, axis=1)"),
     ),
     mixture(
         "a component of weight 0 has density",
-        ("log_joint",
-         "xp.where(on, xp.log(xp.where(on, theta.weights, xp.ones_like(theta.weights))), -xp.inf)",
-         "xp.log(xp.where(on, theta.weights, xp.ones_like(theta.weights)))"),
+        ("log_pmf", "xp.where(on, xp.log(xp.where(on, weights, xp.ones_like(weights))), -xp.inf)",
+         "xp.log(xp.where(on, weights, xp.ones_like(weights)))"),
     ),
     mixture(
         "a diagonal Σ's log determinant counts whole",
@@ -83,11 +83,13 @@ MUTANTS = [
     ),
     route(
         "the mixture's nlml is log p",
-        ("GaussianMixture.nlml", "-log_sum_exp(self._log_joint(X))", "log_sum_exp(self._log_joint(X))"),
+        ("routes/discrete.py", "DiscreteModel.nlml", "-log_sum_exp(self._log_joint(X))",
+         "log_sum_exp(self._log_joint(X))"),
     ),
     route(
         "the mixture's KL is to the joint",
-        ("GaussianMixture.kl_to_posterior", "log_p - log_sum_exp(log_p)[:, None]", "log_p"),
+        ("routes/discrete.py", "DiscreteModel.kl_to_posterior", "log_p - log_sum_exp(log_p)[:, None]",
+         "log_p"),
     ),
     route(
         "samples of a component have variances for standard deviations",

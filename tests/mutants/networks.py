@@ -163,7 +163,7 @@ MUTANTS = [
     training(
         "parameters that are no numbers train on",
         ("minibatches", "not sound", "False"),
-        first=("test_training.py::test_a_learning_rate_that_is_too_large_is_named_with_the_parameter",),
+        first=("test_training.py::test_the_loop_stops_at_the_batch_and_gives_back_the_epoch_before",),
     ),
     training(
         "what diverged is not undone",

@@ -4,6 +4,7 @@ from .planting import faults_in
 
 diagonal = faults_in("posteriors/diagonal.py", "test_components.py", "test_gradients.py")
 full = faults_in("posteriors/full.py", "test_components.py", "test_gradients.py")
+planar = faults_in("posteriors/planar.py", "test_flow.py")
 nodes = faults_in("posteriors/nodes.py", "test_components.py")
 
 MUTANTS = [
@@ -115,8 +116,8 @@ MUTANTS = [
     ),
     full(
         "the KL has half the log determinant",
-        ("FullGaussian.kl", "0.5 * (squares - self.n_latent) - self._log_det(L)",
-         "0.5 * (squares - self.n_latent - self._log_det(L))"),
+        ("FullGaussian.kl", "0.5 * (squares - self.n_latent) - self.log_det(phi)",
+         "0.5 * (squares - self.n_latent - self.log_det(phi))"),
     ),
     full("the KL forgets −K", ("FullGaussian.kl", "0.5 * (squares - self.n_latent)", "0.5 * squares")),
     full(
@@ -136,7 +137,7 @@ MUTANTS = [
     ),
     full(
         "log q has the log determinant of the precision",
-        ("FullGaussian.log_prob", "-0.5 * squares - self._log_det(L)", "-0.5 * squares + self._log_det(L)"),
+        ("FullGaussian.log_prob", "-0.5 * squares - self.log_det(phi)", "-0.5 * squares + self.log_det(phi)"),
     ),
     full(
         "the covariance is LᵀL",
@@ -153,6 +154,23 @@ MUTANTS = [
         ("FullGaussian.from_diagonal", "1.0 if i == j == k else 0.0",
          "1.0 if i == K - 1 and j == k else 0.0"),
         first=("test_gaps.py::test_from_diagonal_is_the_same_q",),
+    ),
+    planar(
+        "a flow's density has the volume of its inverse",
+        ("Planar.inverse", "xp.log(slope)", "-xp.log(slope)"),
+    ),
+    planar(
+        "a flow's way back ends after two steps",
+        ("Planar.inverse", "range(NEWTON_STEPS)", "range(2)"),
+    ),
+    planar(
+        "a layer of a flow hands its gradient on as if it moved nothing",
+        ("Planar.backward", "du + da[:, :, None] * w[:, None, :]", "du"),
+    ),
+    planar(
+        "a layer of a flow is not held to be invertible",
+        ("Planar._directions", "v + push * w", "v"),
+        ("Planar._directions_backward", "dr + dx * w", "dr"),
     ),
     nodes(
         "sigma points stand one standard deviation out, not √K",

@@ -2,7 +2,7 @@
 
 from .planting import faults_in
 
-rotation = faults_in("inference/rotation.py", "test_rotation.py")
+rotation = faults_in("inference/simple_structure.py", "test_rotation.py")
 axes = faults_in(
     "inference/latent_axes.py",
     "test_training.py::test_6_10_the_axes_of_z_change_no_gradient_s_truth_and_no_optimum",
