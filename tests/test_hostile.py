@@ -189,8 +189,11 @@ ROUTES = {
 @cases(24, 250, route=st.sampled_from(sorted(ROUTES)), seed=st.integers(0, 2**32 - 1), data=st.data())
 def test_neither_order_nor_scale_nor_offset_of_columns_matters(route, seed, data):
     """NLML of another order is the same, of another scale more by its logarithm, of another offset the same
-    but for the digits that the offset takes from the data. Each fit ends within tol = 1e-8 of the maximum:
-    NLML per case is held to the root of that.
+    but for the digits that the offset takes from the data.
+
+    The mean is held to 1e-7, ten times EM's tol. Two fits that each end 1e-8 above the one maximum are 2·√(2e-8)
+    standard errors of one case apart, and so far, by the information equality, is the root mean square of what
+    NLML per case differs by; twice that is allowed for N = 40, where the equality holds about.
     """
     x, small = clear(seed), "float32" in route
     D, make = x.shape[1], ROUTES[route]
@@ -205,7 +208,10 @@ def test_neither_order_nor_scale_nor_offset_of_columns_matters(route, seed, data
         back = (far / scale)[:, np.argsort(order)] - offset        # what rounding left of x
         rounding = 50 * (EPS + (2.0**-24 if small else 0)) * np.abs(x).max() + 20 * np.abs(back - x).max()
         expected = base.nlml(x).values + np.log(scale).sum()
-        agree(moved.nlml(far).values, expected, 3e-4 + rounding + (2e-7 * np.abs(expected) if small else 0))
+        rounding += 2e-7 * np.abs(expected).max() if small else 0
+        change = moved.nlml(far).values - expected
+        agree(change.mean(), 0, 1e-7 + rounding)
+        agree(np.sqrt(np.mean(change**2)), 0, 4 * math.sqrt(2e-8) + rounding)
         agree(np.abs(moved.transform(far)), np.abs(base.transform(x)), 3e-3 + rounding)
 
 
