@@ -191,9 +191,9 @@ def test_neither_order_nor_scale_nor_offset_of_columns_matters(route, seed, data
     """NLML of another order is the same, of another scale more by its logarithm, of another offset the same
     but for the digits that the offset takes from the data.
 
-    The mean is held to 1e-7, ten times EM's tol. Two fits that each end 1e-8 above the one maximum are 2·√(2e-8)
-    standard errors of one case apart, and so far, by the information equality, is the root mean square of what
-    NLML per case differs by; twice that is allowed for N = 40, where the equality holds about.
+    The mean is held to 1e-7, ten times EM's tol. Two fits that each end 1e-8 above the one maximum are at most
+    2·√(2e-8) standard errors of one case apart. So far, by the information equality, is the root mean square
+    of what NLML per case differs by; twice that is allowed for N = 40, where the equality holds about.
     """
     x, small = clear(seed), "float32" in route
     D, make = x.shape[1], ROUTES[route]
@@ -316,7 +316,8 @@ def test_the_same_numbers_in_every_form(table, holes):
     assume(refusal(x, 1, options["missing"], "diagonal") is None)
     plain = FactorAnalysis(1, **options).fit(x)
     with tempfile.TemporaryDirectory() as folder:
-        given = {"mapped from a file": mapped(x, Path(folder)), **{form: make(x) for form, make in FORMS.items()}}
+        given = {form: make(x) for form, make in FORMS.items()}
+        given["mapped from a file"] = mapped(x, Path(folder))
         for form, own in given.items():
             before = own.copy() if isinstance(own, np.ndarray) else None
             fitted = FactorAnalysis(1, **options).fit(own)
