@@ -246,6 +246,55 @@ def posterior_panel(title, model, theta, x, gaussians):
     return title, *sides, on(*sides), gaussians
 
 
+def ladder_panels(panels):
+    """True posteriors with the rungs of `gaps.Ladder` drawn over them, for K = 2.
+
+    panels is a list of (title, z1 (a,), z2 (b,), log_p (b, a), {label: log_q (b, a)}), from `ladder_panel`.
+    Shading: the regions that hold 50, 90 and 99 % of the posterior; a line: that which holds 90 % of a q.
+    """
+    figure = Figure(figsize=(3.1 * len(panels) + 0.3, 3.3))
+    handles = {}
+    for ax, (title, z1, z2, log_p, rungs) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
+        mass = np.exp(log_p - log_p.max())
+        levels = [*_levels(mass, (0.99, 0.9, 0.5)), 1.01]
+        ax.contourf(z1, z2, mass, levels=levels, colors=["#DDDDDD", "#BBBBBB", "#999999"])
+        for i, (label, log_q) in enumerate(rungs.items()):
+            style = {"colors": [COLOURS[(0, 2, 3)[i]]], "linewidths": 1.5, "linestyles": ("--", "--", "-")[i]}
+            density = np.exp(log_q - log_q.max())
+            line = ax.contour(z1, z2, density, _levels(density, (0.9,)), **style)
+            handles[label], = line.legend_elements()[0]
+        ax.set_title(title, fontsize=9)
+        ax.tick_params(labelsize=7)
+        ax.set_xlabel("$z_1$", fontsize=9, labelpad=1)
+    figure.axes[0].set_ylabel("$z_2$", fontsize=9)
+    figure.legend(
+        handles.values(), handles.keys(), loc="upper center", ncols=len(handles), frameon=False, fontsize=9
+    )
+    figure.tight_layout(rect=(0, 0, 1, 0.93))
+    return figure
+
+
+def ladder_panel(title, model, theta, x, rungs):
+    """A panel for `ladder_panels`: the posterior of x (1, D), and {label: (family, phi (1, n_phi))}, on a
+    lattice that holds the mass of all.
+    """
+    def on(z1, z2, log_density):
+        z = np.stack([g.ravel() for g in np.meshgrid(z1, z2)], axis=1)[:, None, :]
+        return to_numpy(log_density(constant(z, like=x))).reshape(len(z2), len(z1))
+
+    densities = {label: lambda z, q=q, phi=phi: q.log_prob(phi, z)[0] for label, (q, phi) in rungs.items()}
+    densities[""] = lambda z: model.log_joint(theta, x, z)
+    side = np.linspace(-6, 6, 241)
+    looks = [on(side, side, log_density) for log_density in densities.values()]
+    inside = np.any([log_p > log_p.max() - 5.5 for log_p in looks], axis=0)
+    sides = []
+    for places in np.meshgrid(side, side):
+        low, high = places[inside].min(), places[inside].max()
+        sides.append(np.linspace(low - 0.06 * (high - low) - 0.02, high + 0.06 * (high - low) + 0.02, 241))
+    found = {label: on(*sides, log_density) for label, log_density in densities.items()}
+    return title, *sides, found.pop(""), found
+
+
 def posterior_panels(rows):
     """True posteriors with Gaussians drawn over them, for K = 2.
 
