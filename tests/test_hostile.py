@@ -191,7 +191,8 @@ def test_neither_order_nor_scale_nor_offset_of_columns_matters(route, seed, data
     """NLML of another order is the same, of another scale more by its logarithm, of another offset the same
     but for the digits that the offset takes from the data.
 
-    The mean is held to 1e-7, ten times EM's tol. Two fits that each end 1e-8 above the one maximum are at most
+    The mean is held to 1e-7, ten times EM's tol. Two fits that each end 1e-8 above the one maximum are
+    at most
     2·√(2e-8) standard errors of one case apart. So far, by the information equality, is the root mean square
     of what NLML per case differs by; twice that is allowed for N = 40, where the equality holds about.
     """

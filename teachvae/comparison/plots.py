@@ -261,7 +261,8 @@ def ladder_panels(panels):
         for i, (label, log_q) in enumerate(rungs.items()):
             style = {"colors": [COLOURS[(0, 2, 3)[i]]], "linewidths": 1.5, "linestyles": ("--", "--", "-")[i]}
             density = np.exp(log_q - log_q.max())
-            handles[label], = ax.contour(z1, z2, density, _levels(density, (0.9,)), **style).legend_elements()[0]
+            line = ax.contour(z1, z2, density, _levels(density, (0.9,)), **style)
+            handles[label], = line.legend_elements()[0]
         ax.set_title(title, fontsize=9)
         ax.tick_params(labelsize=7)
         ax.set_xlabel("$z_1$", fontsize=9, labelpad=1)

@@ -212,8 +212,9 @@ def ladder(model, theta, x, rng, *, family=None, tol=1e-4, first=0):
 
     The flow is sought by E-steps from the best Gaussian, which it holds, on the many nodes that it needs
     (`e_step.nodes_for`), and Q is taken where the search has not looked: by certified quadrature for
-    K ≤ 2, where the Gaussian stays if the nodes have flattered the search, on fresh draws beyond. In a linear-Gaussian model the best flow is the exact posterior, a Gaussian. What the
-    model's own φ costs, and its family, do not enter. tol, rng and first as in `gaps`.
+    K ≤ 2, where the Gaussian stays if the nodes have flattered the search, on fresh draws beyond. In a
+    linear-Gaussian model the best flow is the exact posterior, a Gaussian. What the model's own φ costs, and
+    its family, do not enter. tol, rng and first as in `gaps`.
     """
     theta, x, K = tree.map(double, theta), double(x), model.n_latent
     family = (coupling_flow if K > 1 else planar_flow)(K) if family is None else family
@@ -244,8 +245,8 @@ def ladder(model, theta, x, rng, *, family=None, tol=1e-4, first=0):
 
 
 def _lowest(model, theta, x, found):
-    """Row by row the φ (N, n_phi) with the lowest Q by quadrature, of those `found`, of a family that fits the
-    nodes it is sought on; for K > 2, where there is no such referee, the first.
+    """Row by row the φ (N, n_phi) with the lowest Q by quadrature, of those `found`, of a family that fits
+    the nodes it is sought on; for K > 2, where there is no such referee, the first.
     """
     phi, *others = found
     if model.n_latent > 2:

@@ -157,7 +157,7 @@ def nodes_for(posterior, order, n_samples, like):
     return tuple(constant(a, like=like) for a in e_step_nodes(posterior.n_latent, order, n_samples))
 
 
-SOUND = {1: 20, 2: 10}                # nodes per dimension, by K, for a family that samples its KL, at the least
+SOUND = {1: 20, 2: 10}                # nodes per dimension, by K, for a family that samples its KL, at least
 FINER = {1: 64, 2: 20}                # … and where its search ends
 DRAWS_PER_NUMBER = 64                 # … and whitened draws for each of the n_phi numbers, for K > 2
 

@@ -10,7 +10,7 @@ from ..arrays.backend import namespace
 from ..arrays.special import sigmoid, softplus, tanh
 from .flow import Flow
 
-NEWTON_STEPS = 12                      # of the inverse: enough for every slope there can be, a test has the worst
+NEWTON_STEPS = 12                     # of the inverse: enough for any slope that can be; a test has the worst
 
 
 @dataclass(frozen=True)

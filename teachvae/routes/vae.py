@@ -451,8 +451,8 @@ class VAE(LatentVariableModel):
             )
         if self.nodes == "sigma" and not linear_gaussian.gaussian_q_applies(model):
             raise ValueError(
-                "nodes='sigma' is exact for a linear-Gaussian model with a Gaussian q only (hidden=(), "
-                "likelihood='gaussian', posterior='diagonal' or 'full'); "
+                "nodes='sigma' is exact for a linear-Gaussian model only (hidden=(), likelihood='gaussian', "
+                "posterior='diagonal' or 'full'); "
                 "elsewhere its Q is no bound: use nodes='random', or 'quadrature' for K <= 2"
             )
         return model, recognition
