@@ -121,7 +121,7 @@ def test_a_wrong_q_is_put_right_by_its_weights():
     # The weights' second moment in closed form: E[w²]/E[w]² of two normals, (7.7), in each of K dimensions.
     variance = 1 / (2 - 1 / 9)                                     # of p²/q, in units of the posterior's
     second = 3 * np.sqrt(variance) * np.exp(0.5 * 0.5**2 / 9 + 0.5 * variance * (0.5 / 9) ** 2)
-    np.testing.assert_allclose(found["importance"].effective_sample_size / 20000, second**-K, rtol=0.03)
+    np.testing.assert_allclose(found["importance"].effective_sample_size / 20000, second**-K, rtol=0.05)
 
 
 @pytest.mark.parametrize("route, missing", [
@@ -144,6 +144,15 @@ def test_7_20_draws_of_a_model_that_bends_are_the_posteriors(route, missing):
         assert stats.kstest(transforms("q", 40), "uniform").pvalue < 1e-4
 
 
+def test_candidates_come_from_the_models_q_after_twenty_e_steps():
+    model, x = curved()
+    own = model.draw(x[:30], 5, "importance", random_state=0)
+    refined = model.draw(x[:30], 5, "importance", phi=model.refine(x[:30], 20), random_state=0)
+    np.testing.assert_array_equal(own.z, refined.z)
+    encoded = model.draw(x[:30], 5, "importance", phi=model.encode(x[:30]), random_state=0)
+    assert own.effective_sample_size.mean() > encoded.effective_sample_size.mean() + 50
+
+
 def test_resampling_takes_each_candidate_as_often_as_its_weight_says():
     w = np.array([[1.0, 0.0], [0.0, 3.0], [5.0, 0.0], [2.0, 1.0]])  # (S, N)
     candidates = np.arange(8.0).reshape(4, 2, 1)
@@ -154,8 +163,10 @@ def test_resampling_takes_each_candidate_as_often_as_its_weight_says():
         taken = w[:, n] > 0
         np.testing.assert_array_equal(values, candidates[taken, n, 0])
         np.testing.assert_array_equal(counts, 800 * w[taken, n] / w[:, n].sum())
-    w = np.array([[1.0], [1.0], [1.0], [0.0]]) / 3                 # the last has no weight
-    assert resample(candidates[:, :1], w, np.array([[1 - 2.0**-53]]))[0, 0, 0] == 4
+    for total in np.random.default_rng(0).uniform(0.5, 2, 200):    # neither the first nor the last has weight
+        w = total * np.array([[0.0], [0.3], [0.7], [0.0]])
+        ends = resample(candidates[:, :1], w, np.array([[0.0], [1 - 2.0**-53]]))
+        np.testing.assert_array_equal(ends[:, 0, 0], [2, 4])
 
 
 def test_what_a_data_case_draws_is_its_own():
@@ -217,6 +228,18 @@ def test_7_21_imputations_are_the_conditional_normal_of_the_dense_model(missing)
             u = np.linalg.solve(np.linalg.cholesky(covariance), (found[:, n, gap] - mean).T)
             assert all(stats.kstest(one, "norm").pvalue > 1e-3 for one in u)
             assert stats.kstest((u**2).sum(axis=0), stats.chi2(gap.sum()).cdf).pvalue > 1e-3
+
+
+def test_the_noise_of_an_entry_is_not_that_of_its_z():
+    """One draw each for many rows alike: their spread is that of the conditional. K columns are missing, the
+    first, whose noise would be η if both came from one generator.
+    """
+    model, row = linear(), np.where(np.arange(D) < K, np.nan, X[1])
+    found = model.impute(np.tile(row, (1500, 1)), 1, random_state=0)[0][:, np.isnan(row)]
+    _, _, mean, covariance = dense(model, row)
+    u = np.linalg.solve(np.linalg.cholesky(covariance), (found - mean).T)
+    assert all(stats.kstest(one, "norm").pvalue > 1e-3 for one in u)
+    assert (np.abs((u**2).mean(axis=1) - 1) < 4 * np.sqrt(2 / 1500)).all()
 
 
 COVERED = 36 / 40  # of 39 draws and the truth, exchangeable, the truth is none of the 2 first or last

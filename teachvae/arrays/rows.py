@@ -175,7 +175,7 @@ def resample(candidates, w, u):
     """
     xp, (S, N, K) = namespace(candidates), candidates.shape
     up_to = np.cumsum(to_numpy(w), axis=0, dtype="float64")        # (S, N)
-    sought = np.minimum(u * up_to[-1], np.nextafter(up_to[-1], 0))  # rounding may reach the end
+    sought = u * up_to[-1]                                         # below the last, rounded too
     places = [np.searchsorted(up_to[:, n], sought[:, n], side="right") * N + n for n in range(N)]
     places = np.minimum(np.stack(places, axis=1), S * N - 1)       # (M, N); NaN leads past the end
     rows = xp.take(xp.reshape(candidates, (S * N, K)), index(places.ravel(), candidates), axis=0)
