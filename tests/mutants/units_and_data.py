@@ -55,12 +55,12 @@ MUTANTS = [
     ),
     units(
         "the variance of a column is over all cases, seen or not",
-        ("StandardUnits", "squares / count", "squares / n_cases"),
+        ("spread", "squares / count", "squares / n_cases"),
         first=("test_missing.py::test_a_change_of_units_changes_nothing", "test_missing.py"),
     ),
     units(
         "the mean of a column counts what is missing as 0",
-        ("StandardUnits", "total / count", "total / n_cases"),
+        ("spread", "total / count", "total / n_cases"),
         first=("test_missing.py",),
     ),
     units(
