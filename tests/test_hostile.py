@@ -192,9 +192,8 @@ def test_neither_order_nor_scale_nor_offset_of_columns_matters(route, seed, data
     but for the digits that the offset takes from the data.
 
     The mean is held to 1e-7, ten times EM's tol. Two fits that each end 1e-8 above the one maximum are
-    at most
-    2·√(2e-8) standard errors of one case apart. So far, by the information equality, is the root mean square
-    of what NLML per case differs by; twice that is allowed for N = 40, where the equality holds about.
+    at most 2·√(2e-8) standard errors of one case apart. So far, by the information equality, is the root mean
+    square of what NLML per case differs by; twice that is allowed for N = 40, where the equality holds about.
     """
     x, small = clear(seed), "float32" in route
     D, make = x.shape[1], ROUTES[route]

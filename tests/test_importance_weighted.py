@@ -19,7 +19,7 @@ from teachvae.routes.vae import amortised, recognition_network
 pytestmark = pytest.mark.short                                   # most fits here end early on purpose
 
 MIXED = likelihoods.Mixed(((likelihoods.Gaussian(2), [0, 3]), (likelihoods.Categorical((2,)), [1, 2])))
-FAMILIES = [posteriors.DiagonalGaussian, posteriors.FullGaussian]
+FAMILIES = [posteriors.DiagonalGaussian, posteriors.FullGaussian, posteriors.coupling_flow]
 
 
 def a_case(K=1, likelihood=None, family=posteriors.DiagonalGaussian, N=4, seed=0):
@@ -194,6 +194,7 @@ KINDS = {
     "float32": (TABLE.astype("float32"), {}),
     "fresh bits": (0.1 + 0.8 * X, {**BERNOULLI, "binarise": "fresh"}),
     "full q": (TABLE, {"posterior": "full"}),
+    "a flow": (TABLE, {"posterior": "flow"}),
 }
 
 

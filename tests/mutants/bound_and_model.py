@@ -1,12 +1,47 @@
-"""Faults of the bound and of the model's densities."""
+"""Faults of the bound, of the importance-weighted one, and of the model's densities."""
 
 from .planting import faults_in
 
 bound = faults_in("bound.py", "test_components.py")
-weighted = faults_in("importance_weighted.py", "test_importance_weighted.py")
+estimators = "test_gradient_estimators.py"
+weighted = faults_in("importance_weighted.py", "test_importance_weighted.py", "test_gradients.py")
 model = faults_in("model.py", "test_components.py", "test_nlml.py")
 
 MUTANTS = [
+    weighted(
+        "L_k is of the sum of the weights (M2)",
+        ("forward", "math.log(eta.shape[0]) - total", "-total"),
+    ),
+    weighted(
+        "L_k is log p (M3)",
+        ("forward", "math.log(eta.shape[0]) - total", "total - math.log(eta.shape[0])"),
+    ),
+    weighted(
+        "the weights forget log q",
+        ("forward", "log_q - model.log_prior(z) - log_p", "-model.log_prior(z) - log_p"),
+    ),
+    weighted(
+        "every sample has the same share of the gradient",
+        ("forward", "exp(log_w - total)", "exp(0 * log_w) / eta.shape[0]"),
+    ),
+    weighted(
+        "L_k moves q through the sample alone",
+        ("backward", "dphi + model.posterior.sample_backward(sample_cache, dz)",
+         "model.posterior.sample_backward(sample_cache, dz)"),
+    ),
+    weighted(
+        "the prior is left out of the gradient of L_k",
+        ("backward", "dz + dz_q + model.log_prior_backward(z, dlog_p)", "dz + dz_q"),
+    ),
+    weighted(
+        "the doubly reparameterised gradient has its shares once",
+        ("backward", "w[:, :, None] * dz", "dz"),
+    ),
+    weighted(
+        "the doubly reparameterised gradient keeps the direct term",
+        ("backward", "model.posterior.sample_backward(sample_cache, w[:, :, None] * dz)",
+         "dphi + model.posterior.sample_backward(sample_cache, w[:, :, None] * dz)"),
+    ),
     bound(
         "the KL lowers the bound",
         ("forward", "kl_n - xp.sum(w * log_p, axis=0)", "-kl_n - xp.sum(w * log_p, axis=0)"),

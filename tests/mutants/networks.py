@@ -10,6 +10,7 @@ convergence = faults_in(
     "test_derivations.py::test_6_6_a_path_that_rises_is_not_at_rest",
     "test_estimators.py::test_one_huge_step_is_not_taken_for_the_end",
 )
+schedules = faults_in("networks/schedules.py", "test_schedules.py")
 training = faults_in(
     "networks/training.py", "test_optimizers.py", "test_trace.py::test_two_steps_are_two_epochs_of_training",
     "test_estimators.py::test_full_batch_path", "test_estimators.py::test_autoencoder_goes_downhill",
@@ -18,6 +19,24 @@ training = faults_in(
 )
 
 MUTANTS = [
+    schedules(
+        "every stage begins an epoch late", ("Stages.begin", "1 + (3**i - 1) // 2", "2 + (3**i - 1) // 2"),
+    ),
+    schedules(
+        "the stages fall to a tenth in eight steps", ("Stages.__call__", "10 ** (-i / 7)", "10 ** (-i / 8)"),
+    ),
+    schedules(
+        "the cosine begins an epoch late",
+        ("Cosine.__call__", "min((epoch - 1) / self.epochs, 1.0)", "min(epoch / self.epochs, 1.0)"),
+    ),
+    schedules(
+        "a warm-up goes on beyond its end",
+        ("WarmUp.__call__", "min(epoch / self.epochs, 1.0)", "epoch / self.epochs"),
+    ),
+    training(
+        "the rate of an epoch is that of the one before",
+        ("minibatches", "rate(len(run.path) + 1)", "rate(len(run.path))"), first=("test_schedules.py",),
+    ),
     layers(
         "the bias is left out",
         ("Linear.forward", "affine(x, params['W'], params['b'])", "x @ params['W']"),

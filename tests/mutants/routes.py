@@ -32,9 +32,53 @@ conventions = faults_in("routes/conventions.py", "test_gaps.py", "test_tasks.py"
 
 MUTANTS = [
     vae(
+        "the weight on the KL is added to the one that is there",
+        ("amortised", "Q + (kl_weight - 1) * kl_n", "Q + kl_weight * kl_n"), first=("test_schedules.py",),
+    ),
+    vae(
+        "the weight on the KL is in the value alone",
+        ("amortised", "dphi + model.posterior.kl_backward(kl_cache, (kl_weight - 1) * dQ)", "dphi"),
+        first=("test_schedules.py",),
+    ),
+    vae(
+        "the KL's weight is that of the epoch before",
+        ("VAE._objective.objective", "schedules.at(self.kl_weight, len(run.path) + 1)",
+         "schedules.at(self.kl_weight, len(run.path))"), first=("test_schedules.py",),
+    ),
+    vae(
+        "held-out data are judged by Q whatever was trained (M8)",
+        ("VAE.fit", "self._held_out_q if self.objective == 'bound' else self._held_out_l",
+         "self._held_out_q"),
+        first=("test_importance_weighted.py",),
+    ),
+    vae(
+        "a part begins its training anew",
+        ("VAE.partial_fit", "self._begun(standard, recognition, backend) if begun is None else "
+         "deepcopy(begun['run'])", "self._begun(standard, recognition, backend)"),
+        first=("test_training_in_parts.py",),
+    ),
+    vae(
+        "a part that is broken off has moved the model",
+        ("VAE.partial_fit", "deepcopy(begun['run'])", "begun['run']"), first=("test_training_in_parts.py",),
+    ),
+    vae(
+        "a part's Q has the volume of the first",
+        ("VAE.partial_fit", "value + volume", "value"), first=("test_training_in_parts.py",),
+    ),
+    questions(
+        "every part has standard units of its own",
+        ("LatentVariableModel._standard", "Standardised(model, spread, foldable)",
+         "Standardised(model, cases, foldable)"), first=("test_training_in_parts.py",),
+    ),
+    vem(
+        "φ of a part stays at the prior's",
+        ("VariationalEM.partial_fit", "{'phi': e.phi}", "{'phi': starts[0]}"),
+        first=("test_training_in_parts.py",),
+    ),
+    vae(
         "the VAE's gradient is of a sum, its Q of a mean (M2, M15)",
         ("amortised", "xp.ones_like(phi[:, 0]) / (x.shape[0] if n_cases is None else n_cases)",
-         "xp.ones_like(Q)"),
+         "xp.ones_like(phi[:, 0])"),
     ),
     vae(
         "a part of a minibatch is averaged over itself (M15)",
@@ -60,7 +104,8 @@ MUTANTS = [
     ),
     vae(
         "every minibatch sees the same noise (M9)",
-        ("VAE._objective.objective", "backend.normal(noise_rng, (self.n_samples, n_cases, model.n_latent))",
+        ("VAE._objective.objective",
+         "backend.normal(noise_rng, (self.n_samples, n_cases, model.n_latent))",
          "backend.normal(generator(0), (self.n_samples, n_cases, model.n_latent))"),
     ),
     vae(
