@@ -1,6 +1,7 @@
 """Checkpoints: a fit that was ended in whatever way, and begun anew, ends on the bits of one that was not."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import zipfile
 
 import fake_gpu
 import numpy as np
-from own_parts import Laplace, Signs
+from own_parts import Laplace, Signs, Sine
 import pytest
 
 import teachvae
@@ -17,7 +18,7 @@ from teachvae import VAE, Autoencoder, FactorAnalysis, GaussianMixture, Variatio
 from teachvae.arrays import store
 from teachvae.inference import em
 from teachvae.networks import optimizers
-from teachvae.networks.training import TrainingError
+from teachvae.networks.training import Run, TrainingError
 from teachvae.routes import checkpoint
 from teachvae.routes.checkpoint import CheckpointError
 
@@ -105,7 +106,7 @@ def test_ten_epochs_are_five_and_five_more(name, tmp_path):
 @pytest.mark.parametrize("name", [name for name in FITS if "seed of none" not in name])
 def test_ctrl_c_leaves_the_last_whole_epoch(name, tmp_path, monkeypatch):
     make, given = FITS[name]
-    monkeypatch.setattr(checkpoint, "SECONDS", 1e9)                # only the first epoch is written at once
+    monkeypatch.setattr(checkpoint, "PAUSE", 1e9)                # only the first epoch is written at once
     whole = contents(make(10).fit(**given), tmp_path)
     with pytest.raises(KeyboardInterrupt):
         make(10).fit(**given, checkpoint=tmp_path / "fit.npz", progress=Interrupt())
@@ -127,7 +128,7 @@ def test_ctrl_c_in_the_midst_of_an_epoch_leaves_a_model_that_answers(name, tmp_p
         if len(taken) == 3 * STEPS[name] + 2:                      # two steps into the fourth epoch
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "SECONDS", 1e9)                # the third epoch is written as fit is left
+    monkeypatch.setattr(checkpoint, "PAUSE", 1e9)                # the third epoch is written as fit is left
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(optimizers.Adam, "step", interrupted)
         model.fit(**given, checkpoint=tmp_path / "fit.npz")
@@ -144,6 +145,9 @@ def test_a_search_by_lbfgs_goes_on_to_the_same_minimum(tmp_path):
     whole = VAE(1, **options).fit(X)
     VAE(1, epochs=5, **options).fit(X, checkpoint=tmp_path / "fit.npz")
     again = VAE(1, **options).fit(X, checkpoint=tmp_path / "fit.npz")
+    assert again.converged_
+    third = VAE(1, **options).fit(X, checkpoint=tmp_path / "fit.npz")
+    assert contents(third, tmp_path) == contents(again, tmp_path)  # at its end it stays
     np.testing.assert_allclose(again.q_path_[-1], whole.q_path_[-1], rtol=0, atol=1e-9)
     np.testing.assert_array_equal(again.q_path_[:5], whole.q_path_[:5])
 
@@ -160,7 +164,8 @@ def test_patience_that_has_ended_a_fit_has_ended_it(tmp_path):
 def test_a_fit_on_the_gpu_goes_on_there(name, tmp_path, monkeypatch):
     fake_gpu.install(monkeypatch)
     make, given = FITS[name]
-    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "PAUSE", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", math.inf)
     monkeypatch.setattr(em, "RACE", 2)                             # after which EM is kept step by step
 
     def fit(epochs, **more):
@@ -186,7 +191,7 @@ REFUSALS = {
     "fewer data": (lambda: VAE(2, epochs=3, **SHORT), {"X": X[1:]}, "X is 59 × 5 numbers.* here, and 60 × 5"),
     "validation": (
         lambda: VAE(2, epochs=3, **SHORT), {"X": X, "validation": VALIDATION},
-        "validation is .* and not there"),
+        "validation is .* and not given there"),
     "a parameter": (
         lambda: VAE(2, epochs=3, hidden=(4,), batch_size=8), {"X": X}, "batch_size is 8 here, and 16 there"),
     "two parameters": (
@@ -232,18 +237,22 @@ def test_threads_and_more_epochs_are_no_other_fit(tmp_path):
 
 def test_on_several_ranks_a_checkpoint_is_refused(tmp_path):
     class Two(type(teachvae.ranks.SERIAL)):
+        """One of two ranks, of which the other one was given a checkpoint."""
+
         size = 2
 
         def gather(self, value):
-            return [value]
+            return [value, True]
 
-    with pytest.raises(ValueError, match="a checkpoint is of one process, this fit runs on 2 ranks"):
-        checkpoint.Checkpoint(tmp_path / "fit.npz", VAE(comm=Two()), {})
+    for file in (tmp_path / "fit.npz", None):                      # both ranks are told
+        with pytest.raises(ValueError, match="a checkpoint is of one process, this fit runs on 2 ranks"):
+            checkpoint.Checkpoint(file, VAE(comm=Two()), {}, Two())
 
 
 def test_a_disk_that_is_full_keeps_the_model_and_the_last_file(tmp_path, monkeypatch):
     file, model, write = tmp_path / "fit.npz", VAE(2, epochs=9, **SHORT), store.write
-    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "PAUSE", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", math.inf)
     written = []
 
     def full(*given):
@@ -255,6 +264,115 @@ def test_a_disk_that_is_full_keeps_the_model_and_the_last_file(tmp_path, monkeyp
     with pytest.raises(OSError, match="No space left"):
         model.fit(X, checkpoint=file)
     assert len(model.q_path_) == 4 and len(teachvae.load(file).q_path_) == 3
+
+
+@pytest.mark.parametrize("name", ["factor analysis", "mixture", "variational EM, linear"])
+def test_a_disk_that_is_full_keeps_what_em_has(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "PAUSE", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", math.inf)
+    make, given = FITS[name]
+    model, write, written = make(10), store.write, []
+
+    def full(*arguments):
+        if len(written) >= 3:
+            raise OSError(28, "No space left on device")
+        written.append(write(*arguments))
+
+    monkeypatch.setattr(store, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        model.fit(**given, checkpoint=tmp_path / "fit.npz")
+    assert np.isfinite(model.bound(X)).all()
+
+
+def test_a_disk_that_is_full_at_the_end_keeps_the_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "PAUSE", 1e9)
+    model, write, written = VAE(2, epochs=5, **SHORT), store.write, []
+
+    def full(*arguments):
+        if written:
+            raise OSError(28, "No space left on device")
+        written.append(write(*arguments))
+
+    monkeypatch.setattr(store, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        model.fit(X, checkpoint=tmp_path / "fit.npz")
+    assert len(model.q_path_) == 5
+    written.clear()
+    with pytest.raises(KeyboardInterrupt):                         # and Ctrl-C remains Ctrl-C
+        VAE(2, epochs=5, **SHORT).fit(X, checkpoint=tmp_path / "new.npz", progress=Interrupt())
+
+
+def test_fewer_epochs_than_there_are_return_what_is_there(tmp_path):
+    for name in ("VAE", "factor analysis", "mixture", "variational EM, linear"):
+        make, given = FITS[name]
+        file = tmp_path / f"{name}.npz"
+        whole = make(6).fit(**given, checkpoint=file)
+        assert contents(make(4).fit(**given, checkpoint=file), tmp_path)[1] == contents(whole, tmp_path)[1]
+
+
+class State:
+    """Of an optimiser of one's own: how many steps it has gone."""
+
+    t = 0
+
+
+class Counting(Signs):
+    def init(self, flat):
+        return State()
+
+    def step(self, flat, grad, state):
+        state.t += 1
+        flat -= 0.01 * np.sign(grad)
+
+
+def test_a_state_that_could_not_be_had_back_is_refused_after_the_first_epoch(tmp_path):
+    with pytest.raises(TypeError, match="the training holds objects of State, which a checkpoint"):
+        VAE(2, epochs=5, optimizer=Counting(), **SHORT).fit(X, checkpoint=tmp_path / "fit.npz")
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_cannot_be_written_is_told_before_the_training(tmp_path):
+    def never(*step):
+        raise AssertionError("an epoch was trained")
+
+    for file, complaint in ((tmp_path / "nowhere" / "fit.npz", "cannot be written"), (tmp_path, "directory")):
+        with pytest.raises(OSError, match=complaint):
+            VAE(2, epochs=5, **SHORT).fit(X, checkpoint=file, progress=never)
+    with pytest.raises(TypeError, match="activation.function holds <function .*lambda"):
+        VAE(2, epochs=5, activation=Bend(lambda x: x), **SHORT).fit(X, checkpoint=tmp_path / "fit.npz")
+
+
+class Bend(Sine):
+    """An activation that holds a function."""
+
+    def __init__(self, function):
+        object.__setattr__(self, "function", function)
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    (tmp_path / ".fit.npz.0011aabb.part").write_bytes(b"half")
+    VAE(2, epochs=2, **SHORT).fit(X, checkpoint=tmp_path / "fit.npz")
+    assert os.listdir(tmp_path) == ["fit.npz"]
+
+
+def test_a_generator_as_random_state_goes_on(tmp_path):
+    rng = np.random.default_rng(3)
+    whole = VAE(2, epochs=6, random_state=np.random.default_rng(3), **SHORT).fit(X)
+    VAE(2, epochs=3, random_state=rng, **SHORT).fit(X, checkpoint=tmp_path / "fit.npz")
+    rest = VAE(2, epochs=6, random_state=rng, **SHORT).fit(X, checkpoint=tmp_path / "fit.npz")
+    np.testing.assert_array_equal(rest.q_path_, whole.q_path_)
+
+
+def test_keeping_the_state_does_not_grow_with_the_epochs_before():
+    run = Run({"w": np.zeros(3)}, path=[1.0] * 10**5, held_out_path=[1.0] * 10**5)
+    kept = run.copied()
+    assert kept.path is not run.path and kept.params["w"] is not run.params["w"]
+    class Once(list):
+        def __deepcopy__(self, memo):
+            raise AssertionError("every number of the path was walked through")
+
+    run.path = Once(run.path)
+    run.copied()
 
 
 def test_a_fit_that_diverges_leaves_the_last_whole_epoch_in_the_file(tmp_path):
@@ -281,7 +399,7 @@ from teachvae import VAE, FactorAnalysis, VariationalEM
 from teachvae.routes import checkpoint
 
 warnings.simplefilter("ignore")
-checkpoint.SECONDS = 0.0
+checkpoint.PAUSE, checkpoint.SHARE = 0.0, float('inf')
 folder, kills, route = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 X = np.load(folder + "/x.npy")
 make = {

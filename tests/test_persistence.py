@@ -330,6 +330,40 @@ def slope(x):
     return 1 - np.tanh(x) ** 2
 
 
+def test_what_is_handed_in_is_never_called(whole, tmp_path):
+    called = []
+
+    def forge(m, _):
+        m["values"]["own class"] = "go"
+        del m["values"]["class"]
+        m["values"]["parameters"] = {"dict": {"path": "/etc/passwd"}}
+
+    (tmp_path / "forged.npz").write_bytes(rewritten(whole[0], forge))
+    for own in (lambda path: called.append(path), Laplace):
+        with pytest.raises(store.FileError, match="a class 'go', and .* is no such class"):
+            teachvae.load(tmp_path / "forged.npz", parts={"go": own})
+    assert called == []
+
+
+def test_labels_that_are_dates_are_saved_as_text(tmp_path):
+    x = pd.DataFrame(some_data(), columns=pd.date_range("2024-01-01", periods=4))
+    model = FactorAnalysis(1, noise="isotropic").fit(x)
+    model.save(tmp_path / "dates.npz")
+    again = teachvae.load(tmp_path / "dates.npz")
+    assert again.columns_.given[0] == "2024-01-01 00:00:00"
+    np.testing.assert_array_equal(again.transform(x), model.transform(x))
+
+
+def test_what_cannot_come_back_is_not_written(tmp_path):
+    endless = []
+    endless.append(endless)
+    with pytest.raises(TypeError, match="a generator by .* that NumPy's own seeds did not seed"):
+        FactorAnalysis(random_state=np.random.RandomState(np.random.PCG64(3))).save(tmp_path / "new.npz")
+    with pytest.raises(TypeError, match="a value that holds itself"):
+        FactorAnalysis(random_state=endless).save(tmp_path / "new.npz")
+    assert os.listdir(tmp_path) == []
+
+
 def test_functions_are_handed_in_and_lambdas_cannot_be(tmp_path):
     x = some_data()
     model = VAE(1, activation=Bend(np.tanh, slope), **SHORT).fit(x)
@@ -441,6 +475,17 @@ LIES = {
     "a wrong size": (
         lambda m, _: learnt(m)["model_"]["of"].update(n_latent=5), "takes 2 latent variables, n_latent is 5"),
     "a list": (lambda m, _: m.update(values=[1]), "does not hold what it should"),
+    "a tuple that grows": (
+        lambda m, _: learnt(m).update(x={"tuple": {"range": [0, 3 * 10**8, 1]}}), "a list is expected"),
+    "objects that grow": (
+        lambda m, _: learnt(m).update(x={"objects": {"range": [0, 3 * 10**8, 1]}}), "a list is expected"),
+    "texts of no letters": (
+        put(PLACE, npy("{'descr': '<U0', 'fortran_order': False, 'shape': (1000000000,), }")),
+        r"declares \(1000000000,\) numbers of <U0, and has 0 bytes"),
+    "sizes below 0": (
+        put(PLACE, npy("{'descr': '<f8', 'fortran_order': False, 'shape': (-1, -1), }", b"12345678")),
+        r"declares \(-1, -1\)"),
+    "a header that breaks off": (put(PLACE, npy("(")), "no header that can be read"),
     "deep": (
         lambda m, _: learnt(m).update(x=json.loads("[" * 900 + "]" * 900)), "does not hold what it should"),
     "a huge array": (
@@ -607,6 +652,11 @@ def test_a_link_is_followed_and_permissions_are_the_usual_ones(tmp_path):
     link.symlink_to(target)
     PrincipalComponents(2).fit(some_data()).save(link)
     assert link.is_symlink() and teachvae.load(target).n_components == 2
+    target.chmod(0o600)
+    model.save(target)
+    assert target.stat().st_mode & 0o777 == 0o600                  # those that it has are kept
+    target.unlink()
+    model.save(target)
     (tmp_path / "plain").write_text("")
     assert target.stat().st_mode == (tmp_path / "plain").stat().st_mode
 

@@ -1,6 +1,7 @@
 """A comparison that is kept in a folder: what is in it, and that an interrupted one ends on the same."""
 
 from dataclasses import replace
+import math
 import os
 import signal
 import subprocess
@@ -73,7 +74,8 @@ def test_a_comparison_that_is_kept_is_the_same_and_so_is_what_comes_back(data, w
     40, "the ledger", *(pytest.param(place, marks=pytest.mark.thorough) for place in (1, 8, 170)),
 ])
 def test_an_interrupted_comparison_goes_on(place, data, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "PAUSE", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", math.inf)
     if place == "the ledger":
         def progress(title, *step):
             if title == "the ledger":
@@ -103,6 +105,21 @@ def test_another_comparison_is_refused(other, complaint, data, tmp_path):
         Folder(tmp_path, resume=True).begin(data, replace(OPTIONS, **other))
     with pytest.raises(FolderError, match="the data is '50 × 4 numbers, sha256"):
         Folder(tmp_path, resume=True).begin(replace(data, x=data.x + 1), OPTIONS)
+
+
+def test_a_folder_that_a_kill_left_half_begun_is_begun_anew(data, tmp_path):
+    (tmp_path / ".comparison.npz.0011aabb.part").write_bytes(b"half")
+    Folder(tmp_path, resume=True).begin(data, OPTIONS)
+    assert (tmp_path / "comparison.npz").exists()
+
+
+def test_a_damaged_checkpoint_ends_a_comparison(data, tmp_path):
+    folder = Folder(tmp_path)
+    folder.begin(data, OPTIONS)
+    (tmp_path / "seed0").mkdir()
+    (tmp_path / "seed0" / "vae.npz").write_bytes(b"PK\x03\x04")
+    with pytest.raises(store.FileError, match="vae.npz is damaged"):
+        compare.run(data, OPTIONS, folder=Folder(tmp_path, resume=True))
 
 
 def test_a_folder_that_is_in_use_is_refused(data, tmp_path):

@@ -9,8 +9,10 @@ generators, and parts: objects that are their attributes, such as a `layers.Line
 part comes back as one of a class that the reader knows by that name.
 """
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
+import errno
+import glob
 import hashlib
 import io
 import json
@@ -20,6 +22,7 @@ from pathlib import Path
 import platform
 import re
 import secrets
+import tokenize
 import zipfile
 
 import numpy as np
@@ -43,22 +46,46 @@ class FileError(ValueError):
 def write(file, values, known=()):
     """Write the dict `values` to `file`, a path; what was there is replaced, once all is on the disk.
 
-    known  the classes whose objects `read` will know; any others are marked as the writer's own
+    known  classes whose objects `read` makes by itself; those of others are marked, their classes handed in
 
     Raises TypeError for a value that has no place in a file, naming it, and OSError where the file cannot be
     written; what was there before is then untouched.
     """
-    target = Path(os.path.realpath(file))
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     arrays = {}
-    text = {name: _Encoder(arrays, known).encode(value, name) for name, value in values.items()}
     try:
+        text = {name: _Encoder(arrays, known).encode(value, name) for name, value in values.items()}
+    except RecursionError as error:
+        raise TypeError("a value that holds itself, or too many of one in another, has no end") from error
+    with _part_of(file) as (part, target):
         with open(part, "xb") as raw:
             _write_zip(raw, text, arrays)
             raw.flush()
             os.fsync(raw.fileno())
+        if target.exists():
+            os.chmod(part, target.stat().st_mode)
         os.replace(part, target)
-        _sync_folder(target.parent)
+    _sync_folder(target.parent)
+
+
+def make_ready(file):
+    """Raise OSError, as `write` does, where a file could not be written; and remove what processes that were
+    killed as they wrote it have left beside it.
+    """
+    with _part_of(file) as (part, target):
+        part.touch()
+        for left in target.parent.glob(f".{glob.escape(_short(target))}.*.part"):
+            left.unlink(missing_ok=True)
+
+
+@contextmanager
+def _part_of(file):
+    """(a path beside the file, for what is to become it, and the file itself). Nothing is left there."""
+    target = Path(os.path.realpath(file))
+    part = target.with_name(f".{_short(target)}.{secrets.token_hex(4)}.part")
+    try:
+        if target.exists() and not target.is_file():
+            raise OSError(errno.EEXIST, "it is no file that could be replaced")
+        yield part, target
     except OSError as error:
         raise OSError(
             error.errno,
@@ -68,6 +95,10 @@ def write(file, values, known=()):
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def _short(target):
+    return target.name[:100]           # the name of a part is longer, and has its limit too
 
 
 def _write_zip(raw, text, arrays):
@@ -86,8 +117,10 @@ def _write_zip(raw, text, arrays):
 
 
 def _sync_folder(folder):
-    """The new name too is on the disk, where the system has a way to say so."""
-    if hasattr(os, "O_DIRECTORY"):
+    """The new name too is on the disk, where the system has a way to say so, and can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    with suppress(OSError):                                        # the file itself has been replaced
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(handle)
@@ -96,14 +129,14 @@ def _sync_folder(folder):
 
 
 class _Summing:
-    """A file that is written to, and the sha256 of what was written."""
+    """What is written to a file, or to none, goes into a sha256 as well."""
 
-    def __init__(self, file, sha256=None):
+    def __init__(self, file=None, sha256=None):
         self.file, self.sha256 = file, hashlib.sha256() if sha256 is None else sha256
 
     def write(self, data):
         self.sha256.update(data)
-        return self.file.write(data)
+        return len(data) if self.file is None else self.file.write(data)
 
 
 class _Encoder:
@@ -160,9 +193,10 @@ class _Encoder:
         if isinstance(value, np.random.SeedSequence):
             names = ("entropy", "spawn_key", "pool_size", "n_children_spawned")
             return {"seeds": self.encode({name: getattr(value, name) for name in names}, path)}
-        if isinstance(value, np.random.RandomState):
-            return {"old generator": self.encode(value.get_state(legacy=False), path)}
-        bits = value.bit_generator
+        old = value.get_state(legacy=False) if isinstance(value, np.random.RandomState) else {}
+        if old.get("bit_generator") == "MT19937":
+            return {"old generator": self.encode(old, path)}
+        bits = getattr(value, "bit_generator", None)               # none of an unusual RandomState's
         if type(bits).__name__ not in BIT_GENERATORS or type(bits.seed_seq) is not np.random.SeedSequence:
             raise _no_place(path, f"a generator by {type(bits).__name__} that NumPy's own seeds did not seed")
         return {"generator": self.encode({"state": bits.state, "seeds": bits.seed_seq}, path)}
@@ -170,7 +204,7 @@ class _Encoder:
     def _part(self, value, path):
         if callable(value) and hasattr(value, "__name__"):
             if not value.__name__.isidentifier():                  # a lambda
-                raise _no_place(path, f"{value!r}, which has no name of its own")
+                raise _no_place(path, f"{value!r}, a function without a name,")
             return {"own name": value.__name__}
         cls = type(value)
         if hasattr(value, "_asdict"):
@@ -196,14 +230,20 @@ def _no_place(path, what):
     )
 
 
-def fingerprint(value):
-    """A sha256, as text, of what `write` would write of a value. Raises TypeError as it does."""
+def fingerprint(value, name="value"):
+    """A sha256, as text, of what `write` would write of a value of this name. Raises TypeError as it does."""
     arrays = {}
-    text = json.dumps(_Encoder(arrays, ()).encode(value, "value"))
+    text = json.dumps(_Encoder(arrays, ()).encode(value, name))
     sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
     for array in arrays.values():
-        np.lib.format.write_array(_Summing(io.BytesIO(), sha256), array, allow_pickle=False)
+        np.lib.format.write_array(_Summing(sha256=sha256), array, allow_pickle=False)
     return sha256.hexdigest()
+
+
+def parts_of_ones_own(values, known=()):
+    """Names of the classes of the objects in a dict of values that are not among the `known` ones."""
+    text = {name: _Encoder({}, known).encode(value, name) for name, value in values.items()}
+    return sorted(set(_own_names(text)))
 
 
 def read(file, known=(), own=None, only=None):
@@ -216,11 +256,12 @@ def read(file, known=(), own=None, only=None):
     Raises FileError where the file is damaged, none of ours, or has a part of its own that was not given,
     and OSError where it cannot be read. Memory is taken for what is in the file, never for what it declares.
     """
-    try:
-        with open(file, "rb") as raw:
+    with open(file, "rb") as raw:
+        try:
             text, arrays = _read_zip(raw, file)
-    except (EOFError, KeyError, NotImplementedError, RuntimeError, UnicodeError, zipfile.BadZipFile) as error:
-        raise FileError(f"{file} is damaged, or no zip file at all ({error}): it cannot be read") from error
+        except (EOFError, KeyError, NotImplementedError, OSError, RuntimeError, UnicodeError,
+                zipfile.BadZipFile) as error:
+            raise FileError(f"{file} is damaged, or no zip file ({error}): it cannot be read") from error
     own, text = dict(own or {}), {name: text[name] for name in text if only is None or name in only}
     missing = sorted({name for name in _own_names(text) if name not in own})
     if missing:
@@ -265,7 +306,9 @@ def _read_zip(raw, file):
                 )
             text, sums = dict(said["values"]), dict(said["sha256"])
             members = {name: members[f"{name}.npy"] for name in sums}
-        except (TypeError, KeyError, AttributeError, RecursionError, json.JSONDecodeError) as error:
+        except FileError:
+            raise
+        except (TypeError, KeyError, AttributeError, RecursionError, ValueError) as error:
             raise FileError(f"{file} does not hold what it should ({error!r}): it cannot be read") from error
         arrays = {}
         for name, member in members.items():
@@ -283,12 +326,14 @@ def _array(content, what):
         version = np.lib.format.read_magic(stream)
         header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, fortran, dtype = header[version](stream)
-    except (ValueError, KeyError) as error:
+    except (ArithmeticError, KeyError, SyntaxError, ValueError, tokenize.TokenError) as error:
         raise FileError(f"{what} has no header that can be read ({error})") from error
     data = memoryview(content)[stream.tell() :]
-    if dtype.kind not in KINDS or math.prod(shape) * dtype.itemsize != len(data):
+    # A text of no letters has 0 bytes, and NumPy would give it one letter all the same.
+    declared = math.prod(shape) * max(dtype.itemsize, 1)
+    if dtype.kind not in KINDS or min(shape, default=0) < 0 or declared != len(data):
         raise FileError(f"{what} declares {shape} numbers of {dtype}, and has {len(data)} bytes")
-    flat = np.frombuffer(data, dtype) if len(data) else np.empty(shape, dtype)
+    flat = np.frombuffer(data, dtype) if len(data) else np.empty(0, dtype)
     return flat.reshape(shape, order="F" if fortran else "C").copy(order="K")
 
 
@@ -322,6 +367,12 @@ class _Decoder:
         if tag not in TAGS:
             raise ValueError(f"it has a value of an unknown kind, {tag!r}")
         return TAGS[tag](self, content)
+
+    def decode_list(self, items):
+        """The values of a list as it stands in the file, and of nothing that would become longer there."""
+        if not isinstance(items, list):
+            raise TypeError(f"a list is expected, {type(items).__name__} stands there")
+        return self.decode(items)
 
     def random(self, kind, content):
         """A random generator of a kind, from its state."""
@@ -357,11 +408,11 @@ class _Decoder:
 TAGS = {                               # of values that JSON does not have: (decoder, content) → value
     "array": lambda decoder, name: decoder.arrays[name],
     "scalar": lambda decoder, name: decoder.arrays[name][()],
-    "objects": lambda decoder, all: np.array([*decoder.decode(all), None], dtype=object)[:-1],
+    "objects": lambda decoder, items: np.array([*decoder.decode_list(items), None], dtype=object)[:-1],
     "float": lambda decoder, text: float(text),
-    "tuple": lambda decoder, all: tuple(decoder.decode(all)),
+    "tuple": lambda decoder, items: tuple(decoder.decode_list(items)),
     "dict": lambda decoder, named: {name: decoder.decode(value) for name, value in named.items()},
-    "pairs": lambda decoder, pairs: {key: value for key, value in decoder.decode(pairs)},
+    "pairs": lambda decoder, pairs: {key: value for key, value in decoder.decode_list(pairs)},
     "range": lambda decoder, ends: range(*ends),
     "dtype": lambda decoder, text: _dtype(text),
     "type": lambda decoder, text: float if text == "float" else _dtype(text).type,

@@ -16,7 +16,7 @@ import warnings
 import numpy as np
 
 from .. import datasets
-from ..arrays import ranks, workers
+from ..arrays import ranks, store, workers
 from ..arrays.backend import keep_freed_memory, to_numpy
 from ..doors.columns import MovedWarning, columns_for
 from ..doors.validate import check_jobs, check_size
@@ -25,6 +25,7 @@ from ..inference import linear_gaussian
 from ..likelihoods import Categories
 from ..messages import column_names, named, shorten
 from ..networks.training import TrainingError
+from ..routes.checkpoint import CheckpointError
 from ..routes.questions import NotALikelihoodWarning
 from . import models, tasks
 from .probe import check_classes, check_labels
@@ -317,6 +318,8 @@ def _train(entry, setting, run, progress, folder):
                 phi[HELD_OUT] = _phi_of_new(estimator, run.held_out.x[own_held_out])
         phi = {part: np.concatenate(comm.gather(rows)) for part, rows in phi.items()}
         remarks = [remark for theirs in comm.gather(remarks) for remark in theirs]
+    except (CheckpointError, store.FileError):                     # the folder's, not the model's
+        raise
     except REFUSALS as error:
         if comm.size > 1:                                          # the others may be waiting for this one
             raise

@@ -2,7 +2,7 @@
 
     comparison.npz            the options, and the sha256 of the data
     seed0/split.npz           training and held-out data, with their rows in the data set
-    seed0/vae.npz             a fitted model, which `teachvae.load` reads; in training, its checkpoint
+    seed0/vae.npz             a fitted model, which `teachvae.load` reads; while it trains, its checkpoint
     seed0/vae held out.npz    its ledger of a part
 """
 
@@ -79,7 +79,7 @@ class Folder:
                     "or another folder"
                 )
             return
-        if self.path.exists() and os.listdir(self.path):
+        if self.path.exists() and any(not name.endswith(".part") for name in os.listdir(self.path)):
             hint = "--resume goes on with it" if known.exists() else "it is none of a comparison"
             raise FolderError(f"{self.path} is not empty, and {hint}: else give another folder")
         self.path.mkdir(parents=True, exist_ok=True)

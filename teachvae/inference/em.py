@@ -271,7 +271,7 @@ def race(runs, *, tol, max_iter, every, progress=None, after=None):
 
 def to_the_end(run, best, *, max_iter, progress, after):
     """The `Fit` at the end of a run of EM, of which `best` was the last; the rest as in `race`."""
-    for best in islice(run, max_iter + 1 - len(best.path)):
+    for best in islice(run, max(0, max_iter + 1 - len(best.path))):
         if after is not None:
             after(best)
         if progress is not None and progress(len(best.path) - 1, max_iter, best.path[-1], best.p):

@@ -12,6 +12,7 @@ the data cases of its own add to that mean, and one message a step sums it over 
 
 from collections.abc import Callable
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 import math
 from typing import NamedTuple
@@ -53,6 +54,7 @@ class Run:
     table           {name: array} of what is kept for every data case besides, as variational EM's φ
     held_out_path   the held-out value after each epoch, where there is one
     best            the `Best` of them, or None
+    converged       whether it has come to its end by itself, as L-BFGS does
     """
 
     params: object
@@ -62,6 +64,19 @@ class Run:
     table: dict = field(default_factory=dict)
     held_out_path: list = field(default_factory=list)
     best: Best | None = None
+    converged: bool = False
+
+    def copied(self):
+        """The same, which stays as it is while this one is led on."""
+        return replace(
+            self,
+            params=_copy(self.params),
+            generators=deepcopy(self.generators),
+            optimizer=deepcopy(self.optimizer),
+            path=list(self.path),
+            table=_copy(self.table),
+            held_out_path=list(self.held_out_path),                # what is best is replaced, never changed
+        )
 
     @property
     def kept(self):
@@ -95,13 +110,13 @@ class HeldOut:
         it is NaN; one that overflows is no best.
         """
         value = float(self.value(run))
+        run.held_out_path.append(value)
         if math.isnan(value):
             raise TrainingError(
                 f"the held-out value became nan in epoch {len(run.path)}, where that of training is finite: "
                 "look for held-out data unlike the training data"
             )
-        run.held_out_path.append(value)
-        if run.best is None or value < run.best.value:
+        if value < (math.inf if run.best is None else run.best.value):
             run.best = Best(value, len(run.held_out_path), _copy(run.params), _copy(run.table))
 
 
@@ -191,6 +206,8 @@ def full_batch(
     epochs, and n_cases of them are on this rank; tol and memory are those of `lbfgs`. A run that is given
     back starts with no curvature remembered.
     """
+    if run.converged or len(run.path) >= max_iter or exhausted(run, held_out):
+        return True if run.converged else False if len(run.path) >= max_iter else None
     keep_freed_memory()
     flat, run.params = tree.pack(run.params)
     flat_lower = None if lower is None else tree.flatten(lower, run.params)
@@ -233,6 +250,7 @@ def full_batch(
     except BaseException:                                          # at a trial point
         flat[...] = finished
         raise
+    run.converged = converged and not stopped
     return None if stopped else converged
 
 

@@ -27,7 +27,9 @@ from ..networks.convergence import falling, warn_of_falling
 from ..networks.layers import mlp
 from ..networks.training import HeldOut, Run, minibatches
 from .checkpoint import Checkpoint
-from .conventions import ACTIVATION, BACKEND, DTYPE, SEED, LatentCode, estimator, leaving, option, tell
+from .conventions import (
+    ACTIVATION, BACKEND, DTYPE, SEED, LatentCode, estimator, leaving, option, quietly, tell
+)
 
 
 def squared_error(encoder, decoder, params, x, noise=None):
@@ -195,7 +197,7 @@ class Autoencoder(LatentCode):
             return float(total)
 
         with (
-            saved.kept(lambda run: finish(copy(self), run, run.kept), report) as after,
+            saved.kept(lambda run: quietly(finish, copy(self), run, run.kept), report) as after,
             leaving(lambda: finish(self, run, run.params), lambda: len(run.path), "epoch"),
         ):
             minibatches(

@@ -1,12 +1,12 @@
-"""A training in a file as it stands after its last whole epoch, from which the same fit goes on.
+"""Checkpoints: the file of a training as it stood after its last whole epoch, from which the fit goes on.
 
 The file is a saved estimator, which `teachvae.load` reads, with the training beside it: parameters in the
 units in which they are trained, the optimiser's moments, the random generators, φ, the path. So a fit that
 was ended in whatever way, and begun anew, comes to the same bits as one that was not.
 """
 
-from contextlib import contextmanager
-from copy import copy, deepcopy
+from contextlib import contextmanager, suppress
+from copy import copy
 import hashlib
 import math
 import os
@@ -14,14 +14,15 @@ import time
 
 import numpy as np
 
-from ..arrays import store, tree
+from ..arrays import ranks, store
 from ..arrays.rows import slices
-from ..inference.em import LongerSteps
+from ..inference.em import Fit, LongerSteps
 from ..networks.training import Run
 from . import persistence
 
-SECONDS = 2.0                          # at least, from one writing to the next
-FREE = {"comm", "epochs", "max_iter", "n_jobs"}  # hyper-parameters in which two parts of a fit may differ
+PAUSE = 2.0                            # seconds at least, from the end of one writing to the next
+SHARE = 0.1                            # of the time, at the most, that goes into writing
+MAY_DIFFER = {"comm", "epochs", "max_iter", "n_jobs"}  # hyper-parameters that may change on the way
 
 
 class CheckpointError(ValueError):
@@ -34,22 +35,25 @@ class Checkpoint:
     file       a path, or None: then nothing is read or written
     estimator  the one that is fitted
     data       {name: array, table or None} of all that fit was given, such as X
+    comm       of the ranks that fit together; on several there is none
 
     Raises CheckpointError, a ValueError, where the file belongs to another fit, ValueError on several ranks,
-    TypeError where the estimator has no place in a file, and FileError and OSError as `teachvae.load` does.
+    TypeError where the estimator has no place in a file, and FileError and OSError as `teachvae.load` does,
+    and where the file could not be written.
     """
 
-    def __init__(self, file, estimator, data):
-        self.file, self.state, self.written = file, None, -math.inf
+    def __init__(self, file, estimator, data, comm=ranks.SERIAL):
+        self.file, self.state, self.pause_until = file, None, -math.inf
+        if comm.size > 1 and any(comm.gather(file is not None)):
+            raise ValueError(
+                f"a checkpoint is of one process, this fit runs on {comm.size} ranks: leave it out"
+            )
         if file is None:
             return
-        if getattr(estimator, "comm", None) is not None and estimator.comm.size > 1:
-            raise ValueError(
-                f"a checkpoint is of one process, this fit runs on {estimator.comm.size} ranks: leave it out"
-            )
         self.belongs = _belongs(estimator, data)
         if os.path.exists(file):
             self.state = self._read()
+        store.make_ready(file)
 
     def _read(self):
         values = store.read(self.file, persistence.PARTS, only=("training", "belongs"))
@@ -57,11 +61,10 @@ class Checkpoint:
             raise CheckpointError(
                 f"{self.file} holds no training that could be gone on with: give checkpoint= another file"
             )
-        there = values["belongs"]
+        there, nothing = values["belongs"], ["not given", None]
         differences = [
-            f"{name} is {here} here, and {there.get(name, ['not there'])[0]} there"
-            for name, (here, mark) in self.belongs.items()
-            if there.get(name, [None, None])[1] != mark
+            f"{name} is {here} here, and {there.get(name, nothing)[0]} there"
+            for name, (here, mark) in self.belongs.items() if there.get(name, nothing)[1] != mark
         ]
         more = sorted(set(there) - set(self.belongs))
         differences += [f"{name} is not given here, and is {there[name][0]} there" for name in more]
@@ -86,14 +89,15 @@ class Checkpoint:
         for name, generator in run.generators.items():
             generator.bit_generator.state = self.state.generators[name].bit_generator.state
         saved = on_backend(self.state, backend)
-        for name in ("params", "optimizer", "path", "table", "held_out_path", "best"):
+        for name in ("params", "optimizer", "path", "table", "held_out_path", "best", "converged"):
             setattr(run, name, getattr(saved, name))
 
     @contextmanager
     def kept(self, estimator_of, report=None):
-        """What is to be called after every whole epoch, after(state), or None: it takes a copy of the state,
-        has it written from time to time, and at last when the block is left, in whatever way, and returns
-        report(state).
+        """The function to call after every whole epoch, after(state), or None.
+
+        It keeps a copy of the state, writes it now and then, and returns report(state). Where an exception
+        leaves the block, the last copy is written too; else the fit is to end with `write`.
 
         estimator_of  state → the estimator as it then stands
         """
@@ -104,45 +108,79 @@ class Checkpoint:
 
         def write():
             nonlocal waiting
+            start = time.monotonic()
             self.write(estimator_of(self.state))
-            self.written, waiting = time.monotonic(), False
+            waiting, end = False, time.monotonic()
+            self.pause_until = end + max(PAUSE, (end - start) / SHARE)
 
         def after(state):
             nonlocal waiting
-            self.state, waiting = deepcopy(state), True
-            if time.monotonic() - self.written >= SECONDS:
+            self.state, waiting = copied(state), True
+            if time.monotonic() >= self.pause_until:
                 write()
             return report is not None and report(state)
 
         try:
             yield after
-        finally:
+        except BaseException:
             if waiting:
-                write()
+                with suppress(OSError):                            # what has ended the training is the news
+                    write()
+            raise
 
-    def write(self, estimator):
-        """Write the estimator, and beside it the training as it stood after the last whole epoch."""
-        if self.file is not None:
-            persistence.save(estimator, self.file, training=self.state, belongs=self.belongs)
+    def write(self, estimator, state=None):
+        """Write the estimator, and beside it the training: this state, or, where None, that of the last whole
+        epoch.
+        """
+        if self.file is None:
+            return
+        state = self.state if state is None else state
+        own = store.parts_of_ones_own({"training": state}, persistence.PARTS)
+        if own:
+            raise TypeError(
+                f"the training holds objects of {', '.join(own)}, which a checkpoint cannot have back: let "
+                "an optimiser's state be made of arrays, numbers, lists and dicts"
+            )
+        persistence.save(estimator, self.file, training=state, belongs=self.belongs)
+
+
+def copied(state):
+    """A state that stays as it is while the training goes on: a `Run`, a `Fit` of EM, or (θ, path)."""
+    if isinstance(state, Run):
+        return state.copied()
+    if isinstance(state, Fit):
+        return state._replace(path=list(state.path), steps=copy(state.steps))
+    theta, path = state
+    return theta, list(path)
 
 
 def on_backend(state, backend, dtype=None):
     """A state with its arrays on a `Backend`, in a dtype, or each in its own."""
-    def there(leaf):
-        if type(leaf) in (Run, LongerSteps):
-            moved = copy(leaf)
-            vars(moved).update(tree.map(there, vars(leaf)))
+    def there(part):
+        if isinstance(part, np.ndarray):
+            return backend.asarray(part, dtype or part.dtype.name)
+        if isinstance(part, dict):
+            return {name: there(one) for name, one in part.items()}
+        if isinstance(part, (list, tuple)):
+            moved = [there(one) for one in part]
+            return type(part)(*moved) if hasattr(part, "_fields") else type(part)(moved)
+        if type(part) in (Run, LongerSteps):
+            moved = copy(part)
+            vars(moved).update(there(vars(part)))
             return moved
-        return backend.asarray(leaf, dtype or leaf.dtype.name) if isinstance(leaf, np.ndarray) else leaf
+        return part
 
-    return tree.map(there, state)
+    return there(state)
 
 
 def _belongs(estimator, data):
     """{what a fit is known by: [in words, its sha256]}."""
     marks = {"the class": type(estimator).__name__, **persistence.plain_parameters(estimator)}
-    marks = {name: value for name, value in marks.items() if name not in FREE}
-    asked = {name: [repr(value)[:80], store.fingerprint(value)] for name, value in marks.items()}
+    for name, value in marks.items():
+        if isinstance(value, (np.random.Generator, np.random.RandomState)):  # a fit moves it on
+            marks[name] = f"a {type(value).__name__}"
+    marks = {name: value for name, value in marks.items() if name not in MAY_DIFFER}
+    asked = {name: [repr(value)[:80], store.fingerprint(value, name)] for name, value in marks.items()}
     return asked | {name: _of_data(x) for name, x in data.items() if x is not None}
 
 

@@ -144,13 +144,18 @@ def leaving(finish, done, unit):
 
 
 @contextmanager
-def leaving_last(estimator, stood):
-    """EM that leaves an estimator as it stood after the last iteration whose Q was finite.
+def leaving_last(estimator, stood, saved):
+    """EM that leaves an estimator as it stood after the last iteration whose Q was finite, should it diverge;
+    and should it be interrupted, as it stood after the last one that its `Checkpoint` saved knows.
 
-    stood  what the TrainingError has as its last → a fitted copy of the estimator
+    stood  what the TrainingError has as its last, or the checkpoint → a fitted copy of the estimator
     """
     try:
         yield
+    except (KeyboardInterrupt, OSError):
+        if saved.state is not None:
+            vars(estimator).update(vars(stood(saved.state)))
+        raise
     except TrainingError as error:
         if error.last is None:
             raise TrainingError(f"{error}. No iteration was finished, the estimator is as it was") from error

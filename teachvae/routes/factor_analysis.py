@@ -136,9 +136,9 @@ class FactorAnalysis(LatentVariableModel):
         def report(iteration, most, nlml, p):
             return tell(iteration, most, nlml, lambda: stood(em.Fit(p, [nlml], None)))
 
-        saved = Checkpoint(checkpoint, self, {"X": table.x, "sample_weight": weights})
+        saved = Checkpoint(checkpoint, self, {"X": table.x, "sample_weight": weights}, comm)
         begun = saved.begun(get_backend(self.backend, "float64"))
-        with saved.kept(stood) as after, leaving_last(self, stood):
+        with saved.kept(stood) as after, leaving_last(self, stood, saved):
             found = self._em(problem, None if tell is None else report, begun, after)
         self._finish(found, *rest)
         saved.write(self)

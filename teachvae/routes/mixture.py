@@ -105,10 +105,14 @@ class GaussianMixture(DiscreteModel):
 
         saved = Checkpoint(checkpoint, self, {"X": x, "sample_weight": weights})
         theta = Mixture(*(double.asarray(part) for part in theta))
-        begun = saved.begun(double) or {"theta": theta, "path": []}
-        with saved.kept(lambda state: stood(**state)) as after, leaving_last(self, lambda last: stood(*last)):
+        theta, path = saved.begun(double) or (theta, [])
+
+        def now(state):
+            return stood(*state)
+
+        with saved.kept(now) as after, leaving_last(self, now, saved):
             theta, phi, path, converged = em(
-                begun["theta"],
+                theta,
                 Cases(Table(x, Columns(column_names(names, D))), double),
                 self.pmf,
                 weights=double.asarray(np.ones(N) if weights is None else weights),
@@ -116,8 +120,8 @@ class GaussianMixture(DiscreteModel):
                 tol=self.tol,
                 max_iter=self.max_iter,
                 progress=None if progress is None else report,
-                path=begun["path"][:-1],
-                after=after and (lambda theta, path: after({"theta": theta, "path": path})),
+                path=path[:-1],
+                after=after and (lambda *state: after(state)),
             )
         n_cases = N * to_numpy(theta.weights)
         shrunk = [at_floor(covariance, lowest) for covariance in to_numpy(theta.covariances)]

@@ -21,7 +21,9 @@ from ..doors.validate import check_choice, check_data, check_positive, check_siz
 from ..inference import em, mixture_of_factor_analysers as analysers
 from ..messages import column_names, shorten, warn
 from .checkpoint import Checkpoint
-from .conventions import CONSTANT, EM_BACKEND, EM_DTYPE, LatentCode, estimator, option, quietly, tell
+from .conventions import (
+    CONSTANT, EM_BACKEND, EM_DTYPE, LatentCode, estimator, leaving_last, option, quietly, tell
+)
 from .discrete import CollapseWarning, DiscreteModel, check_columns, check_init
 
 
@@ -124,7 +126,7 @@ class MixtureOfFactorAnalysers(DiscreteModel, LatentCode):
         )
         saved = Checkpoint(checkpoint, self, {"X": x, "sample_weight": weights})
         begun, report = saved.begun(double), None if progress is None else report
-        with saved.kept(stood) as after:
+        with saved.kept(stood) as after, leaving_last(self, stood, saved):
             how = {"max_iter": self.max_iter, "progress": report, "after": after}
             if begun is None:
                 runs = (em.em(problem, p, tol=self.tol) for p in starts)

@@ -5,8 +5,9 @@ A file holds the class by its name, the hyper-parameters and all that was learnt
 backend by its name.
 """
 
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from importlib import import_module
+from numbers import Real
 
 from .. import likelihoods, posteriors
 from ..arrays import store
@@ -41,6 +42,10 @@ def save(estimator, file, **beside):
     fitted = {name: value for name, value in vars(estimator).items() if name not in parameters}
     if "backend_" in fitted:
         fitted["backend_"] = [fitted["backend_"].name, fitted["backend_"].dtype]
+    if "columns_" in fitted:                                       # labels may be dates, and serve messages
+        columns = fitted["columns_"]
+        plain = [label if isinstance(label, (str, Real)) else str(label) for label in columns.given]
+        fitted["columns_"] = replace(columns, given=plain)
     own = cls is not _estimator(cls.__name__)
     values = {"own class" if own else "class": cls.__name__, "parameters": parameters, "fitted": fitted}
     store.write(file, {**values, **beside}, PARTS)
@@ -70,26 +75,30 @@ def load(file, *, backend=None, dtype=None, parts=None):
     ours, or has parts of its own that were not given; OSError where it cannot be read; BackendError where its
     backend cannot be had, and ValueError where the estimator has no other.
     """
-    return restored(file, store.read(file, PARTS, parts), parts, backend, dtype)
+    values = store.read(file, PARTS, parts, only=("class", "own class", "parameters", "fitted"))
+    return restored(file, values, parts, backend, dtype)
 
 
 def restored(file, values, parts=None, backend=None, dtype=None):
     """The estimator of the values that `store.read` found in a file. The rest as for `load`."""
-    own, name = "own class" in values, values.get("own class", values.get("class"))
+    own = "own class" in values
+    name = values["own class"] if own else values.get("class")
     cls = dict(parts or {}).get(name) if own else _estimator(name)
     if cls is None:
         raise store.FileError(
             f"{file} has an estimator of a class {name!r}, which is not of this package"
             + (f": hand it in, parts={{{name!r}: {name}}}" if own else "")
         )
+    if not (isinstance(cls, type) and hasattr(cls, "_parameter_names")):  # calling it might do anything
+        raise store.FileError(f"{file} has an estimator of a class {name!r}, and {cls!r} is no such class")
     try:
         estimator = cls(**values["parameters"])
         fitted = dict(values["fitted"])
     except (KeyError, TypeError, ValueError) as error:
         raise store.FileError(f"{file} has no {name} that this version knows ({error})") from error
-    taken = [known for known in fitted if not known.isidentifier() or hasattr(cls, known)]
-    if taken:
-        raise store.FileError(f"{file} has {taken} among what was learnt, which no {name} learns")
+    forbidden = [known for known in fitted if not known.isidentifier() or hasattr(cls, known)]
+    if forbidden:
+        raise store.FileError(f"{file} has {forbidden} among what was learnt, which no {name} learns")
     vars(estimator).update(fitted)
     if "backend_" not in fitted:                                   # not fitted: nothing is anywhere
         return estimator

@@ -293,7 +293,7 @@ class VAE(LatentVariableModel):
             return {**params, "recognition": axes.fold_encoder(recognition, params["recognition"])}
 
         given = {"X": table.x, "validation": None if held_out is None else held_out.x}
-        saved = Checkpoint(checkpoint, self, given)
+        saved = Checkpoint(checkpoint, self, given, comm)
         saved.lead_back(run, backend)
 
         def finish(vae, run, params, converged=None):
@@ -336,7 +336,7 @@ class VAE(LatentVariableModel):
                 converged = None
                 self._lead(run, objective, standard.model, recognition, x, epochs, after=after, **common)
         finish(self, run, run.kept, converged)
-        saved.write(self)
+        saved.write(self, run)
         self._end(comm, self.theta_, self.recognition_params_)
         if converged is False:
             warn(

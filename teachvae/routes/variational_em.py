@@ -167,7 +167,7 @@ class VariationalEM(LatentVariableModel):
             return tell(done, rounds, float(Q), lambda: quietly(now))
 
         given = {"X": table.x, "validation": None if held_out is None else held_out.x}
-        saved, rounds = Checkpoint(checkpoint, self, given), self._rounds(closed)
+        saved, rounds = Checkpoint(checkpoint, self, given, table.comm), self._rounds(closed)
         if closed:
             run, converged = self._fit_closed_form(standard, backend, x, tell and report, saved, finish)
             finish(self, run, len(run.path) - 1, converged)
@@ -324,7 +324,7 @@ class VariationalEM(LatentVariableModel):
         def now(fit):
             return quietly(finish, copy(self), run(fit.p, fit.path), len(fit.path) - 1, fit.converged)
 
-        with saved.kept(now) as after, leaving_last(self, now):
+        with saved.kept(now) as after, leaving_last(self, now, saved):
             found = em.fit(
                 problem,
                 self.n_components,
