@@ -6,13 +6,13 @@ far as they can be made in code: the names of their mutants bear the letter and 
 """
 
 from . import (
-    bound_and_model, course, evaluation, gradient_checks, inference, likelihoods, mixtures, networks,
+    bound_and_model, course, draws, evaluation, gradient_checks, inference, likelihoods, mixtures, networks,
     persistence, posteriors, rotations, routes, units_and_data
 )
 
 ROOMS = (
-    bound_and_model, posteriors, likelihoods, networks, inference, rotations, mixtures, evaluation, course,
-    gradient_checks, units_and_data, routes, persistence,
+    bound_and_model, posteriors, likelihoods, networks, inference, rotations, mixtures, evaluation, draws,
+    course, gradient_checks, units_and_data, routes, persistence,
 )
 MUTANTS = [mutant for room in ROOMS for mutant in room.MUTANTS]
 
