@@ -92,8 +92,8 @@ class LatentVariableModel(LatentCode):
         if not hasattr(self, "training_"):
             if hasattr(self, "n_features_in_"):
                 raise ValueError(
-                    "partial_fit cannot go on from this fit, which left no training, as one by 'lbfgs' or one "
-                    "that was broken off: start anew"
+                    "partial_fit cannot go on from this fit, which left no training, as one by 'lbfgs' or "
+                    "one that was broken off: start anew"
                 )
             return self._open(X, likelihood, noise, grey=grey)
         comm, columns, likelihood = self._ranks(), self.columns_, self.model_.likelihood

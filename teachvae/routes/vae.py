@@ -116,7 +116,7 @@ class VAE(LatentVariableModel):
     nats it was still falling when the epochs ended, 0.0 where by no more than noise and a tolerance, None of
     fewer than three epochs (6.8); q_validation_path_ the mean of held-out data, or None, and best_iter_ the
     epoch whose parameters were kept, the last where there are none; columns_ what is known of the columns,
-    their names among it.
+    their names among it; training_ what `partial_fit` goes on from.
 
     What these paths hold is Q with objective="bound", and L_k, which is below Q, with the other two: `bound`,
     `gaps` and all else that is asked of the fitted model are about Q whatever it was trained by. With a

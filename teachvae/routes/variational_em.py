@@ -48,7 +48,8 @@ class VariationalEM(LatentVariableModel):
     After fit: phi_ (N, n_phi) the table, of the data cases on this rank; model_, theta_; q_path_ mean Q after
     every E-step, in nats per data case, the last that of phi_ and theta_ (with E-steps by quasi-Newton on
     more nodes than the others; `bound` has yet finer ones); n_iter_ rounds; converged_ (closed forms);
-    still_falling_, q_validation_path_ and best_iter_ as in `VAE`, of rounds; heywood_; noise_variance_ (D,).
+    still_falling_, q_validation_path_, best_iter_ and training_ as in `VAE`, of rounds; heywood_;
+    noise_variance_ (D,).
     """
 
     n_components: int = option(2, "K")
