@@ -352,6 +352,7 @@ def test_threads_that_meet_at_the_first_call_get_one_answer():
 
 
 @compiled
+@pytest.mark.short                                                 # its fits end early on purpose
 @pytest.mark.parametrize(
     "likelihood", ["gaussian", "bernoulli", "poisson", "student-t", "gaussian-predicted"]
 )

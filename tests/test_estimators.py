@@ -207,7 +207,8 @@ HEEDED = {
     "VAE": [
         {"n_components": 1}, {"hidden": (5,)}, {"activation": "relu"}, {"noise": "isotropic"}, {"noise": 0.5},
         {"decoder": mlp(K, (5,), D)}, {"recognition": mlp(D, (5,), 2 * K)}, {"posterior": "full"},
-        {"separate": True}, {"kl": "sampled"}, {"nodes": "quadrature"},
+        {"separate": True}, {"kl": "sampled"}, {"nodes": "quadrature"}, {"objective": "iwae"},
+        {"objective": "iwae-dreg"}, {"kl_weight": 0.5},
         {"optimizer": "sgd"}, {"optimizer": "lbfgs", "nodes": "quadrature"}, {"n_samples": 3}, {"epochs": 6},
         {"batch_size": 7}, {"learning_rate": 0.1}, {"min_noise": 0.3}, {"random_state": 1},
         {"dtype": "float32"},

@@ -169,7 +169,7 @@ def test_the_signal_of_the_encoder_drowns_in_noise_as_k_grows_and_the_other_does
     gradient grows as k^½ (Tucker et al. 2019). The signal is the mean of the quieter of the two.
     """
     gradients, _ = repeated()
-    sizes, R, ratio = np.array([8, 32, 128, 512]), 2000, {"plain": [], "dreg": []}
+    sizes, R, ratio = np.array([8, 32, 128, 512]), 1000, {"plain": [], "dreg": []}
     for k in sizes:
         signal = abs(gradients(k, R, "dreg").mean(axis=0))
         for estimator, found in ratio.items():

@@ -97,6 +97,33 @@ def test_two_ranks_fit_what_one_process_does(name):
     assert_the_fit_of_one_process(work("fits")[name], name)
 
 
+IN_PARTS = """
+import warnings
+import numpy as np
+from teachvae import VAE, VariationalEM, ranks, tree
+
+warnings.simplefilter("ignore")
+rng, comm = np.random.default_rng(0), ranks.comm("mpi")
+x = rng.standard_normal((120, 2)) @ rng.standard_normal((2, 5)) + 0.3 * rng.standard_normal((120, 5))
+for kind, options in (
+    (VAE, {}), (VAE, {"objective": "iwae", "n_samples": 3}), (VariationalEM, {"m_steps": 1})
+):
+    alone, shared = (kind(1, hidden=(4,), batch_size=20, comm=c, **options) for c in (None, comm))
+    for part in (x[:70], x[70:]):
+        alone.partial_fit(part, epochs=2)
+        shared.partial_fit(part[ranks.share(comm, len(part))], epochs=2)
+    one, two = ([tree.flatten(model.theta_), model.q_path_] for model in (alone, shared))
+    np.testing.assert_allclose(np.concatenate(two), np.concatenate(one), rtol=0, atol=1e-7)
+"""
+
+
+@needs_mpi
+def test_parts_on_two_ranks_lead_where_those_of_one_process_do(tmp_path):
+    (tmp_path / "parts.py").write_text(IN_PARTS, encoding="utf-8")
+    run = start(2, "-m", "mpi4py", str(tmp_path / "parts.py"))
+    assert run.returncode == 0, run.stderr
+
+
 @needs_mpi
 def test_factor_analysis_ends_within_1e_14_nats():
     end = alone("FactorAnalysis")[0].nlml_path_[-1]

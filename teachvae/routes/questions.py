@@ -91,7 +91,10 @@ class LatentVariableModel(LatentCode):
         """`_open` of data that come in parts: of the first, and of a later one, which has its columns."""
         if not hasattr(self, "training_"):
             if hasattr(self, "n_features_in_"):
-                raise ValueError("partial_fit cannot go on from this fit, which left no training: start anew")
+                raise ValueError(
+                    "partial_fit cannot go on from this fit, which left no training, as one by 'lbfgs' or "
+                    "one that was broken off: start anew"
+                )
             return self._open(X, likelihood, noise, grey=grey)
         comm, columns, likelihood = self._ranks(), self.columns_, self.model_.likelihood
         x, names = self._table(X, missing=columns.masked), getattr(self, "feature_names_in_", None)
@@ -109,9 +112,9 @@ class LatentVariableModel(LatentCode):
         return Standardised(model, spread, foldable)
 
     def _keep_training(self, run, standard):
-        """What the next `partial_fit` goes on from, and what a path over parts cannot tell."""
+        """What the next `partial_fit` goes on from: a `Run` in the units of the `Standardised` model."""
+        run = replace(run, params=run.kept, table={}, held_out_path=[], best=None)
         self.training_ = {"run": run, "spread": standard.units.spread}
-        self.still_falling_, self.q_validation_path_ = None, None
 
     def _held_out(self, validation, patience, table, names):
         """The `Table` of the held-out data that a fit is given, or None; on every rank its own rows.

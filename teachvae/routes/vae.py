@@ -116,7 +116,7 @@ class VAE(LatentVariableModel):
     nats it was still falling when the epochs ended, 0.0 where by no more than noise and a tolerance, None of
     fewer than three epochs (6.8); q_validation_path_ the mean of held-out data, or None, and best_iter_ the
     epoch whose parameters were kept, the last where there are none; columns_ what is known of the columns,
-    their names among it.
+    their names among it; training_ what `partial_fit` goes on from.
 
     What these paths hold is Q with objective="bound", and L_k, which is below Q, with the other two: `bound`,
     `gaps` and all else that is asked of the fitted model are about Q whatever it was trained by. With a
@@ -297,7 +297,7 @@ class VAE(LatentVariableModel):
         saved.lead_back(run, backend)
 
         def finish(vae, run, params, converged=None):
-            vars(vae).pop("training_", None)                       # of parts, which this fit does not go on
+            vars(vae).pop("training_", None)                       # of an earlier fit
             vae._finish(run, natural(params), converged, standard, recognition, table.columns, kept, names)
             vae.q_validation_path_ = None if held_out is None else volume + np.array(run.held_out_path)
             return vae
@@ -336,6 +336,8 @@ class VAE(LatentVariableModel):
                 converged = None
                 self._lead(run, objective, standard.model, recognition, x, epochs, after=after, **common)
         finish(self, run, run.kept, converged)
+        if self.optimizer != "lbfgs":
+            self._keep_training(run, standard)
         saved.write(self, run)
         self._end(comm, self.theta_, self.recognition_params_)
         if converged is False:
@@ -355,16 +357,17 @@ class VAE(LatentVariableModel):
     def partial_fit(self, X, y=None, *, epochs=1):
         """Lead the training on by so many passes over X (n, D), a part of the data. Returns self.
 
-        What is kept between calls are the parameters, the optimiser's state and the random generators, not
-        the data. What `fit` reads off all data is read off the first part: the columns' standard units, and
-        so the floor of Ψ, which constant columns are set aside, and what categories there are; let it be a
-        fair sample. q_path_ goes on by the objective of this part, once per pass, and a schedule counts
+        A first call begins it, as `fit` does, unless fit was called before, which it goes on from. What is
+        kept between calls are the parameters, the optimiser's state and the random generators, not the data.
+        What `fit` reads off all data is read off the first part: the columns' standard units, and so the
+        floor of Ψ, which constant columns are set aside, and what categories there are; let it be a fair
+        sample. q_path_ goes on by the objective of this part, once per pass, and a schedule counts
         all passes as epochs. learning_rate, batch_size, n_samples and objective may be changed between
         calls; what the model is made of is that of the first. `save` keeps what the next call needs.
 
         A part that is given over and over pulls the model its way: give parts that are alike, in turn.
-        Raises ValueError as `fit` does, for "lbfgs", which wants all of the data, and where fit, which keeps
-        no training, was called before; after an error or Ctrl-C the estimator is as it was before the call.
+        Raises ValueError as `fit` does, and for "lbfgs", which wants all of the data; after an error or
+        Ctrl-C the estimator is as it was before the call.
         """
         self._check_parameters()
         check_size("epochs", epochs)
@@ -401,6 +404,7 @@ class VAE(LatentVariableModel):
         run.path[done:] = [value + volume for value in run.path[done:]]
         self._finish(run, run.params, None, standard, recognition, table.columns, backend, names)
         self._keep_training(run, standard)
+        self.still_falling_, self.q_validation_path_ = None, None
         self._end(table.comm, self.theta_, self.recognition_params_)
         return self
 

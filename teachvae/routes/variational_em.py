@@ -48,7 +48,8 @@ class VariationalEM(LatentVariableModel):
     After fit: phi_ (N, n_phi) the table, of the data cases on this rank; model_, theta_; q_path_ mean Q after
     every E-step, in nats per data case, the last that of phi_ and theta_ (with E-steps by quasi-Newton on
     more nodes than the others; `bound` has yet finer ones); n_iter_ rounds; converged_ (closed forms);
-    still_falling_, q_validation_path_ and best_iter_ as in `VAE`, of rounds; heywood_; noise_variance_ (D,).
+    still_falling_, q_validation_path_, best_iter_ and training_ as in `VAE`, of rounds; heywood_;
+    noise_variance_ (D,).
     """
 
     n_components: int = option(2, "K")
@@ -155,7 +156,7 @@ class VariationalEM(LatentVariableModel):
             watched = HeldOut(self._held_out_q(standard.model, own), patience)
 
         def finish(vem, run, n_iter, converged=None):
-            vars(vem).pop("training_", None)                       # of parts, which this fit does not go on
+            vars(vem).pop("training_", None)                       # of an earlier fit
             vem._finish(run, n_iter, converged, standard, table.columns, kept, names)
             vem.q_validation_path_ = None if held_out is None else volume + np.array(run.held_out_path)
             return vem
@@ -171,6 +172,8 @@ class VariationalEM(LatentVariableModel):
         if closed:
             run, converged = self._fit_closed_form(standard, backend, x, tell and report, saved, finish)
             finish(self, run, len(run.path) - 1, converged)
+            theta, begun = tree.map(kept.asarray, run.params), self._begun(standard, kept, x)
+            self._keep_training(replace(begun, params=theta, path=run.path), standard)
         else:
             run = self._begun(standard, backend, x)
             saved.lead_back(run, backend)
@@ -187,6 +190,7 @@ class VariationalEM(LatentVariableModel):
             ):
                 last = self._fit_by_steps(run, standard, backend, x, watched, after, rounds)
             finish(self, last, len(run.path))
+            self._keep_training(run, standard)
         saved.write(self)
         self._end(table.comm, self.theta_)
         if closed and converged is False:
@@ -201,31 +205,25 @@ class VariationalEM(LatentVariableModel):
 
     @in_threads
     def partial_fit(self, X, y=None, *, epochs=1):
-        """Lead the training on by so many rounds on X (n, D), a part of the data, with a neural decoder.
-        Returns self.
+        """Lead the training on by so many rounds on X (n, D), a part of the data. Returns self.
 
-        The new rows get a φ of their own, led from the prior by at most 20 steps, then every round is an
+        A first call begins it, as `fit` does, unless fit was called before, which it goes on from. The new
+        rows get a φ of their own, led from the prior by at most 20 steps, then every round is an
         E-step and an M-step on these rows alone. What is kept between calls are θ, the M-step's Adam and the
         random generators, not the data, nor φ: phi_ is that of the last part, and `infer` has those of
         others. What `fit` reads off all data is read off the first part, as in `VAE.partial_fit`. q_path_ has
         Q of each part in each round, and at the end that of phi_.
 
         Ψ is that of the last part, and what the others said of θ is slowly forgotten: give parts that are
-        alike, in turn. Raises ValueError as `fit` does; for hidden=() with a Gaussian likelihood, whose
-        closed forms want all of the data (`FactorAnalysis.partial_fit` has them in moments that add up); and
-        where fit, which keeps no training, was called before. After an error or Ctrl-C the estimator is as it
-        was before the call.
+        alike, in turn. With hidden=() it goes by steps as well, for the closed forms want all of the data;
+        `FactorAnalysis.partial_fit` has them in moments that add up. Raises ValueError as `fit` does; after
+        an error or Ctrl-C the estimator is as it was before the call.
         """
         self._check_parameters()
         check_size("epochs", epochs)
         table, names, likelihood = self._open_part(X, self.likelihood, self.noise)
         begun = getattr(self, "training_", None)
         model = self._model(likelihood) if begun is None else self.model_
-        if linear_gaussian.gaussian_q_applies(model):
-            raise ValueError(
-                "partial_fit is for neural decoders: with hidden=() and closed forms take "
-                "FactorAnalysis.partial_fit, whose moments of all parts add up"
-            )
         backend = self._backend_for(table.x.dtype) if begun is None else self.backend_
         cases = Cases(table, get_backend(self.backend, "float64"))
         standard = self._standard(model, cases, ends_linear(model.decoder))
@@ -247,7 +245,8 @@ class VariationalEM(LatentVariableModel):
         volume = standard.log_volume(cases) - standard.units.log_volume
         last.path[done:] = [value + volume for value in last.path[done:]]
         self._finish(last, len(run.path), None, standard, table.columns, backend, names)
-        self._keep_training(replace(run, path=last.path[:-1], table={}), standard)
+        self._keep_training(replace(run, path=last.path[:-1]), standard)
+        self.still_falling_, self.q_validation_path_ = None, None
         self._end(table.comm, self.theta_)
         return self
 

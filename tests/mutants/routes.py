@@ -70,6 +70,11 @@ MUTANTS = [
         ("LatentVariableModel._standard", "Standardised(model, spread, foldable)",
          "Standardised(model, cases, foldable)"), first=("test_training_in_parts.py",),
     ),
+    questions(
+        "parts go on from the last epoch, whichever was kept",
+        ("LatentVariableModel._keep_training", "run.kept", "run.params"),
+        first=("test_training_in_parts.py",),
+    ),
     vem(
         "φ of a part stays at the prior's",
         ("VariationalEM.partial_fit", "{'phi': e.phi}", "{'phi': starts[0]}"),
