@@ -17,6 +17,7 @@ MUTANTS = [
     values(
         "an array is not held against its sum",
         ("_read_zip", "hashlib.sha256(content).hexdigest() != sums[name]", "False"),
+        first=("test_persistence.py::test_an_array_that_was_written_anew_is_found",),
     ),
     values(
         "the metadata are not held against their sum",
@@ -38,6 +39,7 @@ MUTANTS = [
     values(
         "arrays come back in another order of memory",
         ("_array", "'F' if fortran else 'C'", "'C'"),
+        first=("test_persistence.py::test_an_array_comes_back_in_its_order_of_memory",),
     ),
     values(
         "a file is written over the old one",

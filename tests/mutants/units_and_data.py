@@ -177,7 +177,6 @@ MUTANTS = [
     rows(
         "rows are put back in the order of their values",
         ("put_rows", "place[row] = x.shape[0] + i", "place[row] = x.shape[0] + len(rows) - 1 - i"),
-        first=("test_gaps.py",),
     ),
     rows(
         "draws of a minibatch are those of the first cases",
