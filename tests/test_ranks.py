@@ -179,10 +179,10 @@ def test_factor_analysis_sends_one_sum_whatever_the_iterations():
 def test_missing_entries_send_one_sum_a_round():
     found = work("fits")["VariationalEM, missing"]
     sums, numbers, gathers = found["sent"]
-    rounds = len(found["path"])
-    assert sums == STANDARD_UNITS + 1 + rounds and gathers < 14 < rounds
+    rounds, e_steps = len(found["path"]), sums - STANDARD_UNITS - 1
+    assert rounds <= e_steps < 1.1 * rounds and gathers < 14 < rounds  # a few longer steps are taken back
     statistics = D * (K + 1) ** 2 + D * (K + 1) + 2 * D + (K + 1) ** 2
-    assert numbers == 3 * D + D * D + D + rounds * (statistics + 1)
+    assert numbers == 3 * D + D * D + D + e_steps * (statistics + 1)
 
 
 @needs_mpi
@@ -208,7 +208,7 @@ def test_an_e_step_sends_nothing_but_its_mean_and_an_m_step_one_sum_a_step():
 def test_where_one_rank_is_told_to_end_all_do():
     found = work("told_to_end")
     ends, seen = found["ends"], found["seen"]
-    assert ends[0] == ends[1] and ends[0][1:] == [3 + 1, 3, 2] and seen[0] == 0 < seen[1]
+    assert ends[0] == ends[1] and ends[0][1:] == [3 + 1, 3, 3] and seen[0] == 0 < seen[1]
 
 
 @needs_mpi

@@ -294,6 +294,9 @@ def _read_zip(raw, file):
         declared = sum(member.file_size for member in zipped.infolist())
         if declared > size or any(member.compress_type for member in zipped.infolist()):
             raise FileError(f"{file} has {size} bytes and declares {declared} of contents, or packed ones")
+        raw.seek(max(0, size - len(zipped.comment)))
+        if raw.read() != zipped.comment:
+            raise FileError(f"{file} is damaged: something follows on its end")
         metadata = zipped.read(METADATA)
         if hashlib.sha256(metadata).hexdigest().encode() != zipped.comment:
             raise FileError(f"{file} is damaged: {METADATA} is not as it was written, by its sha256")

@@ -62,6 +62,8 @@ class Checkpoint:
                 f"{self.file} holds no training that could be gone on with: give checkpoint= another file"
             )
         there, nothing = values["belongs"], ["not given", None]
+        if there["the class"] != self.belongs["the class"]:        # all else differs with it
+            there = {**self.belongs, "the class": there["the class"]}
         differences = [
             f"{name} is {here} here, and {there.get(name, nothing)[0]} there"
             for name, (here, mark) in self.belongs.items() if there.get(name, nothing)[1] != mark

@@ -76,6 +76,8 @@ def load(file, *, backend=None, dtype=None, parts=None):
     backend cannot be had, and ValueError where the estimator has no other.
     """
     values = store.read(file, PARTS, parts, only=("class", "own class", "parameters", "fitted"))
+    if not values:
+        raise store.FileError(f"{file} was kept beside an estimator and holds none: load another file")
     return restored(file, values, parts, backend, dtype)
 
 

@@ -202,7 +202,8 @@ MUTANTS = [
     ),
     training(
         "the highest held-out value is the best",
-        ("HeldOut.measure", "value < run.best.value", "value > run.best.value"),
+        ("HeldOut.measure", "value < (math.inf if run.best is None else run.best.value)",
+         "value > (-math.inf if run.best is None else run.best.value)"),
         first=("test_training.py::test_patience_ends_training_and_the_best_is_kept",),
     ),
 ]
