@@ -362,10 +362,12 @@ def test_a_fit_without_the_constant_columns_is_the_same_fit(route, missing, rng)
         make(missing=missing).fit(x)
     with pytest.warns(UserWarning, match="constant columns are set aside: 1, 4") as caught:
         fitted = make(missing=missing, constant="drop").fit(x)
-    assert len(caught) == 1 and caught[0].filename == __file__
+    aside = [one for one in caught if "training ended" not in str(one.message)]  # its five epochs are few
+    assert len(aside) == 1 and aside[0].filename == __file__
     plain = make(missing=missing).fit(few)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "training ended")
         same = make(missing=missing, constant="drop").fit(few)
     np.testing.assert_array_equal(same.bound(few), plain.bound(few))
     assert fitted.n_features_in_ == 5
