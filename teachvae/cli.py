@@ -249,6 +249,8 @@ def _compare(arguments):
     if arguments.save is not None and comm.size > 1:
         raise ValueError("--save keeps what one process has: leave it out under --comm mpi")
     folder = saved.Nowhere() if arguments.save is None else saved.Folder(arguments.save, arguments.resume)
+    if arguments.resume and not (arguments.save / "comparison.npz").exists():
+        print(f"note: {arguments.save} holds no comparison to go on with: it is begun anew", file=sys.stderr)
     arguments.output.mkdir(parents=True, exist_ok=True)  # a bad folder is found before the training
 
     progress = None if arguments.quiet else _Progress()

@@ -233,7 +233,8 @@ class VAE(LatentVariableModel):
         is written every few seconds, and when fit is left in whatever way, by Ctrl-C too. Where it is there
         already the fit goes on from it, and ends on the same bits as one that never stopped (with "lbfgs" in
         the same minimum: the curvature seen so far is not kept). `teachvae.load` reads it. One that belongs
-        to other data or parameters is refused, by ValueError; epochs may differ, to go on for longer.
+        to other data or parameters is refused, by ValueError; epochs and n_jobs may
+        differ: more epochs go on for longer, and with fewer than there were it is what is there.
 
         progress(epoch, epochs, value), the last of q_path_, is called after each epoch where given; where it
         returns True, training ends. With a parameter called now it is handed a function that returns the
