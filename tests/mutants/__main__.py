@@ -1,6 +1,6 @@
 """Plants faults in a copy of the package, one at a time, and shows that the suite fails for each.
 
-    python -m tests.mutants                            all of them
+    python -m tests.mutants --jobs 2                   all of them, about half an hour on two cores
     python -m tests.mutants --only "posteriors"        those whose name, file, function or equation has this
     python -m tests.mutants --minutes 5 --jobs 2       as many as are tried in that time, the order by --seed
 
