@@ -196,6 +196,6 @@ def test_schedules_of_no_epochs(make):
 
 
 def test_a_rate_without_a_name_has_no_place_in_a_file(tmp_path):
-    with pytest.raises(TypeError, match="<lambda> at .*, which has no name of its own"):
+    with pytest.raises(TypeError, match="<lambda> at .*, a function without a name, which has no place"):
         VAE(1, epochs=2, learning_rate=lambda epoch: 1e-3, **SMALL).fit(X, checkpoint=tmp_path / "fit.npz")
     assert list(tmp_path.iterdir()) == []

@@ -204,7 +204,7 @@ class _Encoder:
     def _part(self, value, path):
         if callable(value) and hasattr(value, "__name__"):
             if not value.__name__.isidentifier():                  # a lambda
-                raise _no_place(path, f"{value!r}, a function without a name,")
+                raise _no_place(path, f"{value!r}, a function without a name")
             return {"own name": value.__name__}
         cls = type(value)
         if hasattr(value, "_asdict"):
