@@ -10,7 +10,6 @@ So its gradient is that of Q with the sampled KL, each sample weighted by its sh
 
 import math
 
-from .arrays.backend import namespace
 from .arrays.special import exp, log_sum_exp
 from .bound import check_shapes
 

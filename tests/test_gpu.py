@@ -12,7 +12,6 @@ import math
 import re
 import sys
 
-import array_api_strict as strict
 import fake_gpu
 import numpy as np
 import pytest

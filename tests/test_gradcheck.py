@@ -11,7 +11,7 @@ import pytest
 from teachvae import bound, layers, likelihoods, noise, posteriors, tree
 from teachvae.gradcheck import check, draw_until_smooth, package
 from teachvae.gradcheck.differences import Probe
-from teachvae.gradcheck.part import of_kl, of_log_prob, of_sample
+from teachvae.gradcheck.part import of_kl, of_sample
 from teachvae.likelihoods import Bernoulli, Gaussian
 from teachvae.model import Model
 from teachvae.networks.layers import Linear, Parallel, ReLU, Sequential, mlp

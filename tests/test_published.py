@@ -18,7 +18,7 @@ from scipy import optimize
 from sklearn import datasets as sklearn_datasets
 from sklearn.decomposition import FactorAnalysis as TheirFactorAnalysis, PCA
 
-from teachvae import FactorAnalysis, VAE, VariationalEM, datasets, linear_gaussian, posteriors
+from teachvae import FactorAnalysis, VAE, VariationalEM, datasets, linear_gaussian
 from teachvae.doors.units import HeywoodWarning
 from teachvae.inference import em
 

@@ -10,11 +10,10 @@ from dataclasses import asdict
 import os
 from pathlib import Path
 
-import numpy as np
-
 from ..arrays import store
 from ..evaluation.gaps import Gaps
 from ..routes import persistence
+from ..routes.checkpoint import mark_of_data
 
 
 class FolderError(ValueError):
@@ -62,11 +61,7 @@ class Folder:
     def begin(self, dataset, options):
         """Make the folder ready for a comparison of `compare.Options` on a data set."""
         known = self.path / "comparison.npz"
-        asked = {
-            **asdict(options),
-            "the data": f"{dataset.x.shape[0]} × {dataset.x.shape[1]} numbers, sha256 "
-            f"{store.fingerprint(np.ascontiguousarray(dataset.x))[:16]}",
-        }
+        asked = {**asdict(options), "the data": mark_of_data(dataset.x)[0]}
         if known.exists() and self.resume:
             there = store.read(known)["asked"]
             differences = [

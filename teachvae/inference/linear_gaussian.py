@@ -210,7 +210,6 @@ def canonical(W, psi):
     Only WᵀW + Ψ is determined by data; the rotation, and each row's sign, are free. Here the entry
     of largest size in each row is positive.
     """
-    xp = namespace(W)
     W = rotation(W, psi) @ W                                       # (K, D)               (2.14)
     return W * signs(W)[:, None]
 

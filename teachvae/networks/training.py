@@ -206,8 +206,12 @@ def full_batch(
     epochs, and n_cases of them are on this rank; tol and memory are those of `lbfgs`. A run that is given
     back starts with no curvature remembered.
     """
-    if run.converged or len(run.path) >= max_iter or exhausted(run, held_out):
-        return True if run.converged else False if len(run.path) >= max_iter else None
+    if run.converged:                                              # it was given back at its end
+        return True
+    if len(run.path) >= max_iter:
+        return False
+    if exhausted(run, held_out):
+        return None
     keep_freed_memory()
     flat, run.params = tree.pack(run.params)
     flat_lower = None if lower is None else tree.flatten(lower, run.params)

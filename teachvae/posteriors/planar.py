@@ -90,7 +90,7 @@ class Planar:
 
     def _directions_backward(self, cache, dr, dw, db):
         """dparams (N, n_params) from dr (N, K), dw (N, K), db (N,)."""
-        xp, K = namespace(dr), self.n_latent
+        xp = namespace(dr)
         t, v, w, x, square, push = cache
         dpush = xp.sum(dr * w, axis=1)[:, None] / square           # (N, 1)
         dx = dpush * (sigmoid(x + SHIFT) - 1)                      # (N, 1)               (3.41)

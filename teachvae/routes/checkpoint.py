@@ -183,12 +183,12 @@ def _belongs(estimator, data):
             marks[name] = f"a {type(value).__name__}"
     marks = {name: value for name, value in marks.items() if name not in MAY_DIFFER}
     asked = {name: [repr(value)[:80], store.fingerprint(value, name)] for name, value in marks.items()}
-    return asked | {name: _of_data(x) for name, x in data.items() if x is not None}
+    return asked | {name: mark_of_data(x) for name, x in data.items() if x is not None}
 
 
-def _of_data(x):
+def mark_of_data(x):
     """[in words, sha256] of data cases on the host, an array or a mapped file, read block by block."""
     sha256 = hashlib.sha256(f"{x.shape} {x.dtype}".encode())
     for rows in slices(x.shape[0]):
         sha256.update(np.ascontiguousarray(x[rows]).data)
-    return [f"{' × '.join(map(str, x.shape))} numbers, sha256 {sha256.hexdigest()[:8]}…", sha256.hexdigest()]
+    return [f"{' × '.join(map(str, x.shape))} numbers, sha256 {sha256.hexdigest()[:16]}…", sha256.hexdigest()]

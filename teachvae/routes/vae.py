@@ -233,8 +233,8 @@ class VAE(LatentVariableModel):
         is written every few seconds, and when fit is left in whatever way, by Ctrl-C too. Where it is there
         already the fit goes on from it, and ends on the same bits as one that never stopped (with "lbfgs" in
         the same minimum: the curvature seen so far is not kept). `teachvae.load` reads it. One that belongs
-        to other data or parameters is refused, by ValueError; epochs and n_jobs may
-        differ: more epochs go on for longer, and with fewer than there were it is what is there.
+        to other data or parameters is refused, by ValueError; epochs and n_jobs may differ: with more epochs
+        it goes on for longer, with fewer than there were it is what is there.
 
         progress(epoch, epochs, value), the last of q_path_, is called after each epoch where given; where it
         returns True, training ends. With a parameter called now it is handed a function that returns the
@@ -270,9 +270,7 @@ class VAE(LatentVariableModel):
         params = run.params
         objective = self._objective(run, standard.model, recognition, x, nodes)
         axes, latent, tell = None, None, agreed(comm, progress)
-        unit, epochs = "epoch", self._epochs()
-        if self.optimizer == "lbfgs":
-            unit = "iteration"
+        unit, epochs = "iteration" if self.optimizer == "lbfgs" else "epoch", self._epochs()
         if linear:
             stats = moments_of_input(x)
             axes = PrincipalAxes(stats.mean, stats.covariance, like=tree.leaves(params["theta"])[0][1])
@@ -457,8 +455,8 @@ class VAE(LatentVariableModel):
         if self.nodes == "sigma" and not linear_gaussian.gaussian_q_applies(model):
             raise ValueError(
                 "nodes='sigma' is exact for a linear-Gaussian model only (hidden=(), likelihood='gaussian', "
-                "posterior='diagonal' or 'full'); "
-                "elsewhere its Q is no bound: use nodes='random', or 'quadrature' for K <= 2"
+                "posterior='diagonal' or 'full'); elsewhere its Q is no bound: use nodes='random', or "
+                "'quadrature' for K <= 2"
             )
         return model, recognition
 

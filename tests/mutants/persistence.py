@@ -130,7 +130,7 @@ MUTANTS = [
     ),
     fits(
         "other data are gone on with",
-        ("_belongs", "asked | {name: _of_data(x) for name, x in data.items() if x is not None}", "asked"),
+        ("_belongs", "asked | {name: mark_of_data(x) for name, x in data.items() if x is not None}", "asked"),
         first=("test_checkpoint.py::test_a_checkpoint_of_another_fit_is_refused_and_left_as_it_is",),
     ),
     fits(
