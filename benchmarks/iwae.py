@@ -95,15 +95,15 @@ def table(rows):
     """The rows [{data, objective, k, epochs, nll, few, active}] as text; those of all of MNIST have the
     paper's beside them.
     """
-    cells = [("data", "objective", "k", "epochs", "NLL", "few draws", "active", "the paper's")]
+    cells = [("data", "objective", "k", "seed", "epochs", "NLL", "few draws", "active", "the paper's")]
     for row in rows:
         published = PUBLISHED.get((row["objective"].removesuffix("-dreg"), row["k"]))
         beside = "–"
-        if published is not None and row["data"] == "mnist, all":
+        if published is not None and row["data"].startswith("mnist, all"):
             beside = f"{published[0]:.2f} ({published[1]})"
         cells.append((
-            row["data"], row["objective"], str(row["k"]), str(row["epochs"]), f"{row['nll']:.2f}",
-            str(row["few"]), str(row["active"]), beside,
+            row["data"], row["objective"], str(row["k"]), str(row["seed"]), str(row["epochs"]),
+            f"{row['nll']:.2f}", str(row["few"]), str(row["active"]), beside,
         ))
     return align(cells)
 
@@ -210,6 +210,8 @@ def main(arguments):
     parser.add_argument("--samples", type=int, default=5000, help="of importance sampling; 0: not measured")
     parser.add_argument("--data", choices=["mnist", "digits"], default="mnist")
     parser.add_argument("--cases", type=int, help="the first so many images; all by default")
+    parser.add_argument("--test-cases", type=int, help="the first so many test images; as --cases by default")
+    parser.add_argument("--seed", type=int, default=0, help="of start, order, binarisation and draws")
     parser.add_argument("--backend", default="numpy", help="where arrays live, as in VAE")
     parser.add_argument("--torch", action="store_true", help="compare the losses of the steps with PyTorch's")
     parser.add_argument("--output", type=Path, default=Path("benchmark-results"), help="folder for the files")
@@ -222,22 +224,26 @@ def main(arguments):
               f"{np.abs(ours / theirs - 1).max():.1e} of their size")
         return
     options.output.mkdir(parents=True, exist_ok=True)
-    name = f"iwae-{options.data}-{options.cases or 'all'}-{options.objective}-{options.k}"
+    name = f"iwae-{options.data}-{options.cases or 'all'}-{options.objective}-{options.k}-{options.seed}"
     file, results = options.output / f"{name}.npz", options.output / "iwae.json"
     epochs = schedules.Stages().begin(options.stages) - 1
     if epochs:
         x = grey_images(options.data, "train", options.cases)
-        model = network(options.objective, options.k, epochs, backend=options.backend)
+        model = network(
+            options.objective, options.k, epochs, backend=options.backend, random_state=options.seed
+        )
         train(model, x, file, options.minutes, tell=lambda line: print(line, flush=True))
     else:
         model = load(file)
     if not options.samples:
         return
-    row = measured(model, grey_images(options.data, "test", options.cases), options.samples)
+    n_test = options.test_cases or options.cases
+    row = measured(model, grey_images(options.data, "test", n_test), options.samples)
     rows = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
-    data, asked = f"{options.data}, {options.cases or 'all'}", {"k": options.k, "samples": options.samples}
+    data = f"{options.data}, {options.cases or 'all'}" + (f", {n_test} test" if options.test_cases else "")
+    asked = {"k": options.k, "samples": options.samples, "seed": options.seed}
     rows[name] = {"data": data, "objective": options.objective, **asked, **row}
     part = results.with_suffix(".part")
     part.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     os.replace(part, results)
-    print(table([rows[name]]))
+    print(table(sorted(rows.values(), key=lambda row: (row["data"], row["objective"], row["k"], row["seed"]))))

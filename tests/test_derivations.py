@@ -1,19 +1,11 @@
-"""Tests of derivations/: each number that the code cites is defined and knows who cites it, each name of
-the notation table exists, the mathematics is well formed, and what the equations say is so, by a second
-road: dense linear algebra, SciPy, quadrature, direct minimisation."""
+"""Tests of derivations/: what the equations say is so, by a second road: dense linear algebra, SciPy,
+quadrature, direct minimisation."""
 
-import ast
-from collections import Counter
-import functools
-import io
 from itertools import product
 import math
-from pathlib import Path
-import re
-import tokenize
 
 from cases import GAUSSIANS
-from matplotlib.mathtext import MathTextParser
+from derivations.book import all_cards
 import numpy as np
 import pytest
 from scipy import integrate, optimize, special, stats
@@ -46,189 +38,6 @@ from teachvae.posteriors import DiagonalGaussian, FullGaussian
 from teachvae.routes.autoencoder import squared_error
 
 pytestmark = pytest.mark.short                                   # most fits here end early on purpose
-
-ROOT = Path(__file__).resolve().parents[1]
-SOURCES = {
-    path.relative_to(ROOT / "teachvae").as_posix(): path.read_text(encoding="utf-8")
-    for path in sorted((ROOT / "teachvae").rglob("*.py"))
-}                                                                  # bound.py, likelihoods/gaussian.py, …
-PAGES = {p.name: p.read_text(encoding="utf-8") for p in sorted((ROOT / "derivations").glob("*.md"))}
-NUMBER = r"[1-9]\d*\.\d+[a-z]?"
-FILE = re.compile(r"`([\w/]+\.py)`(?: \(([^)]*)\))?")
-
-
-# ---- numbers: cited, defined once, and both know of each other --------------------------------
-
-
-@functools.cache
-def prose(source):
-    """The comments and docstrings of a Python source, one string."""
-    lines = io.StringIO(source).readline
-    texts = [t.string for t in tokenize.generate_tokens(lines) if t.type == tokenize.COMMENT]
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, documented):
-            texts.append(ast.get_docstring(node) or "")
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "option":
-            texts += [part.value for part in node.args if isinstance(part, ast.Constant)]
-    return "\n".join(str(text) for text in texts)
-
-
-def citations(sources):
-    """{number: names of the files that cite it}."""
-    cited = {}
-    for name, source in sources.items():
-        for number in re.findall(rf"\(({NUMBER})\)", prose(source)):
-            cited.setdefault(number, set()).add(name)
-    return cited
-
-
-def entries(page):
-    """[(number, text)] of every equation that a page defines: a line that starts with **(d.d)**."""
-    parts = re.split(rf"^\*\*\(({NUMBER})\)\*\*", page, flags=re.MULTILINE)[1:]
-    texts = [re.split(r"^#", text, flags=re.MULTILINE)[0] for text in parts[1::2]]
-    return list(zip(parts[::2], texts, strict=True))
-
-
-def files_of(text):
-    """{file: names in it} of an entry's paragraph that starts with "In code:"."""
-    paragraphs = [p for p in text.split("\n\n") if p.strip().startswith("In code:")]
-    assert len(paragraphs) == 1, f"expected one paragraph 'In code:' in{text}"
-    found = FILE.findall(paragraphs[0].replace("\n", " "))
-    return {name: re.findall(r"`(\w+)`", names) for name, names in found}
-
-
-@functools.cache
-def words(source):
-    """The identifiers of a Python source, and its strings of one word, such as the keys of dicts."""
-    tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
-    names = {t.string for t in tokens if t.type == tokenize.NAME}
-    return names | {t.string.strip("\"'") for t in tokens if t.type == tokenize.STRING}
-
-
-ENTRIES = entries(PAGES["equations.md"])
-CITED = citations(SOURCES)
-
-
-def test_every_cited_number_is_defined_exactly_once():
-    assert len(CITED) > 80                                         # so many there are; none would be a fault
-    defined = Counter(number for number, _ in ENTRIES)
-    assert [number for number in CITED if number not in defined] == []
-    assert [number for number, times in defined.items() if times != 1] == []
-
-
-def test_numbers_run_without_gaps():
-    for chapter in range(1, 11):
-        in_chapter = [int(n.split(".")[1].rstrip("abc")) for n, _ in ENTRIES if n.startswith(f"{chapter}.")]
-        in_chapter.sort()                                          # a page is in the order of its subjects
-        assert in_chapter == list(range(1, len(in_chapter) + 1)), f"chapter {chapter}: {in_chapter}"
-
-
-def test_no_citation_hides_in_a_range():
-    hidden = {name: re.findall(r"\(\d\.\d+ ?[–-] ?\d\.\d+\)", prose(s)) for name, s in SOURCES.items()}
-    assert {name: found for name, found in hidden.items() if found} == {}
-
-
-@pytest.mark.parametrize("number, text", ENTRIES, ids=[number for number, _ in ENTRIES])
-def test_entry_names_the_files_that_cite_it_and_what_is_in_them(number, text):
-    files = files_of(text)
-    assert files and set(files) <= set(SOURCES)
-    assert CITED.get(number, set()) <= set(files)
-    missing = [(f, name) for f, names in files.items() for name in names if name not in words(SOURCES[f])]
-    assert missing == []
-    assert "```math" in text
-
-
-def test_the_checks_above_can_fail():
-    assert citations({"a.py": '"""See (9.9)."""\ny = f(1.5)  # (2.3), (2.10)\n'}) == {
-        "9.9": {"a.py"}, "2.3": {"a.py"}, "2.10": {"a.py"}
-    }
-    page = "**(1.1)** One.\n\nIn code: `a.py` (`f`, `g`),\n`b/c.py`.\n\n## 2\n\n**(2.1)** See **(1.1)**.\n"
-    (first, text), (second, _) = entries(page)
-    assert (first, second, files_of(text)) == ("1.1", "2.1", {"a.py": ["f", "g"], "b/c.py": []})
-    assert "comment" not in words("x = 1  # comment") and "key" in words('x["key"]')
-
-
-# ---- the notation table ----------------------------------------------------------------------
-
-
-def table_rows(page):
-    """The cells of every row of the tables `on paper | in code | shape | file`."""
-    cells = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in page.splitlines() if line.startswith("|")
-    ]
-    return [row for row in cells if len(row) == 4 and row[0] != "on paper" and not set(row[0]) <= set("-")]
-
-
-ROWS = table_rows(PAGES["00-notation.md"])
-
-
-def test_every_line_of_the_notation_table_has_four_cells():
-    lines = PAGES["00-notation.md"].split("## Letters")[0].splitlines()
-    assert all(line.count("|") == 5 for line in lines if line.startswith("|"))
-    assert len(ROWS) > 50
-
-
-@pytest.mark.parametrize("row", ROWS, ids=[row[1] for row in ROWS])
-def test_every_name_of_the_notation_table_exists(row):
-    _, names, shape, files = row
-    names, files = re.findall(r"`(\w+)`", names), re.findall(r"`([\w/]+\.py)`", files)
-    assert names and files and shape
-    assert [f for f in files if f not in SOURCES] == []
-    assert [(f, name) for f in files for name in names if name not in words(SOURCES[f])] == []
-
-
-# ---- well-formed mathematics -----------------------------------------------------------------
-
-BLOCK = re.compile(r"^```math\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
-
-
-def formulas(page):
-    """All ```math blocks and all inline formulas $`…`$ of a page."""
-    return BLOCK.findall(page) + re.findall(r"\$`([^`]*)`\$", BLOCK.sub("", page))
-
-
-def faults(formula):
-    """What is wrong with a formula, in words; an empty list where nothing is."""
-    found = [command for command in (r"\operatorname", r"\tag", r"\label") if command in formula]
-    depth = 0
-    for brace in re.findall(r"(?<!\\)[{}]", formula):
-        depth += 1 if brace == "{" else -1
-        if depth < 0:
-            break
-    if depth:
-        found.append("braces")
-    if Counter(re.findall(r"\\begin\{(\w+)\}", formula)) != Counter(re.findall(r"\\end\{(\w+)\}", formula)):
-        found.append("environments")
-    for line in re.split(r"\\\\\s", re.sub(r"\\(begin|end)\{aligned\}", "", formula)):
-        try:
-            MathTextParser("path").parse(f"${' '.join(line.replace('&', ' ').split())}$")
-        except ValueError as error:
-            found.append(f"{line.strip()}: {str(error).splitlines()[-1]}")
-    return found
-
-
-LONG = [pytest.param(n, marks=pytest.mark.thorough) if n == "equations.md" else n for n in PAGES]
-
-
-@pytest.mark.parametrize("name", LONG)
-def test_mathematics_is_well_formed(name):
-    page = PAGES[name]
-    assert page.count("```") == 2 * len(BLOCK.findall(page))
-    assert formulas(page)
-    assert {f: found for f in set(formulas(page)) if (found := faults(f))} == {}
-    # GitHub reads a bare $ as mathematics too, in its own way
-    assert "$" not in re.sub(r"\$`[^`]*`\$", "", BLOCK.sub("", page))
-
-
-@pytest.mark.parametrize(
-    "formula", [r"\frac{1}{2", r"a}{b", r"\operatorname{tr} A", r"a \tag{1}", r"\fraq{1}{2}", r"\left( a",
-                r"\begin{aligned} a"],
-)
-def test_malformed_mathematics_is_found(formula):
-    assert faults(formula)
-
 
 # ---- chapter 1 -------------------------------------------------------------------------------
 
@@ -841,7 +650,7 @@ def test_2_15_the_start_of_em():
     S, noise_ = R * np.outer(scale, scale), rng.standard_normal((D, K))
     W, psi = start(S, K, Gaussian(D), noise_)
 
-    assert f"T = {em.POWER_ITERATIONS} power iterations" in dict(ENTRIES)["2.15"]
+    assert f"T = {em.POWER_ITERATIONS} power iterations" in all_cards()["2.15"].text
     directions = W / scale                                         # rows, still at right angles
     gram = directions @ directions.T
     np.testing.assert_allclose(gram, np.diag(np.diag(gram)), atol=1e-12)
