@@ -246,4 +246,4 @@ def main(arguments):
     part = results.with_suffix(".part")
     part.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     os.replace(part, results)
-    print(table(sorted(rows.values(), key=lambda row: (row["data"], row["objective"], row["k"], row["seed"]))))
+    print(table(sorted(rows.values(), key=lambda r: (r["data"], r["objective"], r["k"], r["seed"]))))

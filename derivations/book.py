@@ -17,7 +17,9 @@ ROOT = FOLDER.parent
 NUMBER = r"\d{1,2}\.\d{1,2}[a-z]?"
 HEADING = re.compile(rf'^<a id="eq-([\w-]+)"></a>\n\n### \(({NUMBER})\) (.+)\n', re.MULTILINE)
 FORMULA = re.compile(r"\$\$\n(.*?)\$\$|\$([^$\n]+(?:\n[^$\n]+)?)\$", re.DOTALL)
-KEPT = re.compile(r"```.*?^```|\$\$\n.*?\$\$|\$[^$]+\$|`[^`\n]*`|\[[^\]]*\]\([^)]*\)|^#.*?$", re.DOTALL | re.MULTILINE)
+KEPT = re.compile(
+    r"```.*?^```|\$\$\n.*?\$\$|\$[^$]+\$|`[^`\n]*`|\[[^\]]*\]\([^)]*\)|^#.*?$", re.DOTALL | re.MULTILINE
+)
 
 
 class Card(NamedTuple):
@@ -41,7 +43,8 @@ class Card(NamedTuple):
 
     def paragraph(self, start):
         """What stands from *start* to the next such word, the list, or the end; "" without one."""
-        found = re.search(rf"^\*{start}\*(.*?)(?=^\*[A-Z][\w ]+\.\*|^- In code:|\Z)", self.text, re.DOTALL | re.MULTILINE)
+        end = r"(?=^\*[A-Z][\w ]+\.\*|^- In code:|\Z)"
+        found = re.search(rf"^\*{start}\*(.*?){end}", self.text, re.DOTALL | re.MULTILINE)
         return found[1].strip() if found else ""
 
 
@@ -100,7 +103,7 @@ def uses():
 
 
 def with_uses(page, used):
-    """The page with a line "In the course" in the list of every card that a notebook cites, and in no other."""
+    """The page with a line "In the course" in the list of every card that a notebook cites, and no other."""
     page = re.sub(r"^- In the course: .*\n", "", page, flags=re.MULTILINE)
     for card in cards(page, ""):
         if card.number in used:
@@ -123,8 +126,8 @@ def index(book, used):
     lines = [
         "# Equations, by number",
         "",
-        "Every number that a comment in the code ends on has its card in a chapter: what it says, why it holds, an",
-        "example in numbers, the code, the tests. This page is written from the chapters by",
+        "Every number that a comment in the code ends on has its card in a chapter: what it says, why it holds,",
+        "an example in numbers, the code, the tests. This page is written from the chapters by",
         "`python -m derivations.book`. The letters are explained in [00-notation.md](00-notation.md).",
         "",
         "| | says | code | tests | course |",
@@ -154,8 +157,12 @@ def figures(text):
 
 
 def written(book, used):
-    """{file: text} of all that this program writes."""
-    pages = {FOLDER / "equations.md": index(book, used)}
+    """{file: text} of all that this program writes: pages, and the table that the package links by."""
+    rows = {card.number: {"title": card.title, "chapter": card.chapter} for card in book.values()}
+    pages = {
+        FOLDER / "equations.md": index(book, used),
+        ROOT / "teachvae/course/equations.json": json.dumps(rows, indent=0, ensure_ascii=False) + "\n",
+    }
     for file in [*chapters(), FOLDER / "00-notation.md"]:
         pages[file] = with_uses(linked(file.read_text(encoding="utf-8"), book), used)
     return pages

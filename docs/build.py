@@ -2,8 +2,8 @@
 
     pip install -e '.[docs]' && python docs/build.py [FOLDER]
 
-MathJax is fetched once, from the npm registry, into build/; the environment variable TEACHVAE_MATHJAX may name
-its archive, mathjax-3.2.2.tgz, where no network is. Nothing of the site asks for anything from elsewhere.
+MathJax is fetched once, from the npm registry, into build/; the environment variable TEACHVAE_MATHJAX may
+name its archive, mathjax-3.2.2.tgz, where no network is. The site asks for nothing from elsewhere.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ def mathjax(folder):
         with urlopen(MATHJAX, timeout=60) as answer:
             archive = answer.read()
     if hashlib.sha256(archive).hexdigest() != SHA256:
-        raise ValueError(f"{given or MATHJAX} is not MathJax 3.2.2 as it was published: its sha256 is another")
+        raise ValueError(f"{given or MATHJAX} is not MathJax 3.2.2 as published: its sha256 is another")
     part = folder / "mathjax.part"
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         for member in tar.getmembers():
@@ -51,8 +51,8 @@ def main(arguments):
     mathjax(static)
     os.environ["TEACHVAE_SITE_STATIC"] = str(static)
     folder = Path(arguments[0]) if arguments else ROOT / "build" / "site"
-    options = ["-W", "--keep-going", "-q", "-b", "html", "-c", str(ROOT / "docs"), "-d", str(ROOT / "build/doctrees")]
-    return build_main([*options, str(ROOT), str(folder)])
+    options = ["-W", "--keep-going", "-q", "-b", "html", "-c", str(ROOT / "docs")]
+    return build_main([*options, "-d", str(ROOT / "build/doctrees"), str(ROOT), str(folder)])
 
 
 if __name__ == "__main__":

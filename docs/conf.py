@@ -1,5 +1,5 @@
-"""The site: the derivations, the notebooks as they are committed, and the reference of the public names, from the
-same Markdown that GitHub and JupyterLab show. `python docs/build.py` builds it.
+"""The site: the derivations, the notebooks as they are committed, and the reference of the public names, from
+the same Markdown that GitHub and JupyterLab show. `python docs/build.py` builds it.
 """
 
 import os
@@ -21,8 +21,11 @@ BOOK = book.all_cards()
 project, author, html_title = "teachvae", "the authors of teachvae", "teachvae"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax"]
 root_doc = "docs/index"
-include_patterns = ["docs/**.md", "derivations/*.md", "notebooks/*.ipynb", "README.md", "CONTRIBUTING.md", "teachvae/datasets/*.md"]
-html_theme, html_static_path, html_css_files = "furo", ["_static", os.environ["TEACHVAE_SITE_STATIC"]], ["site.css"]
+include_patterns = [
+    "docs/**.md", "derivations/*.md", "notebooks/*.ipynb", "README.md", "CONTRIBUTING.md", "teachvae/datasets/*.md",
+]
+html_theme, html_css_files = "furo", ["site.css"]
+html_static_path = ["_static", os.environ["TEACHVAE_SITE_STATIC"]]
 mathjax_path = "mathjax/tex-chtml.js"
 html_show_copyright = html_copy_source = html_show_sourcelink = False
 myst_enable_extensions, myst_heading_anchors = ["dollarmath"], 4
@@ -33,10 +36,11 @@ highlight_language = "text"
 
 
 def for_sphinx(app, name, source):
-    """GitHub's Markdown, with its anchors as Sphinx' targets and its links to sources as links to their pages."""
+    """GitHub's Markdown, its anchors as Sphinx' targets and its links to sources as links to their pages."""
     up = "../" * name.count("/")
     text = re.sub(r'<a id=\\?"(eq-[\w-]+)\\?"></a>', r"(\1)=", source[0])
     text = re.sub(r"\]\([^)\s]*#(eq-[\w-]+)\)", r"](#\1)", text)
+    text = re.sub(r'(href=\\?"\.\./derivations/[\w-]+)\.md', r"\1.html", text)  # of a notebook's output
     text = re.sub(r"\]\((?:\.\./)*((?:teachvae|tests)/[\w/]+)\.py\)", rf"](page:{up}source/\1.html)", text)
     source[0] = re.sub(r"\]\((teachvae/\w+)\)", rf"](page:{up}source/\1/__init__.html)", text)
 
@@ -78,23 +82,27 @@ def write_sources(app, exception):
     """
     if exception or app.builder.format != "html":
         return
-    start = '<!doctype html><title>teachvae</title><meta http-equiv="refresh" content="0; url=docs/index.html">'
-    (Path(app.outdir) / "index.html").write_text(start, encoding="utf-8")
+    (Path(app.outdir) / "index.html").write_text(START, encoding="utf-8")
     named = {ROOT / file for card in BOOK.values() for file in card.cited("Checked by")}
     for file in [*(ROOT / "teachvae").rglob("*.py"), *named]:
         path = file.relative_to(ROOT)
         page = f"source/{path.with_suffix('').as_posix()}"
         up, out = "../" * page.count("/"), Path(app.outdir) / f"{page}.html"
-        code = pygments.highlight(file.read_text(encoding="utf-8"), PythonLexer(), HtmlFormatter(lineanchors="line"))
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(
-            SOURCE.format(title=path.as_posix(), up=up, code=with_links(code, card_from(app, page))), encoding="utf-8"
+        code = pygments.highlight(
+            file.read_text(encoding="utf-8"), PythonLexer(), HtmlFormatter(lineanchors="line")
         )
+        html = SOURCE.format(title=path.as_posix(), up=up, code=with_links(code, card_from(app, page)))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(html, encoding="utf-8")
 
 
+START = """<!doctype html><title>teachvae</title>
+<meta http-equiv="refresh" content="0; url=docs/index.html">
+"""
 SOURCE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title><link rel="stylesheet" href="{up}_static/pygments.css"><link rel="stylesheet" href="{up}_static/site.css">
+<title>{title}</title><link rel="stylesheet" href="{up}_static/pygments.css">
+<link rel="stylesheet" href="{up}_static/site.css">
 </head><body class="source"><p><a href="{up}docs/index.html">teachvae</a> · {title}</p>
 {code}</body></html>
 """

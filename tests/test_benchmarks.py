@@ -282,8 +282,8 @@ def test_the_table_of_iwae_is_trained_over_several_calls(tmp_path, capsys, monke
 
 
 def test_the_papers_table_stands_beside_what_was_done_as_it_was():
-    row = {"data": "mnist, all", "objective": "iwae-dreg", "k": 50, "seed": 0, "epochs": 3280, "nll": 84.5, "few": 0,
-           "active": 25}
+    row = {"data": "mnist, all", "objective": "iwae-dreg", "k": 50, "seed": 0, "epochs": 3280, "nll": 84.5,
+           "few": 0, "active": 25}
     assert "84.78 (25)" in iwae.table([row])
     assert "84.78" not in iwae.table([{**row, "data": "mnist, 1000"}])
     assert "–" in iwae.table([{**row, "k": 7}])

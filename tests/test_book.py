@@ -16,6 +16,7 @@ from matplotlib.mathtext import MathTextParser
 import pytest
 
 from derivations import book
+from teachvae.course import equations
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = {
@@ -134,8 +135,18 @@ def test_every_backward_cites_its_derivation():
 
 
 def test_what_is_written_from_the_chapters_is_up_to_date():
-    stale = [file.name for file, text in book.written(BOOK, USES).items() if PAGES[file.name] != text]
+    written = book.written(BOOK, USES)
+    stale = [file.name for file, text in written.items() if file.read_text(encoding="utf-8") != text]
     assert stale == [], "run python -m derivations.book"
+
+
+def test_the_package_leads_to_the_cards():
+    assert set(equations.table()) == set(BOOK)
+    assert equations.address("1.5") == f"../derivations/{BOOK['1.5'].anchor}"
+    html = equations.linked("1.10, 3.1 & 99.9")
+    assert html.count("<a href=") == 2 and html.endswith("&amp; 99.9")
+    with pytest.raises(KeyError):
+        equations.address("99.9")
 
 
 def test_the_checks_above_can_fail():
@@ -143,7 +154,8 @@ def test_the_checks_above_can_fail():
         "9.9": {"a.py"}, "2.3": {"a.py"}, "2.10": {"a.py"}
     }
     page = (
-        '# 1. A\n\n<a id="eq-1-1"></a>\n\n### (1.1) One\n\nBy (2.1), $x (2.1)$.\n\n*Why.* So.\n\n*In numbers.* 1.5.\n\n'
+        '# 1. A\n\n<a id="eq-1-1"></a>\n\n### (1.1) One\n\nBy (2.1), $x (2.1)$.\n\n*Why.* So.\n\n'
+        '*In numbers.* 1.5.\n\n'
         "- In code: [`a.py`](../teachvae/a.py) (`f`, `g`), [`c.py`](../teachvae/b/c.py)\n"
         "- Checked by: [`t.py`](../tests/t.py) (`test_a`)\n\n"
         '## B\n\n<a id="eq-2-1"></a>\n\n### (2.1) Two\n\nText.\n'
@@ -173,7 +185,7 @@ def examples(chapter):
 @pytest.mark.parametrize("card", CARDS)
 def test_the_figures_of_a_worked_example_are_the_codes(card):
     text, reason = card.paragraph(r"In numbers\."), card.paragraph(r"No number\.")
-    assert bool(text) != bool(reason), "expected *In numbers.* with an example, or *No number.* with the reason"
+    assert bool(text) != bool(reason), "expected *In numbers.* and an example, or *No number.* and a reason"
     name = f"eq_{card.number.replace('.', '_')}"
     if reason:
         assert not hasattr(examples(card.chapter), name)
@@ -196,7 +208,7 @@ def test_no_worked_example_is_left_without_its_card(chapter):
 
 
 def test_figures_are_read_as_they_are_written():
-    text = r"From $x = -0.5$ and 2: $1.50 - 0.25 = 1.25$, so [(1.5)](a.md#eq-1-5) and `0.1` give $3.2 \cdot 10^{-3}$."
+    text = r"From $x = -0.5$, 2: $1.50 - 0.25 = 1.25$; [(1.5)](a.md#eq-1-5), `0.1` give $3.2 \cdot 10^{-3}$."
     assert [value for value, _ in book.figures(text)] == pytest.approx([-0.5, 1.5, 0.25, 1.25, 0.0032])
     assert [half for _, half in book.figures("1.50 and 2.0")] == pytest.approx([0.005, 0.05])
 
@@ -333,8 +345,8 @@ def text_of(page):
 
 def eaten(page):
     """The formulas of a page that Markdown does not hand on as they were written: with an underscore or
-    asterisk that begins emphasis, an escaped character (\\, and \\\\ lose a backslash), a line that reads as a
-    list.
+    asterisk that begins emphasis, an escaped character (\\, and \\\\ lose a backslash), a line that reads as
+    a list.
     """
     text = " ".join(text_of(page).split())
     return [f for f in formulas(page) if " ".join(f.split()) not in text]
@@ -351,7 +363,8 @@ def test_dollars_stand_where_every_reader_sees_a_formula(name):
     page = re.sub(r"^\$\$\n.*?^\$\$$", "", page, flags=re.DOTALL | re.MULTILINE)
     for inline in re.finditer(r"\$([^$]+)\$", page):
         before, after = page[inline.start() - 1], page[inline.end():inline.end() + 1]
-        assert before in " \n([|—–" and not (after.isalnum() or after in ("-", "_")), page[inline.start() - 30:inline.end() + 10]
+        around = page[inline.start() - 30:inline.end() + 10]
+        assert before in " \n([|—–" and not (after.isalnum() or after in ("-", "_")), around
         assert inline[1] == inline[1].strip(), inline[0]
     assert "$" not in re.sub(r"\$[^$]+\$", "", page)
 

@@ -48,7 +48,8 @@ def browse(address, tmp_path):
     log = tmp_path / "net.json"
     done = subprocess.run(
         [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--no-first-run", f"--user-data-dir={tmp_path / 'user'}",
+         "--disable-component-update", "--disable-sync", "--no-first-run",
+         f"--user-data-dir={tmp_path / 'user'}",
          f"--log-net-log={log}", "--virtual-time-budget=60000", "--dump-dom", address],
         capture_output=True, text=True, timeout=180,
     )
@@ -95,7 +96,7 @@ def test_every_link_of_the_site_leads_to_something(site):
             if not goal.exists() or (place and goal.suffix == ".html" and place not in pages[goal].ids):
                 dead.append((file.relative_to(site).as_posix(), target))
     assert dead == []
-    assert [(tag, target) for tag, target in outside if tag != "a"] == []    # nothing is loaded from elsewhere
+    assert [(tag, target) for tag, target in outside if tag != "a"] == []  # nothing comes from elsewhere
 
 
 def test_every_card_is_on_the_site_and_in_its_search(site):
@@ -110,11 +111,13 @@ def test_every_public_name_is_in_the_reference(site):
     import teachvae
 
     found = "".join(file.read_text(encoding="utf-8") for file in (site / "docs/reference").glob("*.html"))
-    missing = [name for name, module in teachvae.NAMES.items() if f'id="teachvae.{module}.{name}"' not in found]
-    assert missing == []
+    addresses = {name: f'id="teachvae.{module}.{name}"' for name, module in teachvae.NAMES.items()}
+    assert [name for name, address in addresses.items() if address not in found] == []
 
 
-@pytest.mark.parametrize("page", [*(f"derivations/{n}" for n in CHAPTERS), *(f"notebooks/{n}" for n in NOTEBOOKS)])
+@pytest.mark.parametrize(
+    "page", [*(f"derivations/{name}" for name in CHAPTERS), *(f"notebooks/{name}" for name in NOTEBOOKS)]
+)
 def test_formulas_are_typeset_from_disk_without_a_request(site, tmp_path, page):
     html, asked = browse(f"file://{site / page}.html", tmp_path)
     formulas = len(re.findall(r'class="math notranslate', html))

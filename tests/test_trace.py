@@ -2,10 +2,10 @@
 replay notices a single bit; the step is the training's; and the tables say all this readably."""
 
 from html.parser import HTMLParser
-from pathlib import Path
 import re
 
 from cases import GAUSSIANS
+from derivations.book import all_cards
 import numpy as np
 import pytest
 from scipy import stats
@@ -22,7 +22,6 @@ from teachvae.routes.vae import VAE, amortised, recognition_network
 
 N, D, K, S = 3, 4, 2, 5
 NUMPY = get_backend()
-EQUATIONS = Path(__file__).resolve().parents[1] / "derivations" / "equations.md"
 
 
 class Setting:
@@ -501,9 +500,7 @@ def test_what_no_tagged_line_makes_has_no_number():
 @pytest.mark.parametrize("activation", layers.ACTIVATIONS)
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
 def test_every_number_is_defined_and_what_is_computed_has_one(family, activation, likelihood):
-    page = EQUATIONS.read_text(encoding="utf-8")
-    defined = set(re.findall(r"^\*\*\((\d+\.\d+)\)\*\*", page, flags=re.MULTILINE))
-    assert len(defined) > 80
+    defined = set(all_cards())
     given = {"x", "eta", "m", "log_s", "s", "L", "dQ", "dkl"}
     for kl in ("analytic", "sampled"):
         t = Setting(family, likelihood, activation=activation).vae(kl=kl)
@@ -577,9 +574,12 @@ def test_the_html_tables():
     page = Page(html)
     assert page.tags.count("table") == 3
     assert page.tags.count("tr") == 3 + len(t.forward) + len(t.backward) + len(t.updates())
-    assert dict(page.attributes).keys() == {"class"} and set(page.tags) == {
-        "div", "style", "p", "h4", "table", "thead", "tbody", "tr", "th", "td", "details", "summary", "pre"
+    assert dict(page.attributes).keys() == {"class", "href", "title"} and set(page.tags) == {
+        "div", "style", "p", "h4", "table", "thead", "tbody", "tr", "th", "td", "details", "summary", "pre",
+        "a",
     }
+    links = [value for name, value in page.attributes if name == "href"]
+    assert f"../derivations/{all_cards()['1.10'].anchor}" in links and len(links) > 10
     assert "http" not in html and "url(" not in html and "@import" not in html
     style = next(text for tag, text in page.text if tag == "style")
     rules = [rule.split("{")[0] for rule in style.split("}")[:-1]]

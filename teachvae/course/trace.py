@@ -8,7 +8,7 @@ With a recognition network it starts at x instead of φ, and with an optimiser i
 parameters: one whole update of a VAE. Nothing is computed a second way. The trace runs
 `bound.forward` and `bound.backward` themselves, on a model whose parts note what goes in and what
 comes out, so what it shows is, bit for bit, what training does. Equation numbers are read from the
-comments of the lines that did the work; they stand in derivations/equations.md.
+comments of the lines that did the work; their cards stand in derivations/, where a notebook's table leads.
 """
 
 from dataclasses import replace
@@ -24,6 +24,7 @@ from ..arrays.observed import Observed, network_input, seen
 from ..messages import align
 from ..networks.layers import Parallel, Sequential
 from ..posteriors import DiagonalGaussian, Flow
+from . import equations
 
 SHORT = 4  # an array of so many numbers is written out; of a longer one its range and mean
 UNFOLDED = 2000  # the most numbers of one array that the HTML table holds, folded away
@@ -217,7 +218,12 @@ class Trace:
         parts = [f"<p>{escape(self._heading())}</p>"]
         for title, head, lines in self._tables():
             top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-            body = "".join("<tr>" + "".join(_cell(cell) for cell in line) + "</tr>" for line in lines)
+            body = "".join(
+                "<tr>" + "".join(
+                    f"<td>{equations.linked(cell)}</td>" if name == "equation" else _cell(cell)
+                    for name, cell in zip(head, line)
+                ) + "</tr>" for line in lines
+            )
             parts.append(f"<h4>{escape(title)}</h4><div class=wide><table><thead><tr>{top}</tr></thead>"
                          f"<tbody>{body}</tbody></table></div>")
         return f"<div class=teachvae-trace><style>{STYLE}</style>{''.join(parts)}</div>"
