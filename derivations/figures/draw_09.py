@@ -15,17 +15,19 @@ from teachvae.model import Model
 from teachvae.networks.layers import Linear, ReLU, Sequential, Sigmoid, Softplus, Tanh
 
 FOLDER = Path(__file__).resolve().parent
-LINES = [(Tanh(), "#0072b2", "-"), (Sigmoid(), "#d55e00", "--"), (ReLU(), "black", ":"), (Softplus(), "#009e73", "-.")]
+LINES = [
+    (Tanh(), "tanh", "#0072b2", "-"), (Sigmoid(), "logistic", "#d55e00", "--"),
+    (ReLU(), "rectifier", "black", ":"), (Softplus(), "softplus", "#009e73", "-."),
+]
 
 
 def draw_activations():
     """The four activations, and their slopes: a backward of ones."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(6.5, 2.8), layout="constrained")
     x = np.linspace(-4, 4, 401)[:, None]
-    for layer, colour, style in LINES:
+    for layer, name, colour, style in LINES:
         y, cache = layer.forward({}, x)
         dx, _ = layer.backward({}, cache, np.ones_like(x))
-        name = {"Tanh": "tanh", "Sigmoid": "logistic", "ReLU": "rectifier", "Softplus": "softplus"}[type(layer).__name__]
         left.plot(x, y, style, color=colour, label=name)
         right.plot(x, dx, style, color=colour)
     left.set(xlabel="x", ylabel="y", ylim=(-1.2, 2.6))
@@ -66,7 +68,9 @@ def draw_stack():
 
 
 if __name__ == "__main__":
-    matplotlib.rcParams.update({"svg.hashsalt": "teachvae", "svg.fonttype": "path", "savefig.facecolor": "white"})
+    matplotlib.rcParams.update(
+        {"svg.hashsalt": "teachvae", "svg.fonttype": "path", "savefig.facecolor": "white"}
+    )
     for draw in (draw_activations, draw_stack):
         name = draw.__name__.removeprefix("draw_").replace("_", "-")
         draw().savefig(FOLDER / f"09-{name}.svg", metadata={"Date": None})
