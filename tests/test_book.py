@@ -290,7 +290,9 @@ def formulas(page):
     return [block or inline for block, inline in book.FORMULA.findall(page)]
 
 
-FOR_MATHTEXT = {r"\thinspace": r"\,", r"\enspace": r"\;", r"\lbrace": r"\{", r"\rbrace": r"\}"}
+FOR_MATHTEXT = {
+    r"\thinspace": r"\,", r"\enspace": r"\;", r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lt": "<", r"\gt": ">"
+}
 
 
 def faults(formula):
