@@ -18,7 +18,7 @@ def test_12_4_the_distance_from_nlml_for_many_samples():
     }
     model, x, phi = Model(Linear(1, 2), Gaussian(2), 1), np.array([[2.0, 3.0]]), np.array([[0.5, 0.0]])
     nlml = 0.5 * (2 * np.log(2 * np.pi) + np.log(8) + 2)           # (2.6), by hand
-    t2, d = 0.25, 0.5                                              # the posterior's variance, and its distance
+    t2, d = 0.25, 0.5                                              # the posterior's variance; how far off
     v = np.exp(d**2 / (2 - t2)) / np.sqrt(t2 * (2 - t2)) - 1
     eta = np.random.default_rng(0).standard_normal((800_000, 1, 1))
     shares = np.exp(log_weight(model, theta, phi, x, eta) + nlml)  # ω / p(x)

@@ -1,4 +1,4 @@
-"""The pictures of 08-amortisation.md: python derivations/figures/draw_08.py writes them beside this file."""
+"""The pictures of chapter 8: python derivations/figures/draw_08.py writes them beside this file."""
 
 from pathlib import Path
 
@@ -31,7 +31,8 @@ def draw_ledger():
     left, right = figure.subplots(1, 2, width_ratios=(1.3, 1))
     z_axis = z[:, 0, 0]
     left.plot(z_axis, np.exp(log_p + g.nlml[0]), color="black", label="posterior of case 1")
-    for phi, name, style, colour in ((g.phi_optimal, "best Gaussian", "--", BLUE), (PHI, "q in use", ":", ORANGE)):
+    kinds = ((g.phi_optimal, "best Gaussian", "--", BLUE), (PHI, "q in use", ":", ORANGE))
+    for phi, name, style, colour in kinds:
         log_q, _ = model.posterior.log_prob(phi, z)
         left.plot(z_axis, np.exp(log_q[:, 0]), style, color=colour, label=name, lw=2)
     left.set(xlabel="z", ylabel="density", ylim=(0, 0.98))
@@ -39,7 +40,8 @@ def draw_ledger():
     start = np.zeros(2)
     bars = (("not Gaussian", g.not_gaussian, BLUE, "////"), ("amortisation", g.amortisation, ORANGE, ""))
     for name, share, colour, hatch in bars:
-        right.barh([1, 0], share, left=start, color=colour, hatch=hatch, edgecolor="white", label=name, height=0.5)
+        look = {"color": colour, "hatch": hatch, "edgecolor": "white", "height": 0.5}
+        right.barh([1, 0], share, left=start, label=name, **look)
         start = start + share
     right.set(xlabel="nats above nlml", yticks=[1, 0], yticklabels=["case 1", "case 2"], ylim=(-0.5, 1.9))
     right.legend(frameon=False, fontsize=8, loc="upper right")

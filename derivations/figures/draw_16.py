@@ -1,4 +1,4 @@
-"""The pictures of 16-beyond-the-lecture.md: python derivations/figures/draw_16.py writes them beside this file."""
+"""The pictures of chapter 16: python derivations/figures/draw_16.py writes them beside this file."""
 
 import math
 from pathlib import Path
@@ -66,7 +66,8 @@ def draw_varimax():
     for axis in np.eye(2):
         right.plot(*zip(-0.25 * axis, 1.05 * axis), color=GREY, lw=1)
     for axis, sign in zip(T.T, np.sign((LOADINGS @ T).sum(axis=0))):
-        right.annotate("", 1.05 * sign * axis, (0, 0), arrowprops={"arrowstyle": "->", "color": ORANGE, "lw": 1.5})
+        arrow = {"arrowstyle": "->", "color": ORANGE, "lw": 1.5}
+        right.annotate("", 1.05 * sign * axis, (0, 0), arrowprops=arrow)
     right.plot(*LOADINGS[:3].T, "o", color=BLUE)
     right.plot(*LOADINGS[3:].T, "^", color=BLUE)
     right.set(xlabel="loading on factor 1", ylabel="loading on factor 2", xlim=(-0.3, 1.1), ylim=(-0.9, 1.1))

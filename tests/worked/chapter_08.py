@@ -89,7 +89,8 @@ def eq_10_2():
     g = split_ledger()
     yield from (2.5, 1.5, g.approximation[0])
     g = bent_ledger()
-    yield from (g.phi_optimal[0, 0], np.exp(g.phi_optimal[0, 1]), g.q_optimal[0], g.nlml[0], g.approximation[0])
+    m, log_s = g.phi_optimal[0]
+    yield from (m, np.exp(log_s), g.q_optimal[0], g.nlml[0], g.approximation[0])
 
 
 def eq_10_3():
