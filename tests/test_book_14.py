@@ -27,7 +27,7 @@ def central(f, p, h, dtype="float64"):
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_11_1_the_error_is_below_truncation_and_rounding(name, dtype):
-    """At hundreds of points and steps, with the rounding of the value taken for one unit of its last digit."""
+    """At hundreds of points and steps, the rounding of a value taken for its last digit."""
     f, slope, third = FUNCTIONS[name]
     rng, eps = np.random.default_rng(111), np.finfo(dtype).eps
     reached = 0.0

@@ -20,7 +20,7 @@ TURNED = np.ones((2, 1)) @ example.W / np.sqrt(2)
 
 
 def draw_ladder():
-    """The mean nlml against the size w of W, and the bounds that two E-steps make, with the M-steps between."""
+    """The mean nlml against the size w of W, and the bounds that two E-steps make."""
     q, sizes = DiagonalGaussian(1), np.linspace(0.05, 2.1, 200)
 
     def nlml(w):
@@ -47,7 +47,8 @@ def draw_ladder():
         axes.annotate("", (lowest, nlml(lowest)), (lowest, Q(lowest)), arrowprops={"arrowstyle": "->"})
         w = lowest
     axes.set(xlabel="size w of W = w · (1, 2)", ylabel="mean over the data, nats", ylim=(3.4, 4.3))
-    axes.legend(frameon=False, loc="upper right", fontsize=8, title_fontsize=8, title="dot: Q touches\ntriangle: M-step")
+    small = {"fontsize": 8, "title_fontsize": 8}
+    axes.legend(frameon=False, loc="upper right", title="dot: Q touches\ntriangle: M-step", **small)
     figure.tight_layout()
     return figure
 

@@ -96,7 +96,8 @@ def draw_below():
     eta, weights = chapter_14.sigma_points(1)
     figure = Figure(figsize=(6.5, 2.9))
     axes = figure.subplots()
-    families = ((DiagonalGaussian(1), "Q", "-", BLUE), (chapter_14.VarianceForDeviation(1), "faulty Q", "--", ORANGE))
+    faulty = chapter_14.VarianceForDeviation(1)
+    families = (DiagonalGaussian(1), "Q", "-", BLUE), (faulty, "faulty Q", "--", ORANGE)
     x = np.repeat(example.x[:1], len(widths), axis=0)
     phi = np.stack([np.ones_like(widths), np.log(widths)], axis=1)
     for family, name, style, colour in families:

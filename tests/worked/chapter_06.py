@@ -108,8 +108,8 @@ def eq_6_3():
 def eq_9_1():
     one, two = mixture.log_pmf(THETA.weights)
     log_2pi = np.log(2 * np.pi)
-    return [*THETA.weights, 0.75, one, log_2pi, one, log_2pi, LOG_P[0, 0], 0.25, two, two, log_2pi, LOG_P[0, 1],
-            *LOG_P[1]]
+    first, second = [0.75, one, log_2pi, one, log_2pi, LOG_P[0, 0]], [0.25, two, two, log_2pi, LOG_P[0, 1]]
+    return [*THETA.weights, *first, *second, *LOG_P[1]]
 
 
 def eq_9_2():
@@ -181,6 +181,8 @@ def eq_9_8():
     F = np.array([0.5, 0.5])
     raised = mixture.raise_to_floor(S, F)
     diagonal = mixture.raise_to_floor(np.diag(S), F)
-    values = np.linalg.eigvalsh(S)
-    return [S[0, 0], values[1], values[0], *F, values[1] / 0.5, values[0] / 0.5, values[1] / 0.5, 0.5,
-            np.linalg.eigvalsh(raised)[1], np.linalg.eigvalsh(raised)[0], raised[0, 0], raised[0, 1], *diagonal]
+    across, along = np.linalg.eigvalsh(S)
+    raised_across, raised_along = np.linalg.eigvalsh(raised)
+    in_units = [along / F[0], across / F[0], raised_along / F[0]]
+    return [S[0, 0], along, across, *F, *in_units, F[0], raised_along, raised_across, raised[0, 0], raised[0, 1],
+            *diagonal]

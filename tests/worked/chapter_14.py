@@ -57,9 +57,10 @@ def eq_8_1():
 
 
 def eq_11_1():
-    n = [central(kl, CASE_2, 1, h) for h in (0.1, 0.01)]
-    return [CURVE, 0.1, CURVE * 0.1**2 / 6, n[0], n[0] + 0.75, 0.01, n[1] + 0.75, kl(CASE_2), EPS * kl(CASE_2),
-            EPS * kl(CASE_2) / 1e-5, CURVE * 1e-10 / 6]
+    long, short = (central(kl, CASE_2, 1, h) for h in (0.1, 0.01))
+    value = kl(CASE_2)
+    at_h = [EPS * value / 1e-5, CURVE * 1e-10 / 6]
+    return [CURVE, 0.1, CURVE * 0.1**2 / 6, long, long + 0.75, 0.01, short + 0.75, value, EPS * value, *at_h]
 
 
 def eq_11_2():
@@ -75,9 +76,9 @@ def eq_8_2():
         return float(ONE.kl(phi.reshape(2, 2))[0].sum())
 
     n = np.array([central(f, example.phi.ravel(), i, h) for i in range(4)]).reshape(2, 2)
-    error = relative_error(a, n)
-    return [*a[:, 0], *a[:, 1], h, a[1, 1] - n[1, 1], a[1, 1], error[1, 1], n[0, 1], scale_of(a, n)[0, 1], n[0, 1],
-            scale_of(a, n)[0, 1], error[0, 1]]
+    error, scale = relative_error(a, n), scale_of(a, n)
+    large, small = [a[1, 1] - n[1, 1], a[1, 1], error[1, 1]], [scale[0, 1], n[0, 1], scale[0, 1], error[0, 1]]
+    return [*a[:, 0], *a[:, 1], h, *large, n[0, 1], *small]
 
 
 def eq_8_5():
@@ -98,13 +99,12 @@ def eq_8_6():
 def eq_11_3():
     ell = np.array([np.log(3), 0.0])
 
-    def weighted(c):
-        return lambda p: float(np.sum(np.array(c) * mixture.free(p[None, :])))
+    def slope(*c):
+        return central(lambda p: float(np.sum(c * mixture.free(p[None, :]))), ell, 0, 1e-4)
 
+    one, two = slope(1, 0), slope(0, 1)
     y = mixture.free(ell[None, :])[0]
-    slope = central(weighted([1, 0]), ell, 0, 1e-4)
-    return [*y, slope, central(weighted([0, 1]), ell, 0, 1e-4), central(weighted([1, 1]), ell, 0, 1e-4), 1.0, -0.5,
-            slope, 0.5, slope, central(weighted([1, -0.5]), ell, 0, 1e-4)]
+    return [*y, one, two, slope(1, 1), 1.0, -0.5, one, 0.5, one, slope(1, -0.5)]
 
 
 def eq_11_4():
@@ -116,8 +116,10 @@ def eq_11_4():
         return float(ReLU().forward({}, p)[0][0])
 
     left, right = probe(relu, [0.003], 0.01).slopes(0)
-    return [0.5, 0.1, gap(kl, CASE_2, 1, 0.1), 0.01, gap(kl, CASE_2, 1, 0.01), 0.003, 0.01, right, 0.003, 0.01, left,
-            gap(relu, [0.003], 0, 0.01), 0.001, gap(relu, [0.003], 0, 0.001), central(relu, [0.003], 0, 0.01)]
+    bend = [0.1, gap(kl, CASE_2, 1, 0.1), 0.01, gap(kl, CASE_2, 1, 0.01)]
+    kink = [0.003, 0.01, right, 0.003, 0.01, left, gap(relu, [0.003], 0, 0.01)]
+    return [2 * np.exp(2 * CASE_2[1]), *bend, *kink, 0.001, gap(relu, [0.003], 0, 0.001),
+            central(relu, [0.003], 0, 0.01)]
 
 
 def eq_11_5():
