@@ -184,5 +184,5 @@ def eq_9_8():
     across, along = np.linalg.eigvalsh(S)
     raised_across, raised_along = np.linalg.eigvalsh(raised)
     in_units = [along / F[0], across / F[0], raised_along / F[0]]
-    return [S[0, 0], along, across, *F, *in_units, F[0], raised_along, raised_across, raised[0, 0], raised[0, 1],
+    return [S[0, 0], along, across, *F, *in_units, F[0], raised_along, raised_across, *raised[0],
             *diagonal]
