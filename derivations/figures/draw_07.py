@@ -24,8 +24,8 @@ MODEL = Model(Linear(1, 2), Gaussian(2), 1, DiagonalGaussian(1))
 
 def draw_variances():
     """The variance of one draw's gradient in m and log s, from case 1's q to its posterior."""
-    way = np.linspace(0, 1, 41)
-    phi = np.stack([0.5 + 0.5 * way, way * np.log(0.5)], axis=1)   # (41, 2): a data case for each place
+    way = np.linspace(0, 1, 31)
+    phi = np.stack([0.5 + 0.5 * way, way * np.log(0.5)], axis=1)   # (31, 2): a data case for each place
     x = np.repeat(X, len(way), axis=0)
     nodes, w = gauss_hermite(1, 6)
     i, j = (a.ravel() for a in np.meshgrid(*[np.arange(6)] * 2, indexing="ij"))
@@ -65,7 +65,7 @@ def draw_nodes():
     """Sigma points, a Gauss–Hermite grid and matched draws for K = 2."""
     sets = [
         ("sigma points", sigma_points(2)),
-        ("Gauss–Hermite, 5 per dimension", gauss_hermite(2, 5)),
+        ("Gauss–Hermite, 5 × 5", gauss_hermite(2, 5)),
         ("12 matched draws", matched_draws(np.random.default_rng(3), 12, 2)),
     ]
     figure = Figure(figsize=(6.5, 2.6), layout="constrained")
