@@ -92,7 +92,7 @@ class Model:
         return log_p, (f_cache, cache)
 
     def log_likelihood_backward(self, theta, cache, dlog_p, *, need_dz=True, need_dtheta=True):
-        """dz (S, N, K) and dtheta, shaped like theta, from dlog_p (S, N); None where not needed       (1.33)."""
+        """dz (S, N, K) and dtheta, shaped like theta, from dlog_p (S, N); None where not needed  (1.33)."""
         f_cache, cache = cache
         df, dlikelihood = self.likelihood.backward(
             theta["likelihood"], cache, dlog_p, need_dparams=need_dtheta

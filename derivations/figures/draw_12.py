@@ -39,9 +39,9 @@ def draw_trace():
 
     def box(x, y, title, value, gradient):
         ax.text(x, y + 0.43, title, ha="center", va="bottom", fontsize=9)
-        ax.text(x, y + 0.2, texts(value), ha="center", va="center", fontsize=7.5, color=DOWN, linespacing=1.05)
-        ax.text(x, y - 0.2, texts(gradient), ha="center", va="center", fontsize=7.5, color=UP, style="italic",
-                linespacing=1.05)
+        middle = {"ha": "center", "va": "center", "fontsize": 7.5, "linespacing": 1.05}
+        ax.text(x, y + 0.2, texts(value), color=DOWN, **middle)
+        ax.text(x, y - 0.2, texts(gradient), color=UP, style="italic", **middle)
         ax.plot([x - 0.33, x + 0.33], [y, y], color="#BBBBBB", lw=0.6)
         ax.add_patch(matplotlib.patches.FancyBboxPatch(
             (x - 0.33, y - 0.4), 0.66, 0.8, boxstyle="round,pad=0.02", fill=False, ec="#444444", lw=0.8))

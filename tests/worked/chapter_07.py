@@ -29,8 +29,8 @@ def mean_and_variance(estimator, phi, x, **options):
 
 
 def of_baseline(phi, S):
-    """The variance of one draw's gradient with the leave-one-out baseline of S samples, (n_phi,): every pair of
-    nodes for S = 2; for more, c's variance counts 1/(S − 1) of what it does there.
+    """The variance of one draw's gradient with the leave-one-out baseline of S samples, (n_phi,): over every
+    pair of nodes for S = 2; for more, c's variance counts 1/(S − 1) of what it does there.
     """
     eta, w = gauss_hermite(1, 8)
     R, eta = len(w), eta[:, 0, 0]
@@ -164,7 +164,8 @@ def eq_1_16():
     rng = SimpleNamespace(standard_normal=lambda shape: U)
     eta, w = matched_draws(rng, 4, 1)
     squares = U[:, 0] ** 2
-    yield from (*U[:, 0], *squares, squares.mean(), np.sqrt(squares.mean()), *eta[:2, 0, 0], *eta[:2, 0, 0] ** 2)
+    yield from (*U[:, 0], *squares, squares.mean(), np.sqrt(squares.mean()))
+    yield from (*eta[:2, 0, 0], *eta[:2, 0, 0] ** 2)
     yield from (w @ eta[:, 0, 0] ** 2, bound.forward(MODEL, THETA, PHI, X, eta, weights=w)[0][0])
 
 

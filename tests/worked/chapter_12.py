@@ -1,4 +1,4 @@
-"""Chapter 12, the gradient of the bound: case 1 of the bent example traced, every number by `course.Trace`."""
+"""Chapter 12, the gradient of the bound: case 1 of the bent example, traced by `course.Trace`."""
 
 from functools import cache
 
