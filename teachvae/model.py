@@ -79,8 +79,8 @@ class Model:
         return -0.5 * namespace(z).sum(z * z, axis=-1) - 0.5 * self.n_latent * LOG_2PI  #  (1.1)
 
     def log_prior_backward(self, z, dlog_prior):
-        """dz (…, K) from dlog_prior (…)."""
-        return -dlog_prior[..., None] * z                          # (…, K)               (1.31)
+        """dz (…, K) from dlog_prior (…)                                                          (1.31)."""
+        return -dlog_prior[..., None] * z
 
     def log_likelihood(self, theta, x, z):
         """log p(x_n|z_ns) (S, N), in nats, of data cases x at latent points z (S, N, K), and a cache.
