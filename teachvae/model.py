@@ -66,7 +66,7 @@ class Model:
         return xp.reshape(f, (*z.shape[:-1], self.likelihood.n_f)), cache
 
     def f_backward(self, theta, cache, df, *, need_dz=True, need_dw=True):
-        """dz (…, K) and dw, shaped like theta["decoder"], from df (…, n_f)."""
+        """dz (…, K) and dw, shaped like theta["decoder"], from df (…, n_f)                       (1.32)."""
         xp = namespace(df)
         rows = xp.reshape(df, (-1, self.likelihood.n_f))
         dz, dw = self.decoder.backward(
@@ -79,7 +79,7 @@ class Model:
         return -0.5 * namespace(z).sum(z * z, axis=-1) - 0.5 * self.n_latent * LOG_2PI  #  (1.1)
 
     def log_prior_backward(self, z, dlog_prior):
-        """dz (…, K) from dlog_prior (…)."""
+        """dz (…, K) from dlog_prior (…)                                                          (1.31)."""
         return -dlog_prior[..., None] * z
 
     def log_likelihood(self, theta, x, z):
@@ -92,7 +92,7 @@ class Model:
         return log_p, (f_cache, cache)
 
     def log_likelihood_backward(self, theta, cache, dlog_p, *, need_dz=True, need_dtheta=True):
-        """dz (S, N, K) and dtheta, shaped like theta, from dlog_p (S, N); None where it is not needed."""
+        """dz (S, N, K) and dtheta, shaped like theta, from dlog_p (S, N); None where not needed  (1.33)."""
         f_cache, cache = cache
         df, dlikelihood = self.likelihood.backward(
             theta["likelihood"], cache, dlog_p, need_dparams=need_dtheta
