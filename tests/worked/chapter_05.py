@@ -9,7 +9,6 @@ from teachvae.course import jensen
 from teachvae.evaluation import divergence, nlml
 from teachvae.inference import linear_gaussian
 from teachvae.inference.expectations import log_weight
-from teachvae.posteriors.nodes import gauss_hermite
 
 MODEL, THETA = example.linear()
 EXACT = nlml.exact(MODEL, THETA, example.x).values                 # (N,)
