@@ -53,8 +53,9 @@ def eq_7_24():
     model, theta = BENT
     f, _ = model.f(theta, at(0.5)[0])
     noise = np.array([[0.5, -1.0]])
-    yield from (0.5, *noise[0], *f[0], 0.5, np.sqrt(2.0))
-    yield from model.likelihood.sample(theta["likelihood"], f, noise)[0]
+    x = model.likelihood.sample(theta["likelihood"], f, noise)[0]
+    yield from (0.5, *noise[0], *f[0], np.sqrt(2.0))
+    yield from (f[0, 0], 0.5, x[0], f[0, 1], np.sqrt(2.0), x[1])
 
 
 def prior_mean(theta, model, function):
@@ -67,9 +68,8 @@ def eq_7_25():
     model, theta = BENT
     squares = prior_mean(theta, model, lambda f: (f - example.b) ** 2)
     product = prior_mean(theta, model, lambda f: np.prod(f - example.b, axis=2, keepdims=True))
-    yield squares[0]
-    yield from (1 + squares[0], product[0], squares[1])
-    yield from (2 + squares[1], squares[0], np.sqrt(squares[0]))
+    yield from (squares[0], squares[0], 1 + squares[0], squares[0], 2 + squares[1])
+    yield from (squares[0], product[0], squares[0], np.sqrt(squares[0]))
 
 
 def eq_1_3():
@@ -93,8 +93,9 @@ def eq_7_27():
     at_0 = model.log_joint(theta, x1, at(0))[0, 0]
     terms = [np.exp(model.log_joint(theta, x1, at(z))[0, 0] - at_0) for z in range(-2, 6)]
     yield from (3 + 0.5 * np.log(2), 1.5 * np.log(2 * np.pi), -at_0)
-    yield from (np.tanh(1), 4 * np.tanh(1), 1.5 * np.tanh(1) ** 2, 0.5, terms[3])
-    yield from (terms[1], terms[4], terms[5], terms[6], sum(terms), np.log(sum(terms)))
+    yield from (np.tanh(1), 4 * np.tanh(1), 1.5 * np.tanh(1) ** 2, 0.5, np.log(terms[3]), terms[3])
+    yield from (terms[1], terms[4], terms[5], terms[6], sum(terms), sum(terms))
+    yield from (np.log(sum(terms)), -at_0, np.log(sum(terms)))
     yield -at_0 - np.log(sum(terms))
     yield from grid.grid(model, theta, example.x).values
 
@@ -108,11 +109,13 @@ def eq_4_17():
 
 
 def eq_4_18():
-    spiral = Spiral(0.4, 2.0)
-    (f1, f2), cache = spiral.forward({}, np.array([[0.5]]))[0][0], spiral.forward({}, np.array([[0.5]]))[1]
-    yield from (0.4, f1, f2, spiral.backward({}, cache, np.array([[1.0, 0.0]]))[0][0, 0])
-    yield from (0.4, f2, f1, spiral.backward({}, cache, np.array([[0.0, 1.0]]))[0][0, 0])
-    yield from (0.5, 0.5, spiral.backward({}, cache, np.array([[1.0, 0.5]]))[0][0, 0])
+    f, cache = Spiral(0.4, 2.0).forward({}, np.array([[0.5]]))
+    f1, f2 = f[0]
+    slope1, slope2, dz = (
+        Spiral(0.4, 2.0).backward({}, cache, np.array([df]))[0][0, 0] for df in ((1, 0), (0, 1), (1, 0.5))
+    )
+    yield from (0.5, 0.4, f1, f2, slope1, 0.4, f2, f1, slope2)
+    yield from (0.5, slope1, 0.5, slope2, dz)
 
 
 def eq_4_19():
@@ -136,7 +139,7 @@ def eq_7_3():
     yield from (top, np.exp(-2), np.exp(-8), np.exp(coarse - top), -coarse)
     yield from (0.5, 0.5, np.exp(fine - top), -fine)
     yield nlml.exact(*LINE, x1).values[0]
-    yield from (np.exp(-coarse - nlml.exact(*LINE, x1).values[0]), 2 * np.exp(-np.pi**2 / 2))
+    yield from (np.expm1(coarse + nlml.exact(*LINE, x1).values[0]), 2 * np.exp(-np.pi**2 / 2))
 
 
 def eq_7_5():
@@ -145,7 +148,7 @@ def eq_7_5():
     top = log_joint(peak[None, :])[0]
     floor = top - grid.MARGIN + np.log(axes[0, 0])
     places, log_p = grid._grown(lambda i: log_joint(peak + i @ axes.T), np.array([[0]]), floor)
-    yield from (axes[0, 0], 0.5, top, floor)
+    yield from (axes[0, 0], top, 0.5, floor)
     assert places.min() == -7 and places.max() == 7
     yield from (np.exp(-0.5), -log_sum_exp(log_p) - np.log(axes[0, 0]))
     look = grid.lattice(13.5, 0.05, 1)
@@ -194,7 +197,7 @@ def eq_7_28():
     first, second = worth_of_a_weight(np.zeros((2, 2)))
     yield from (0.5, 0.5, 1 / (0.5 * np.sqrt(1.75)), np.exp(1 / 1.75), first, np.exp(0.25 / 1.75), second)
     typical = np.log(2) - 0.5 * np.log(1.75) + 0.75 / 1.75
-    yield from (np.log(2), 0.5 * np.log(1.75), 0.75, 1.75, typical, np.exp(typical))
+    yield from (np.log(2), 0.5 * np.log(1.75), typical, np.exp(typical))
     sizes = {K: misses(K) for K in (1, 2, 4, 8, 16)}
     for K, (miss, size) in sizes.items():
         yield from (np.exp(K * typical), size, miss)
@@ -216,8 +219,8 @@ def eq_7_1():
 
 def eq_7_29():
     first, second = worth_of_a_weight(example.phi)
-    yield from (0.5, 0.5, 0.5, 0.25, 1 / (0.5 * np.sqrt(1.75)), 0.25 / 1.75, first)
-    yield from (0.5, -0.5, 0.5, 0.5, 0.25, 0.5 / (0.5 * 0.5), 0.25 / 0.25, second)
+    yield from (0.5, 0.5, 1 / (0.5 * np.sqrt(1.75)), 0.25, 0.25 / 1.75, first)
+    yield from (0.5, 0.25, 0.5, 0.5, 0.25 / (0.5 * np.sqrt(0.25)), 0.25, 0.25, 0.25 / 0.25, second)
 
 
 # ---- Laplace's approximation --------------------------------------------------------------------
@@ -244,8 +247,7 @@ def eq_7_9():
 
 
 def eq_7_10():
-    yield from (1.5, 0.5)
-    yield from (1.5, 0.5, LINE[0].log_likelihood_gradient(LINE[1], x1, at(1.5))[1][0, 0, 0])
+    yield from (1.5, 0.5, 0.5, LINE[0].log_likelihood_gradient(LINE[1], x1, at(1.5))[1][0, 0, 0])
     yield from (0.5, np.tanh(0.5), 4 - 3 * np.tanh(0.5), 1 - np.tanh(0.5) ** 2)
     yield BENT[0].log_likelihood_gradient(BENT[1], x1, at(0.5))[1][0, 0, 0]
 
@@ -268,11 +270,9 @@ def tempered(beta):
 
 def eq_7_30():
     mean, variance, log_z = tempered(1 / 16)
-    yield log_p1(0)
-    yield 1.5
-    yield from (1 / variance, 1 / variance, mean, np.sqrt(variance))
+    yield from (log_p1(0), 1 / variance, 1 / variance, mean, np.sqrt(variance))
     yield from (log_p1(0) / 16, 0.5 * np.log(1 / variance), 0.5 * mean**2 / variance, log_z)
-    yield from (log_p1(0), 0.5 * np.log(4), 2, tempered(1)[2])
+    yield from (log_p1(0), log_p1(0), 0.5 * np.log(4), 2, tempered(1)[2])
 
 
 def path(z, p, backward):
@@ -300,8 +300,8 @@ def eq_7_12():
 
     z1, p1, _ = path(-0.5, 1, backward=False)
     half = 1 + 0.25 * g(-0.5)
-    yield from (-0.5, 0.5)
-    yield from (g(-0.5), 0.5, 5.5, half, 0.25, g(-0.5), z1, -0.5, 0.5, half, g(z1), p1)
+    yield from (0.5, -0.5, 0.5, 5.5, g(-0.5), 5.5, 0.25, g(-0.5), half)
+    yield from (-0.5, 0.5, half, z1, g(z1), half, 0.25, g(z1), p1)
     yield from (energy(-0.5, 1), energy(z1, p1))
     yield np.exp(min(0, energy(-0.5, 1) - energy(z1, p1)))
 
@@ -309,7 +309,7 @@ def eq_7_12():
 def eq_7_11():
     z1, _, log_w = path(-0.5, 1, backward=False)
     yield from (-0.5, z1, log_p1(-0.5), log_p1(z1), log_w, np.exp(log_w))
-    yield from (nlml.exact(*LINE, x1).values[0], np.exp(-nlml.exact(*LINE, x1).values[0]))
+    yield from (-nlml.exact(*LINE, x1).values[0], np.exp(-nlml.exact(*LINE, x1).values[0]))
 
 
 def eq_7_13():
@@ -321,11 +321,11 @@ def eq_7_13():
         spread = (4 - 3 * mean) ** 2 * variance + 4.5 * variance**2
         total += (beta[t] - beta[t - 1]) ** 2 * spread
         yield spread
-    yield total
+    yield from (total, np.sqrt(total))
 
 
 def eq_7_14():
     z1, _, log_w = path(1.5, -1, backward=True)
-    yield from (1.5, log_p1(1.5), 0.5, z1, log_p1(z1), -log_w, log_w)
+    yield from (1.5, log_p1(1.5), 0.5, z1, log_p1(z1), -log_w)
     forward = path(-0.5, 1, backward=False)[2]
     yield from (log_w, nlml.exact(*LINE, x1).values[0], -forward)
