@@ -34,14 +34,14 @@ def Q(phi, theta=THETA, kl="analytic"):
 def eq_1_21():
     pmf, g = (0.25, 0.75), (1, 4)
     square, log = jensen.jensen_discrete(np.square, g, pmf), jensen.jensen_discrete(minus_log, g, pmf)
-    yield from (*pmf, *pmf, 3.25, 3.25, square.lhs, 0.25, 0.75, square.rhs, square.gap)
-    yield from (0.25, 0.75, square.gap, 3.25, log.lhs, 0.75, np.log(4), log.rhs, log.gap)
+    yield from (*pmf, *pmf, 3.25, 3.25, square.lhs, *pmf, square.rhs, square.gap, *pmf, square.gap)
+    yield from (3.25, log.lhs, 0.75, log.rhs, log.gap)
 
 
 def eq_1_20():
     density = stats.norm(0.5, 1).pdf
     found = jensen.jensen_continuous(np.square, lambda z: 2 * z + 1, density, (-12, 0.5, 12))
-    yield from (0.5, 2, found.lhs, found.rhs, found.gap)
+    yield from (0.5, 0.5, 2.0, found.lhs, found.rhs, found.gap)
     found = jensen.jensen_continuous(np.exp, lambda z: z, density, (-30, 0.5, 30))
     yield from (0.5, found.lhs, 0.5, 0.5, found.rhs)
 
@@ -61,40 +61,38 @@ JOINT, PMF = np.array([0.3, 0.1, 0.1]), np.array([0.5, 0.5, 0.0])
 def eq_1_22():
     found = jensen.nlml_as_jensen_discrete(np.log(JOINT), PMF)
     middle = jensen.jensen_discrete(minus_log, JOINT[:2] / PMF[:2], PMF[:2])
-    yield from (*JOINT, 0.5, 0.5, 0.5, found.lhs, 0.3, 0.1, middle.lhs)
-    yield from (0.5, 0.5, 0.3, 0.5, 0.5, 0.1, 0.5, 0.5108, 0.5, 1.6094, middle.rhs)
+    yield from (*JOINT, 0.5, 0.5, JOINT.sum(), found.lhs, 0.3, 0.1, JOINT[:2].sum(), middle.lhs)
+    yield from (0.5, 0.5, 0.3, 0.5, 0.5, 0.1, 0.5, np.log(0.5 / 0.3), 0.5, np.log(0.5 / 0.1), found.rhs)
     assert middle.rhs == found.rhs
 
 
 def eq_1_5():
-    model, z = MODEL, example.z
-    log_p, (log_q, _) = model.log_joint(THETA, example.x, z), model.posterior.log_prob(example.phi, z)
-    yield from (1.5, -0.5, *log_p[:, 0], log_q[0, 0], -log_p[0, 0], log_q[0, 0], -log_p[1, 0], log_q[1, 0])
-    yield from (Q(example.phi, kl="sampled")[0], EXACT[0], Q(example.phi, kl="sampled")[1], EXACT[1])
-    yield np.sum(Q(example.phi))
+    log_p = MODEL.log_joint(THETA, example.x, example.z)[:, 0]
+    log_q = MODEL.posterior.log_prob(example.phi, example.z)[0][:, 0]
+    bounds = Q(example.phi, kl="sampled")
+    yield from (1.5, -0.5, *log_p, -log_p[0], -log_q[0], -log_p[1], -log_q[1], bounds[0], log_q[0])
+    yield from (EXACT[0], bounds[1], EXACT[1], bounds.sum())
 
 
 def eq_1_34():
-    log_p = MODEL.log_joint(THETA, example.x, example.z)
+    energy = -MODEL.log_joint(THETA, example.x, example.z)
     entropy = stats.norm(0, example.s[:, 0]).entropy()
-    yield from (-log_p[0, 0], -log_p[1, 0], -log_p[:, 0].mean())
-    yield from (0.5 * np.log(2 * np.pi * np.e), entropy[0])
-    yield from (-log_p[:, 0].mean(), entropy[0], Q(example.phi)[0])
-    yield from (-log_p[:, 1].mean(), entropy[1], Q(example.phi)[1])
+    yield from (*energy[:, 0], energy[:, 0].mean(), entropy[0])
+    yield from (energy[:, 0].mean(), entropy[0], Q(example.phi)[0])
+    yield from (0.5, entropy[0], 0.5, entropy[1], energy[:, 1].mean(), entropy[1], Q(example.phi)[1])
 
 
 def eq_1_7():
-    log_p, _ = MODEL.log_likelihood(THETA, example.x, example.z)
+    error = -MODEL.log_likelihood(THETA, example.x, example.z)[0]
     kl, _ = MODEL.posterior.kl(example.phi)
-    yield from (0.5, 0.5, kl[0])
-    yield from (-log_p[0, 0], -log_p[1, 0], -log_p[:, 0].mean(), kl[0], Q(example.phi)[0])
-    yield from (0.5, np.log(0.5), 0.25, kl[1], -log_p[:, 1].mean(), kl[1], Q(example.phi)[1])
+    yield from (0.5, kl[0], *error[:, 0], error[:, 0].mean(), error[:, 0].mean(), kl[0], Q(example.phi)[0])
+    yield from (0.5, 0.25, 0.5, kl[1], error[:, 1].mean(), kl[1], Q(example.phi)[1])
 
 
 def eq_1_6():
     kl = divergence.kl_to_posterior(MODEL, THETA, example.phi, example.x)
-    yield from (0.5, 0.5, 0.5, kl[0], EXACT[0], kl[0], Q(example.phi)[0])
-    yield from (-0.5, 0.25, 0.25, kl[1], EXACT[1], kl[1], Q(example.phi)[1])
+    yield from (0.5, 0.5, 0.5, np.log(0.5), 1.25 / 0.5, 0.5, kl[0], EXACT[0], kl[0], Q(example.phi)[0])
+    yield from (0.5, 0.5, kl[1], EXACT[1], kl[1], Q(example.phi)[1])
 
 
 def eq_1_23():
@@ -102,7 +100,7 @@ def eq_1_23():
     posterior = JOINT / JOINT.sum()
     yield from (*posterior, found.rhs, found.lhs, found.gap)
     yield from (0.5, 0.5, 0.6, 0.5, 0.5, 0.2, found.gap)
-    yield from (found.rhs, 0.5, np.exp(found.rhs), 0.5, found.gap)
+    yield from (found.rhs, JOINT.sum(), np.exp(found.rhs), JOINT.sum(), found.gap)
     continuous = jensen.nlml_as_jensen_continuous(
         lambda z: MODEL.log_joint(THETA, example.x[:1], np.full((1, 1, 1), z))[0, 0],
         stats.norm(0.5, 1).logpdf, (-12, 0.5, 12),
@@ -126,7 +124,7 @@ def gradient_of_b(phi):
 
 def eq_1_36():
     mean, M = linear_gaussian.posterior(example.W, example.b, example.psi, example.x)
-    yield from gradient_of_b(MODEL.posterior.closest(mean, M))
+    yield from gradient_of_b(MODEL.posterior.closest(mean, M))       # at the posterior
 
     def exact(b):
         return linear_gaussian.nlml(example.W, b, example.psi, example.x)[0]
@@ -154,6 +152,5 @@ def least(function):
 def eq_1_37():
     best = least(of_scale)
     pulled = least(lambda w: of_scale(w, 1.0))
-    yield from (0.5, 1 + 3 * best**2, best)
-    yield from (1.5, np.sqrt(10 / 3), pulled)
-    yield from (of_scale(best), of_scale(pulled), of_scale(pulled, 1.0))
+    yield from (best, 1 + 3 * pulled**2, pulled)
+    yield from (best, of_scale(best), pulled, of_scale(pulled), of_scale(pulled, 1.0))
