@@ -302,7 +302,7 @@ def eq_7_12():
     half = 1 + 0.25 * g(-0.5)
     yield from (0.5, -0.5, 0.5, 5.5, g(-0.5), 5.5, 0.25, g(-0.5), half)
     yield from (-0.5, 0.5, half, z1, g(z1), half, 0.25, g(z1), p1)
-        yield from (0.125, 0.5 * np.log(2 * np.pi), -log_p1(-0.5), 0.5, energy(-0.5, 1), energy(z1, p1))
+    yield from (0.125, 0.5 * np.log(2 * np.pi), -log_p1(-0.5), 0.5, energy(-0.5, 1), energy(z1, p1))
     yield np.exp(min(0, energy(-0.5, 1) - energy(z1, p1)))
 
 
