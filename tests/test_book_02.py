@@ -1,4 +1,4 @@
-"""Tests of derivations/02-factor-analysis.md by a second road, for what test_derivations.py does not check."""
+"""Tests of derivations/02-factor-analysis.md, by a second road: what test_derivations.py leaves."""
 
 from itertools import islice
 
@@ -205,7 +205,8 @@ def test_2_38_a_variance_on_its_way_to_zero(linear):
 def test_2_39_one_factor_for_three_columns():
     S = np.array([[1.5, 0.6, -0.5], [0.6, 2.0, -0.4], [-0.5, -0.4, 0.9]])
     fitted = FactorAnalysis(1, tol=1e-13).fit_covariance(S)
-    squares = np.array([S[0, 1] * S[0, 2] / S[1, 2], S[0, 1] * S[1, 2] / S[0, 2], S[0, 2] * S[1, 2] / S[0, 1]])
+    s12, s13, s23 = S[0, 1], S[0, 2], S[1, 2]
+    squares = np.array([s12 * s13 / s23, s12 * s23 / s13, s13 * s23 / s12])
     np.testing.assert_allclose(fitted.components_[0] ** 2, squares, rtol=1e-4)
     np.testing.assert_allclose(fitted.noise_variance_, np.diag(S) - squares, rtol=1e-4)
 
@@ -219,7 +220,8 @@ def test_2_39_one_factor_for_three_columns():
 
     def nlml(v):
         Sigma = np.outer(v[:3], v[:3]) + np.diag(np.exp(v[3:]))
-        return 0.5 * (3 * np.log(2 * np.pi) + np.linalg.slogdet(Sigma)[1] + np.trace(np.linalg.solve(Sigma, R)))
+        trace = np.trace(np.linalg.solve(Sigma, R))
+        return 0.5 * (3 * np.log(2 * np.pi) + np.linalg.slogdet(Sigma)[1] + trace)
 
     rng = np.random.default_rng(4)
     bounds = [(None, None)] * 3 + [(np.log(1e-6), None)] * 3

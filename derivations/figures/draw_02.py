@@ -29,20 +29,24 @@ def draw_plane():
     root = np.linalg.cholesky(W.T @ W + np.diag(psi))
     for radius, style in ((1, "-"), (2, "--")):
         ring = b + radius * np.column_stack([np.cos(turn), np.sin(turn)]) @ root.T
-        axes.plot(*ring.T, style, color=GREY, linewidth=1, label=f"p(x), {radius} standard deviation{'s' * (radius - 1)}")
+        label = f"p(x), {radius} standard deviation{'s' * (radius - 1)}"
+        axes.plot(*ring.T, style, color=GREY, linewidth=1, label=label)
     line = b + np.array([[-2.4], [2.4]]) @ W
     axes.plot(*line.T, ":", color=BLUE, linewidth=1.2, label="decoder outputs zW + b")
     for n, (x_n, m_n) in enumerate(zip(x, mean)):
         at = b + m_n @ W
+        first = n == 0                                             # each kind is named once
         bar = b + (m_n + np.array([[-sd], [sd]])) @ W
         axes.plot(*bar.T, color=BLUE, linewidth=4, alpha=0.5, solid_capstyle="butt",
-                  label="posterior, 1 standard deviation" if n == 0 else None)
+                  label="posterior, 1 standard deviation" if first else None)
         axes.plot(*np.array([x_n, at]).T, color=BLACK, linewidth=0.8)
-        axes.plot(*at, "D", color=BLUE, markersize=6, label="output at the posterior mean" if n == 0 else None)
-        axes.plot(*x_n, "o", color=BLACK, markersize=7, label="data case" if n == 0 else None)
-        axes.annotate(f"case {n + 1}", x_n, xytext=(9, -4), textcoords="offset points")
-    axes.set(xlabel="column 1 of x", ylabel="column 2 of x", aspect="equal", xlim=(-3.2, 3.6), ylim=(-4.3, 6.3))
-    axes.legend(loc="center left", bbox_to_anchor=(1.05, 0.5), frameon=False, fontsize=9)
+        axes.plot(*at, "D", color=BLUE, markersize=6, label="output at the posterior mean" if first else None)
+        axes.plot(*x_n, "o", color=BLACK, markersize=7, label="data case" if first else None)
+        side = (9, "left") if first else (-9, "right")
+        axes.annotate(f"case {n + 1}", x_n, xytext=(side[0], -4), ha=side[1], textcoords="offset points")
+    axes.set(xlabel="column 1 of x", ylabel="column 2 of x", aspect="equal")
+    axes.set(xlim=(-4.6, 4.6), ylim=(-4.3, 6.3))
+    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=9)
     figure.tight_layout()
     return figure
 
@@ -80,9 +84,10 @@ def draw_paths():
     figure, axes = plt.subplots(figsize=(6.5, 3))
     for label, kind, lengthening, colour, style, marker in WAYS:
         left = np.array([nlml for _, nlml in fits(S, kind, lengthening, p, 300)]) - least
-        shown = np.flatnonzero(left > 1e-11)
-        shown = shown[(shown > 0) & (shown < shown[0] + np.argmax(np.append(left[shown[0]:] <= 1e-11, True)))]
-        axes.loglog(shown, left[shown], style, color=colour, marker=marker, markevery=0.12, markersize=5, label=label)
+        end = 1 + int(np.argmax(np.append(left[1:] < 1e-11, True)))  # below that is rounding
+        shown = np.arange(1, end)
+        axes.loglog(shown, left[shown], style, color=colour, label=label,
+                    marker=marker, markevery=0.12, markersize=5)
     axes.set(xlabel="iterations", ylabel="nlml above its minimum\n(nats per data case)")
     axes.legend(frameon=False)
     figure.tight_layout()
@@ -111,21 +116,24 @@ def draw_heywood():
     """The nlml over one noise variance, and the way of EM along it."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(6.5, 3.1))
     grid = np.geomspace(1e-4, 0.95, 45)
-    for R, label, colour, style in ((HEYWOOD, "0.8, 0.8, 0.5", ORANGE, "-"), (FINE, "0.48, 0.4, 0.3", BLUE, "--")):
+    both = (HEYWOOD, "0.8, 0.8, 0.5", ORANGE, "-"), (FINE, "0.48, 0.4, 0.3", BLUE, "--")
+    for R, label, colour, style in both:
         values = np.array([profile(R, psi_1) for psi_1 in grid])
         left.semilogx(grid, values - values.min(), style, color=colour, label=label)
         lowest = np.argmin(values)
         left.plot(grid[lowest], 0, "o", color=colour, markersize=6)
-    left.set(xlabel="noise variance of column 1", ylabel="least nlml above its minimum\n(nats per data case)", ylim=(-0.02, 0.4))
+    left.set(xlabel="noise variance of column 1", ylabel="least nlml above its minimum\n(nats per data case)")
+    left.set_ylim(-0.005, 0.1)
     left.legend(title="correlations", frameon=False)
     p = em.Parameters(np.array([[0.9, 0.7, 0.7]]), np.zeros(3), np.array([0.2, 0.5, 0.5]))
     for label, kind, lengthening, colour, style, _ in WAYS[::2]:
         psi_1 = [p.psi[0] for p, _ in fits(HEYWOOD, kind, lengthening, p, 3000)]
+        label = label.split(" (")[0].removeprefix("with ")
         right.loglog(np.arange(1, len(psi_1) + 1), psi_1, style, color=colour, label=label)
     right.axhline(1e-6, color=BLACK, linewidth=0.8, linestyle=":")
     right.annotate("floor", (1.2, 1.3e-6), fontsize=9)
     right.set(xlabel="iterations + 1", ylabel="noise variance of column 1")
-    right.legend(frameon=False, fontsize=9)
+    right.legend(loc="lower left", bbox_to_anchor=(0.0, 0.14), frameon=False, fontsize=9)
     figure.tight_layout()
     return figure
 

@@ -63,7 +63,8 @@ def quiet():
 
 def three_columns(r12, r13, r23):
     """A fit with one factor to three correlations."""
-    return FactorAnalysis(1, tol=1e-12).fit_covariance(np.array([[1, r12, r13], [r12, 1, r23], [r13, r23, 1]]))
+    R = np.array([[1, r12, r13], [r12, 1, r23], [r13, r23, 1]])
+    return FactorAnalysis(1, tol=1e-12).fit_covariance(R)
 
 
 # ---- the model --------------------------------------------------------------------------------
@@ -82,7 +83,7 @@ def eq_2_34():
     at = model.log_joint(theta, x, np.array([[[1.5], [0.0]], [[1.0], [0.0]]]))[:, 0]
     residual = r[0] - model.f(theta, np.array([[1.5]]))[0][0] + b
     square = np.sum(residual**2 / psi)
-    yield from (np.sum(np.log(psi)), 3 * LOG_2PI, 1.5, *residual, residual[0] ** 2, residual[1] ** 2, square, 1.5**2)
+    yield from (np.sum(np.log(psi)), 3 * LOG_2PI, 1.5, *residual, *residual**2, square, 1.5**2)
     yield from (square, 1.5**2, np.sum(np.log(psi)), 3 * LOG_2PI, at[0], at[1])
 
 
@@ -253,7 +254,8 @@ def eq_2_27():
     (W_start,), psi_start = em.regression_start(S3, 1, Gaussian(2), np.ones((2, 1)))
     u = psi_start[0] / 2
     explained = W_start[0] ** 2 / (psi_start[0] * 0.5) + 1
-    yield from (0.99, 0.01, 0.99 * correlation(), 0.99 * correlation(), u / 0.75, u / 0.75, u, u, psi_start[0])
+    yield from (0.99, 0.01, 0.99 * correlation(), 0.99 * correlation())
+    yield from (u / 0.75, u / 0.75, u, u, psi_start[0])
     yield from (1 + correlation(), u, explained, psi_start[0], 0.5, explained - 1, W_start[0] ** 2)
 
 
@@ -347,7 +349,8 @@ def eq_2_21():
     residual = 2 - mean[2] * 2
     yield from (mean[2], residual)
     yield from (residual**2 / 2, np.log(2), LOG_2PI, -np.log(variance[2]), mean[2] ** 2, nlml[2])
-    yield from (-np.log(variance[2]), LOG_2PI, np.log(6), linear_gaussian.nlml(W[:, 1:], b[1:], psi[1:], x3[2:, 1:])[0])
+    alone = linear_gaussian.nlml(W[:, 1:], b[1:], psi[1:], x3[2:, 1:])[0]
+    yield from (-np.log(variance[2]), LOG_2PI, np.log(6), alone)
 
 
 def eq_2_22():
@@ -362,11 +365,12 @@ def eq_2_22():
 def eq_2_23():
     s = incomplete()[3]
     (W_new,), b_new, v = observed_m_step(s)
-    (a, c), (_, n) = s.zz[0]
+    (a, c), _ = s.zz[0]
     det = np.linalg.det(s.zz[0])
-    yield from (a, c, det, s.xz[0, 0], c, s.xz[0, 1], det, W_new[0], a, s.xz[0, 1], c, s.xz[0, 0], det, b_new[0])
+    yield from (a, c, det, s.xz[0, 0], c, s.xz[0, 1], det, W_new[0])
+    yield from (a, s.xz[0, 1], c, s.xz[0, 0], det, b_new[0])
     yield from (s.xz[0, 0], W_new[0], s.xz[0, 1], b_new[0], v[0])
-    (a, c), (_, n) = s.zz[1]
+    (a, c), _ = s.zz[1]
     det = np.linalg.det(s.zz[1])
     yield from (det, c, det, W_new[1], a, c, det, b_new[1], W_new[1], b_new[1], v[1])
 
