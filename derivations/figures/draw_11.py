@@ -1,6 +1,6 @@
 """The pictures of chapter 11.
 
-    python -m derivations.figures.draw_11
+    python derivations/figures/draw_11.py
 """
 
 from pathlib import Path
