@@ -31,7 +31,7 @@ def eq_3_2():
     dz = dz_of_the_errors()[:, :, 0]
     dm = diagonal.sample_backward(sampled, dz_of_the_errors())[:, 0]
     slope = 2 * dz[:, 0]                                           # of each sample, without its weight
-    yield from (1.5, slope[0], -0.5, slope[1], 0.5, 0.5, slope[0], dz[0, 0], 0.5, slope[1], dz[1, 0])
+    yield from (slope[0], 1.5, slope[1], -0.5, 0.5, 0.5, slope[0], dz[0, 0], 0.5, slope[1], dz[1, 0])
     yield from (dz[0, 0], -dz[1, 0], dm[0], dz[0, 1], dz[1, 1], dm[1])
 
 
