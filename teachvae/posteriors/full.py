@@ -104,7 +104,7 @@ class FullGaussian(Posterior):
         return phi @ self._log_diagonal(phi)                       # (N,)                 (3.42)
 
     def log_det_backward(self, dlog_det):
-        """dphi (N, n_phi) from dlog_det (N,)."""
+        """dphi (N, n_phi) from dlog_det (N,)                                                (3.42)."""
         return dlog_det[:, None] * self._log_diagonal(dlog_det)    # (N, n_phi)           (3.42)
 
     def mean(self, phi):
