@@ -50,7 +50,7 @@ def test_6_4_no_other_solution_of_the_secant_condition_is_nearer(rng):
         return np.trace(change @ G @ change @ G)
 
     across = np.eye(5) - np.outer(y, y) / (y @ y)
-    for _ in range(100):                                           # other symmetric changes with y Δ = s − y H
+    for _ in range(100):                                           # other symmetric Δ, y Δ = s − y H
         B = across @ rng.standard_normal((5, 5)) @ across
         other = change + 10 ** rng.uniform(-4, 1) * (B + B.T)
         np.testing.assert_allclose(y @ (H + other), s, rtol=1e-8, atol=1e-8)

@@ -1,4 +1,4 @@
-"""The examples of chapter 11: families of q. Of the full family and the flows K = 2, with numbers of their own."""
+"""The examples of chapter 11: the families of q. The full family and the flows have K = 2."""
 
 import numpy as np
 
@@ -313,7 +313,8 @@ def eq_3_37():
     u, r_, w_, h, cache = moving
     da = np.sum(DU * r_, axis=2)[0, 0] * (1 - h[0, 0] ** 2)
     dparams, du = layer.backward(moving, DU)
-    yield from (r[0, 0], 1 - h[0, 0] ** 2, da, *(h[0, 0] * DU[0, 0]), *(da * U[0, 0]), dparams[0, 2], *du[0, 0])
+    yield from (r[0, 0], 1 - h[0, 0] ** 2, da, *(h[0, 0] * DU[0, 0]), *(da * U[0, 0]))
+    yield from (dparams[0, 2], *du[0, 0])
 
 
 def eq_3_38():

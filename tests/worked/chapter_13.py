@@ -1,4 +1,4 @@
-"""The examples of chapter 13: searches for φ of case 1, whose Q is 3.878 + ½ (4 s² + 4 (m − 1)² − 1 − log 4 s²)."""
+"""The examples of chapter 13: most are searches for φ of case 1, from (0.5, 0)."""
 
 import numpy as np
 
@@ -56,7 +56,8 @@ def eq_6_2():
     _, _, one = steps(Adam(0.1), 1)
     m_hat, v_hat = state["m"] / (1 - 0.9**2), state["v"] / (1 - 0.999**2)
     yield from (0.1, 0.9, 0.999, *one["m"], *one["v"], *g[0], 0.1, *path[1], g[1, 0], state["m"][0])
-    yield from (1 - 0.9**2, m_hat[0], state["v"][0], v_hat[0], 0.1, -m_hat[0], v_hat[0], path[2, 0] - path[1, 0])
+    yield from (1 - 0.9**2, m_hat[0], state["v"][0], v_hat[0])
+    yield from (0.1, -m_hat[0], v_hat[0], path[2, 0] - path[1, 0])
 
 
 def eq_6_12():
@@ -91,8 +92,8 @@ def eq_6_4():
     Hy, rho = y @ H, 1 / (s @ y)
     c = 0.5 * (1 + rho * y @ Hy) * s - Hy
     yield from (1.0, 0.5, *p, Q, q_of_case_1(START + p)[0], *s, q_of_case_1(START + s)[0], *y)
-    yield from (s @ y, rho, *Hy, y @ Hy, *c, new[0, 0], new[0, 1], new[1, 1], y[0], new[0, 0], -y[1], new[0, 1],
-                (y @ new)[0])
+    yield from (s @ y, rho, *Hy, y @ Hy, *c, new[0, 0], new[0, 1], new[1, 1])
+    yield from (y[0], new[0, 0], -y[1], new[0, 1], (y @ new)[0])
 
 
 def hessian(phi):
@@ -142,7 +143,8 @@ def eq_6_10():
 
 def eq_6_6():
     path = [10.0, 9.0, 8.5]
-    yield from (*path, 9 - 8.5, 10 - 9.0, 0.5, (9 - 8.5) ** 2, 0.5, remaining(path), path[-1] - remaining(path))
+    rest = remaining(path)
+    yield from (*path, 9 - 8.5, 10 - 9.0, 0.5, (9 - 8.5) ** 2, 0.5, rest, path[-1] - rest)
 
 
 def eq_6_17():
@@ -165,4 +167,5 @@ def eq_6_8():
     assert (SHORTEST, WIDTHS, found.length) == (8, 3, 4)
     sigma = found.error / np.sqrt(12 * 3 / (4 * 5))
     yield from (*path, -1.5, -0.5, 0.5, 1.5, -4.0, -0.8, found.fall, 0.5, -0.5)
-    yield from (sigma, sigma, found.error, TOLERANCE, found.error, TOLERANCE + WIDTHS * found.error, falling(path))
+    noise = TOLERANCE + WIDTHS * found.error
+    yield from (sigma, sigma, found.error, TOLERANCE, found.error, noise, falling(path))
