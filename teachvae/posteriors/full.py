@@ -101,11 +101,11 @@ class FullGaussian(Posterior):
 
     def log_det(self, phi):
         """log|L| = Σ_k log L_kk, (N,): φ holds these logarithms as they are."""
-        return phi @ self._log_diagonal(phi)
+        return phi @ self._log_diagonal(phi)                       # (N,)                 (3.42)
 
     def log_det_backward(self, dlog_det):
-        """dphi (N, n_phi) from dlog_det (N,)."""
-        return dlog_det[:, None] * self._log_diagonal(dlog_det)
+        """dphi (N, n_phi) from dlog_det (N,)                                                (3.42)."""
+        return dlog_det[:, None] * self._log_diagonal(dlog_det)    # (N, n_phi)           (3.42)
 
     def mean(self, phi):
         """E_q[z], (N, K)."""
