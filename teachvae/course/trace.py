@@ -346,7 +346,7 @@ def _backward_rows(calls, model, kl, dQ, dphi, names):
         dz_prior = model.log_prior_backward(calls["q", "sample"].result[0], dlog_p)
         rows += [Quantity("dz_f", "∂/∂ z through f", dz_f, None, through_f),
                  Quantity("dz_q", "∂/∂ z through log q", dz_q, None, _join(q, name="dz")),
-                 Quantity("dz_prior", "∂/∂ z through log p(z)", dz_prior, None, "1.13"),
+                 Quantity("dz_prior", "∂/∂ z through log p(z)", dz_prior, None, "1.31"),
                  Quantity("dz", "∂/∂ z", dz, None, "1.13"),
                  Quantity("dphi_q", "∂/∂ φ in log q, z fixed", dphi_q, None, _join(q, but="dz"))]
     gaussian, base = _gaussian(model.posterior, dphi)

@@ -18,7 +18,7 @@ class Bernoulli(Likelihood):
 
     n_visible  D
     relaxed    also take grey values between 0 and 1. The same formula is then no likelihood: over
-               [0, 1] it does not integrate to one, for its constant is missing (Loaiza-Ganem &
+               [0, 1] it does not integrate to one (5.45), for its constant is missing (Loaiza-Ganem &
                Cunningham 2019), so its numbers are comparable with nothing but each other
     """
 

@@ -86,7 +86,7 @@ class StudentT(Likelihood):
             u = (x[:, d] - f[:, d][:, None]) * scale[d]            # (G, N)
             terms = -0.5 * (self.dof + 1) * log1p(u * u / self.dof) - 0.5 * log_psi[d]
             terms = terms + self.log_constant()
-            total = total + (terms if mask is None else terms * mask[:, d])  # (G, N)     (5.34)
+            total = total + (terms if mask is None else terms * mask[:, d])  # (G, N)     (5.46)
         return total
 
     def mean(self, params, f):
@@ -99,7 +99,7 @@ class StudentT(Likelihood):
 
     def sample(self, params, f, noise):
         """x ~ p(x|f) from t_ν-distributed `noise`, shaped like f."""
-        return f + noise * namespace(f).exp(0.5 * params["log_psi"])
+        return f + noise * namespace(f).exp(0.5 * params["log_psi"])        #               (5.43)
 
     def start(self, mean, variance):
         """(f (D,), params): the columns' means, and scales that have the columns' variances."""

@@ -37,7 +37,7 @@ class Linear:
 
     def init(self, rng, backend):
         """W (n_in, n_out), drawn from the host generator rng, and b (n_out,), as arrays of `backend`."""
-        scale = self.gain / self.n_in**0.5
+        scale = self.gain / self.n_in**0.5                         #                       (4.24)
         return {
             "W": backend.normal(rng, (self.n_in, self.n_out)) * scale,
             "b": backend.zeros((self.n_out,)),
