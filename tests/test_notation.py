@@ -74,6 +74,19 @@ def test_every_symbol_of_a_chapter_is_in_the_notation(chapter):
     assert unexplained(PAGES[chapter], NOTATION) == {}
 
 
+def letters_of_chapters(notation):
+    """{number: text} of the table that says what single chapters name for their own proofs."""
+    table = notation.split("## Letters of single chapters")[1]
+    return {int(number): text for number, text in re.findall(r"^\| (\d+) \| (.+) \|$", table, flags=re.MULTILINE)}
+
+
+@pytest.mark.parametrize("number, text", letters_of_chapters(NOTATION).items())
+def test_what_the_notation_says_of_a_chapter_is_of_this_chapter(number, text):
+    (chapter,) = [name for name in CHAPTERS if int(name[:2]) == number]
+    there = set().union(*map(symbols, formulas(PAGES[chapter])))
+    assert set().union(*map(symbols, formulas(text))) <= there
+
+
 def test_a_symbol_that_is_not_explained_is_found():
     formula = r"\tilde{z}_ n^\top W \leq \frac{1}{2} \mathrm{tr}(\Sigma) + \mathbb{E}_ q[\log x']"
     assert symbols(formula) == {
