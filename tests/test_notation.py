@@ -41,20 +41,22 @@ def test_every_name_of_the_notation_table_exists(row):
 # ---- the letters: every symbol of a formula is explained --------------------------------------
 
 KNOWN = set(
-    "frac sqrt binom left right lbrace rbrace vert Vert quad qquad thinspace enspace cr begin end text mid dots ldots "
-    "cdots vdots cdot times leq geq lt gt neq approx equiv sim propto in ni notin subset cup cap to mapsto leftarrow "
-    "rightarrow Rightarrow Longleftrightarrow iff pm mp infty circ forall exists top not langle rangle lfloor rfloor "
-    "sum prod int max min sup inf lim exp log sin cos tan arcsin arccos arctan sinh cosh tanh coth".split()
+    "frac sqrt binom left right lbrace rbrace vert Vert quad qquad thinspace enspace cr begin end text "
+    "mid dots ldots cdots vdots cdot times leq geq lt gt neq approx equiv sim propto in ni notin subset "
+    "cup cap to mapsto leftarrow rightarrow Rightarrow Longleftrightarrow iff pm mp infty circ forall "
+    "exists top not langle rangle lfloor rfloor sum prod int max min sup inf lim exp log sin cos tan "
+    "arcsin arccos arctan sinh cosh tanh coth".split()
 )                                                                  # what every reader of formulas knows
 ACCENTS = ("tilde", "hat", "bar", "overline", "check", "dot", "vec")
 STYLED = re.compile(r"\\(mathrm|mathcal|mathbb|mathbf|text)\{([^{}]*)\}")
 
 
 def symbols(formula):
-    """What must be explained of a formula: letters, Greek and other commands, \\mathcal{L}, \\mathrm{tr} (words of
-    five letters and more are English), and letters with an accent as one symbol.
+    """What must be explained of a formula: letters, Greek and other commands, script letters, upright words of
+    less than five letters (longer ones are English), and letters with an accent as one symbol.
     """
-    found = {f"\\{style}{{{word}}}" for style, word in STYLED.findall(formula) if style != "text" and len(word) < 5}
+    styled = ((style, word) for style, word in STYLED.findall(formula) if style != "text" and len(word) < 5)
+    found = {f"\\{style}{{{word}}}" for style, word in styled}
     rest = re.sub(r"\\(begin|end)\{\w+\}", " ", STYLED.sub(" ", formula))
     accented = rf"\\({'|'.join(ACCENTS)})(?![a-zA-Z])\s*\{{?\s*(\\[a-zA-Z]+|[a-zA-Z])"
     found |= {f"\\{accent}{{{letter}}}" for accent, letter in re.findall(accented, rest)}
@@ -77,7 +79,8 @@ def test_every_symbol_of_a_chapter_is_in_the_notation(chapter):
 def letters_of_chapters(notation):
     """{number: text} of the table that says what single chapters name for their own proofs."""
     table = notation.split("## Letters of single chapters")[1]
-    return {int(number): text for number, text in re.findall(r"^\| (\d+) \| (.+) \|$", table, flags=re.MULTILINE)}
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", table, flags=re.MULTILINE)
+    return {int(number): text for number, text in rows}
 
 
 @pytest.mark.parametrize("number, text", letters_of_chapters(NOTATION).items())

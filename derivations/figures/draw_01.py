@@ -1,4 +1,6 @@
-"""The pictures of derivations/01-gaussians-and-matrices.md: python derivations/figures/draw_01.py writes them."""
+"""The pictures of derivations/01-gaussians-and-matrices.md: python derivations/figures/draw_01.py writes
+them.
+"""
 
 from pathlib import Path
 

@@ -56,7 +56,7 @@ def draw_plane():
 
 
 def draw_units():
-    """The direction of the first loading vector in its first two columns, in old units, over a change of units."""
+    """The direction of the first loadings in two columns, told in old units, over a change of units."""
     rng = np.random.default_rng(4)
     W, noise = np.array([[1.0, 1.5, 1.0, 0.8]]), np.array([1.0, 0.8, 0.6, 1.0])
     x = rng.standard_normal((400, 1)) @ W + rng.standard_normal((400, 4)) * np.sqrt(noise)
