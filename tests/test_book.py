@@ -1,6 +1,6 @@
 """Tests of derivations/ as a book: every number of the code has one card, and card, code, tests and notebooks
-know of each other; every figure of a worked example is what the package computes; every symbol and name is in
-the notation; formulas come through Markdown as they were written, and every link leads somewhere."""
+know of each other; every figure of a worked example is what the package computes; formulas come through
+Markdown as they were written, and every link leads somewhere. The notation has its own file, test_notation."""
 
 import ast
 from collections import Counter
@@ -249,36 +249,6 @@ def test_every_link_leads_somewhere(name):
             headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
             slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
             assert f'<a id="{place}"></a>' in text or place in slugs, target
-
-
-# ---- the notation -----------------------------------------------------------------------------
-
-
-def table_rows(page):
-    """The cells of every row of the tables `on paper | in code | shape | file`."""
-    cells = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in page.splitlines() if line.startswith("|")
-    ]
-    return [row for row in cells if len(row) == 4 and row[0] != "on paper" and not set(row[0]) <= set("-")]
-
-
-ROWS = table_rows(PAGES["00-notation.md"])
-
-
-def test_every_line_of_the_notation_table_has_four_cells():
-    lines = PAGES["00-notation.md"].split("## Letters")[0].split("## The table")[1].splitlines()
-    assert all(line.count("|") == 5 for line in lines if line.startswith("|"))
-    assert len(ROWS) > 50
-
-
-@pytest.mark.parametrize("row", ROWS, ids=[row[1] for row in ROWS])
-def test_every_name_of_the_notation_table_exists(row):
-    _, names, shape, files = row
-    names, files = re.findall(r"`(\w+)`", names), re.findall(r"`([\w/]+\.py)`", files)
-    assert names and files and shape
-    assert [f for f in files if f not in SOURCES] == []
-    assert [(f, name) for f in files for name in names if name not in words(SOURCES[f])] == []
 
 
 # ---- well-formed mathematics, in a dialect that every reader renders --------------------------
