@@ -126,8 +126,8 @@ def index(book, used):
     lines = [
         "# Equations, by number",
         "",
-        "Every number that a comment in the code ends on has its card in a chapter: what it says, why it holds,",
-        "an example in numbers, the code, the tests. This page is written from the chapters by",
+        "Every number that a comment in the code ends on has its card in a chapter: what it says, why it",
+        "holds, an example in numbers, the code, the tests. This page is written from the chapters by",
         "`python -m derivations.book`. The letters are explained in [00-notation.md](00-notation.md).",
         "",
         "| | says | code | tests | course |",

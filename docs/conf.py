@@ -22,7 +22,8 @@ project, author, html_title = "teachvae", "the authors of teachvae", "teachvae"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax"]
 root_doc = "docs/index"
 include_patterns = [
-    "docs/**.md", "derivations/*.md", "notebooks/*.ipynb", "README.md", "CONTRIBUTING.md", "teachvae/datasets/*.md",
+    "docs/**.md", "derivations/*.md", "notebooks/*.ipynb", "README.md", "CONTRIBUTING.md",
+    "teachvae/datasets/*.md",
 ]
 html_theme, html_css_files = "furo", ["site.css"]
 html_static_path = ["_static", os.environ["TEACHVAE_SITE_STATIC"]]

@@ -1,6 +1,6 @@
 """Tests of derivations/ as a book: every number of the code has one card, and card, code, tests and notebooks
 know of each other; every figure of a worked example is what the package computes; formulas come through
-Markdown as they were written, and every link leads somewhere. The notation has its own file, test_notation."""
+Markdown as they were written, and every link leads somewhere. The notation has a file of its own."""
 
 import ast
 from collections import Counter

@@ -29,7 +29,7 @@ def test_10_18_the_worth_of_a_draw_by_quadrature_and_by_draws(m, s):
     eta, w = gauss_hermite(1, 120)
     squares = w @ relative_weights(phi, example.x, eta) ** 2
     np.testing.assert_allclose(squares, rho(m, s, MEAN), rtol=1e-9)
-    light = rho(m, s, MEAN) < 10                                   # a heavier tail needs more draws than these
+    light = rho(m, s, MEAN) < 10                                   # a heavier tail needs more draws
     run = nlml.importance(MODEL, THETA, phi, example.x, np.random.default_rng(0), n_samples=200_000)
     worth, variance = run.effective_sample_size / 200_000, run.standard_error**2 * 200_000
     np.testing.assert_allclose(worth[light], 1 / rho(m, s, MEAN)[light], rtol=0.03)

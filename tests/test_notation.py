@@ -52,8 +52,8 @@ STYLED = re.compile(r"\\(mathrm|mathcal|mathbb|mathbf|text)\{([^{}]*)\}")
 
 
 def symbols(formula):
-    """What must be explained of a formula: letters, Greek and other commands, script letters, upright words of
-    less than five letters (longer ones are English), and letters with an accent as one symbol.
+    """What must be explained of a formula: letters, Greek and other commands, script letters, upright words
+    of less than five letters (longer ones are English), and letters with an accent as one symbol.
     """
     styled = ((style, word) for style, word in STYLED.findall(formula) if style != "text" and len(word) < 5)
     found = {f"\\{style}{{{word}}}" for style, word in styled}

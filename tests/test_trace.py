@@ -405,7 +405,7 @@ OF_KL = {
     "analytic": {"Q": "1.8", "dkl": "", "dz": "4.2", "dphi": "1.12"},
     "sampled": {
         "log_prior": "1.1", "Q": "1.9", "dlog_prior": "1.13", "dlog_q": "1.13", "dz_f": "4.2",
-        "dz_prior": "1.13", "dz": "1.13", "dphi": "1.13",
+        "dz_prior": "1.31", "dz": "1.13", "dphi": "1.13",
     },
 }
 OF_LIKELIHOOD = {

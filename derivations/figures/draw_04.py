@@ -85,7 +85,7 @@ def copies(K, n_cases=200):
 
 
 def draw_dimensions():
-    """By how much the value of the median data case is too high as K grows: draws of the prior, and of a q."""
+    """How much too high the value of the median data case is as K grows: draws of the prior, and of a q."""
     figure = Figure(figsize=(6.5, 3), layout="constrained")
     axes, sizes = figure.subplots(), (1, 2, 4, 6, 8, 12, 16, 20, 24)
     rows = {"prior, S = 100": [], "prior, S = 10 000": [], "q 1.2 times too wide, S = 100": []}

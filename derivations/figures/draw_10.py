@@ -46,7 +46,8 @@ def draw_two_forms_of_the_poisson():
         (first[0, :, 0], "first line", "#d55e00", "o"),
         (second[0], "second line, as computed", "#0072b2", "s"),
     ):
-        axes.loglog(x[:, 0], np.maximum(np.abs(values - exact[0]), 1e-8), marker, color=colour, markersize=3, label=name)
+        error = np.maximum(np.abs(values - exact[0]), 1e-8)
+        axes.loglog(x[:, 0], error, marker, color=colour, markersize=3, label=name)
     axes.set(xlabel="count", ylabel="error of log p in nats", ylim=(1e-8, 10))
     axes.legend(frameon=False, fontsize=8)
     return figure

@@ -1,4 +1,4 @@
-"""The picture of chapter 15: an importance sampler's bias and spread against S, and rules against their certificates.
+"""The picture of chapter 15: an importance sampler's bias and spread against S, and rules with their certificates.
 
     python derivations/figures/draw_15.py
 """
@@ -40,7 +40,8 @@ def sampler(ax):
         found.append((np.mean(-np.log(p_hat) + p_hat - 1), np.std(np.log(p_hat))))  # p̂ − 1 has mean 0
     bias, spread = np.array(found).T
     ax.loglog(sizes, spread, "s", color="#0072B2", ms=4, label="standard deviation")
-    ax.loglog(sizes, np.sqrt((RHO - 1) / sizes), "-", color="#0072B2", lw=1, label="$\\sqrt{(\\rho - 1) / S}$")
+    law = "$\\sqrt{(\\rho - 1) / S}$"
+    ax.loglog(sizes, np.sqrt((RHO - 1) / sizes), "-", color="#0072B2", lw=1, label=law)
     ax.loglog(sizes, bias, "o", color="#D55E00", ms=4, label="bias")
     ax.loglog(sizes, (RHO - 1) / (2 * sizes), "--", color="#D55E00", lw=1, label="$(\\rho - 1) / 2S$")
     ax.set(xlabel="draws S", ylabel="nats", title="$-\\log\\,\\hat{p}$ from q, linear, case 1")

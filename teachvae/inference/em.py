@@ -52,7 +52,8 @@ def em(problem, p, *, tol, begun=None):
     problem  `Complete`, `Incomplete`, or another with their steps
     begun    None, or the `Fit` to go on from, in place of p: it comes first again
     Q never rises, beyond rounding: each part of a step minimises it, the M-step within the bounds of Ψ
-    (2.36), (9.17). With the posterior itself for q it is nlml. Raises TrainingError where Q stops being a finite number.
+    (2.36), (9.17). With the posterior itself for q it is nlml. Raises TrainingError where Q stops being a
+    finite number.
     """
     if begun is None:
         path, steps, p = [], LongerSteps(), problem.turned(p)

@@ -102,7 +102,8 @@ def eq_7_15():
     omega = np.exp(log_weights())
     squares = omega**2
     assert not is_stated(log_weights())
-    yield from (weighted(log_weights())[1], nlml.LARGE, *omega, *omega, squares.sum() ** 2 / (squares**2).sum())
+    effective = squares.sum() ** 2 / (squares**2).sum()
+    yield from (weighted(log_weights())[1], nlml.LARGE, *omega, *omega, effective)
     for n in (10, 4):
         log_w = np.log(np.repeat([1e-12, 1.0], [1000 - n, n]))
         squares = np.exp(2 * log_w)
