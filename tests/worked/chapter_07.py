@@ -106,7 +106,8 @@ def eq_1_27():
     g = ge.reparameterised(MODEL, THETA, PHI, X, ETA, kl="sampled")[:, 0]
     yield from (*g[:, 0], *example.z[:, 0, 0], g[:, 0].mean(), *g[:, 1], g[:, 1].mean())
     g = ge.reparameterised(MODEL, THETA, PHI, X, ETA)[:, 0]
-    yield from (*g[:, 0], *g[:, 1])
+    price = ge.naive(MODEL, THETA, PHI, X, ETA, kl="analytic")[0, 0]
+    yield from (*(g[:, 0] - price[0]), price[0], *g[:, 0], *g[:, 1])
 
 
 def eq_1_28():
