@@ -12,6 +12,7 @@ import re
 import tokenize
 
 from markdown_it import MarkdownIt
+from matplotlib.figure import Figure
 from matplotlib.mathtext import MathTextParser
 import pytest
 
@@ -234,6 +235,22 @@ def test_every_picture_is_there_and_is_told_to_those_who_cannot_see_it(name):
     for alt, file in re.findall(r"!\[([^\]]*)\]\(([^)]*)\)", PAGES[name]):
         assert len(alt.split()) >= 5, f"{file}: expected what the picture shows, in words"
         assert (ROOT / "derivations" / file).is_file()
+
+
+def test_every_picture_is_shown():
+    shown = {file for page in PAGES.values() for file in re.findall(r"!\[[^\]]*\]\(figures/([^)]*)\)", page)}
+    assert shown == {file.name for file in (ROOT / "derivations/figures").glob("*.svg")}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("chapter", [chapter[:2] for chapter in CHAPTERS])
+def test_every_picture_is_drawn_by_its_script(chapter):
+    script = importlib.import_module(f"derivations.figures.draw_{chapter}")
+    drawn = {name: draw for name, draw in vars(script).items() if name.startswith("draw_")}
+    files = {f"{chapter}-{name.removeprefix('draw_').replace('_', '-')}.svg" for name in drawn}
+    assert files == {file.name for file in (ROOT / "derivations/figures").glob(f"{chapter}-*.svg")}
+    for draw in drawn.values():
+        assert isinstance(draw(), Figure)
 
 
 @pytest.mark.parametrize("name", PAGES)
