@@ -1,10 +1,5 @@
-"""The pictures of derivations/01-gaussians-and-matrices.md: python derivations/figures/draw_01.py writes
-them.
-"""
+"""The pictures of chapter 1."""
 
-from pathlib import Path
-
-import matplotlib
 from matplotlib.figure import Figure
 import numpy as np
 
@@ -50,8 +45,3 @@ def draw_conditional():
     right.set(xlabel="$z$", ylabel="density", title="before and after", ylim=(0, 0.85))
     right.legend(loc="upper left", fontsize=8)
     return figure
-
-
-if __name__ == "__main__":
-    matplotlib.rcParams.update({"svg.hashsalt": "teachvae", "svg.fonttype": "path"})
-    draw_conditional().savefig(Path(__file__).with_name("01-conditional.svg"), metadata={"Date": None})

@@ -1,13 +1,8 @@
-"""The pictures of chapter 2, drawn by the package's own numbers.
-
-    python derivations/figures/draw_02.py
-"""
+"""The pictures of chapter 2, drawn by the package's own numbers."""
 
 from itertools import islice
-from pathlib import Path
 from unittest.mock import patch
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -136,10 +131,3 @@ def draw_heywood():
     right.legend(loc="lower left", bbox_to_anchor=(0.0, 0.14), frameon=False, fontsize=9)
     figure.tight_layout()
     return figure
-
-
-if __name__ == "__main__":
-    matplotlib.rcParams.update({"svg.hashsalt": "teachvae", "svg.fonttype": "path"})
-    folder = Path(__file__).resolve().parent
-    for name, draw in (("plane", draw_plane), ("paths", draw_paths), ("heywood", draw_heywood)):
-        draw().savefig(folder / f"02-{name}.svg", metadata={"Date": None}, facecolor="white")

@@ -1,10 +1,5 @@
-"""The pictures of derivations/03-autoencoders-and-factor-analysis.md: python derivations/figures/draw_03.py
-writes them.
-"""
+"""The pictures of chapter 3."""
 
-from pathlib import Path
-
-import matplotlib
 from matplotlib.figure import Figure
 import numpy as np
 
@@ -78,9 +73,3 @@ def draw_units():
              ylabel="angle in the plane of\ncolumns 1, 2 [degrees]")
     axes.legend(fontsize=9, loc="lower left")
     return figure
-
-
-if __name__ == "__main__":
-    matplotlib.rcParams.update({"svg.hashsalt": "teachvae", "svg.fonttype": "path"})
-    for name, draw in (("plane", draw_plane), ("units", draw_units)):
-        draw().savefig(Path(__file__).with_name(f"03-{name}.svg"), metadata={"Date": None})

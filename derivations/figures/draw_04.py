@@ -1,8 +1,5 @@
-"""The pictures of chapter 4: python derivations/figures/draw_04.py writes them beside this file."""
+"""The pictures of chapter 4."""
 
-from pathlib import Path
-
-import matplotlib
 from matplotlib.figure import Figure
 import numpy as np
 
@@ -109,9 +106,3 @@ def draw_dimensions():
     axes.set(xlabel="latent variables $K$", ylabel="value $-$ nlml, median case (nats)")
     axes.legend(frameon=False)
     return figure
-
-
-if __name__ == "__main__":
-    matplotlib.rcParams.update({"svg.hashsalt": "teachvae", "svg.fonttype": "path"})
-    for name, draw in {"integrand": draw_integrand, "data": draw_data, "dimensions": draw_dimensions}.items():
-        draw().savefig(Path(__file__).with_name(f"04-{name}.svg"), metadata={"Date": None}, facecolor="white")

@@ -1,8 +1,5 @@
-"""The pictures of chapter 5: python derivations/figures/draw_05.py writes them beside this file."""
+"""The pictures of chapter 5."""
 
-from pathlib import Path
-
-import matplotlib
 from matplotlib.figure import Figure
 import numpy as np
 
@@ -87,9 +84,3 @@ def draw_touching():
         axes.set_xlabel("size of the loadings, $w$")
         axes.legend(frameon=False, fontsize=8, loc="upper left")
     return figure
-
-
-if __name__ == "__main__":
-    matplotlib.rcParams.update({"svg.hashsalt": "teachvae", "svg.fonttype": "path"})
-    for name, draw in {"jensen": draw_jensen, "touching": draw_touching}.items():
-        draw().savefig(Path(__file__).with_name(f"05-{name}.svg"), metadata={"Date": None}, facecolor="white")

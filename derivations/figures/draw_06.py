@@ -1,19 +1,11 @@
-"""The pictures of derivations/06-variational-em.md: PYTHONPATH=. python derivations/figures/draw_06.py"""
+"""The pictures of chapter 6."""
 
-from pathlib import Path
-import sys
-
-import matplotlib
 from matplotlib.figure import Figure
 import numpy as np
 
 from teachvae.inference import linear_gaussian
 from teachvae.posteriors import DiagonalGaussian
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from worked import example  # noqa: E402
+from worked import example
 
 BLUE, ORANGE, GREY = "#0b5fa5", "#d55e00", "#555555"
 TURNED = np.ones((2, 1)) @ example.W / np.sqrt(2)
@@ -85,11 +77,3 @@ def draw_rotation():
     panels[2].set(title="gap, nats", xlabel="angle of the axes, degrees", xticks=[0, 45, 90])
     figure.tight_layout()
     return figure
-
-
-if __name__ == "__main__":
-    matplotlib.rcParams["svg.hashsalt"] = "teachvae"
-    matplotlib.rcParams["svg.fonttype"] = "path"
-    for name, draw in (("ladder", draw_ladder), ("rotation", draw_rotation)):
-        file = Path(__file__).with_name(f"06-{name}.svg")
-        draw().savefig(file, metadata={"Date": None}, facecolor="white")

@@ -1,11 +1,5 @@
-"""The pictures of chapter 7: what the estimators scatter, and three sets of nodes.
+"""The pictures of chapter 7: what the estimators scatter, and three sets of nodes."""
 
-    python derivations/figures/draw_07.py
-"""
-
-from pathlib import Path
-
-import matplotlib
 from matplotlib.figure import Figure
 import numpy as np
 
@@ -78,14 +72,3 @@ def draw_nodes():
         ax.title.set_fontsize(9)
     figure.axes[0].set_ylabel("$\\eta_2$")
     return figure
-
-
-def main():
-    """Write the pictures next to this file."""
-    matplotlib.rcParams.update({"svg.hashsalt": "teachvae", "svg.fonttype": "path", "font.size": 9})
-    for name, figure in (("variances", draw_variances()), ("nodes", draw_nodes())):
-        figure.savefig(Path(__file__).with_name(f"07-{name}.svg"), metadata={"Date": None}, facecolor="white")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,5 @@
-"""The pictures of chapter 8: python derivations/figures/draw_08.py writes them beside this file."""
+"""The pictures of chapter 8."""
 
-from pathlib import Path
-
-import matplotlib
 from matplotlib.figure import Figure
 import numpy as np
 from scipy.stats import norm
@@ -94,9 +91,3 @@ def draw_ranks():
     figure.axes[0].set_ylabel("data cases in a bin")
     figure.axes[1].legend(frameon=False, fontsize=8)
     return figure
-
-
-if __name__ == "__main__":
-    matplotlib.rcParams.update({"svg.hashsalt": "teachvae", "svg.fonttype": "path"})
-    for name, draw in (("ledger", draw_ledger), ("collapse", draw_collapse), ("ranks", draw_ranks)):
-        draw().savefig(Path(__file__).with_name(f"08-{name}.svg"), metadata={"Date": None}, facecolor="white")

@@ -1,11 +1,5 @@
-"""The pictures of chapter 9.
+"""The pictures of chapter 9."""
 
-    python -m derivations.figures.draw_09
-"""
-
-from pathlib import Path
-
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -14,7 +8,6 @@ from teachvae.likelihoods import Gaussian
 from teachvae.model import Model
 from teachvae.networks.layers import Linear, ReLU, Sequential, Sigmoid, Softplus, Tanh
 
-FOLDER = Path(__file__).resolve().parent
 LINES = [
     (Tanh(), "tanh", "#0072b2", "-"), (Sigmoid(), "logistic", "#d55e00", "--"),
     (ReLU(), "rectifier", "black", ":"), (Softplus(), "softplus", "#009e73", "-."),
@@ -65,12 +58,3 @@ def draw_stack():
     axes.text(6.5, 3.5, "forward: values", ha="center", color="#0072b2", fontsize=9)
     axes.text(6.5, 0.2, "backward: gradients", ha="center", color="#a34700", fontsize=9)
     return figure
-
-
-if __name__ == "__main__":
-    matplotlib.rcParams.update(
-        {"svg.hashsalt": "teachvae", "svg.fonttype": "path", "savefig.facecolor": "white"}
-    )
-    for draw in (draw_activations, draw_stack):
-        name = draw.__name__.removeprefix("draw_").replace("_", "-")
-        draw().savefig(FOLDER / f"09-{name}.svg", metadata={"Date": None})

@@ -1,18 +1,10 @@
-"""The pictures of chapter 10.
+"""The pictures of chapter 10."""
 
-    python -m derivations.figures.draw_10
-"""
-
-from pathlib import Path
-
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
 from teachvae.arrays.special import log_factorial
 from teachvae.likelihoods import Gaussian, Poisson, StudentT
-
-FOLDER = Path(__file__).resolve().parent
 
 
 def draw_pull_of_a_residual():
@@ -51,12 +43,3 @@ def draw_two_forms_of_the_poisson():
     axes.set(xlabel="count", ylabel="error of log p in nats", ylim=(1e-8, 10))
     axes.legend(frameon=False, fontsize=8)
     return figure
-
-
-if __name__ == "__main__":
-    matplotlib.rcParams.update(
-        {"svg.hashsalt": "teachvae", "svg.fonttype": "path", "savefig.facecolor": "white"}
-    )
-    for draw in (draw_pull_of_a_residual, draw_two_forms_of_the_poisson):
-        name = draw.__name__.removeprefix("draw_").replace("_", "-")
-        draw().savefig(FOLDER / f"10-{name}.svg", metadata={"Date": None})

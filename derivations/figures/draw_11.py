@@ -1,11 +1,5 @@
-"""The pictures of chapter 11.
+"""The pictures of chapter 11."""
 
-    python derivations/figures/draw_11.py
-"""
-
-from pathlib import Path
-
-import matplotlib
 from matplotlib.figure import Figure
 import numpy as np
 
@@ -63,9 +57,3 @@ def draw_planar():
     right.set_ylabel(r"$r w^\top$")
     right.legend(frameon=False, fontsize=8)
     return fig
-
-
-if __name__ == "__main__":
-    matplotlib.rcParams.update({"svg.hashsalt": "teachvae", "svg.fonttype": "path"})
-    for name, draw in {"families": draw_families, "planar": draw_planar}.items():
-        draw().savefig(Path(__file__).with_name(f"11-{name}.svg"), metadata={"Date": None}, facecolor="white")

@@ -1,9 +1,4 @@
-"""The picture of chapter 12: case 1 of the bent running example, values and gradients along the bound.
-
-    python derivations/figures/draw_12.py
-"""
-
-from pathlib import Path
+"""The picture of chapter 12: case 1 of the bent running example, values and gradients along the bound."""
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -71,13 +66,3 @@ def draw_trace():
     ax.text(-0.55, 2.9, "value", color=DOWN, fontsize=9)
     ax.text(-0.55, 2.7, "gradient of Q", color=UP, style="italic", fontsize=9)
     return figure
-
-
-def main():
-    """Write the picture next to this file."""
-    matplotlib.rcParams.update({"svg.hashsalt": "teachvae", "svg.fonttype": "path", "font.size": 9})
-    draw_trace().savefig(Path(__file__).with_name("12-trace.svg"), metadata={"Date": None}, facecolor="white")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,11 +1,5 @@
-"""The pictures of chapter 13.
+"""The pictures of chapter 13."""
 
-    python derivations/figures/draw_13.py
-"""
-
-from pathlib import Path
-
-import matplotlib
 from matplotlib.figure import Figure
 import numpy as np
 
@@ -107,9 +101,3 @@ def draw_stopping():
     axes.set_ylim(2e-3, 5)
     axes.legend(frameon=False, fontsize=8)
     return fig
-
-
-if __name__ == "__main__":
-    matplotlib.rcParams.update({"svg.hashsalt": "teachvae", "svg.fonttype": "path"})
-    for name, draw in {"paths": draw_paths, "stopping": draw_stopping}.items():
-        draw().savefig(Path(__file__).with_name(f"13-{name}.svg"), metadata={"Date": None}, facecolor="white")

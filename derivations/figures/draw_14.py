@@ -1,9 +1,5 @@
-"""The pictures of derivations/14-gradient-checks.md: PYTHONPATH=. python derivations/figures/draw_14.py"""
+"""The pictures of chapter 14."""
 
-from pathlib import Path
-import sys
-
-import matplotlib
 from matplotlib.figure import Figure
 import numpy as np
 
@@ -14,11 +10,7 @@ from teachvae.inference import linear_gaussian
 from teachvae.model import Model
 from teachvae.networks.layers import ReLU
 from teachvae.posteriors import DiagonalGaussian
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from worked import chapter_14, example  # noqa: E402
+from worked import chapter_14, example
 
 BLUE, ORANGE, GREY = "#0b5fa5", "#d55e00", "#555555"
 
@@ -110,11 +102,3 @@ def draw_below():
     axes.legend(frameon=False)
     figure.tight_layout()
     return figure
-
-
-if __name__ == "__main__":
-    matplotlib.rcParams["svg.hashsalt"] = "teachvae"
-    matplotlib.rcParams["svg.fonttype"] = "path"
-    for name, draw in (("steps", draw_steps), ("kinks", draw_kinks), ("below", draw_below)):
-        file = Path(__file__).with_name(f"14-{name}.svg")
-        draw().savefig(file, metadata={"Date": None}, facecolor="white")

@@ -1,11 +1,5 @@
-"""The picture of chapter 15: an importance sampler's bias and spread against S, and rules with their certificates.
+"""The picture of chapter 15: an importance sampler's bias and spread against S, and rules of quadrature."""
 
-    python derivations/figures/draw_15.py
-"""
-
-from pathlib import Path
-
-import matplotlib
 from matplotlib.figure import Figure
 import numpy as np
 
@@ -75,13 +69,3 @@ def draw_laws():
         ax.grid(alpha=0.25)
         ax.legend(fontsize=7, loc="lower left")
     return figure
-
-
-def main():
-    """Write the picture next to this file."""
-    matplotlib.rcParams.update({"svg.hashsalt": "teachvae", "svg.fonttype": "path", "font.size": 9})
-    draw_laws().savefig(Path(__file__).with_name("15-laws.svg"), metadata={"Date": None}, facecolor="white")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,9 +1,7 @@
-"""The pictures of chapter 16: python derivations/figures/draw_16.py writes them beside this file."""
+"""The pictures of chapter 16."""
 
 import math
-from pathlib import Path
 
-import matplotlib
 from matplotlib.figure import Figure
 import numpy as np
 
@@ -73,9 +71,3 @@ def draw_varimax():
     right.set(xlabel="loading on factor 1", ylabel="loading on factor 2", xlim=(-0.3, 1.1), ylim=(-0.9, 1.1))
     right.set_aspect("equal")
     return figure
-
-
-if __name__ == "__main__":
-    matplotlib.rcParams.update({"svg.hashsalt": "teachvae", "svg.fonttype": "path"})
-    for name, draw in (("bounds", draw_bounds), ("varimax", draw_varimax)):
-        draw().savefig(Path(__file__).with_name(f"16-{name}.svg"), metadata={"Date": None}, facecolor="white")
