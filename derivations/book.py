@@ -16,9 +16,9 @@ FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
 NUMBER = r"\d{1,2}\.\d{1,2}[a-z]?"
 HEADING = re.compile(rf'^<a id="eq-([\w-]+)"></a>\n\n### \(({NUMBER})\) (.+)\n', re.MULTILINE)
-FORMULA = re.compile(r"\$\$\n(.*?)\$\$|\$([^$\n]+(?:\n[^$\n]+)?)\$", re.DOTALL)
+FORMULA = re.compile(r"\$\$\n(.*?)\$\$|\$([^$\n]+(?:\n[^$\n]+)*)\$", re.DOTALL)
 KEPT = re.compile(
-    r"```.*?^```|\$\$\n.*?\$\$|\$[^$]+\$|`[^`\n]*`|\[[^\]]*\]\([^)]*\)|^#.*?$", re.DOTALL | re.MULTILINE
+    r"```.*?^```|\$\$\n.*?\$\$|\$[^$]+\$|`[^`\n]*`|\[[^\[\]]*\]\([^)]*\)|^#.*?$", re.DOTALL | re.MULTILINE
 )
 
 
@@ -146,7 +146,7 @@ def figures(text):
     formulas and of prose, without links and code. `1.5 · 10^{-3}` is one number; a minus sign belongs to a
     number where nothing stands between them.
     """
-    text = re.sub(r"```.*?^```|`[^`\n]*`|\[[^\]]*\]\([^)]*\)", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"```.*?^```|`[^`\n]*`|\[[^\[\]]*\]\([^)]*\)", "", text, flags=re.DOTALL | re.MULTILINE)
     power = r"(?:\s*(?:\\cdot|\\times|·|×)\s*10\^\{?([-−]?\d+)\}?)?"
     found = []
     for sign, digits, exponent in re.findall(rf"([-−]?)(?<![\d.])(\d+\.\d+){power}", text):

@@ -9,7 +9,11 @@ import importlib
 import io
 from pathlib import Path
 import re
+import sys
 import tokenize
+from types import FunctionType, ModuleType
+import unicodedata
+from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
@@ -29,6 +33,7 @@ CHAPTERS = [p.name for p in book.chapters() if p.name != "00-notation.md"]
 BOOK = book.all_cards()
 CARDS = [pytest.param(card, id=card.number) for card in BOOK.values()]
 USES = book.uses()
+CITED_AS = rf"\(({book.NUMBER})\)"
 
 
 # ---- numbers: cited, defined once, and both know of each other --------------------------------
@@ -36,25 +41,37 @@ USES = book.uses()
 
 @functools.cache
 def prose(source):
-    """The comments and docstrings of a Python source, one string."""
-    lines = io.StringIO(source).readline
-    texts = [t.string for t in tokenize.generate_tokens(lines) if t.type == tokenize.COMMENT]
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, documented):
-            texts.append(ast.get_docstring(node) or "")
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "option":
-            texts += [part.value for part in node.args if isinstance(part, ast.Constant)]
-    return "\n".join(str(text) for text in texts)
+    """[(line, text)] of the comments and strings of a Python source: of docstrings, messages, options."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = [(t.start[0], t.string) for t in tokens if t.type == tokenize.COMMENT]
+    constants = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
+    return comments + [(node.lineno, node.value) for node in constants if isinstance(node.value, str)]
+
+
+@functools.cache
+def cited_in(source):
+    """[(number, line)] of the equations that a Python source cites."""
+    return [(number, line) for line, text in prose(source) for number in re.findall(CITED_AS, text)]
 
 
 def citations(sources):
     """{number: names of the files that cite it}."""
     cited = {}
     for name, source in sources.items():
-        for number in re.findall(rf"\(({book.NUMBER})\)", prose(source)):
+        for number, _ in cited_in(source):
             cited.setdefault(number, set()).add(name)
     return cited
+
+
+@functools.cache
+def definitions(source):
+    """The functions and classes of a Python source."""
+    return [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+
+
+def around(source, line):
+    """The names of the functions and classes that a line stands in."""
+    return {node.name for node in definitions(source) if node.lineno <= line <= node.end_lineno}
 
 
 @functools.cache
@@ -91,9 +108,21 @@ def test_numbers_run_without_gaps():
         assert sorted(places) == list(range(1, len(places) + 1)), f"group {group}: {sorted(places)}"
 
 
-def test_no_citation_hides_in_a_range():
-    hidden = {name: re.findall(r"\(\d+\.\d+ ?[–-] ?\d+\.\d+\)", prose(s)) for name, s in SOURCES.items()}
-    assert {name: found for name, found in hidden.items() if found} == {}
+HIDDEN = re.compile(
+    rf"\({book.NUMBER}\s*(?:[–—,;-]|to|and|or)\s*{book.NUMBER}[^()]*\)|\b[Ee]q(?:uation)?s?\.?\s+{book.NUMBER}"
+)
+
+
+def test_no_citation_hides_in_a_range_or_without_parentheses():
+    found = [(name, text) for name, s in SOURCES.items() for _, text in prose(s) if HIDDEN.search(text)]
+    assert found == []
+    assert all(map(HIDDEN.search, ["(1.5–1.7)", "(1.5, 1.6)", "(1.5 and\n1.6)", "equation 1.5", "eq. 1.5"]))
+
+
+def test_who_cites_a_number_outside_of_the_package_cites_one_that_there_is():
+    assert [(number, files) for number, files in USES.items() if number not in BOOK] == []
+    tests = {p.name: p.read_text(encoding="utf-8") for p in (ROOT / "tests").rglob("*.py")}
+    assert {n: files for n, files in citations(tests).items() if n not in BOOK} == {}
 
 
 @pytest.mark.parametrize("card", CARDS)
@@ -106,7 +135,12 @@ def test_a_card_names_the_files_that_cite_it_and_what_is_in_them(card):
         assert files and set(files) <= set(SOURCES) and cited <= set(files)
     missing = [(f, name) for f, names in files.items() for name in names if name not in words(SOURCES[f])]
     assert missing == []
-    assert "$$\n" in card.text
+    elsewhere = [
+        (name, line) for name in cited if (named := set(files.get(name, ())))
+        for number, line in cited_in(SOURCES[name])
+        if number == card.number and (places := around(SOURCES[name], line)) and not places & named
+    ]
+    assert elsewhere == [], "the card names what in these files cites it"
 
 
 @functools.cache
@@ -127,17 +161,17 @@ def test_every_backward_cites_its_derivation():
     bare = []
     for name, source in SOURCES.items():
         for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.FunctionDef) and re.search(r"(^|_)backward$", node.name):
-                text = ast.get_source_segment(source, node)
+            if isinstance(node, ast.FunctionDef) and re.search(r"(^|_)(backward|gradient)$", node.name):
                 computes = any(not isinstance(part, ast.Expr | ast.Raise) for part in node.body)
-                if computes and not re.search(rf"\({book.NUMBER}\)", text):
+                lines = range(node.lineno, node.end_lineno + 1)
+                if computes and not any(n in BOOK and line in lines for n, line in cited_in(source)):
                     bare.append((name, node.lineno, node.name))
     assert bare == []
 
 
 def test_what_is_written_from_the_chapters_is_up_to_date():
     written = book.written(BOOK, USES)
-    stale = [file.name for file, text in written.items() if file.read_text(encoding="utf-8") != text]
+    stale = [file.name for file, text in written.items() if file.read_bytes().decode() != text]
     assert stale == [], "run python -m derivations.book"
 
 
@@ -151,9 +185,9 @@ def test_the_package_leads_to_the_cards():
 
 
 def test_the_checks_above_can_fail():
-    assert citations({"a.py": '"""See (9.9)."""\ny = f(1.5)  # (2.3), (2.10)\n'}) == {
-        "9.9": {"a.py"}, "2.3": {"a.py"}, "2.10": {"a.py"}
-    }
+    source = '"""See (9.9)."""\ndef f():\n    y = f(1.5)  # (2.3), (2.10)\n    return f"{y} by (3.1)"\n'
+    assert citations({"a.py": source}) == {n: {"a.py"} for n in ("9.9", "2.3", "2.10", "3.1")}
+    assert [around(source, line) for _, line in cited_in(source) if line != 1] == 3 * [{"f"}]
     page = (
         '# 1. A\n\n<a id="eq-1-1"></a>\n\n### (1.1) One\n\nBy (2.1), $x (2.1)$.\n\n*Why.* So.\n\n'
         '*In numbers.* 1.5.\n\n'
@@ -178,9 +212,28 @@ def test_the_checks_above_can_fail():
 # ---- worked examples: every figure of the text is the code's ----------------------------------
 
 
+def watched(call):
+    """(what a call gives, the files of the package whose functions ran meanwhile)."""
+    files, before = set(), sys.getprofile()
+
+    def note(frame, event, _):
+        files.add(frame.f_code.co_filename)
+
+    sys.setprofile(note)
+    try:
+        result = call()
+    finally:
+        sys.setprofile(before)
+    package = ROOT / "teachvae"
+    return result, {Path(f).relative_to(package).as_posix() for f in files if Path(f).is_relative_to(package)}
+
+
+@functools.cache
 def examples(chapter):
-    """The module of tests/worked that recomputes a chapter's examples."""
-    return importlib.import_module(f"worked.chapter_{chapter[:2]}")
+    """(the module of tests/worked that recomputes a chapter's examples, what its globals were computed by)."""
+    name = f"worked.chapter_{chapter[:2]}"
+    sys.modules.pop(name, None)
+    return watched(lambda: importlib.import_module(name))
 
 
 @pytest.mark.parametrize("card", CARDS)
@@ -188,10 +241,18 @@ def test_the_figures_of_a_worked_example_are_the_codes(card):
     text, reason = card.paragraph(r"In numbers\."), card.paragraph(r"No number\.")
     assert bool(text) != bool(reason), "expected *In numbers.* and an example, or *No number.* and a reason"
     name = f"eq_{card.number.replace('.', '_')}"
+    module, files_of_globals = examples(card.chapter)
     if reason:
-        assert not hasattr(examples(card.chapter), name)
+        assert not hasattr(module, name) and len(reason.split()) >= 5
         return
-    said, computed = book.figures(text), [float(v) for v in getattr(examples(card.chapter), name)()]
+    function = getattr(module, name)
+    computed, files = watched(lambda: [float(v) for v in function()])
+    used = [vars(module).get(n) for n in function.__code__.co_names]
+    if any(not isinstance(value, FunctionType | ModuleType | type | None) for value in used):
+        files |= files_of_globals                                  # of a global that was computed before
+    named = {file.removeprefix("teachvae/") for file in card.cited("In code")}
+    assert files & named, f"the example computes by {sorted(files)}, the card names {sorted(named)}"
+    said = book.figures(text)
     assert said, "a worked example has figures; they are written with a decimal point"
     wrong = [
         f"figure {i}: the text says {value:g}, the code {ours:.10g}"
@@ -202,10 +263,21 @@ def test_the_figures_of_a_worked_example_are_the_codes(card):
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_no_worked_example_is_left_without_its_card(chapter):
-    defined = {name for name in vars(examples(chapter)) if name.startswith("eq_")}
+def test_every_worked_example_has_its_card_and_types_no_result(chapter):
+    tree = ast.parse((ROOT / f"tests/worked/chapter_{chapter[:2]}.py").read_text(encoding="utf-8"))
+    functions = [f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) and f.name.startswith("eq_")]
     expected = {f"eq_{n.replace('.', '_')}" for n, card in BOOK.items() if card.chapter == chapter}
-    assert defined <= expected
+    assert Counter(f.name for f in functions) == Counter({f.name for f in functions} & expected)
+    typed = [
+        (f.name, node.value) for f in functions for node in ast.walk(f)
+        if isinstance(node, ast.Constant) and isinstance(node.value, float) and digits(node.value) > 3
+    ]
+    assert typed == [], "an input has few digits; a result is computed"
+
+
+def digits(number):
+    """How many digits of a number count: 2 of 0.25 and of 1200.0."""
+    return len(f"{number:.15e}".split("e")[0].replace(".", "").strip("0"))
 
 
 def test_figures_are_read_as_they_are_written():
@@ -217,6 +289,58 @@ def test_figures_are_read_as_they_are_written():
 # ---- a chapter's parts ------------------------------------------------------------------------
 
 
+def test_every_page_is_a_chapter_the_notation_or_the_index():
+    assert sorted(PAGES) == sorted(["00-notation.md", *CHAPTERS, "equations.md"])
+    assert [int(chapter[:2]) for chapter in CHAPTERS] == [n + 1 for n in range(len(CHAPTERS))]
+
+
+PARTS = [r"\$\$", r"\*Why\.\*", r"\*(?:In numbers|No number)\.\*", "- In code:", "- Checked by:"]
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_a_card_has_its_parts_each_once_and_in_order(card):
+    starts = [[m.start() for m in re.finditer(rf"^{part}", card.text, re.MULTILINE)] for part in PARTS]
+    if card.number.startswith("0.") and not starts[3]:             # an identity that no line computes
+        del starts[3]
+    assert all(starts) and [len(part) for part in starts[1:]] == [1] * (len(starts) - 1)
+    assert [part[0] for part in starts] == sorted(part[0] for part in starts)
+    begun = re.findall(r"^\*[A-Z][\w ]+\.\*", card.text, re.MULTILINE)
+    assert len(begun) == 2, "a paragraph that begins so would end the one that has the figures"
+    assert len(card.paragraph(r"Why\.").split()) >= 8
+    assert not re.search(r"`[^`\n]*(?<![\w.])\d+\.\d+(?![\w.])[^`\n]*`", card.paragraph(r"In numbers\."))
+    assert "|" not in card.title
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_plain_text(name):
+    page = (ROOT / "derivations" / name).read_bytes().decode()
+    odd = {c for c in page if c not in " \n" and unicodedata.category(c) in ("Cc", "Cf", "Zs", "Zl", "Zp", "Co")}
+    assert odd == set(), "no carriage returns, tabs, hard or invisible spaces"
+    assert page.endswith("\n")
+
+
+@functools.cache
+def blocks(page):
+    """The blocks of a page, as Markdown reads it."""
+    return MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(page)
+
+
+def headings(page):
+    """The headings of a page that a reader sees: those in a fence or a comment are none."""
+    tokens = blocks(page)
+    return [after.content for token, after in zip(tokens, tokens[1:]) if token.type == "heading_open"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_card_is_seen_and_its_anchor_is_its_own(name):
+    page = PAGES[name]
+    found = book.HEADING.findall(page)
+    assert [h for h in headings(page) if re.match(CITED_AS, h)] == [f"({n}) {title}" for _, n, title in found]
+    anchors = re.findall(r"""\b(?:id|name) *= *["']?([\w-]+)""", page)
+    assert [a for a, times in Counter(anchors).items() if times > 1] == []
+    assert [a for a in anchors if a.startswith("eq-")] == [a for a, _, _ in found]
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_a_chapter_has_an_opening_exercises_with_folded_solutions_and_sources(chapter):
     page = PAGES[chapter]
@@ -224,10 +348,16 @@ def test_a_chapter_has_an_opening_exercises_with_folded_solutions_and_sources(ch
     opening = page.split("\n## ")[0]
     assert len(opening.split()) > 60, "what the chapter proves, and why one would care"
     exercises = page.split("\n## Exercises\n")[1].split("\n## ")[0]
-    posed = re.findall(r"^\*\*Exercise \d+\.\d+\*\*", exercises, flags=re.MULTILINE)
-    assert 3 <= len(posed) <= 5
-    assert exercises.count("<details>") == exercises.count("</details>") == len(posed)
-    assert "\n## Sources\n" in page
+    posed = re.split(r"^\*\*Exercise (\d+\.\d+)\*\*", exercises, flags=re.MULTILINE)[1:]
+    assert posed[::2] == [f"{int(chapter[:2])}.{i + 1}" for i in range(len(posed) // 2)]
+    assert 3 <= len(posed[::2]) <= 5
+    for exercise in posed[1::2]:
+        task, solution = re.fullmatch(
+            r"(.+?)<details>\n<summary>Solution</summary>\n\n((?:(?!<details>).)+)\n\n</details>\s*",
+            exercise, flags=re.DOTALL,
+        ).groups()
+        assert len(task.split()) >= 10 and len(solution.split()) >= 15
+    assert len(page.split("\n## Sources\n")[1].split("\n## ")[0].split()) >= 10
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -253,19 +383,90 @@ def test_every_picture_is_drawn_by_its_script(chapter):
         assert isinstance(draw(), Figure)
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_every_link_leads_somewhere(name):
-    for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[name]):
+def links(page):
+    """[(words, target)] of all links and pictures of a page, however they are written."""
+    found = []
+    for block in blocks(page):
+        if block.type == "html_block":
+            found += [("", target) for target in re.findall(r"""(?:href|src)=["']?([^"'\s>]+)""", block.content)]
+        words = None
+        for token in block.children or []:
+            if token.type == "image":
+                found.append((token.content, unquote(token.attrs["src"])))
+            elif token.type == "link_open":
+                words, target = "", unquote(token.attrs["href"])
+            elif token.type == "link_close":
+                found.append((words, target))
+                words = None
+            elif token.type == "html_inline":
+                found += [("", t) for t in re.findall(r"""(?:href|src)=["']?([^"'\s>]+)""", token.content)]
+            elif words is not None:
+                words += token.content
+    return found
+
+
+def dead(page, file):
+    """The links of a page in this file that lead nowhere, or elsewhere than their words say."""
+    found = []
+    for words, target in links(page):
         if target.startswith("https://"):
             continue
-        file, _, place = target.partition("#")
-        path = (ROOT / "derivations" / file).resolve() if file else ROOT / "derivations" / name
-        assert path.exists(), target
+        name, _, place = target.partition("#")
+        path = (file.parent / name).resolve() if name else file
+        if not path.is_relative_to(ROOT) or not path.exists():
+            found.append((words, target))
+            continue
         if place:
             text = path.read_text(encoding="utf-8")
-            headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
-            slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-            assert f'<a id="{place}"></a>' in text or place in slugs, target
+            slugs = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings(text)}
+            if f'<a id="{place}"></a>' not in text and place not in slugs:
+                found.append((words, target))
+        number, chapter = re.search(rf"(?<![\d.]){book.NUMBER}", words), re.fullmatch(r"[Cc]hapter\s(\d+)", words)
+        if place.startswith("eq-") and number and place != book.anchor(number[0]):
+            found.append((words, target))
+        if chapter and not path.name.startswith(f"{int(chapter[1]):02d}-"):
+            found.append((words, target))
+        if re.fullmatch(r"[\w/]+\.py", words) and not target.endswith(words):
+            found.append((words, target))
+    return found + re.findall(r"\S*\]\[?\([^\n]*", text_of(page))      # what should have been one, and is none
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_leads_to_what_its_words_say(name):
+    assert dead(PAGES[name], ROOT / "derivations" / name) == []
+
+
+@pytest.mark.parametrize(
+    "page", ["[a](no.md)", '[a](no.md "Title")', "[a](<no.md>)", "[a][b]\n\n[b]: no.md", "![a](figures/no.svg)",
+             '<a href="no.md">a</a>', 'x <img src="figures/no.svg">', "[a](book.py#no)", "[a](../../other.md)",
+             "[(1.5)](05-the-bound.md#eq-1-6)", "[chapter 4](05-the-bound.md)", "[`bound.py`](../teachvae/model.py)",
+             "[a](05-the-bound.md #eq-1-5)", "[a](05-the-bound.md#eq-9-99)", "[a](http://example.invalid)"]
+)
+def test_dead_links_are_found(page):
+    assert dead(page, ROOT / "derivations/05-the-bound.md")
+
+
+TEXTS = [
+    *ROOT.glob("*.md"), *(ROOT / "notebooks").glob("*.ipynb"),
+    *(p for folder in ("docs", "teachvae", "tests", "benchmarks") for kind in ("py", "md")
+      for p in (ROOT / folder).rglob(f"*.{kind}")),
+]
+
+
+def test_every_mention_of_a_page_or_a_card_elsewhere_leads_there():
+    lost = []
+    for file in TEXTS:
+        text = file.read_text(encoding="utf-8")
+        for name, place in re.findall(r"derivations/([\w-]+\.md)(?:#([\w-]+))?", text):
+            if name not in PAGES or place and f'<a id="{place}"></a>' not in PAGES[name]:
+                lost.append((file.name, name, place))
+    assert lost == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_number_that_the_text_cites_is_a_card(name):
+    text = book.KEPT.sub("", PAGES[name])
+    assert [number for number in re.findall(CITED_AS, text) if number not in BOOK] == []
 
 
 # ---- well-formed mathematics, in a dialect that every reader renders --------------------------
@@ -324,7 +525,7 @@ def text_of(page):
     and headings, with \x00 where emphasis, a link or a tag stood.
     """
     parts = []
-    for block in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(page):
+    for block in blocks(page):
         for token in block.children or []:
             literal = {"text": token.content, "softbreak": "\n", "code_inline": f"\x00{token.content}\x00"}
             parts.append(literal.get(token.type, "\x00"))
@@ -355,7 +556,10 @@ def test_dollars_stand_where_every_reader_sees_a_formula(name):
         around = page[inline.start() - 30:inline.end() + 10]
         assert before in " \n([|—–" and not (after.isalnum() or after in ("-", "_")), around
         assert inline[1] == inline[1].strip(), inline[0]
-    assert "$" not in re.sub(r"\$[^$]+\$", "", page)
+        assert not re.search(r"\n\s*\n|[<>~]", inline[1]), inline[0]  # ~ strikes through on GitHub
+    bare = re.sub(r"\$[^$]+\$", "", page)
+    assert "$" not in bare
+    assert re.findall(r"\S*\\\S*", bare) == [], "a formula without its dollars"
 
 
 @pytest.mark.parametrize(
