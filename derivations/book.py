@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
-NUMBER = r"\d{1,2}\.\d{1,2}[a-z]?"
+NUMBER = r"\d{1,2}\.(?!0\b)\d{1,2}[a-z]?"                        # (2.0) is a figure
 HEADING = re.compile(rf'^<a id="eq-([\w-]+)"></a>\n\n### \(({NUMBER})\) (.+)\n', re.MULTILINE)
 FORMULA = re.compile(r"\$\$\n(.*?)\$\$|\$([^$\n]+(?:\n[^$\n]+)*)\$", re.DOTALL)
 KEPT = re.compile(
