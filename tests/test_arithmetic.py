@@ -94,8 +94,9 @@ def test_a_false_sum_is_found(formula):
 
 
 @pytest.mark.parametrize(
-    "formula", [r"\frac{2}{3} = 0.667", r"0.25 \cdot 1 + 0.75 \cdot 4 = 3.25 = \frac{13}{4}", r"e^8 \approx 3000",
-                r"-\log 4 = -1.386", r"3^2 \geq 8.9", r"\sqrt{\frac{1}{4}} = 0.5", r"\left( 1 - 3 \right)^2 = 4"]
+    "formula", [r"\frac{2}{3} = 0.667", r"0.25 \cdot 1 + 0.75 \cdot 4 = 3.25 = \frac{13}{4}",
+                r"e^8 \approx 3000", r"-\log 4 = -1.386", r"3^2 \geq 8.9", r"\sqrt{\frac{1}{4}} = 0.5",
+                r"\left( 1 - 3 \right)^2 = 4"]
 )
 def test_a_true_one_is_not(formula):
     assert compared(formula) and all(holds for _, holds in compared(formula))
