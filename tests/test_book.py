@@ -461,8 +461,8 @@ def test_every_link_leads_to_what_its_words_say(name):
     "page", ["[a](no.md)", '[a](no.md "Title")', "[a](<no.md>)", "[a][b]\n\n[b]: no.md", "[a][b]",
              "![a](figures/no.svg)", '<a href="no.md">a</a>', 'x <img src="figures/no.svg">',
              "[a](book.py#no)", "[a](../../other.md)", "[(1.5)](05-the-bound.md#eq-1-6)",
-             "[chapter 4](05-the-bound.md)", "[`bound.py`](../teachvae/model.py)", "[a](05-the-bound.md #eq-1-5)",
-             "[a](05-the-bound.md#eq-9-99)", "[a](http://example.invalid)"]
+             "[chapter 4](05-the-bound.md)", "[`bound.py`](../teachvae/model.py)",
+             "[a](05-the-bound.md #eq-1-5)", "[a](05-the-bound.md#eq-9-99)", "[a](http://example.invalid)"]
 )
 def test_dead_links_are_found(page):
     assert dead(page, ROOT / "derivations/05-the-bound.md")
