@@ -39,7 +39,10 @@ ARRAY_LIBRARIES = {"numpy", "cupy", "cupyx", "array_api_strict", "scipy", "torch
 # What can be lifted out, and all that it takes along.
 LIFTED = {
     f"gradcheck.{name}": {"gradcheck", "arrays.backend", "arrays.tree", "messages"}
-    for name in ("check", "differences", "diagnoses")
+    for name in (
+        "answers", "check", "differences", "diagnoses", "evidence", "minima", "report", "terms", "values",
+        "variants",
+    )
 }
 
 PACKAGE = Path(teachvae.__file__).parent

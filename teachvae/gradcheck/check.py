@@ -18,78 +18,18 @@ proves that a backward belongs to its forward, never that the forward is right. 
 for a standard deviation in both passes with full marks; so every value needs an oracle of its own.
 """
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from ..arrays import tree
-from ..messages import align
-from .diagnoses import Evidence, index_of, explain
+from .answers import beside, fault_of, is_nothing
+from .diagnoses import explain
 from .differences import Probe, number_of, relative_error, rounding_of
+from .evidence import Evidence, index_of
+from .report import Report, Row, unusable
+from .terms import terms_of
 
 
-@dataclass(frozen=True)
-class Row:
-    """One leaf's result: its worst index, both gradients there, and a diagnosis ("" where all is right).
-
-    verdict  "ok", "WRONG", or "?": at a kink, of zeros, or under f's rounding nothing is proved
-    """
-
-    path: str
-    shape: tuple
-    error: float
-    index: tuple
-    analytic: float
-    numeric: float
-    diagnosis: str
-    verdict: str
-    kinks: tuple = ()
-
-    @property
-    def ok(self):
-        """Whether this leaf is right."""
-        return self.verdict == "ok"
-
-
-@dataclass(frozen=True)
-class Report:
-    """One `Row` per leaf, and notes on what the leaves have in common; str(report) is a table."""
-
-    rows: list
-    tolerance: float
-    notes: list = field(default_factory=list)
-
-    @property
-    def ok(self):
-        """Whether every leaf is right."""
-        return self.verdict == "ok"
-
-    @property
-    def verdict(self):
-        """"WRONG" where a leaf is, or a note says so; else "?" where a leaf is undecided; else "ok"."""
-        verdicts = {row.verdict for row in self.rows} | ({"WRONG"} if self.notes else set())
-        return next((verdict for verdict in ("WRONG", "?") if verdict in verdicts), "ok")
-
-    @property
-    def worst(self):
-        """The row of the leaf with the largest error."""
-        return max(self.rows, key=lambda row: row.error)
-
-    @property
-    def kinks(self):
-        """(path, index) of every index that sits on a kink of f: draw another point."""
-        return [(row.path, index) for row in self.rows for index in row.kinks]
-
-    def __str__(self):
-        cells = [("leaf", "shape", "worst error", "at", "analytic", "numeric", "")]
-        for row in self.rows:
-            numbers = (f"{row.error:.1e}", str(row.index), f"{row.analytic:.8g}", f"{row.numeric:.8g}")
-            cells.append((row.path, str(row.shape), *numbers, row.verdict))
-        diagnoses = [f"{row.path}: {row.diagnosis}." for row in self.rows if row.diagnosis]
-        return "\n".join([align(cells)] + [f"{note}." for note in self.notes] + diagnoses)
-
-
-def check(f, params, grads, *, h=1e-5, tolerance=1e-7, names=None, counts=None):
+def check(f, params, grads, *, h=1e-5, tolerance=1e-7, names=None, counts=None, terms=None, inputs=None):
     """Compare the gradient `grads` of f with central differences at every index; returns a `Report`.
 
     f       params → one number
@@ -97,20 +37,25 @@ def check(f, params, grads, *, h=1e-5, tolerance=1e-7, names=None, counts=None):
     grads   a tree of the same structure and shapes, or a function params → such a tree
     names   what to call the leaves, in their order, where their paths say too little
     counts  numbers that would show as a factor where a mean is forgotten, such as {"N": 6, "S": 7}
+    terms   {"reconstruction": f1, "KL": f2, …}, functions whose sum is f: a mistake is looked for within
+            each. One that returns its summands, (S,) or (S, N), shows what was forgotten under their sum too
+    inputs  {"eta": eta, "s": s, …}, arrays that are factors somewhere: each is tried as one left out
 
     A leaf is "ok" where every error (8.2) is below `tolerance`. It is "?" where nothing is proved: its
     gradient is all zero, f has a kink, or no step shows the slope of f so well, and what it shows does not
     speak against the gradient. Neither "?" nor "WRONG" has passed. The keys of dicts are matched by name,
-    in whatever order they stand. Raises TypeError for anything but float64, ValueError where structures or
-    shapes differ.
+    in whatever order they stand. Where grads are None, of another structure, shape or dtype, the leaf is
+    "WRONG" and the sentence says so. Raises TypeError where params or f are anything but float64, ValueError
+    where the terms do not add up to f.
     """
     _require_float64(params, "params")
     flat, p = tree.pack(params)
     before = flat.copy()
     value = number_of(f(p))
     probe = Probe(f, p, flat, value, h, rounding_of(f, p, flat, value))
-    analytic = _vector(grads(p) if callable(grads) else grads, p)
-    again = _vector(grads(p), p) if callable(grads) else analytic
+    parts = terms_of(value, p, terms, inputs)
+    analytic, faults, surplus = _read(grads(p) if callable(grads) else grads, p, counts)
+    again = _read(grads(p), p, counts)[0] if callable(grads) else analytic
     redrawn = _redrawn(probe.value, number_of(f(p)), analytic, again)
     if not np.array_equal(flat, before):
         raise ValueError("f or grads changed its params in place; a gradient check needs them as they were")
@@ -118,16 +63,20 @@ def check(f, params, grads, *, h=1e-5, tolerance=1e-7, names=None, counts=None):
     numeric = np.array([0.5 * sum(probe.slopes(i)) for i in range(len(flat))])                   # (8.1)
     paths = names or [path or "params" for path, _ in tree.leaves(p)]
     trees = (p, tree.views(analytic, p), tree.views(numeric, p))
-    leaves = list(zip(paths, *([leaf for _, leaf in tree.leaves(t)] for t in trees), strict=True))
-    rows, start = [], 0
-    for path, leaf, a, n in leaves:
+    leaves = list(zip(paths, *([leaf for _, leaf in tree.leaves(t)] for t in trees), faults, strict=True))
+    stops = np.cumsum([leaf.size for _, leaf, *_ in leaves])
+    places = [slice(int(stop) - leaf.size, int(stop)) for stop, (_, leaf, *_) in zip(stops, leaves)]
+    rows = []
+    for (path, leaf, a, n, fault), place in zip(leaves, places):
+        if fault:
+            rows.append(unusable(path, leaf.shape, *fault))
+            continue
         error = relative_error(a, n)                                                             # (8.2)
         kink, doubt = np.zeros(leaf.shape, dtype=bool), np.zeros(leaf.shape)
         for j in () if redrawn else np.flatnonzero(error >= tolerance):
-            kink.flat[j] = probe.on_kink(start + j, abs(a.flat[j] - n.flat[j]))
+            kink.flat[j] = probe.on_kink(place.start + j, abs(a.flat[j] - n.flat[j]))
             if not kink.flat[j]:
-                n.flat[j], doubt.flat[j] = probe.refined(start + j)
-        start += leaf.size
+                n.flat[j], doubt.flat[j] = probe.refined(place.start + j)
         error = relative_error(a, n)
         if redrawn:
             verdict, diagnosis = "WRONG", "the numeric gradient is a difference of two noises"
@@ -136,13 +85,14 @@ def check(f, params, grads, *, h=1e-5, tolerance=1e-7, names=None, counts=None):
             undecided_ = off & (np.abs(a - n) <= doubt)
             seen = leaf, a, n, error, off & ~undecided_, undecided_, kink
             zero = np.where(doubt > 0, doubt, probe.zero)
-            others = [(other, numeric_of) for other, _, _, numeric_of in leaves if other != path]
-            verdict, diagnosis = explain(Evidence(*seen, zero, tolerance, counts or {}, others, probe))
+            others = [(leaf[0], leaf[3], there) for leaf, there in zip(leaves, places) if there != place]
+            known = zero, tolerance, counts or {}, others, probe, path, place, parts
+            verdict, diagnosis = explain(Evidence(*seen, *known))
         worst = index_of(np.unravel_index(np.argmax(error), leaf.shape))
         kinks = tuple(index_of(index) for index in np.argwhere(kink))
         numbers = float(error[worst]), worst, float(a[worst]), float(n[worst])
         rows.append(Row(path, leaf.shape, *numbers, diagnosis, verdict, kinks))
-    return Report(rows, tolerance, redrawn or _in_common(analytic, numeric, rows))
+    return Report(rows, tolerance, redrawn or surplus + _in_common(analytic, numeric, rows))
 
 
 def draw_until_smooth(make_check, seeds):
@@ -185,20 +135,17 @@ def _in_common(analytic, numeric, rows):
     ]
 
 
-def _vector(grads, params):
-    """The gradient tree as one new vector, once its structure is known to be that of params."""
-    _require_float64(grads, "grads")
-    wanted, given = ([(path, leaf.shape) for path, leaf in tree.leaves(t)] for t in (params, grads))
-    if sorted(wanted) != sorted(given):
-        hint = "; a shape is transposed" if [(path, s[::-1]) for path, s in given] == wanted else ""
-        raise ValueError(
-            "params and grads differ in structure or shape: params has "
-            + ", ".join(f"{path} {shape}" for path, shape in wanted)
-            + "; grads has "
-            + (", ".join(f"{path} {shape}" for path, shape in given) or "no leaves")
-            + hint
-        )
-    return tree.flatten(grads, params)
+def _read(grads, params, counts):
+    """The gradient tree as one new vector, NaN where a leaf cannot be compared; why, leaf by leaf, as what
+    `unusable` asks, or (); and sentences on what has no place in params.
+    """
+    pairs, surplus = beside(params, grads)
+    vector, faults = [], []
+    for _, leaf, given in pairs:
+        fault = fault_of(given, leaf.shape, counts)
+        faults.append((fault, not is_nothing(given)) if fault else ())
+        vector.append(np.full(leaf.size, np.nan) if fault else np.ravel(np.asarray(given, dtype=float)))
+    return np.concatenate(vector), faults, surplus
 
 
 def _require_float64(arrays, what):

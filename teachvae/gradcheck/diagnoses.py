@@ -1,74 +1,13 @@
 """One small function per mistake of a gradient: what is seen; what it means; where to look; or ""."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 
-from .differences import Probe, relative_error, scale_of
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What is known of one leaf; all arrays are shaped like it. `wrong` is without the open and the kinks.
-
-    open    where the gradients differ by no more than the numeric one is in doubt
-    zero    a slope that rounding can make of 0
-    others  (path, numeric gradient) of the other leaves
-    """
-
-    p: np.ndarray
-    analytic: np.ndarray
-    numeric: np.ndarray
-    error: np.ndarray
-    wrong: np.ndarray
-    open: np.ndarray
-    kink: np.ndarray
-    zero: np.ndarray
-    tolerance: float
-    counts: dict
-    others: list
-    probe: Probe
-
-    def explained_by(self, candidate):
-        """Whether the analytic gradient equals `candidate` wherever it is wrong."""
-        candidate = np.where(self.wrong, candidate, self.analytic)
-        if not np.all(np.isfinite(candidate)):
-            return False
-        scale = np.maximum(scale_of(self.analytic, candidate), scale_of(self.analytic, self.numeric))
-        return bool(np.all(np.abs(self.analytic - candidate) <= 2 * self.tolerance * scale))
-
-    def fit(self, base, term, axis=None):
-        """The c for which analytic = base + c · term wherever it is wrong, or None.
-
-        One c for the whole leaf (axis None), or one per index of `axis`. At least two wrong entries
-        must share each c: one entry alone fits anything.
-        """
-        across = None if axis is None else tuple(k for k in range(self.p.ndim) if k != axis)
-        u, v = np.where(self.wrong, self.analytic - base, 0.0), np.where(self.wrong, term, 0.0)
-        if not np.all(np.isfinite(v)):
-            return None
-        shared = np.sum(self.wrong, axis=across, keepdims=True)
-        uv, vv = (np.sum(v * w, axis=across, keepdims=True) for w in (u, v))
-        if np.any(shared == 1) or np.any((shared > 0) & (vv == 0)):
-            return None
-        c = uv / np.where(vv > 0, vv, 1.0)
-        return c if self.explained_by(base + c * v) else None
-
-    @property
-    def where(self):
-        """The wrong indices in words."""
-        quiet = np.maximum(np.abs(self.analytic), np.abs(self.numeric)) <= self.zero
-        if np.all(self.wrong | quiet):
-            return "at every index"
-        for axis, name in ((self.p.ndim - 1, "columns" if self.p.ndim > 1 else "entries"), (0, "rows")):
-            across = tuple(k for k in range(self.p.ndim) if k != axis)
-            touched = np.any(self.wrong, axis=across)
-            if touched.sum() < touched.size and np.all(touched <= np.all(self.wrong | quiet, axis=across)):
-                return f"in {name} {_ranges(np.flatnonzero(touched))} of 0–{touched.size - 1}"
-        indices = [str(index_of(index)) for index in np.argwhere(self.wrong)]
-        some = ", ".join(indices[:6]) + (", …" if len(indices) > 6 else "")
-        return f"at {len(indices)} of {self.p.size} indices, {some}"
+from .differences import relative_error
+from .evidence import meaning_of_factor
+from .terms import within_terms
 
 
 def not_finite(e):
@@ -165,27 +104,11 @@ def constant_factor(e):
     c = e.analytic[e.wrong] / e.numeric[e.wrong] if alone else e.fit(0.0, e.numeric)
     if c is None:
         return ""
-    meaning = meaning_of_factor(c.item(), e)
+    meaning = meaning_of_factor(c.item(), e.counts, e.p.shape)
     if alone and not meaning:
         return ""
     meaning = meaning or "a constant that only one of forward and backward has"
     return f"analytic = {c.item():.6g} · numeric {e.where}; {meaning}; look at the constants of its equation"
-
-
-def meaning_of_factor(factor, e):
-    """What a constant factor can stand for: ½, 2, a count of the problem, a length of the leaf."""
-    counts = [(f"{name} = {count}", count) for name, count in e.counts.items()]
-    for (one, n_one), (two, n_two) in combinations(e.counts.items(), 2):
-        counts.append((f"{one}·{two} = {n_one * n_two}", n_one * n_two))
-    counts += [(f"{length}, the length of axis {axis}", length) for axis, length in enumerate(e.p.shape)]
-    readings = [(2, "a ½ is forgotten, or a term counted twice"),
-                (1 / 2, "a 2 is forgotten, as that of a square or of s² = exp(2 log s)")]
-    for name, count in counts:
-        if count > 1:
-            readings.append((count, f"the factor is {name}: a sum stands where a mean belongs"))
-            readings.append((1 / count, f"the factor is 1/({name}): a mean stands where a sum belongs"))
-    found = [text for value, text in readings if np.isclose(abs(factor), value, rtol=1e-5)]
-    return " or ".join(found) + (", and the sign is flipped" if found and factor < 0 else "")
 
 
 def transposed(e):
@@ -208,7 +131,7 @@ def transposed(e):
 
 def of_another_leaf(e):
     """Two gradients that were exchanged: analytic is that of another leaf."""
-    for path, other in e.others:
+    for path, other, _ in e.others:
         if other.shape == e.p.shape and e.explained_by(other):
             return (
                 f"analytic is the gradient of {path}; two gradients are exchanged; look at the order in "
@@ -234,6 +157,18 @@ def log_mixed_up(e):
     return ""
 
 
+def left_out(e):
+    """A forgotten bias: analytic is the gradient as it were if another leaf were zero."""
+    for path, place in [*((path, place) for path, _, place in e.others), (e.path, e.place)]:
+        if e.explained_by(e.probe.without(e.place, place).reshape(e.p.shape)):
+            return (
+                f"analytic is the gradient that would be right {e.where} if {path} were 0; {path} is left "
+                "out on the way, as a bias that the forward adds and the backward does not; look at where it "
+                "enters"
+            )
+    return ""
+
+
 def factor_per_slice(e):
     """A weight left out or used twice: another factor for every index of an axis."""
     for axis in range(e.p.ndim):
@@ -250,7 +185,7 @@ def missing_term(e):
     """A term dropped or counted twice: analytic − numeric = c · (a function of p)."""
     s, s2 = np.exp(e.p), np.exp(2 * e.p)
     terms = [
-        ("c", np.ones_like(e.p), "an additive constant is missing, such as the −1 of s² − 1"),
+        ("c", np.ones_like(e.p), ""),
         ("c · p", e.p, "a quadratic term is missing, such as a penalty or the ½ m² of the KL"),
         ("c · (exp(2p) − 1)", s2 - 1, "the ½ (s² − 1 − 2 log s) of the KL is missing or counted twice"),
         ("c · (exp(2p) − exp(p))", s2 - s, "s stands where s² belongs: log-variance and log s are mixed up"),
@@ -261,12 +196,20 @@ def missing_term(e):
         for name, term, meaning in terms:
             c = e.fit(e.numeric, term, axis)
             if c is not None:
+                meaning = meaning or _of_constant(e, axis)
                 c_is = f"c = {c.item():.6g}" if axis is None else f"another c for every index of axis {axis}"
                 return (
                     f"analytic − numeric = {name} {e.where}, p being the parameter and {c_is}; {meaning}; "
                     "look for a term of f that the backward dropped or doubled"
                 )
     return ""
+
+
+def _of_constant(e, axis):
+    """What a constant that is missing can be: one per column is of something that all data cases share."""
+    if axis is not None and axis == e.p.ndim - 1:
+        return "something that all data cases share is left out on the way, such as a bias"
+    return "an additive constant is missing, such as the −1 of s² − 1, or the ½ that ½ log ψ leaves"
 
 
 def moved(e):
@@ -310,11 +253,12 @@ def unrecognised(e):
 
 
 PATTERNS = [
-    never_reached, not_used, sign_flipped, constant_factor, log_mixed_up, factor_per_slice, missing_term,
+    never_reached, not_used, sign_flipped, constant_factor, log_mixed_up, within_terms, left_out,
+    factor_per_slice, missing_term,
 ]
 DIAGNOSES = [
     barely_off, never_reached, not_used, sign_flipped, constant_factor, transposed, of_another_leaf,
-    log_mixed_up, factor_per_slice, missing_term, moved, two_mistakes, unrecognised,
+    log_mixed_up, within_terms, left_out, factor_per_slice, missing_term, moved, two_mistakes, unrecognised,
 ]
 
 
@@ -334,14 +278,3 @@ def explain(evidence):
             return "WRONG", first_of([at_a_kink, *DIAGNOSES], evidence)
         doubt = first_of([at_a_kink, undecided], evidence)
         return ("?", doubt) if doubt else ("ok", "")
-
-
-def index_of(index):
-    """An index as a tuple of Python's integers, for messages."""
-    return tuple(int(i) for i in index)
-
-
-def _ranges(numbers):
-    """0, 1, 2, 5 as "0–2, 5"."""
-    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)

@@ -3,7 +3,7 @@
 Equations (8.x) are in derivations/equations.md.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -57,6 +57,18 @@ class Probe:
             return np.nan
         finally:
             self.flat[i] = here
+
+    def without(self, place, left_out):
+        """The slopes (8.1) of the entries at `place`, a slice, were the parameters at `left_out` zero."""
+        kept = self.flat[left_out].copy()
+        self.flat[left_out] = 0.0
+        try:
+            there = replace(self, value=number_of(self.f(self.p)))
+            return np.array([0.5 * sum(there.slopes(i)) for i in range(place.start, place.stop)])
+        except (ArithmeticError, ValueError):                      # f has no value there
+            return np.full(place.stop - place.start, np.nan)
+        finally:
+            self.flat[left_out] = kept
 
     def on_kink(self, i, difference):
         """Whether f has a kink at entry i, within the step, that can explain a `difference` of gradients.

@@ -12,7 +12,8 @@ import numpy as np
 from ..arrays import tree
 from ..arrays.backend import get_backend
 from ..posteriors import has_kl
-from .check import Report, check, draw_until_smooth
+from .check import check, draw_until_smooth
+from .report import Report
 
 N, S, WIDTH = 4, 3, 4
 ATTEMPTS = 20                                                      # points tried until none is at a kink
