@@ -38,7 +38,8 @@ def check(f, params, grads, *, h=1e-5, tolerance=1e-7, names=None, counts=None, 
     names   what to call the leaves, in their order, where their paths say too little
     counts  numbers that would show as a factor where a mean is forgotten, such as {"N": 6, "S": 7}
     terms   {"reconstruction": f1, "KL": f2, …}, functions whose sum is f: a mistake is looked for within
-            each. One that returns its summands, (S,) or (S, N), shows what was forgotten under their sum too
+            each, so the finer they are the better. One that returns its summands, (S,) or (S, N), shows what
+            was forgotten under their sum too
     inputs  {"eta": eta, "s": s, …}, arrays that are factors somewhere: each is tried as one left out
 
     A leaf is "ok" where every error (8.2) is below `tolerance`. It is "?" where nothing is proved: its

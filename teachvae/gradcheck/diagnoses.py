@@ -157,15 +157,19 @@ def log_mixed_up(e):
     return ""
 
 
-def left_out(e):
-    """A forgotten bias: analytic is the gradient as it were if another leaf were zero."""
+def of_other_params(e):
+    """A forgotten bias, or one of the wrong sign: analytic is the gradient for other values of a leaf."""
     for path, place in [*((path, place) for path, _, place in e.others), (e.path, e.place)]:
-        if e.explained_by(e.probe.without(e.place, place).reshape(e.p.shape)):
-            return (
-                f"analytic is the gradient that would be right {e.where} if {path} were 0; {path} is left "
-                "out on the way, as a bias that the forward adds and the backward does not; look at where it "
-                "enters"
-            )
+        for factor, were, happened in (
+            (0, "0", "is left out on the way, as a bias that the forward adds and the backward does not, or "
+                     "a scale exp(·) taken for 1"),
+            (-1, f"−{path}", "has its sign turned on the way"),
+        ):
+            if e.explained_by(e.probe.slopes_where(e.place, place, factor).reshape(e.p.shape)):
+                return (
+                    f"analytic is the gradient that would be right {e.where} if {path} were {were}; {path} "
+                    f"{happened}; look at where it enters"
+                )
     return ""
 
 
@@ -253,12 +257,13 @@ def unrecognised(e):
 
 
 PATTERNS = [
-    never_reached, not_used, sign_flipped, constant_factor, log_mixed_up, within_terms, left_out,
+    never_reached, not_used, sign_flipped, constant_factor, log_mixed_up, within_terms, of_other_params,
     factor_per_slice, missing_term,
 ]
 DIAGNOSES = [
     barely_off, never_reached, not_used, sign_flipped, constant_factor, transposed, of_another_leaf,
-    log_mixed_up, within_terms, left_out, factor_per_slice, missing_term, moved, two_mistakes, unrecognised,
+    log_mixed_up, within_terms, of_other_params, factor_per_slice, missing_term, moved, two_mistakes,
+    unrecognised,
 ]
 
 

@@ -58,17 +58,17 @@ class Probe:
         finally:
             self.flat[i] = here
 
-    def without(self, place, left_out):
-        """The slopes (8.1) of the entries at `place`, a slice, were the parameters at `left_out` zero."""
-        kept = self.flat[left_out].copy()
-        self.flat[left_out] = 0.0
+    def slopes_where(self, place, other, factor):
+        """The slopes (8.1) of the entries at `place`, a slice, where those at `other` are times `factor`."""
+        kept = self.flat[other].copy()
+        self.flat[other] = factor * kept
         try:
             there = replace(self, value=number_of(self.f(self.p)))
             return np.array([0.5 * sum(there.slopes(i)) for i in range(place.start, place.stop)])
         except (ArithmeticError, ValueError):                      # f has no value there
             return np.full(place.stop - place.start, np.nan)
         finally:
-            self.flat[left_out] = kept
+            self.flat[other] = kept
 
     def on_kink(self, i, difference):
         """Whether f has a kink at entry i, within the step, that can explain a `difference` of gradients.

@@ -1,7 +1,7 @@
 """What is known of one leaf whose gradient is wrong, and what a factor in it can stand for."""
 
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 
@@ -81,17 +81,23 @@ def where_in(wrong, quiet):
 
 
 def readings(counts, shape):
-    """[(factor, what it can stand for)]: 2, ½, a count of the problem, a length of the leaf, 1 over these."""
+    """[(factor, what it can stand for)]: 2, ½, counts and the leaf's lengths, 1 over these, two counts."""
     lengths = [(f"{name} = {count}", count) for name, count in counts.items()]
     for (one, n_one), (two, n_two) in combinations(counts.items(), 2):
         lengths.append((f"{one}·{two} = {n_one * n_two}", n_one * n_two))
-    lengths += [(f"{length}, the length of axis {axis}", length) for axis, length in enumerate(shape)]
+    lengths += [
+        (f"{length}, the length of axis {axis}", length)
+        for axis, length in enumerate(shape) if length not in counts.values()
+    ]
     found = [(2, "a ½ is forgotten, or a term counted twice"),
              (1 / 2, "a 2 is forgotten, as that of a square or of s² = exp(2 log s)")]
     for name, count in lengths:
         if count > 1:
             found.append((count, f"the factor is {name}: a sum stands where a mean belongs"))
             found.append((1 / count, f"the factor is 1/({name}): a mean stands where a sum belongs"))
+    for (one, n_one), (two, n_two) in permutations(counts.items(), 2):
+        meaning = f"the factor is {one}/{two} = {n_one}/{n_two}: one stands for the other"
+        found.append((n_one / n_two, meaning))
     return found
 
 

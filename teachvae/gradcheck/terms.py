@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..arrays.backend import to_numpy
+from .evidence import meaning_of_factor
 from .variants import variants
 
 
@@ -91,7 +92,7 @@ def within_terms(e):
             if e.explained_by(rest + variant.slopes):
                 return f"{_alone(name, live)} {variant.says} {e.where}; {variant.look}"
     for name in live:
-        if name and (sentence := _scaled(e, name, live, whole[name])):
+        if name and (sentence := _scaled(e, _alone(name, live), whole[name], found[name])):
             return sentence
     return _in_two(e, whole, found)
 
@@ -116,20 +117,24 @@ def _in_others(e, name):
     }
 
 
-def _scaled(e, name, live, whole):
-    """A term whose factor is no known one: the same at every index, or another for every index of an axis."""
+def _scaled(e, subject, whole, found):
+    """A factor too many in a term, alone or beside another mistake; or one for every index of an axis."""
     rest = e.numeric - whole
-    c = e.fit(rest, whole)
-    if c is not None:
+    if (c := e.fit(rest, whole)) is not None:
         return (
-            f"{_alone(name, live)} has the factor {c.item():.6g} {e.where}; a constant that only one of "
-            "forward and backward has"
+            f"{subject} has the factor {c.item():.6g} {e.where}; a constant that only one of forward and "
+            "backward has"
         )
+    for variant in found:
+        if (c := e.fit(rest, variant.slopes)) is not None:
+            c, meaning = c.item(), meaning_of_factor(c.item(), e.counts, e.p.shape)
+            says = f"{variant.says}, and has the factor {c:.6g} {e.where}"
+            return f"{subject} {says}; {meaning or 'look at the constants too'}; {variant.look}"
     for axis in range(e.p.ndim):
         if e.fit(rest, whole, axis) is not None:
             return (
-                f"{_alone(name, live)} has a factor of its own for every index of axis {axis} {e.where}; a "
-                "weight per index is left out or used twice"
+                f"{subject} has a factor of its own for every index of axis {axis} {e.where}; a weight per "
+                "index is left out or used twice"
             )
     return ""
 

@@ -68,7 +68,8 @@ MUTANTS = [
     ),
     diagnoses(
         "a forgotten bias is the −1 of s² − 1",
-        ("left_out", "e.explained_by(e.probe.without(e.place, place).reshape(e.p.shape))", "False"),
+        ("of_other_params",
+         "e.explained_by(e.probe.slopes_where(e.place, place, factor).reshape(e.p.shape))", "False"),
         first=("test_gradcheck_terms.py::test_a_wrong_gradient_of_Q_is_called_by_its_name",),
     ),
     values("a value may be off by a hundredth", ("check_value", "1e-9", "1e-2")),
