@@ -49,7 +49,7 @@ MODULES = {
     "nlml": "evaluation.nlml",
     "noise": "posteriors.nodes",
     "optimizers": "networks.optimizers",
-    "plots": "comparison.plots",
+    "plots": "plots",
     "posteriors": "posteriors",
     "ranks": "arrays.ranks",
     "schedules": "networks.schedules",

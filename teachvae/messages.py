@@ -1,5 +1,6 @@
-"""Words for messages: short lists of names, data cases by name, warnings, aligned tables."""
+"""Words for messages and results: short lists of names, data cases by name, warnings, aligned tables."""
 
+from html import escape
 import sys
 import warnings
 
@@ -75,3 +76,35 @@ def align(rows, left=None, heads=0):
     if heads:
         lines.insert(heads, "-" * (sum(widths) + 2 * (len(widths) - 1)))
     return "\n".join(lines)
+
+
+def fixed(number, digits=4):
+    """A number with so many decimals; one that rounds to 0 has no sign."""
+    text = f"{number:.{digits}f}"
+    return text[1:] if text.startswith("-") and text.strip("-0.") == "" else text
+
+
+def over_cases(title, rows, error=None):
+    """Lines of an aligned table: the mean, the least and the largest of numbers that N data cases have.
+
+    title  what stands above the names
+    rows   (name, values (N,) on the host, their errors or None); numbers that there are not become "–"
+    error  the heading of a column with the mean of each row's errors, where rows have some
+    """
+    table = [[title, "mean", *([] if error is None else [error]), "least", "largest"]]
+    for name, values, errors in rows:
+        numbers = (values.mean(), values.min(), values.max()) if len(values) else ()
+        mean, *ends = [fixed(number) for number in numbers] or "–––"
+        stated = "–" if errors is None or not len(errors) else f"{errors.mean():.1g}"
+        table.append([name, mean, *([] if error is None else [stated]), *ends])
+    return align(table, left=1, heads=1)
+
+
+def counted(n, what="data case"):
+    """A number and its noun, as in "1 data case" and "5 data cases"."""
+    return f"{n} {what}" + ("" if n == 1 else "s")
+
+
+def on_a_page(said):
+    """The text of a result as HTML, for a notebook: its `_repr_html_`."""
+    return f"<pre>{escape(str(said))}</pre>"

@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 from matplotlib import image, rc_context
 import numpy as np
@@ -185,7 +186,7 @@ def test_refused_cases_are_left_out_and_said(result):
     few = gaps._replace(method="importance", nlml_error=np.where(np.arange(len(nlml)) == 7, np.inf, 0.0))
     (doubt, *_) = compare._doubts("training", few, rows)
     assert f"a few draws carry the NLML of 1 training cases (rows {rows[7]}" in doubt
-    assert compare.settled(few).sum() == len(nlml) - 1
+    assert few.settled.sum() == len(nlml) - 1
     fitted = replace(f, ledger={**f.ledger, "training": refused})
     run = replace(result.runs[0], fitted=(fitted,))
     line = tables.ledger_cells(replace(result, runs=(run,)))[0]
@@ -568,18 +569,19 @@ def test_grey_images_are_positives_and_ink_is_black(tmp_path, digits):
 def test_every_learning_curve_ends_in_its_window():
     rng = np.random.default_rng(0)
     curves = [
-        ("long", 5 + np.exp(-np.arange(5000) / 50), None),
-        ("short and poor", np.linspace(90, 30, 20), None),
-        ("one point", [12.0], None),
-        ("rises at the end", np.append(np.linspace(8, 2, 60), np.linspace(2, 7, 40)), None),
-        ("noisy", 6 + 0.1 * rng.random(200), None),
+        ("long", 5 + np.exp(-np.arange(5000) / 50)),
+        ("short and poor", np.linspace(90, 30, 20)),
+        ("one point", [12.0]),
+        ("rises at the end", np.append(np.linspace(8, 2, 60), np.linspace(2, 7, 40))),
+        ("noisy", 6 + 0.1 * rng.random(200)),
     ]
-    (ax,) = plots.learning_curves(curves, "Q").axes
+    (ax,) = plots.learning_curves({title: SimpleNamespace(q_path_=values) for title, values in curves}).axes
     low, high = ax.get_ylim()
-    for line, (title, values, _) in zip(ax.lines, curves):
+    for line, (title, values) in zip(ax.lines, curves):
         assert low < min(values) and max(values[-max(1, len(values) // 20):]) < high, title
         assert len(values) > 1 or line.get_marker() == "o", "a line through one point cannot be seen"
-    (ax,) = plots.learning_curves([("VAE", [3.0, 2.0, 1.0], [4.0, 3.5, 120.0])], "Q").axes
+    vae = SimpleNamespace(q_path_=[3.0, 2.0, 1.0], q_validation_path_=[4.0, 3.5, 120.0])
+    (ax,) = plots.learning_curves({"VAE": vae}).axes
     dashed, line = ax.lines
     assert dashed.get_linestyle() == "--" and list(dashed.get_ydata()) == [4.0, 3.5, 120.0]
     assert dashed.get_color() == line.get_color() and ax.get_ylim()[1] > 120

@@ -11,7 +11,7 @@ import teachvae
 FLOORS = [
     ["messages"],
     ["arrays"],
-    ["networks", "likelihoods", "posteriors"],
+    ["networks", "likelihoods", "posteriors", "plots"],
     ["model", "doors"],
     ["bound", "datasets"],
     ["importance_weighted"],

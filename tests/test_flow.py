@@ -7,10 +7,9 @@ from scipy import stats
 
 from teachvae import (
     VAE, VariationalEM, bound, datasets, expectations, gaps, gradient_estimators, infer, layers, likelihoods,
-    noise, posteriors
+    noise, plots, posteriors
 )
 from teachvae.arrays.backend import get_backend
-from teachvae.comparison import plots
 from teachvae.evaluation import divergence, grid
 from teachvae.model import Model
 from teachvae.networks.convergence import ConvergenceWarning
@@ -378,5 +377,5 @@ def test_the_ladder_asks_for_a_flow():
     with pytest.raises(ValueError, match="tol"):
         model.ladder(DATA[:2], tol=0)
     g = model.ladder(DATA[:2], family="planar")
-    assert g.phi_flow.shape == (2, 13) and str(g).splitlines()[0].split() == ["mean", "above", "nlml"]
+    assert g.phi_flow.shape == (2, 13) and str(g).startswith("nats per data case")
     assert isinstance(posteriors.POSTERIORS["flow"](2), Flow) and set(GAUSSIANS) == {"diagonal", "full"}

@@ -426,7 +426,7 @@ def _gaps_and_divergence(run, folder, job):
 
 def _doubts(part, ledger, rows):
     """What in a ledger is not as it should be, in words; rows (N,) are the names of the part's cases."""
-    refused = np.flatnonzero(~settled(ledger))
+    refused = np.flatnonzero(~ledger.settled)
     if len(refused):
         sampled = ledger.method == "importance"
         what = "a few draws carry the NLML of" if sampled else "the grid refused"
@@ -446,11 +446,6 @@ def _doubts(part, ledger, rows):
             f"the search for the optimal φ of {len(far)} {part} cases ended at a gradient of up to "
             f"{far.max():.1e}"
         )
-
-
-def settled(ledger):
-    """The cases (N,) bool of a ledger whose nlml is known, and its error: all means are over these."""
-    return np.isfinite(ledger.nlml) & np.isfinite(ledger.nlml_error)
 
 
 def _measured(trained, ledger, run):
@@ -496,7 +491,7 @@ def _worth(estimator, part, phi, run, gaps):
     name, x = ENDINGS[part], run.parts[part].x
     if gaps is None or len(gaps.nlml) < len(x) or gaps.method == "importance":
         return {f"q_{name}": float(estimator.bound(x, phi=phi, random_state=run.seed).mean())}
-    known = settled(gaps)
+    known = gaps.settled
     if not known.any():
         return {f"q_{name}": float(gaps.q_used.mean())}
     return {f"nlml_{name}": float(gaps.nlml[known].mean()), f"q_{name}": float(gaps.q_used[known].mean())}

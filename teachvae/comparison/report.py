@@ -10,10 +10,11 @@ import warnings
 
 import numpy as np
 
+from .. import plots
 from ..doors.columns import MovedWarning
 from ..likelihoods import Gaussian
 from ..posteriors import FullGaussian
-from . import compare, plots, tables, tasks
+from . import compare, tables, tasks
 
 SHOWN = 10  # images per row
 POINTS = 400  # points per cloud
@@ -73,7 +74,7 @@ def _page(comparison, seconds):
         f"<p>{escape(comparison.dataset.note)} Source: {escape(comparison.dataset.source)}.</p>",
         _noise(run, fitted),
         "<h2>Learning curves</h2>",
-        _image(_curves(comparison, fitted), "mean Q on training data against iterations"),
+        _image(_curves(fitted), "mean Q on training data against iterations"),
         "<p class=note>Factor analysis, and the mixture of them: one EM iteration per step, and Q = NLML. "
         "Variational EM: one round. Linear VAE: one iteration of L-BFGS. VAE: one epoch, its Q with fresh "
         "noise. Dashed: training data that were set aside, where --early-stopping asks for it.</p>",
@@ -178,7 +179,7 @@ def _pictures_of_gaps(fitted):
     spread = [
         (
             f"{f.row.model}: {name} gap",
-            {part: getattr(gaps, name)[compare.settled(gaps)] for part, gaps in f.ledger.items()},
+            {part: getattr(gaps, name)[gaps.settled] for part, gaps in f.ledger.items()},
         )
         for f in fitted
         for name in ("approximation", "amortisation")
@@ -208,7 +209,7 @@ def _posteriors(fitted, run):
     gaps, estimator = fitted.ledger[compare.HELD_OUT], fitted.estimator
     if estimator.model_.n_latent != 2:
         return []
-    known = np.flatnonzero(compare.settled(gaps))
+    known = np.flatnonzero(gaps.settled)
     if not len(known):
         return []
     order = known[np.argsort((gaps.q_used - gaps.nlml)[known])]
@@ -267,13 +268,10 @@ def _dequantisation(run, levels, own):
     )
 
 
-def _curves(comparison, fitted):
-    curves = []
-    for f in fitted:
-        path = getattr(f.estimator, "q_path_", getattr(f.estimator, "nlml_path_", None))
-        if path is not None:
-            curves.append((f.row.model, path, getattr(f.estimator, "q_validation_path_", None)))
-    return plots.learning_curves(curves, "mean Q, nats per training case")
+def _curves(fitted):
+    noted = [f for f in fitted if any(hasattr(f.estimator, path) for path in plots.PATHS)]
+    models = {f.row.model: f.estimator for f in noted}
+    return plots.learning_curves(models, "mean Q, nats per training case")
 
 
 def _limits(run):

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .. import plots
 from ..doors.validate import check_choice, check_data, check_size, generator
 from ..evaluation import goodness
 from ..messages import align
 from ..routes.conventions import quietly
 from ..routes.factor_analysis import FactorAnalysis
-from . import plots
 
 UNITS = {"bic": "BIC", "held out": "nlml held out, nats per data case"}
 

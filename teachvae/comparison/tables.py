@@ -6,9 +6,9 @@ import math
 import numpy as np
 
 from .. import datasets
-from ..messages import align
+from ..messages import align, fixed
 from . import tasks
-from .compare import ASIDE, PARTS, SHARES, linear_spread, settled, two_roads, unfinished
+from .compare import ASIDE, PARTS, SHARES, linear_spread, two_roads, unfinished
 
 COLUMNS = (
     # heading, line below it, field of Numbers, digits
@@ -67,7 +67,7 @@ def ledger_cells(comparison):
     body = []
     for fitted in comparison.runs[0].fitted:
         for i, (part, gaps) in enumerate(fitted.ledger.items()):
-            known = settled(gaps)
+            known = gaps.settled
             line = [fitted.row.model if i == 0 else "", part]
             if known.any():
                 means = [getattr(gaps, name)[known].mean() for name in ("nlml", *SHARES, "q_used")]
@@ -82,9 +82,10 @@ def ledger_cells(comparison):
 
 def shares(gaps):
     """{name: mean nats} of the shares of a ledger that make up Q − NLML, over the settled cases."""
-    known = settled(gaps)
-    means = [float(getattr(gaps, name)[known].mean()) if known.any() else 0.0 for name in SHARES]
-    return dict(zip(LEDGER_COLUMNS[1:4], means))
+    known = gaps.settled
+    return {
+        name: float(nats[known].mean()) if known.any() else 0.0 for name, nats in gaps.shares.items()
+    }
 
 
 def text(comparison):
@@ -346,10 +347,7 @@ def _list(values):
 def _cell(values, digits):
     if any(v is None for v in values):
         return "–"
-    mean = math.fsum(values) / len(values)
-    text = f"{mean:.{digits}f}"
-    if text.strip("-0.") == "" and text.startswith("-"):
-        text = text[1:]  # no "-0.000"
+    text = fixed(math.fsum(values) / len(values), digits)
     if len(values) > 1 and digits:
         text += f" ±{np.std(values, ddof=1):.{digits}f}"
     return text

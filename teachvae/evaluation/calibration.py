@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..messages import align, counted, on_a_page
+
 INSIDE = 0.99                          # the probability with which a bin's count lies in its band
 MOST_BINS, LEAST_COUNT = 20, 20        # bins at the most, and data cases in each at the least
 
@@ -31,6 +33,8 @@ class Calibration(NamedTuple):
     bias       (K,) the mean of rank/L, less ½: above 0 where q lies too low, below z̃
     spread     (K,) the ranks' variance over that of flat ones: above 1 where q is too narrow, ∪, below 1
                where it is too wide, ∩                                                          (10.15)
+
+    print(calibration) is a table, calibration.figure() the histograms.
     """
 
     ranks: object
@@ -41,6 +45,37 @@ class Calibration(NamedTuple):
     p_value: object
     bias: object
     spread: object
+
+    @property
+    def outside(self):
+        """How many of the B bins of each histogram lie outside of their band, (K,)."""
+        low, high = self.band[:, :, None]                          # (B, 1) each
+        return np.sum((self.counts < low) | (self.counts > high), axis=0)
+
+    def figure(self):
+        """The histograms of the first six latent variables in their bands: a Matplotlib figure."""
+        from .. import plots  # Matplotlib is not imported with teachvae
+
+        return plots.rank_histograms([("", self)])
+
+    def __str__(self):
+        (N, K), B = self.ranks.shape, len(self.counts)
+        table = [["", "χ²", "p", "bias", "spread", "bins outside"]]
+        for k in range(K):
+            numbers = [f"{self.statistic[k]:.2f}", f"{self.p_value[k]:.2g}", f"{self.bias[k]:+.4f}"]
+            table.append([f"z_{k + 1}", *numbers, f"{self.spread[k]:.3f}", f"{self.outside[k]} of {B}"])
+        return "\n".join([
+            align(table, left=1, heads=1),
+            f"ranks of z among draws of q, of {counted(N)} of the model's own; {B - 1} degrees of freedom",
+            "bias: above 0 where q lies too low; spread: above 1 where q is too narrow, below 1 where it is",
+            f"too wide; bins outside of their band, which holds {INSIDE:.0%} of counts if q is the posterior",
+        ])
+
+    def __repr__(self):
+        (N, K), least = self.ranks.shape, self.p_value.min()
+        return f"<Calibration of K = {K} latent variables on {counted(N)}: least p {least:.2g}>"
+
+    _repr_html_ = on_a_page
 
 
 def ranks(z, draws):

@@ -26,7 +26,7 @@ from ..inference.expectations import quadrature
 from ..model import Model
 from ..posteriors import DiagonalGaussian, FullGaussian, coupling_flow, has_kl, planar_flow
 from ..posteriors.nodes import sigma_points
-from ..messages import align
+from ..messages import counted, on_a_page, over_cases
 from . import grid, nlml
 
 DRAWS = 256                           # on which φ is sought for K > 2, whitened
@@ -46,6 +46,8 @@ class Gaps(NamedTuple):
     gradient_norm        ‖∂Q_n/∂φ_n‖∞ on the nodes of the search, the larger of phi_optimal's and phi_full's
     phi_optimal          (N, n_phi), phi_full (N, K + K(K+1)/2)
     method               how nlml was had: "exact", "grid" or "importance"
+
+    print(gaps) is a table of the means, gaps.figure() a picture of all data cases.
     """
 
     nlml: object
@@ -59,6 +61,11 @@ class Gaps(NamedTuple):
     phi_optimal: object
     phi_full: object
     method: str
+
+    @property
+    def settled(self):
+        """The cases whose nlml is known, and its error, (N,) bool: all means are over these."""
+        return _known(self)
 
     @property
     def approximation(self):
@@ -87,6 +94,38 @@ class Gaps(NamedTuple):
         """
         gap = self.approximation
         return (gap > math.log(2) + 1e-9) & (self.approximation_error >= _what_another_mode_may_save(gap))
+
+    @property
+    def shares(self):
+        """{name: nats (N,)}, from nlml up to q_used."""
+        return {
+            "not Gaussian": self.not_gaussian, "diagonal": self.diagonal, "amortisation": self.amortisation,
+        }
+
+    def figure(self):
+        """The shares of Q − nlml of every settled data case, stacked and one by one: a Matplotlib figure."""
+        return _pictured(self, self.approximation_error + self.amortisation_error)
+
+    def __str__(self):
+        rows = [
+            ("NLML", self.nlml, self.nlml_error),
+            ("+ not Gaussian", self.not_gaussian, self.approximation_error),
+            ("+ diagonal", self.diagonal, self.approximation_error),
+            ("+ amortisation", self.amortisation, self.amortisation_error),
+            ("= Q", self.q_used, None),
+        ]
+        lesser = int(to_numpy(self.maybe_lesser).sum())
+        return "\n".join([
+            *_told(self, rows),
+            "not Gaussian: what the best Gaussian q misses of the posterior; diagonal: what q's family costs",
+            "beyond that, 0 if it is all Gaussians; amortisation: what the φ in use costs beyond the best φ",
+            *([f"{counted(lesser)} may have been left in a lesser mode: see maybe_lesser"] if lesser else []),
+        ])
+
+    def __repr__(self):
+        return _short(self, self.q_used, "Q")
+
+    _repr_html_ = on_a_page
 
 
 def gaps(model, theta, phi, x, rng, *, tol=1e-4, first=0):
@@ -171,7 +210,7 @@ class Ladder(NamedTuple):
     phi_flow             (N, n_phi)
     method               how nlml was had, as in `Gaps`
 
-    str(ladder) is a table of the means.
+    print(ladder) is a table of the means, ladder.figure() a picture of all data cases.
     """
 
     nlml: object
@@ -182,6 +221,11 @@ class Ladder(NamedTuple):
     error: object
     phi_flow: object
     method: str
+
+    @property
+    def settled(self):
+        """As in `Gaps`."""
+        return _known(self)
 
     @property
     def left(self):
@@ -198,11 +242,35 @@ class Ladder(NamedTuple):
         """q_diagonal − q_full: what a full covariance saves."""
         return self.q_diagonal - self.q_full                       # (N,)                 (10.12)
 
+    @property
+    def shares(self):
+        """{name: nats (N,)}, from nlml up to q_diagonal."""
+        return {"left by the flow": self.left, "bent": self.bent, "turned": self.turned}
+
+    def figure(self):
+        """What each rung saves, of every settled data case, stacked and one by one: a Matplotlib figure."""
+        return _pictured(self, self.error)
+
     def __str__(self):
-        names = "Q, diagonal q", "Q, full q", "Q, flow", "nlml"
-        means = [float(field.mean()) for field in (self.q_diagonal, self.q_full, self.q_flow, self.nlml)]
-        rows = [(name, f"{mean:.4f}", f"{mean - means[-1]:.4f}") for name, mean in zip(names, means)]
-        return align([("", "mean", "above nlml"), *rows])
+        rows = [
+            ("Q, diagonal q", self.q_diagonal, None),
+            ("− turned", self.turned, self.error),
+            ("= Q, any Gaussian q", self.q_full, None),
+            ("− bent", self.bent, self.error),
+            ("= Q, flow", self.q_flow, None),
+            ("− left", self.left, self.error),
+            ("= NLML", self.nlml, self.nlml_error),
+        ]
+        return "\n".join([
+            *_told(self, rows),
+            "Q is the least of its family; turned: what a full covariance saves; bent: what the flow saves;",
+            "left: what not even the flow follows of the posterior",
+        ])
+
+    def __repr__(self):
+        return _short(self, self.q_diagonal, "Q of a diagonal q")
+
+    _repr_html_ = on_a_page
 
 
 def ladder(model, theta, x, rng, *, family=None, tol=1e-4, first=0):
@@ -359,3 +427,50 @@ def _costs(model, theta, phi, x, eta):
     z, _ = model.posterior.sample(phi, eta)
     return model.posterior.kl(phi)[0] - model.log_likelihood(theta, x, z)[0]
 
+
+
+# ---- on the page
+
+
+ERROR = {"exact": None, "grid": "certificate", "importance": "std. error"}  # what is stated, by method
+ROADS = {"exact": "in closed form", "grid": "by the grid", "importance": "by importance sampling"}
+
+
+def _known(found):
+    """The cases (N,) bool of a `Gaps` or a `Ladder` whose nlml is known, and its error."""
+    xp = namespace(found.nlml)
+    return xp.isfinite(found.nlml) & xp.isfinite(found.nlml_error)
+
+
+def _told(found, rows):
+    """Lines of text: the table of the rows (name, values (N,), errors (N,) or None), and what it is of."""
+    known, error = to_numpy(found.settled), ERROR[found.method]
+    rows = [
+        (name, to_numpy(values)[known], None if errors is None else to_numpy(errors)[known])
+        for name, values, errors in rows
+    ]
+    yield over_cases("nats per data case", rows, error)
+    yield f"over {counted(int(known.sum()))}; NLML {ROADS[found.method]}" + (
+        "" if error is None else f"; {error}: the mean of the cases', as stated"
+    )
+    if not known.all():
+        why = "a few draws carry" if found.method == "importance" else "the grid refused"
+        yield f"left out: {counted(int((~known).sum()))} more, whose NLML {why}"
+
+
+def _short(found, Q, name):
+    known = to_numpy(found.settled)
+    worth, Q = to_numpy(found.nlml)[known], to_numpy(Q)[known]
+    means = f": mean NLML {worth.mean():.4f}, {name} {Q.mean():.4f} nats" if len(Q) else ""
+    return f"<{type(found).__name__} of {counted(len(known))}, {found.method}{means}>"
+
+
+def _pictured(found, error):
+    """The picture of the shares of a `Gaps` or a `Ladder`; error (N,) of their sum."""
+    from .. import plots  # Matplotlib is not imported with teachvae
+
+    known = to_numpy(found.settled)
+    if not known.any():
+        raise ValueError(f"there is nothing to draw: of none of {len(known)} data cases NLML is known")
+    shares = {name: to_numpy(values)[known] for name, values in found.shares.items()}
+    return plots.shares_by_case(shares, to_numpy(error)[known], ERROR[found.method])

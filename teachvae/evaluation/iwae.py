@@ -1,4 +1,4 @@
-"""The importance-weighted bounds between Q and nlml.
+"""The importance-weighted bounds between Q and nlml, and what S draws say of Q and of them.
 
 Equations (7.x) are in derivations/equations.md.
 """
@@ -6,8 +6,11 @@ Equations (7.x) are in derivations/equations.md.
 import math
 from typing import NamedTuple
 
-from ..arrays.backend import constant, namespace
-from ..arrays.rows import slices
+import numpy as np
+
+from .. import bound, importance_weighted
+from ..arrays.backend import constant, namespace, to_numpy
+from ..arrays.rows import blocks, slices, take_rows
 from ..arrays.special import log_sum_exp
 from ..arrays.workers import each
 from ..inference.expectations import log_weight
@@ -62,3 +65,39 @@ def _group_means(log_w, k):
     if groups == 1:
         return mean, xp.zeros_like(mean) + float("nan")
     return mean, xp.sqrt(xp.sum((bounds - mean) ** 2, axis=0) / (groups * (groups - 1)))
+
+
+class SampledBounds(NamedTuple):
+    """What training sees: R estimates of Q, and of L_S, each by S draws of its own for every data case.
+
+    sizes                the list of S
+    Q, L                 (len(sizes), R), means over the data cases, in nats per data case
+    Q_level, nlml_level  what they are estimates of, and what L_S tends to, as exactly as the model has them
+    """
+
+    sizes: tuple
+    Q: object
+    L: object
+    Q_level: float
+    nlml_level: float
+
+
+def estimates(model, theta, phi, x, rng, S, n_repeats):
+    """n_repeats estimates by S draws each of Q and of L_S, means over data cases x (N, D), with φ (N, n_phi):
+    two arrays (n_repeats,) on the host, in nats per data case.
+
+    The draws of different estimates, and of different data cases, are independent.
+    """
+    N, K = x.shape[0], model.n_latent
+
+    def of_case(n, rows):
+        phi_n, x_n = (take_rows(a, [n] * (rows.stop - rows.start)) for a in (phi, x))
+        eta = constant(rng.standard_normal((S, rows.stop - rows.start, K)), like=phi)
+        Q, _ = bound.forward(model, theta, phi_n, x_n, eta)
+        L, _ = importance_weighted.forward(model, theta, phi_n, x_n, eta)
+        return np.stack([to_numpy(Q), to_numpy(L)])                # (2, repeats)
+
+    parts = [
+        sum(of_case(n, rows) for n in range(N)) / N for rows in blocks(n_repeats, S)
+    ]
+    return np.concatenate(parts, axis=1)

@@ -14,12 +14,13 @@ one, and its name. Equations (7.x) are in derivations/equations.md.
 from typing import NamedTuple
 
 from ..arrays import tree
-from ..arrays.backend import constant, double, namespace
+from ..arrays.backend import constant, double, namespace, to_numpy
 from ..arrays.observed import seen
 from ..arrays.rows import blocks
 from ..arrays.workers import each
 from ..inference import linear_gaussian
 from ..inference.expectations import log_weight
+from ..messages import counted, on_a_page, over_cases
 
 
 class FewDrawsWarning(UserWarning):
@@ -35,6 +36,8 @@ class NLML(NamedTuple):
     certificate            (N,) how far the value moved when it was computed more finely, or None
     method                 the name of the method
     effective_sample_size  (N,) how many equal weights the unequal ones are worth, or None     (7.6)
+
+    print(nlml) is a table of the means.
     """
 
     values: object
@@ -42,6 +45,36 @@ class NLML(NamedTuple):
     certificate: object
     method: str
     effective_sample_size: object = None
+
+    def __str__(self):
+        values, error, stated = _finite(self.values), None, None
+        for name, field in (("std. error", self.standard_error), ("certificate", self.certificate)):
+            if field is not None:
+                error, stated = name, _finite(field)
+        N, n = len(self.values), len(values)
+        lines = [over_cases("nats per data case", [("NLML", values, stated)], error)]
+        lines.append(f"over {counted(n)}; method: {self.method}")
+        if n < N:
+            lines.append(f"left out: {counted(N - n)} more, whose value is not known")
+        if error is not None:
+            known = f"{len(stated)} of {N}, at most {stated.max():.1g}" if len(stated) else "none"
+            lines.append(f"{error}: the mean of those that are known, {known}")
+        if self.effective_sample_size is not None:
+            size = to_numpy(self.effective_sample_size)
+            lines.append(f"effective sample size: mean {size.mean():.1f}, least {size.min():.1f}")
+        return "\n".join(lines)
+
+    def __repr__(self):
+        values = _finite(self.values)
+        mean = f": mean {values.mean():.4f} nats" if len(values) else ""
+        return f"<NLML of {counted(len(self.values))}, {self.method}{mean}>"
+
+    _repr_html_ = on_a_page
+
+
+def _finite(field):
+    values = to_numpy(field)
+    return values[abs(values) < float("inf")]
 
 
 def exact(model, theta, x):

@@ -6,9 +6,10 @@ Noise is an argument, as everywhere. Equations (7.x) are in derivations/equation
 from typing import NamedTuple
 
 from ..arrays import tree
-from ..arrays.backend import double, namespace
+from ..arrays.backend import double, namespace, to_numpy
 from ..arrays.observed import seen
 from ..arrays.rows import resample
+from ..messages import align, counted, fixed, on_a_page
 from ..posteriors import FullGaussian
 from . import linear_gaussian
 from .expectations import log_weight
@@ -21,11 +22,37 @@ class Draws(NamedTuple):
     effective_sample_size  (N,) how many draws of the posterior itself the weighted candidates of a data case
                            are worth (7.6); None where every draw is one of its own
     method                 the name of the method
+
+    print(draws) is a table of means and spreads.
     """
 
     z: object
     effective_sample_size: object
     method: str
+
+    def __str__(self):
+        z = to_numpy(self.z)
+        n, N, K = z.shape
+        within, between = z.std(axis=0).mean(axis=0), z.mean(axis=0).std(axis=0)  # (K,) each
+        table = [["", "mean", "within cases", "between cases"]]
+        for k, row in enumerate(zip(z.mean(axis=(0, 1)), within, between), 1):
+            table.append([f"z_{k}", *(fixed(number) for number in row)])
+        lines = [
+            align(table, left=1, heads=1),
+            f"{counted(n, 'draw')} for each of {counted(N)}; method: {self.method}; in units of p(z), whose",
+            "standard deviation is 1. Within: the standard deviation of a case's draws, averaged over cases;",
+            "between: the standard deviation over the cases of the means of their draws",
+        ]
+        if self.effective_sample_size is not None:
+            size = to_numpy(self.effective_sample_size)
+            lines.append(f"effective sample size: mean {size.mean():.1f}, least {size.min():.1f}")
+        return "\n".join(lines)
+
+    def __repr__(self):
+        n, N, K = self.z.shape
+        return f"<Draws: {n} of z, K = {K}, for each of {counted(N)}, {self.method}>"
+
+    _repr_html_ = on_a_page
 
 
 def exact(model, theta, x, eta):

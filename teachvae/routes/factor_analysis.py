@@ -29,7 +29,7 @@ from ..inference.moments import moments
 from ..inference.simple_structure import METHODS, rotate
 from ..likelihoods import Gaussian
 from ..likelihoods.checks import negligible, refuse_small
-from ..messages import about_rows, column_names, shorten, warn
+from ..messages import about_rows, align, column_names, counted, fixed, on_a_page, shorten, warn
 from ..model import Model
 from ..networks.convergence import ConvergenceWarning
 from ..networks.layers import Linear, Sequential
@@ -42,10 +42,31 @@ from .questions import LatentVariableModel
 
 
 class Scores(NamedTuple):
-    """The factors' values (N, K) of data cases, and their standard errors (N, K)."""
+    """The factors' values (N, K) of data cases, and their standard errors (N, K).
+
+    print(scores) is a table of means and spreads.
+    """
 
     values: np.ndarray
     standard_errors: np.ndarray
+
+    def __str__(self):
+        table = [["", "mean", "std. deviation", "std. error", "largest error"]]
+        columns = zip(self.values.T, self.standard_errors.T)
+        for k, (values, errors) in enumerate(columns, 1):
+            numbers = values.mean(), values.std(), errors.mean(), errors.max()
+            table.append([f"factor {k}", *(fixed(number) for number in numbers)])
+        return "\n".join([
+            align(table, left=1, heads=1),
+            f"over {counted(len(self.values))}, in units of p(z), whose standard deviation is 1;",
+            "std. error: the mean of the cases'",
+        ])
+
+    def __repr__(self):
+        N, K = self.values.shape
+        return f"<Scores of K = {K} factors for {counted(N)}>"
+
+    _repr_html_ = on_a_page
 
 
 @estimator

@@ -5,6 +5,7 @@ reconstruct, sample, score. A route (factor analysis, variational EM, VAE) adds 
 fills φ in.
 """
 
+from copy import deepcopy
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,17 +14,17 @@ import numpy as np
 from ..arrays import ranks, tree, workers
 from ..arrays.backend import double, namespace, to_numpy
 from ..arrays.observed import seen
-from ..arrays.rows import as_floats, blocks, collect, extremes, float_type, slices
+from ..arrays.rows import as_floats, blocks, collect, extremes, float_type, slices, take_draws
 from ..doors import parts
 from ..doors.columns import Cases, Columns, Table, columns_for
 from ..doors.units import Spread, Standardised, centred, moved
 from ..doors.validate import (
     check_data, check_like_training, check_patience, check_positive, check_size, generator
 )
-from ..evaluation import ais, calibration, divergence, gaps, grid, laplace, nlml
+from ..evaluation import ais, calibration, divergence, gaps, grid, iwae, laplace, nlml
 from ..inference import draws, e_step, expectations, linear_gaussian
 from ..likelihoods import Gaussian, relaxed_bernoulli
-from ..messages import about_rows, column_names, shorten, warn
+from ..messages import about_rows, column_names, fixed, shorten, warn
 from ..model import Model
 from ..networks.convergence import ConvergenceWarning
 from ..posteriors.nodes import monte_carlo, own_generators, sigma_points
@@ -44,6 +45,10 @@ class Bound(NamedTuple):
 
     values: object
     certificate: object
+
+
+SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)                 # of draws, from few to many
+MANY = 20_000                                                      # draws of what has no closed form
 
 
 class LatentVariableModel(LatentCode):
@@ -115,6 +120,15 @@ class LatentVariableModel(LatentCode):
         """What the next `partial_fit` goes on from: a `Run` in the units of the `Standardised` model."""
         run = replace(run, params=run.kept, table={}, held_out_path=[], best=None)
         self.training_ = {"run": run, "spread": standard.units.spread}
+
+    def _next_draws(self, n_cases, n_samples):
+        """The η (n_samples, n_cases, K) that training would draw next for a minibatch of so many data cases,
+        in the cases' own order; what it draws from stays as it is.
+        """
+        generators = deepcopy(self.training_["run"].generators)
+        shuffled = generators["shuffle"].permutation(n_cases)
+        eta = self.backend_.normal(generators["noise"], (n_samples, n_cases, self.model_.n_latent))
+        return take_draws(eta, np.argsort(shuffled))
 
     def _held_out(self, validation, patience, table, names):
         """The `Table` of the held-out data that a fit is given, or None; on every rank its own rows.
@@ -374,6 +388,57 @@ class LatentVariableModel(LatentCode):
         result = collect(cases.shape[0], rungs)
         _warn_of_few(result.error)
         return result
+
+    def sampled_bounds(self, X, *, sizes=SIZES, n_repeats=100, phi=None, random_state=0):
+        """What S draws say of Q, and of the importance-weighted bound L_S, for every S in sizes: n_repeats
+        estimates of each, means over data cases X (N, D), best a few: an `iwae.SampledBounds`, in nats per
+        data case, which `plots.q_against_s` draws.
+
+        phi as in `gaps`. For K > 2 Q itself is an estimate too, of many more draws.
+        """
+        for S in sizes:
+            check_size("every S in sizes", S)
+        check_size("n_repeats", n_repeats, 2)
+        theta, cases = self._observed(X)
+        model, rng = self.model_, generator(random_state)
+        phi = self._given_phi(phi, theta, cases)
+        on_backend, x = self.backend_.asarray(phi), cases[:, ...]
+        found = [iwae.estimates(model, theta, on_backend, x, rng, S, n_repeats) for S in sizes]
+        linear, K = linear_gaussian.gaussian_q_applies(model), model.n_latent
+        worth = self.nlml(X, method="grid" if K <= 3 and not linear else None).values
+        level = self.bound(X, phi=phi, n_samples=None if K <= 2 or linear else MANY)
+        Q, L = np.stack(found, axis=1)
+        return iwae.SampledBounds(tuple(sizes), Q, L, float(level.mean()), float(worth.mean()))
+
+    def plot_posterior(self, x, *, phi=None):
+        """The posterior p(z|x) of one data case x (D,) for K = 1 or 2, with q over it, the one in use and the
+        best of its family: a Matplotlib figure. Its title has NLML, and what the gaps add to it, in nats.
+
+        phi  (1, n_phi) to be used instead of the model's own
+
+        K = 1: densities. K = 2: of the posterior the regions that hold 50, 90 and 99 %, of a q that of 90 %.
+        Raises ValueError for K > 2, for more than one data case, and for one that the grid refuses.
+        """
+        from .. import plots  # Matplotlib is not imported with teachvae
+
+        self._require_fit()
+        K, X = self.model_.n_latent, np.asarray(x)[None, :] if np.ndim(x) == 1 else x
+        if K > 2:
+            raise ValueError(f"plot_posterior draws K = 1 or 2 latent variables, the model has {K}")
+        if len(X) != 1:
+            raise ValueError(f"plot_posterior draws one data case, got {len(X)}: give a row, such as X[0]")
+        theta, cases = self._observed(X)
+        phi = self._given_phi(phi, theta, cases)
+        found, model = self.gaps(X, phi=phi), self.model_
+        (worth,), asarray = found.nlml, self.backend_.asarray
+        if not np.isfinite(worth):
+            raise ValueError("the grid refused this data case: its NLML, and so its posterior, is not known")
+        rungs = {"q in use": phi, "best q of the family": found.phi_optimal}
+        rungs = {label: (model.posterior, double(asarray(own))) for label, own in rungs.items()}
+        sides, log_p, log_q = plots.densities(model, tree.map(double, theta), double(cases[:, ...]), rungs)
+        added = " + ".join(f"{name} {fixed(own[0], 3)}" for name, own in found.shares.items())
+        title = f"NLML {worth:.3f} + {added}\n= Q {found.q_used[0]:.3f} nats"
+        return plots.posterior(title, sides, log_p + worth, log_q)
 
     @in_threads
     def kl_to_posterior(self, X, *, phi=None):

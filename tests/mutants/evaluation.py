@@ -9,6 +9,9 @@ grid = faults_in("evaluation/grid.py", "test_grid.py")
 ais = faults_in("evaluation/ais.py", "test_ais.py")
 gaps = faults_in("evaluation/gaps.py", "test_gaps.py")
 divergence = faults_in("evaluation/divergence.py", "test_gaps.py")
+estimates = faults_in("evaluation/iwae.py", "test_pictures.py::test_estimates_of_both_bounds_one_by_one")
+printed = faults_in("evaluation/gaps.py", "test_prints.py")
+ranks = faults_in("evaluation/calibration.py", "test_prints.py")
 
 MUTANTS = [
     # ---- sampling
@@ -303,5 +306,23 @@ MUTANTS = [
         ("_mean_log_weight", "(1.5 * box, mesh) if edge > 0.05 * tol else (box, 0.5 * mesh)",
          "(box, 0.5 * mesh)"),
         first=("test_gaps.py::test_the_kl_road_looks_beyond_the_box_of_a_wide_q",),
+    ),
+    # ---- what is said of them
+    estimates(
+        "estimates are sums over the data cases",
+        ("estimates", "sum(of_case(n, rows) for n in range(N)) / N",
+         "sum(of_case(n, rows) for n in range(N))"),
+    ),
+    estimates(
+        "all estimates have the same draws",
+        ("estimates.of_case", "(S, rows.stop - rows.start, K)", "(S, 1, K)"),
+    ),
+    printed(
+        "cases whose error is not known have a part in the means",
+        ("_known", "xp.isfinite(found.nlml) & xp.isfinite(found.nlml_error)", "xp.isfinite(found.nlml)"),
+    ),
+    ranks(
+        "bins below their band are not counted",
+        ("Calibration.outside", "(self.counts < low) | (self.counts > high)", "self.counts > high"),
     ),
 ]

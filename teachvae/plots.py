@@ -1,4 +1,5 @@
-"""The pictures of the report and the notebooks, each a function from arrays to a Matplotlib figure.
+"""Every picture, of the report, of results and of notebooks: functions from arrays, or from fitted models, to
+a Matplotlib figure.
 
 Figures are made without pyplot: nothing global is touched, and nothing is shown or saved here.
 """
@@ -7,10 +8,11 @@ import io
 
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 
-from ..arrays.backend import constant, to_numpy
+from .arrays.backend import constant, to_numpy
 
 # Okabe & Ito's colours, told apart by readers with any colour vision; a class beyond 8 repeats them
 # with another marker.
@@ -27,18 +29,20 @@ def png(figure, dpi=110):
     return buffer.getvalue()
 
 
-def learning_curves(curves, ylabel):
-    """One line per model, and a dashed one where there is a held-out path: curves is a list of (title,
-    values, held-out values or None); the horizontal axis is logarithmic.
+def learning_curves(models, ylabel="mean Q, nats per data case"):
+    """The paths of fitted models {title: model}: of training data one line per model, and a dashed one of the
+    held-out data that `fit` was given as validation; the horizontal axis is logarithmic.
 
-    The window holds the last twentieth of every curve, and all that lies lower.
+    The window holds the last twentieth of every curve, and all that lies lower. Raises ValueError for a model
+    that has noted no path of Q or nlml, as an autoencoder has not.
     """
+    curves = [(title, *_paths(title, model)) for title, model in models.items()]
     figure = Figure(figsize=(7.5, 3.8))
     ax = figure.add_subplot()
     for i, (title, values, held_out) in enumerate(curves):
         if held_out is not None:
             ax.plot(np.arange(1, len(held_out) + 1), held_out, color=COLOURS[i % 8], lw=1.2, ls="--",
-                    label=f"{title}, data set aside")
+                    label=f"{title}, held out")
         ax.plot(np.arange(1, len(values) + 1), values, color=COLOURS[i % 8], label=title,
                 lw=3.2 if i == 0 else 1.6, alpha=0.6 if i == 0 else 1.0,  # the first may lie under others
                 marker="o" if len(values) == 1 else None)
@@ -52,6 +56,48 @@ def learning_curves(curves, ylabel):
     ax.set_ylabel(ylabel)
     ax.legend(frameon=False, fontsize=9)
     ax.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    return figure
+
+
+PATHS = "q_path_", "nlml_path_"                                    # what training may have noted
+
+
+def _paths(title, model):
+    """The path of a model's training, and that of its held-out data, or None."""
+    for name in PATHS:
+        if hasattr(model, name):
+            return getattr(model, name), getattr(model, name.replace("path", "validation_path"), None)
+    raise ValueError(
+        f"{title!r} is {model!r}, which has noted no path of Q or nlml ({', '.join(PATHS)}): give fitted "
+        "models with a bound"
+    )
+
+
+def q_against_s(model, X, **options):
+    """What S draws say of Q, and of the importance-weighted bound L_S, against S: of a fitted model the mean
+    over data cases X (n, D), best a few.
+
+    Lines: the mean of many estimates; bands: where nine in ten of them lie. Q stays, and only its spread
+    falls; L_S falls from Q towards NLML. options are those of `model.sampled_bounds`.
+    """
+    found = model.sampled_bounds(X, **options)
+    figure = Figure(figsize=(6.4, 4.0))
+    ax = figure.add_subplot()
+    lines = ("Q", found.Q, COLOURS[3], "-"), ("$L_S$", found.L, COLOURS[0], "--")
+    for name, values, colour, style in lines:
+        low, high = np.quantile(values, [0.05, 0.95], axis=1)
+        ax.fill_between(found.sizes, low, high, color=colour, alpha=0.25, lw=0)
+        ax.plot(found.sizes, values.mean(axis=1), style, color=colour, lw=1.8, marker="o", ms=3.5,
+                label=f"{name} by S draws: mean, and nine in ten")
+    for name, level, style in (("Q", found.Q_level, "-"), ("NLML", found.nlml_level, ":")):
+        ax.axhline(level, color=GREY, lw=1.2, ls=style, zorder=0, label=f"{name} = {level:.3f}")
+    ax.set_xscale("log")
+    ax.set_xlabel("S, draws of z for each data case")
+    ax.set_ylabel("nats per data case")
+    ax.legend(frameon=False, fontsize=9)
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
     return figure
 
 
@@ -141,7 +187,62 @@ def point_clouds(panels, background, names=None):
     return figure
 
 
-SHARE_COLOURS = {"not Gaussian": "#56B4E9", "diagonal": "#E69F00", "amortisation": "#D55E00"}
+SHARE_COLOURS = {
+    "not Gaussian": "#56B4E9", "diagonal": "#E69F00", "amortisation": "#D55E00",
+    "left by the flow": "#0072B2", "bent": "#56B4E9", "turned": "#E69F00",
+}
+
+
+def shares_by_case(shares, error, stated):
+    """What Q − NLML is made of in every data case: shares is {name: nats (N,)}, error (N,) what is stated of
+    their sum.
+
+    Left: stacked, the cases sorted by their sum; a share below zero hangs below the axis. Right: each share
+    sorted by itself, on a logarithmic axis, and the error, under which a share is not told from 0.
+    stated is the error's name, or None where it is 0.
+    """
+    total = sum(shares.values())
+    order, places = np.argsort(-total), np.arange(1, len(total) + 1)
+    figure = Figure(figsize=(9.0, 3.6))
+    stack, sorted_ = figure.subplots(1, 2)
+    above, below = np.zeros(len(total)), np.zeros(len(total))
+    for name, values in shares.items():
+        colour, label = SHARE_COLOURS[name], name
+        for base, part in ((above, np.maximum(values[order], 0)), (below, np.minimum(values[order], 0))):
+            _steps(stack, base, base + part, color=colour, lw=0, label=label)
+            base += part
+            label = None
+        sorted_.plot(places, np.sort(values)[::-1], color=colour, lw=1.8, drawstyle="steps-mid",
+                     marker="o" if len(places) == 1 else None)
+    if stated is not None:
+        _steps(stack, (total - error)[order], (total + error)[order], color=GREY, alpha=0.5, lw=0)
+        sorted_.plot(places, np.sort(error)[::-1], color=GREY, lw=1.2, ls="--", drawstyle="steps-mid",
+                     marker="_" if len(places) == 1 else None, label=f"{stated} of the sum")
+        sorted_.legend(frameon=False, fontsize=9)
+    sorted_.set_yscale("log", nonpositive="mask")
+    low, high = sorted_.get_ylim()
+    sorted_.set_ylim(max(low, ROUNDING), max(high, 1e3 * ROUNDING))
+    stack.set_ylim(top=max(stack.get_ylim()[1], ROUNDING))
+    stack.set_ylabel("nats above NLML")
+    stack.set_xlabel("data case, sorted by the sum")
+    sorted_.set_ylabel("nats")
+    sorted_.set_xlabel("data case, each share sorted by itself")
+    for ax in (stack, sorted_):
+        ax.set_xlim(0.5, len(total) + 0.5)
+        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(*stack.get_legend_handles_labels(), loc="upper center", ncols=3, frameon=False, fontsize=9)
+    figure.tight_layout(rect=(0, 0, 1, 0.93))
+    return figure
+
+
+ROUNDING = 1e-9                                                    # nats, less than which no picture shows
+
+
+def _steps(ax, low, high, **style):
+    """Fill between low and high (N,), flat over the width of each of the places 1 … N."""
+    edges = np.arange(len(low) + 1) + 0.5
+    ax.fill_between(edges, np.append(low, low[-1]), np.append(high, high[-1]), step="post", **style)
 
 
 def ledger_bars(rows):
@@ -201,7 +302,7 @@ def rank_histograms(rows):
     The line is where the bars would end on average if q were the posterior, the band holds 99 of 100 of them.
     """
     columns = min(6, max(found.counts.shape[1] for _, found in rows))
-    figure = Figure(figsize=(2.5 * columns + 0.5, 2.0 * len(rows) + 0.3))
+    figure = Figure(figsize=(2.5 * columns + 0.5, 2.0 * len(rows) + 0.6))
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for line, (title, found) in zip(axes, rows):
         for ax in line[found.counts.shape[1] :]:
@@ -209,8 +310,10 @@ def rank_histograms(rows):
         edges = np.concatenate([[0], np.cumsum(found.expected)]) / found.expected.sum()
         for k, ax in enumerate(line[: found.counts.shape[1]]):
             low, high, level = (np.append(v, v[-1]) for v in (*found.band, found.expected))
-            ax.fill_between(edges, low, high, step="post", color="#CCCCCC", lw=0)
-            ax.step(edges, level, where="post", color=GREY, lw=0.8)
+            ax.fill_between(
+                edges, low, high, step="post", color="#CCCCCC", lw=0, label="holds 99 % of counts"
+            )
+            ax.step(edges, level, where="post", color=GREY, lw=0.8, label="their mean, if q is exact")
             ax.stairs(found.counts[:, k], edges, color=COLOURS[0], lw=1.6)
             ax.set(xlim=(0, 1), ylim=(0, 1.15 * max(found.counts[:, k].max(), high.max())))
             ax.set_title(f"$z_{{{k + 1}}}$:  p = {found.p_value[k]:.2g}", fontsize=9)
@@ -220,7 +323,10 @@ def rank_histograms(rows):
         line[0].set_ylabel(f"{title}\ndata cases", fontsize=9)
     for ax in axes[-1]:
         ax.set_xlabel("share of the draws below $\\tilde{z}$", fontsize=8, labelpad=1)
-    figure.tight_layout()
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    lines = 2 if columns == 1 else 1
+    figure.legend(handles, labels, loc="upper center", ncols=2 // lines, frameon=False, fontsize=8)
+    figure.tight_layout(rect=(0, 0, 1, 1 - (0.05 + 0.2 * lines) / figure.get_figheight()))
     return figure
 
 
@@ -255,14 +361,7 @@ def ladder_panels(panels):
     figure = Figure(figsize=(3.1 * len(panels) + 0.3, 3.3))
     handles = {}
     for ax, (title, z1, z2, log_p, rungs) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
-        mass = np.exp(log_p - log_p.max())
-        levels = [*_levels(mass, (0.99, 0.9, 0.5)), 1.01]
-        ax.contourf(z1, z2, mass, levels=levels, colors=["#DDDDDD", "#BBBBBB", "#999999"])
-        for i, (label, log_q) in enumerate(rungs.items()):
-            style = {"colors": [COLOURS[(0, 2, 3)[i]]], "linewidths": 1.5, "linestyles": ("--", "--", "-")[i]}
-            density = np.exp(log_q - log_q.max())
-            line = ax.contour(z1, z2, density, _levels(density, (0.9,)), **style)
-            handles[label], = line.legend_elements()[0]
+        handles |= _shade(ax, z1, z2, log_p, rungs)[1]
         ax.set_title(title, fontsize=9)
         ax.tick_params(labelsize=7)
         ax.set_xlabel("$z_1$", fontsize=9, labelpad=1)
@@ -278,21 +377,92 @@ def ladder_panel(title, model, theta, x, rungs):
     """A panel for `ladder_panels`: the posterior of x (1, D), and {label: (family, phi (1, n_phi))}, on a
     lattice that holds the mass of all.
     """
-    def on(z1, z2, log_density):
-        z = np.stack([g.ravel() for g in np.meshgrid(z1, z2)], axis=1)[:, None, :]
-        return to_numpy(log_density(constant(z, like=x))).reshape(len(z2), len(z1))
+    sides, log_p, found = densities(model, theta, x, rungs)
+    return title, *sides, log_p, found
 
-    densities = {label: lambda z, q=q, phi=phi: q.log_prob(phi, z)[0] for label, (q, phi) in rungs.items()}
-    densities[""] = lambda z: model.log_joint(theta, x, z)
-    side = np.linspace(-6, 6, 241)
-    looks = [on(side, side, log_density) for log_density in densities.values()]
-    inside = np.any([log_p > log_p.max() - 5.5 for log_p in looks], axis=0)
-    sides = []
-    for places in np.meshgrid(side, side):
-        low, high = places[inside].min(), places[inside].max()
-        sides.append(np.linspace(low - 0.06 * (high - low) - 0.02, high + 0.06 * (high - low) + 0.02, 241))
-    found = {label: on(*sides, log_density) for label, log_density in densities.items()}
-    return title, *sides, found.pop(""), found
+
+POINTS, LOOKS = 241, 3                 # of a side of a lattice; how often it closes in
+LOW = 5.5                              # nats below its peak, where a density ends
+
+
+def densities(model, theta, x, rungs):
+    """The posterior of one data case x (1, D) and each q of the rungs {label: (family, phi (1, n_phi))}, on a
+    lattice that holds the mass of all, K = 1 or 2.
+
+    Returns the lattice's sides, K arrays, log p(x, z) on it, (a,) or (b, a), and {label: log q} likewise.
+    """
+    K = model.n_latent
+
+    def on(sides, log_density):
+        """A density at the points of the lattice, of K = 2 line by line, so that little is held at a time."""
+        along = sides[0]
+        lines = [[]] if K == 1 else [[z2] for z2 in sides[1]]
+        z = [np.column_stack([along, *(np.full(len(along), z2) for z2 in line)]) for line in lines]
+        values = [to_numpy(log_density(constant(points[:, None, :], like=x)))[:, 0] for points in z]
+        return values[0] if K == 1 else np.stack(values)
+
+    looked_at = {label: lambda z, q=q, phi=phi: q.log_prob(phi, z)[0] for label, (q, phi) in rungs.items()}
+    looked_at[None] = lambda z: model.log_joint(theta, x, z)
+    means = np.concatenate([to_numpy(q.mean(phi)) for q, phi in rungs.values()] + [np.zeros((1, K))])
+    ends = zip(means.min(axis=0), means.max(axis=0))
+    sides = [np.linspace(low - 6, high + 6, POINTS) for low, high in ends]
+    for _ in range(LOOKS):
+        looks = [on(sides, log_density) for log_density in looked_at.values()]
+        inside = np.any([look > look.max() - LOW for look in looks], axis=0)
+        ends = [(places[inside].min(), places[inside].max()) for places in np.meshgrid(*sides)]
+        steps = [side[1] - side[0] for side in sides]              # a peak may lie between two points
+        sides = [
+            np.linspace(low - 0.06 * (high - low) - step, high + 0.06 * (high - low) + step, POINTS)
+            for (low, high), step in zip(ends, steps)
+        ]
+    found = {label: on(sides, log_density) for label, log_density in looked_at.items()}
+    return sides, found.pop(None), found
+
+
+def posterior(title, sides, log_p, rungs):
+    """The posterior p(z|x) of one data case with q, and perhaps another one, over it: from `densities`, K = 1
+    or 2, log_p being log p(z|x).
+
+    K = 1: densities. K = 2, shading: the regions that hold 50, 90 and 99 % of the posterior; a line: that
+    which holds 90 % of a q.
+    """
+    figure = Figure(figsize=(6.0, 4.4))
+    ax = figure.add_subplot()
+    if len(sides) == 1:
+        ax.fill_between(sides[0], np.exp(log_p), color="#BBBBBB", lw=0, label="p(z|x)")
+        for (label, log_q), style in zip(rungs.items(), LINES[::-2]):
+            ax.plot(sides[0], np.exp(log_q), label=label, **style)
+        ax.set_ylim(bottom=0)
+        ax.set_xlabel("z")
+        ax.set_ylabel("density, per unit of z")
+        handles, labels = ax.get_legend_handles_labels()
+    else:
+        shading, lines = _shade(ax, *sides, log_p, rungs, LINES[::-2])
+        ax.set_xlabel("$z_1$")
+        ax.set_ylabel("$z_2$")
+        handles, labels = [*shading, *lines.values()], ["p(z|x): 99 %", "90 %", "50 %", *lines]
+    figure.suptitle(title, fontsize=10)
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False, fontsize=9)
+    figure.tight_layout(rect=(0, 0.06 * -(-len(labels) // 3), 1, 1))
+    return figure
+
+
+LINES = [{"color": COLOURS[k], "lw": 1.6, "ls": ls} for k, ls in ((0, "--"), (2, "--"), (3, "-"))]
+
+
+def _shade(ax, z1, z2, log_p, rungs, styles=LINES):
+    """The regions of a posterior, and a line for each q; for a legend a list of those, and {label: line}."""
+    mass = np.exp(log_p - log_p.max())
+    greys = ["#DDDDDD", "#BBBBBB", "#999999"]
+    ax.contourf(z1, z2, mass, levels=[*_levels(mass, (0.99, 0.9, 0.5)), 1.01], colors=greys)
+    lines = {}
+    for (label, log_q), style in zip(rungs.items(), styles):
+        density = np.exp(log_q - log_q.max())
+        line = ax.contour(z1, z2, density, _levels(density, (0.9,)), colors=[style["color"]],
+                          linewidths=style["lw"], linestyles=style["ls"])
+        lines[label], = line.legend_elements()[0]
+    return [Patch(color=grey) for grey in greys], lines
 
 
 def posterior_panels(rows):
