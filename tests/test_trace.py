@@ -19,6 +19,7 @@ from teachvae.model import Model
 from teachvae.networks.optimizers import Adam, SGD
 from teachvae.networks.training import Run, minibatches
 from teachvae.routes.vae import VAE, amortised, recognition_network
+from teachvae.routes.variational_em import VariationalEM
 
 N, D, K, S = 3, 4, 2, 5
 NUMPY = get_backend()
@@ -634,3 +635,113 @@ def test_on_every_backend(backend, kl):
     for name in t:
         assert namespace(t[name]) is backend.xp and str(t[name].dtype).endswith(backend.dtype), name
         np.testing.assert_allclose(to_numpy(t[name]), host[name], rtol=tolerance, atol=10 * tolerance)
+
+
+# ---- one update of a fitted model
+
+
+LINES = datasets.linear_gaussian(n_cases=30, n_visible=D, n_latent=K).x
+HOLED = np.where(np.random.default_rng(7).random(LINES.shape) < 0.2, np.nan, LINES)
+BITS = (LINES > LINES.mean(axis=0)).astype(float)
+
+
+@pytest.mark.short
+@pytest.mark.parametrize("x, options", [
+    (LINES, {}),
+    (LINES, {"n_samples": 3, "kl": "sampled", "posterior": "full"}),
+    (LINES, {"optimizer": "sgd", "learning_rate": lambda epoch: 1e-3 * epoch, "separate": True}),
+    (LINES, {"optimizer": Adam(1e-4), "nodes": "quadrature", "min_noise": 0.9}),
+    (LINES, {"optimizer": SGD(1e-4), "learning_rate": lambda epoch: 1e-3 / epoch}),
+    (LINES, {"kl_weight": lambda epoch: 0.5 if epoch < 4 else 1.0, "dtype": "float32"}),
+    (HOLED, {"missing": "marginalise"}),
+    (BITS, {"likelihood": "bernoulli"}),
+], ids=["plain", "full q", "schedule", "nodes and a floor", "an optimiser", "warmed up", "holes", "bits"])
+def test_the_trace_of_a_vae_is_its_next_update(x, options):
+    """`partial_fit` goes on by the very update that was traced; only sums over cases have another order."""
+    vae = VAE(K, hidden=(5,), epochs=3, **options).fit(x)
+    few, before = x[:6], {name: leaf + 0 for name, leaf in tree.leaves(vae.training_["run"].params)}
+    t = vae.trace(few)
+    assert same_trees(vae.training_["run"].params, t.before) and t.replay() is not t
+    assert all(same_bits(before[name], leaf) for name, leaf in tree.leaves(t.before)), "the model stays"
+    again = vae.trace(few)
+    assert t.differences(again) == []
+    vae.partial_fit(few)
+    tight = 1e-5 if options.get("dtype") == "float32" else 1e-11
+    moved = 0.0
+    for (name, new), (_, traced) in zip(
+        tree.leaves(vae.training_["run"].params), tree.leaves(t.after), strict=True
+    ):
+        np.testing.assert_allclose(traced, new, rtol=tight, atol=tight, err_msg=name)
+        moved = max(moved, np.abs(new - before[name]).max())
+    assert moved > 1e-4
+
+
+@pytest.mark.short
+def test_a_traced_q_is_that_of_the_data_but_for_the_units():
+    """The Q of the fitted model on the η that were drawn, less log |scale| of the columns' standard units."""
+    vae = VAE(K, hidden=(5,), epochs=3).fit(LINES)
+    t = vae.trace(LINES[:6])
+    Q, _ = bound.forward(vae.model_, vae.theta_, vae.encode(LINES[:6]), LINES[:6], t["eta"])
+    np.testing.assert_allclose(Q - t["Q"], np.log(LINES.std(axis=0)).sum(), rtol=1e-9)
+    np.testing.assert_allclose(t["x"], (LINES[:6] - LINES.mean(axis=0)) / LINES.std(axis=0), rtol=1e-9)
+
+
+def test_after_lbfgs_a_trace_ends_with_the_gradients():
+    vae = VAE(K, hidden=(), optimizer="lbfgs", nodes="sigma").fit(LINES)
+    t = vae.trace(LINES)
+    np.testing.assert_allclose(t["Q"], vae.bound(LINES), rtol=1e-9)
+    assert t.after is None and t.updates() == []
+    for path, gradient in tree.leaves(t.gradients):
+        assert np.abs(gradient).max() < 1e-4, path                 # it had come to rest
+    np.testing.assert_array_equal(t["x"], LINES)
+
+
+@pytest.mark.short
+def test_the_trace_of_variational_em_is_a_step_of_its_m_step():
+    vem = VariationalEM(K, hidden=(5,), epochs=3, learning_rate=2e-3).fit(LINES)
+    x, run = LINES[:6], vem.training_["run"]
+    t = vem.trace(x)
+    np.testing.assert_allclose(t["phi"], vem.infer(x))
+    model, theta, eta = vem._standard(vem.model_, vem._cases(x), True).model, run.params, t["eta"]
+    assert eta.shape == (1, 6, K)
+    Q, cache = bound.forward(model, theta, t["phi"], t["x"], eta)
+    _, dtheta = bound.backward(model, theta, cache, np.full(6, 1 / 6))
+    state = {name: np.array(value) for name, value in run.optimizer.items()}
+    flat, state["t"] = tree.flatten(theta) + 0, int(state["t"])
+    dtheta["likelihood"]["log_psi"][:] = 0                         # Ψ has a closed form, after the passes
+    Adam(2e-3).step(flat, tree.flatten(dtheta, theta), state)
+    np.testing.assert_allclose(tree.flatten(t.after["theta"], theta), flat, rtol=1e-12)
+    assert list(t.after) == ["theta"] and not np.array_equal(flat, tree.flatten(theta))
+    names = [name for name, *_ in t.updates()]
+    assert names[-1] == "likelihood.log_psi" and not any("phi" == name for name in names)
+    _, before, gradient, after = t.updates()[-1]
+    assert (gradient == 0).all() and same_bits(before, after) and np.abs(t["likelihood.dlog_psi"]).max() > 0
+    assert t.replay().differences(t) == []
+    assert vem.training_["run"] is run and vem.trace(x).differences(t) == []
+
+
+def test_closed_forms_are_traced_without_a_step():
+    vem = VariationalEM(K, hidden=()).fit(LINES)
+    t = vem.trace(LINES)
+    assert t.after is None and np.abs(t["dphi"]).max() < 1e-10, "φ is the best there is"
+    shift = np.log(LINES.std(axis=0)).sum()
+    np.testing.assert_allclose(t["Q"] + shift, vem.bound(LINES), rtol=1e-9)
+
+
+@pytest.mark.short
+def test_what_cannot_be_traced_is_said():
+    with pytest.raises(ValueError, match="not fitted"):
+        VAE(K).trace(LINES)
+    iwae = VAE(K, hidden=(3,), epochs=2, objective="iwae", n_samples=4).fit(LINES)
+    with pytest.raises(ValueError, match="goes through Q, and objective='iwae' with kl_weight=1 in epoch 3"):
+        iwae.trace(LINES)
+    warming = VAE(K, hidden=(3,), epochs=2, kl_weight=lambda epoch: epoch / 8).fit(LINES)
+    with pytest.raises(ValueError, match="kl_weight=0.375 in epoch 3 minimises something else"):
+        warming.trace(LINES)
+    vem = VariationalEM(K, hidden=(3,), epochs=2).fit(LINES)
+    del vem.training_
+    with pytest.raises(ValueError, match="broken off"):
+        vem.trace(LINES)
+    s = Setting()
+    with pytest.raises(ValueError, match="an M-step has φ in a table"):
+        s.vae(m_step=True)

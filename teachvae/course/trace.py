@@ -60,12 +60,15 @@ class Trace:
     optimizer  from `optimizers`: one step on θ and v, or on θ and φ where there is no network
     state      the optimiser's state before the step; a new one where None
     lower      bounds from below, a tree shaped like `before`, kept after the step; or None
+    m_step     whether the step is that of an M-step, on θ alone: φ stays, and so does what the likelihood
+               finds in closed form, whose gradient then stands as 0 among `gradients`
 
     All arrays are copied: training that goes on cannot change what is shown. Gradients are those of
     Σ_n dQ_n Q_n, in nats per unit of the quantity.
 
     forward, backward   lists of `Quantity`, in the order of computation
-    before, gradients   {"theta": …, "recognition" or "phi": …}, trees of parameters and their gradients
+    before, gradients   {"theta": …, "recognition" or "phi": …}, trees of parameters and their gradients; of
+                        an M-step {"theta": …}
     after, state        such a tree after the step, and the optimiser's state then; None without a step
 
     The names: x, mask, phi, m, log_s and s (or L), eta, weights, z, f, log_p, kl (or log_prior and
@@ -73,26 +76,30 @@ class Trace:
     likelihood.log_psi. Of the gradients dz, decoder[i].dW …, and where several roads lead to one place
     dphi_kl (or dphi_q) and dphi_z, dz_f, dz_q and dz_prior, whose sums are dphi and dz.
 
-    Raises ValueError unless exactly one of phi and recognition is given, or where recognition comes
-    without its parameters.
+    Raises ValueError unless exactly one of phi and recognition is given, where recognition comes without its
+    parameters, or with an M-step.
     """
 
     def __init__(self, model, theta, phi, x, eta, *, weights=None, kl=None, dQ=None,
-                 recognition=None, recognition_params=None, optimizer=None, state=None, lower=None):
+                 recognition=None, recognition_params=None, optimizer=None, state=None, lower=None,
+                 m_step=False):
         if (phi is None) == (recognition is None):
             given = "neither" if phi is None else "both"
             raise ValueError(f"a trace starts at phi, or with phi=None at a recognition network; got {given}")
         if (recognition is None) != (recognition_params is None):
             raise ValueError("recognition and recognition_params come together; got only one of them")
+        if m_step and recognition is not None:
+            raise ValueError("an M-step has φ in a table, got a recognition network: give phi, or no m_step")
         kl = bound.kl_for(model.posterior, kl)
         arrays = {"theta": theta, "phi": phi, "x": x, "eta": eta, "weights": weights, "dQ": dQ,
                   "recognition_params": recognition_params, "state": state, "lower": lower}
-        others = {"model": model, "kl": kl, "recognition": recognition, "optimizer": optimizer}
+        others = {"model": model, "kl": kl, "recognition": recognition, "optimizer": optimizer,
+                  "m_step": m_step}
         self._given = tree.map(_copy, arrays) | others
         self._pass(**{name: value for name, value in self._given.items() if name not in STEP})
         self._step(**{name: self._given[name] for name in STEP})
 
-    def _pass(self, model, theta, phi, x, eta, weights, kl, dQ, recognition, recognition_params):
+    def _pass(self, model, theta, phi, x, eta, weights, kl, dQ, recognition, recognition_params, m_step):
         """Forward and backward, as in training, with every call listened to."""
         calls = {}
         heard = replace(
@@ -113,6 +120,9 @@ class Trace:
         if recognition is not None:
             _, dv = network.backward(recognition_params, network_cache, dphi, need_dx=False)
             self.gradients = {"theta": dtheta, "recognition": dv}
+        if m_step:
+            own = model.likelihood.by_gradient(dtheta["likelihood"])
+            self.before, self.gradients = {"theta": theta}, {"theta": {**dtheta, "likelihood": own}}
 
         forward = _forward_rows(calls, model, x, phi, eta, weights, kl, Q)
         self.backward = _backward_rows(calls, model, kl, dQ, dphi, {row.name for row in forward})

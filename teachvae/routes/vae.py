@@ -279,10 +279,7 @@ class VAE(LatentVariableModel):
             if linear_gaussian.applies(model) and LatentAxes.apply(model, table.columns.masked):
                 latent = LatentAxes(standard.model)
                 objective = latent.turned(objective)
-        lower = {
-            "theta": standard.lower(params["theta"], self.min_noise),
-            "recognition": no_lower_bound(params["recognition"]),
-        }
+        lower = self._lower(standard, params)
 
         def natural(params):
             """What the search is for as the parameters of networks."""
@@ -390,10 +387,7 @@ class VAE(LatentVariableModel):
                 schedules.check(name, getattr(self, name), done + epochs, zero)
         nodes = self._nodes(model.posterior, backend)
         objective = self._objective(run, standard.model, recognition, x, nodes)
-        lower = {
-            "theta": standard.lower(run.params["theta"], self.min_noise),
-            "recognition": no_lower_bound(run.params["recognition"]),
-        }
+        lower = self._lower(standard, run.params)
         try:
             most, comm = done + epochs, table.comm
             self._lead(run, objective, standard.model, recognition, x, most, lower=lower, comm=comm)
@@ -418,10 +412,7 @@ class VAE(LatentVariableModel):
 
     def _lead(self, run, objective, model, recognition, x, epochs, **common):
         """Lead a run on over minibatches of the data cases x until it has so many epochs."""
-        rate = self.learning_rate
-        if rate is None:
-            shallow = linear_gaussian.is_linear(model.decoder) and linear_gaussian.is_linear(recognition)
-            rate = 1e-2 if shallow and self.optimizer == "adam" else 3e-3
+        rate = self._rate(model, recognition)
         minibatches(
             objective,
             run,
@@ -432,6 +423,20 @@ class VAE(LatentVariableModel):
             rate=rate if callable(rate) else None,
             **common,
         )
+
+    def _rate(self, model, recognition):
+        """The learning rate: a number, or a function of the epoch."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        shallow = linear_gaussian.is_linear(model.decoder) and linear_gaussian.is_linear(recognition)
+        return 1e-2 if shallow and self.optimizer == "adam" else 3e-3
+
+    def _lower(self, standard, params):
+        """Bounds from below for params in standard units, a tree like them."""
+        return {
+            "theta": standard.lower(params["theta"], self.min_noise),
+            "recognition": no_lower_bound(params["recognition"]),
+        }
 
     def _parts(self, likelihood, n_in):
         """The model, and the recognition network from n_in numbers to φ."""
@@ -654,6 +659,52 @@ class VAE(LatentVariableModel):
         """
         check_size("n_steps", n_steps, 0)
         return self._refined(*self._observed(X), n_steps)
+
+    def trace(self, X):
+        """One more update of the training, on the data cases X (n, D), value by value: a `Trace`.
+
+        It begins where training ended, with the optimiser's state and the η that training would draw next,
+        and the model stays as it is: `partial_fit(X)` makes this update where batch_size is n or more. As
+        training does, it computes in standard units, in which Q is another by a constant. After
+        "lbfgs", which takes no such steps, it ends with the gradients, and is in the data's own units.
+
+        Raises ValueError where something else than Q is minimised: objective="iwae", or a kl_weight.
+        """
+        from ..course.trace import Trace  # not at import teachvae
+
+        cases = self._cases(X, density=True)
+        model, recognition, backend = self.model_, self.recognition_, self.backend_
+        n_cases, run = cases.shape[0], self.training_["run"] if hasattr(self, "training_") else None
+        epoch = 1 + (self.n_iter_ if run is None else len(run.path))
+        weight = schedules.at(self.kl_weight, epoch)
+        if self.objective != "bound" or weight != 1:
+            raise ValueError(
+                f"a trace goes through Q, and objective={self.objective!r} with kl_weight={weight:g} in "
+                f"epoch {epoch} minimises something else: trace a VAE with objective='bound', kl_weight=1"
+            )
+        nodes, common = self._nodes(model.posterior, backend), {"kl": self.kl, "recognition": recognition}
+        if run is None:
+            fresh = backend.normal(generator(self.random_state), (self.n_samples, n_cases, model.n_latent))
+            eta, weights = (fresh, None) if nodes is None else nodes
+            common |= {"recognition_params": self.recognition_params_, "weights": weights}
+            return Trace(model, self.theta_, None, cases[:, ...], eta, **common)
+        standard = self._standard(model, cases, ends_linear(model.decoder) and starts_linear(recognition))
+        eta, weights = (self._next_draws(n_cases, self.n_samples), None) if nodes is None else nodes
+        rate = self._rate(model, recognition)
+        optimizer = parts.optimizer(self.optimizer, schedules.at(rate, epoch))
+        return Trace(
+            standard.model,
+            run.params["theta"],
+            None,
+            standard.cases(cases, backend)[:, ...],
+            eta,
+            weights=weights,
+            recognition_params=run.params["recognition"],
+            optimizer=replace(optimizer, learning_rate=rate(epoch)) if callable(rate) else optimizer,
+            state=run.optimizer,
+            lower=self._lower(standard, run.params),
+            **common,
+        )
 
     @property
     def n_parameters_(self):

@@ -30,7 +30,7 @@ from ..networks.training import (
     HeldOut, Run, TrainingError, ended, exhausted, minibatches, not_finite, nothing
 )
 from ..posteriors import has_kl
-from ..posteriors.nodes import matched_draws
+from ..posteriors.nodes import matched_draws, sigma_points
 from .checkpoint import Checkpoint
 from .conventions import (
     ACTIVATION, BACKEND, COMM, CONSTANT, DTYPE, LIKELIHOOD, N_JOBS, NOISE, POSTERIOR, SEED, agreed, estimator,
@@ -466,6 +466,38 @@ class VariationalEM(LatentVariableModel):
         and `gaps` says for which ones, and by how much at the most (`maybe_lesser`).
         """
         return self._phi(*self._centred(X))
+
+
+    def trace(self, X):
+        """One step of an M-step on the data cases X (n, D), value by value: a `Trace`.
+
+        φ are those that `infer` finds for X, where ∂Q/∂φ is about 0, and stay. The step begins where training
+        ended, with Adam's state and a draw of η for each case, and the model stays as it is. What the
+        likelihood finds in closed form, as Ψ of a Gaussian, is not Adam's and stays too. As training does, it
+        computes in standard units, in which Q is another by a constant. With closed forms there is no
+        such step: the trace is on the sigma points, exact, and ends with the gradients.
+
+        Raises ValueError after a fit that was broken off.
+        """
+        from ..course.trace import Trace  # not at import teachvae
+
+        cases, model, backend = self._cases(X, density=True), self.model_, self.backend_
+        if not hasattr(self, "training_"):
+            raise ValueError("this fit was broken off and left no training to be traced: fit again")
+        run, standard = self.training_["run"], self._standard(model, cases, ends_linear(model.decoder))
+        phi, x = backend.asarray(self.infer(X)), standard.cases(cases, backend)[:, ...]
+        where = standard.model, run.params, phi, x
+        if linear_gaussian.gaussian_q_applies(model):
+            eta, weights = (backend.asarray(a) for a in sigma_points(model.n_latent))
+            return Trace(*where, eta, weights=weights)
+        return Trace(
+            *where,
+            self._next_draws(cases.shape[0], 1),
+            optimizer=Adam(self.learning_rate),
+            state=run.optimizer,
+            lower={"theta": standard.lower(run.params, self.min_noise)},
+            m_step=True,
+        )
 
 
 def _mean(Q, x):

@@ -4,6 +4,9 @@ from .planting import faults_in
 
 estimators = faults_in("course/gradient_estimators.py", "test_gradient_estimators.py")
 jensen = faults_in("course/jensen.py", "test_jensen.py")
+trace = faults_in(
+    "course/trace.py", "test_trace.py::test_the_trace_of_variational_em_is_a_step_of_its_m_step"
+)
 
 MUTANTS = [
     estimators(
@@ -111,4 +114,8 @@ MUTANTS = [
          "not total_error <= 1e-08 * max(1.0, abs(total))"),
     ),
     jensen("a PMF may sum to anything", ("_check_pmf", "abs(total - 1) > PMF_SUM", "False")),
+    trace(
+        "an M-step's Adam moves what has a closed form",
+        ("Trace._pass", "model.likelihood.by_gradient(dtheta['likelihood'])", "dtheta['likelihood']"),
+    ),
 ]

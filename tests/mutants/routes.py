@@ -126,7 +126,7 @@ MUTANTS = [
     ),
     vae(
         "the VAE lets Ψ through its floor (M16)",
-        ("VAE.fit", "standard.lower(params['theta'], self.min_noise)", "no_lower_bound(params['theta'])"),
+        ("VAE._lower", "standard.lower(params['theta'], self.min_noise)", "no_lower_bound(params['theta'])"),
         first=(
             "test_estimators.py::test_a_duplicated_column_is_a_heywood_case_with_a_name",
             "test_estimators.py::test_the_floor_is_relative_and_adjustable",
@@ -305,5 +305,15 @@ MUTANTS = [
         "a straight line between codes runs the other way",
         ("LatentCode.interpolate", "(1 - t) * a + t * b", "t * a + (1 - t) * b"),
         first=("test_tasks.py::test_interpolation_goes_from_one_reconstruction_to_the_other",),
+    ),
+    questions(
+        "a trace's draws are those of other data cases",
+        ("LatentVariableModel._next_draws", "np.argsort(shuffled)", "shuffled"),
+        first=("test_trace.py::test_the_trace_of_a_vae_is_its_next_update",),
+    ),
+    questions(
+        "a posterior is drawn without its NLML",
+        ("LatentVariableModel.plot_posterior", "log_p + worth", "log_p"),
+        first=("test_pictures.py::test_one_latent_variable_by_the_closed_form",),
     ),
 ]
