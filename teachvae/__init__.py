@@ -21,6 +21,7 @@ NAMES = {
     "Trace": "course.trace",
     "VAE": "routes.vae",
     "VariationalEM": "routes.variational_em",
+    "compare": "comparison.result",
     "load": "routes.persistence",
     "select_n_components": "comparison.selection",
 }

@@ -221,7 +221,7 @@ def _parser():
 
 def _compare(arguments):
     from .arrays import ranks
-    from .comparison import compare, report, saved, tables
+    from .comparison.result import compare
     from .datasets.readers import ReadingWarning
 
     comm = ranks.comm(arguments.comm)
@@ -231,8 +231,18 @@ def _compare(arguments):
         dataset, likelihood, binarise = _data(arguments)
     if not arguments.quiet and Path(arguments.data).is_file():
         print(f"note: {dataset.source}: {dataset.note}", file=sys.stderr)
-    options = compare.Options(
-        n_components=arguments.latent,
+    if arguments.resume and arguments.save is not None and not (arguments.save / "comparison.npz").exists():
+        print(f"note: {arguments.save} holds no comparison to go on with: it is begun anew", file=sys.stderr)
+    arguments.output.mkdir(parents=True, exist_ok=True)  # a bad folder is found before the training
+
+    progress = None if arguments.quiet else _Progress()
+    start = time.perf_counter()
+    n_jobs = arguments.jobs if arguments.backend == "numpy" else None
+    if comm.size > 1 and n_jobs == -1:
+        n_jobs = 1                                                 # the ranks are as many as there are cores
+    result = compare(
+        dataset,
+        arguments.latent,
         hidden=arguments.hidden,
         likelihood=likelihood,
         binarise=binarise,
@@ -243,45 +253,28 @@ def _compare(arguments):
         backend=arguments.backend,
         ledger=arguments.ledger,
         early_stopping=arguments.early_stopping,
+        progress=progress,
+        n_jobs=n_jobs,
+        save=arguments.save,
+        resume=arguments.resume,
+        comm=comm,
     )
-    if arguments.resume and arguments.save is None:
-        raise ValueError("--resume goes on in the folder of --save FOLDER: give that too")
-    if arguments.save is not None and comm.size > 1:
-        raise ValueError("--save keeps what one process has: leave it out under --comm mpi")
-    folder = saved.Nowhere() if arguments.save is None else saved.Folder(arguments.save, arguments.resume)
-    if arguments.resume and not (arguments.save / "comparison.npz").exists():
-        print(f"note: {arguments.save} holds no comparison to go on with: it is begun anew", file=sys.stderr)
-    arguments.output.mkdir(parents=True, exist_ok=True)  # a bad folder is found before the training
-
-    progress = None if arguments.quiet else _Progress()
-    start = time.perf_counter()
-    n_jobs = arguments.jobs if options.backend == "numpy" else None
-    if comm.size > 1 and n_jobs == -1:
-        n_jobs = 1                                                 # the ranks are as many as there are cores
-    comparison = compare.run(dataset, options, progress, n_jobs, comm, folder)
-    seconds = time.perf_counter() - start
     if progress is not None:
         progress.close()
     if comm.rank > 0:                                              # rank 0 says it
-        return 1 if comparison.failures else 0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what there is to warn of stands among the remarks already
-        path = report.write(comparison, arguments.output / "report.html", seconds)
+        return 1 if result.failures else 0
+    path = result.report(arguments.output)
     written = time.perf_counter() - start
 
-    if arguments.json:
-        print(json.dumps(tables.as_json(comparison), indent=2))
-    else:
-        print(tables.text(comparison))
+    print(json.dumps(result.as_json(), indent=2) if arguments.json else result)
     if not arguments.quiet:
-        for run in comparison.runs:
-            for fitted in run.fitted:
-                for remark in fitted.remarks:
-                    print(f"note: {fitted.row.model}: {remark}", file=sys.stderr)
-        print(f"{written:.1f} s, of them {written - seconds:.1f} s for the report: {path}", file=sys.stderr)
-    for failure in comparison.failures:
+        for model, remark in result.remarks:
+            print(f"note: {model}: {remark}", file=sys.stderr)
+        for_the_report = written - result.seconds
+        print(f"{written:.1f} s, of them {for_the_report:.1f} s for the report: {path}", file=sys.stderr)
+    for failure in result.failures:
         print(f"check failed: {failure}", file=sys.stderr)
-    return 1 if comparison.failures else 0
+    return 1 if result.failures else 0
 
 
 def _data(arguments):
