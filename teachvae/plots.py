@@ -5,6 +5,7 @@ Figures are made without pyplot: nothing global is touched, and nothing is shown
 """
 
 import io
+import re
 
 from matplotlib import colormaps
 from matplotlib.figure import Figure
@@ -14,8 +15,8 @@ import numpy as np
 
 from .arrays.backend import constant, to_numpy
 
-# Okabe & Ito's colours, told apart by readers with any colour vision; a class beyond 8 repeats them
-# with another marker.
+# Okabe & Ito's colours, told apart by readers with any colour vision; neighbours differ in their marker, too,
+# and no pair of the two comes twice among 32 classes.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#B8A800")
 MARKERS = ("o", "^", "s", "v")
 GREY = "#666666"
@@ -102,7 +103,8 @@ def q_against_s(model, X, **options):
 
 
 def latent_scatter(panels, labels):
-    """Where each model puts the data: panels is a list of (title, z (N, K)); coloured by labels (N,).
+    """Where each model puts the data: panels is a list of (title, z (N, K)); coloured by labels (N,), which
+    are written at their places where all are one letter or digit.
 
     With K = 1, z is the horizontal axis and the classes lie above one another; with K > 2 the first
     two are shown.
@@ -113,27 +115,28 @@ def latent_scatter(panels, labels):
     classes = np.unique(labels)
     if len(classes) > 32:
         classes, labels = np.array([0]), np.zeros(len(labels))
+    written = len(classes) > 1 and all(re.fullmatch("[0-9A-Za-z]", str(c)) for c in classes)
     for ax, (title, z) in zip(axes, panels):
         for i, c in enumerate(classes):
             rows = labels == c
             y = z[rows, 1] if z.shape[1] > 1 else np.full(rows.sum(), i) + _jitter(rows.sum())
-            ax.scatter(
-                z[rows, 0], y, s=7, color=COLOURS[i % 8], marker=MARKERS[i // 8], lw=0, alpha=0.75,
-                label=plain(c),
-            )
+            look = {"marker": MARKERS[(i + i // 8) % 4], "s": 7, "lw": 0, "alpha": 0.75}
+            if written:
+                look = {"marker": f"${c}$", "s": 22, "lw": 0.3}
+            ax.scatter(z[rows, 0], y, color=COLOURS[i % 8], label=plain(c), **look)
         ax.set_title(title, fontsize=10)
         ax.set_xlabel("$z_1$", labelpad=1)
         ax.set_ylabel("$z_2$" if z.shape[1] > 1 else "class", labelpad=1)
         ax.tick_params(labelsize=7)
         ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.yaxis.set_major_locator(MaxNLocator(5))
-    if len(classes) > 1:
+    if len(classes) > 1 and not written:
         handles, names = axes[0].get_legend_handles_labels()
         figure.legend(
             handles, names, loc="upper center", ncols=min(10, len(names)), frameon=False,
             fontsize=9, markerscale=2.2, handletextpad=0.1, columnspacing=1.0,
         )
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.32 / figure.get_figheight()))
+    figure.tight_layout(rect=(0, 0, 1, 1 if written else 1 - 0.32 / figure.get_figheight()))
     return figure
 
 

@@ -12,6 +12,7 @@ import sys
 from types import SimpleNamespace
 
 from matplotlib import image, rc_context
+from matplotlib.markers import MarkerStyle
 import numpy as np
 import pytest
 from scipy import stats
@@ -626,6 +627,23 @@ def test_names_are_drawn_as_they_are():
     figure = plots.latent_scatter([("a", np.zeros((3, 1)))], np.array(["_x", r"$\bad$", "y" * 99]))
     assert [t.get_text() for t in figure.legends[0].texts] == [r"\$\bad\$", " _x", "y" * 29 + "…"]
     plots.png(figure)
+
+
+def test_classes_of_one_letter_are_written_at_their_places():
+    figure = plots.latent_scatter([("a", np.zeros((3, 2)))], np.array([7, 0, 7]))
+    shapes = [points.get_paths()[0].vertices for points in figure.axes[0].collections]
+    written = [MarkerStyle(f"${c}$") for c in (0, 7)]
+    expected = [style.get_transform().transform(style.get_path().vertices) for style in written]
+    assert all(np.allclose(*pair) for pair in zip(shapes, expected, strict=True)) and figure.legends == []
+
+
+def test_no_two_classes_have_the_same_look_and_neighbours_differ_in_their_marker():
+    names = [f"class {i:02}" for i in range(32)]
+    axes = plots.latent_scatter([("a", np.zeros((32, 2)))], np.array(names)).axes[0]
+    shapes = [points.get_paths()[0].vertices.tobytes() for points in axes.collections]
+    colours = [points.get_facecolor().tobytes() for points in axes.collections]
+    assert len(set(zip(shapes, colours))) == 32
+    assert all(one != other for one, other in zip(shapes, shapes[1:]))
 
 
 def setting(likelihood="gaussian", noise_variance=0.04, n_missing=0):
