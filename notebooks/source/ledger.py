@@ -274,7 +274,7 @@ plt.show()
 # ## 6. What is the NLML when there is no grid?
 #
 # A grid needs about $100^K$ points. For large $K$ the integral has to be estimated, and each way of doing so
-# has its own way to fail. On 30 held-out cases we hold them against the grid (for $K > 2$ against importance
+# has its own way to fail. On 30 held-out cases we hold them against the grid (for $K \gt 2$ against importance
 # sampling from the best Gaussian $q$, the best that we have there).
 #
 # | road | idea | |
