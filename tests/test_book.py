@@ -229,7 +229,8 @@ def watched(call):
     files, before = set(), sys.getprofile()
 
     def note(frame, event, _):
-        files.add(frame.f_code.co_filename)
+        if frame.f_code.co_name != "<module>":                     # an import computes nothing
+            files.add(frame.f_code.co_filename)
 
     sys.setprofile(note)
     try:
@@ -244,6 +245,8 @@ def watched(call):
 def examples(chapter):
     """(the module of tests/worked that recomputes a chapter's examples, the files its globals ran)."""
     name = f"worked.chapter_{chapter[:2]}"
+    for file in {file for card in BOOK.values() for file in card.cited("In code")}:
+        importlib.import_module(file.removesuffix(".py").replace("/", "."))   # what an import runs is none of it
     sys.modules.pop(name, None)
     return watched(lambda: importlib.import_module(name))
 
