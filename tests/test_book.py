@@ -17,7 +17,6 @@ from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
-from matplotlib.mathtext import MathTextParser
 import pytest
 
 from derivations import book
@@ -503,14 +502,22 @@ def formulas(page):
     return [block or inline for block, inline in book.FORMULA.findall(page)]
 
 
-FOR_MATHTEXT = {
-    r"\thinspace": r"\,", r"\enspace": r"\;", r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lt": "<", r"\gt": ">"
-}
+COMMANDS = set("""
+    alpha beta gamma delta epsilon varepsilon eta theta vartheta kappa lambda mu nu xi pi rho sigma
+    tau phi varphi chi psi omega Gamma Delta Lambda Sigma Phi Psi Omega ell partial nabla infty
+    arccos arcsin arg cos coth exp log max min sin tan tanh binom frac sqrt int prod sum bar hat
+    overline tilde underbrace widehat mathbb mathcal mathrm text approx geq gt in leq lt mid neq ni
+    parallel propto sim subset ast cdot circ odot otimes pm times Longleftrightarrow Rightarrow
+    leftarrow rightarrow to Vert lbrace lfloor rbrace rfloor vert cdots dots ldots top enspace qquad
+    quad thinspace begin end cr left right
+""".split())                                                      # GitHub, JupyterLab and the site know them all
 
 
 def faults(formula):
-    """What is wrong with a formula, in words; an empty list where nothing is."""
-    found = [command for command in (r"\operatorname", r"\tag", r"\label", r"\Big") if command in formula]
+    """What is wrong with a formula, in words; an empty list where nothing is. That MathJax typesets all of them
+    is test_site's.
+    """
+    found = sorted(set(re.findall(r"\\([a-zA-Z]+)", formula)) - COMMANDS)
     depth = 0
     for brace in re.findall(r"(?<!\\)[{}]", formula):
         depth += 1 if brace == "{" else -1
@@ -518,20 +525,13 @@ def faults(formula):
             break
     if depth:
         found.append("braces")
+    if len(re.findall(r"\\left(?![a-z])", formula)) != len(re.findall(r"\\right(?![a-z])", formula)):
+        found.append("left and right")
     if Counter(re.findall(r"\\begin\{(\w+)\}", formula)) != Counter(re.findall(r"\\end\{(\w+)\}", formula)):
         found.append("environments")
-    plain = re.sub(r"\\(begin|end)\{aligned\}", "", formula)
-    for command, known in FOR_MATHTEXT.items():
-        plain = re.sub(re.escape(command) + r"(?![a-zA-Z])", lambda _: known, plain)
-    for line in re.split(r"\\cr(?![a-zA-Z])", plain):
-        try:
-            MathTextParser("path").parse(f"${' '.join(line.replace('&', ' ').split())}$")
-        except ValueError as error:
-            found.append(f"{line.strip()}: {str(error).splitlines()[-1]}")
     return found
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("name", PAGES)
 def test_mathematics_is_well_formed(name):
     assert {f: found for f in set(formulas(PAGES[name])) if (found := faults(f))} == {}
