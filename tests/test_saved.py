@@ -146,7 +146,10 @@ def test_ctrl_c_ends_the_command_with_130_and_resume_goes_on(tmp_path):
         sys.executable, "-m", "teachvae", "compare", "--data", "linear", "--cases", "60", "--latent", "1",
         "--ledger", "0", "--epochs", "100000", "--output", tmp_path / "report", "--save", tmp_path / "kept",
     ]
-    run = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    heard = None if os.name == "nt" else lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    run = subprocess.Popen(                                        # a shell's background job ignores Ctrl-C
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=heard
+    )
     file = tmp_path / "kept" / "seed0" / "vem.npz"
     while run.poll() is None and not file.exists():
         time.sleep(0.05)
