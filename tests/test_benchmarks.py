@@ -233,6 +233,7 @@ def test_jax_estimates_the_same_nlml():
     assert remarks == [] and [row["peer"] for row in rows] == ["JAX jit", "JAX jit"]
 
 
+@pytest.mark.thorough
 def test_peers_that_are_missing_are_named(monkeypatch):
     def missing(setting):
         raise ImportError("No module named 'peer'")

@@ -245,7 +245,7 @@ def examples(chapter):
     """(the module of tests/worked that recomputes a chapter's examples, the files its globals ran)."""
     name = f"worked.chapter_{chapter[:2]}"
     for file in {file for card in BOOK.values() for file in card.cited("In code")}:
-        importlib.import_module(file.removesuffix(".py").replace("/", "."))   # what an import runs is none of it
+        importlib.import_module(file.removesuffix(".py").replace("/", "."))  # what an import runs is not it
     sys.modules.pop(name, None)
     return watched(lambda: importlib.import_module(name))
 
@@ -502,6 +502,7 @@ def formulas(page):
     return [block or inline for block, inline in book.FORMULA.findall(page)]
 
 
+# What formulas are written with: GitHub, JupyterLab and the site know all of it.
 COMMANDS = set("""
     alpha beta gamma delta epsilon varepsilon eta theta vartheta kappa lambda mu nu xi pi rho sigma
     tau phi varphi chi psi omega Gamma Delta Lambda Sigma Phi Psi Omega ell partial nabla infty
@@ -510,12 +511,12 @@ COMMANDS = set("""
     parallel propto sim subset ast cdot circ odot otimes pm times Longleftrightarrow Rightarrow
     leftarrow rightarrow to Vert lbrace lfloor rbrace rfloor vert cdots dots ldots top enspace qquad
     quad thinspace begin end cr left right
-""".split())                                                      # GitHub, JupyterLab and the site know them all
+""".split())
 
 
 def faults(formula):
-    """What is wrong with a formula, in words; an empty list where nothing is. That MathJax typesets all of them
-    is test_site's.
+    """What is wrong with a formula, in words; an empty list where nothing is. That MathJax typesets all of
+    them is test_site's.
     """
     found = sorted(set(re.findall(r"\\([a-zA-Z]+)", formula)) - COMMANDS)
     depth = 0

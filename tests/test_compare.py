@@ -508,7 +508,8 @@ def test_report_is_one_whole_page(result, tmp_path, sketched):
 
 
 @pytest.mark.parametrize("name, K", [
-    pytest.param("spiral", 1, marks=pytest.mark.thorough), ("bent_sheet", 2), ("linear", 3),
+    pytest.param("spiral", 1, marks=pytest.mark.thorough), ("bent_sheet", 2),
+    pytest.param("linear", 3, marks=pytest.mark.thorough),
 ])
 def test_report_of_data_without_images(name, K, request):
     if K > 1:                                                      # one whole drawing is enough
@@ -897,6 +898,7 @@ def test_a_search_that_did_not_end_is_said_where_no_agreement_is_checked():
     assert "Stopped before they converged: variational EM, linear." in tables.text(comparison)
 
 
+@pytest.mark.thorough
 def test_a_pipe_that_nobody_reads_ends_quietly():
     command = [sys.executable, "-m", "teachvae", "gradcheck"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

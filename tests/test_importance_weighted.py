@@ -219,6 +219,7 @@ def test_by_one_sample_it_is_the_fit_to_the_sampled_bound_to_the_bit():
     np.testing.assert_array_equal(one.encode(X), other.encode(X))
 
 
+@pytest.mark.thorough
 def test_more_samples_reach_a_model_that_explains_more():
     """The point of it (Burda et al. 2016): a wider class of q, so θ is held back less. And bound speaks of Q,
     for which the encoder is the worse one.
