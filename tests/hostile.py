@@ -230,6 +230,8 @@ def texts(draw):
     if columns is not None and draw(st.booleans()):
         index = draw(st.sampled_from(["%d", "row %d"]))
         lines = [[index % (3 * n) if n else "", *line] for n, line in enumerate(lines)]
+    if columns is not None and "missing_values" in needed and set(lines[0]) <= set(MARKS):
+        needed["header"] = True                                    # "-" alone may be a name or a missing cell
     quotes, end = draw(st.booleans()), draw(st.sampled_from(["\n", "\r\n", "\r"]))
     text = end.join(separator.join(_quoted(cell, separator, quotes) for cell in line) for line in lines)
     text += end * draw(st.integers(0, 2))
