@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 import numpy as np
 
 from .arrays.backend import constant, to_numpy
+from .messages import fixed
 
 # Okabe & Ito's colours, told apart by readers with any colour vision; neighbours differ in their marker, too,
 # and no pair of the two comes twice among 32 classes.
@@ -259,7 +260,7 @@ def ledger_bars(rows):
             label = name if i == 0 else None
             ax.barh(-i, value, left=left, color=SHARE_COLOURS[name], height=0.65, label=label)
             left += value
-        ax.text(left + 0.01 * longest, -i, f" {left:.3f}", va="center", fontsize=9, color=GREY)
+        ax.text(left + 0.01 * longest, -i, f" {fixed(left, 3)}", va="center", fontsize=9, color=GREY)
     ax.set_yticks([-i for i in range(len(rows))], [title for title, _ in rows], fontsize=9)
     ax.set_xlim(0, 1.12 * longest + 1e-9)
     ax.set_xlabel("Q − NLML, mean nats per data case")
@@ -472,8 +473,7 @@ def posterior_panels(rows):
     """True posteriors with Gaussians drawn over them, for K = 2.
 
     rows is a list of (title, panels), the panels from `posterior_panel`. Shading: the regions that hold
-    50, 90 and 99 % of the
-    posterior; a Gaussian: its ellipse that holds 90 %.
+    50, 90 and 99 % of the posterior; a Gaussian: its ellipse that holds 90 %.
     """
     columns = max(len(panels) for _, panels in rows)
     figure = Figure(figsize=(3.1 * columns + 0.3, 2.9 * len(rows) + 0.4))
@@ -481,9 +481,7 @@ def posterior_panels(rows):
     handles = {}
     for line, (row_title, panels) in zip(axes, rows):
         for ax, (title, z1, z2, log_p, gaussians) in zip(line, panels):
-            mass = np.exp(log_p - log_p.max())
-            levels = _levels(mass, (0.99, 0.9, 0.5))
-            ax.contourf(z1, z2, mass, levels=[*levels, 1.01], colors=["#DDDDDD", "#BBBBBB", "#999999"])
+            _shade(ax, z1, z2, log_p, {})
             for i, (label, (mean, covariance)) in enumerate(gaussians.items()):
                 outline = mean + np.sqrt(-2 * np.log(0.1)) * _circle() @ np.linalg.cholesky(covariance).T
                 handles[label], = ax.plot(

@@ -428,7 +428,6 @@ def _costs(model, theta, phi, x, eta):
     return model.posterior.kl(phi)[0] - model.log_likelihood(theta, x, z)[0]
 
 
-
 # ---- on the page
 
 

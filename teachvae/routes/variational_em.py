@@ -467,7 +467,6 @@ class VariationalEM(LatentVariableModel):
         """
         return self._phi(*self._centred(X))
 
-
     def trace(self, X):
         """One step of an M-step on the data cases X (n, D), value by value: a `Trace`.
 
