@@ -17,6 +17,7 @@ from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
 from scipy import special, stats
+from worked.chapter_14 import VarianceForDeviation
 
 from teachvae import (
     FactorAnalysis, Model, VAE, VariationalEM, bound, datasets, gradcheck, infer, layers, likelihoods,
@@ -207,20 +208,6 @@ def minimiser(case, **options):
 
 
 # ---- the faults that others published -------------------------------------------------------------
-
-
-class VarianceForDeviation(posteriors.DiagonalGaussian):
-    """exp(log variance) used as a standard deviation in the sample and as a variance in the KL. The
-    backward belongs to this forward."""
-
-    def sample(self, phi, eta):
-        m, log_s = self.unpack(phi)
-        s2 = np.exp(2 * log_s)
-        return m + eta * s2, (s2, eta)
-
-    def sample_backward(self, cache, dz):
-        s2, eta = cache
-        return np.concatenate([dz.sum(axis=0), 2 * (dz * eta).sum(axis=0) * s2], axis=1)
 
 
 class NarrowNoise(posteriors.DiagonalGaussian):

@@ -138,7 +138,9 @@ def eq_11_5():
 
 
 class VarianceForDeviation(DiagonalGaussian):
-    """z = m + η s², and a backward that belongs to it; the KL is that of s."""
+    """z = m + η s², exp(log variance) taken for a standard deviation, and a backward that belongs to it; the
+    KL is that of s.
+    """
 
     def sample(self, phi, eta):
         m, log_s = self.unpack(phi)
