@@ -36,6 +36,7 @@ MODULES = {
     "fit": "networks.training",
     "gaps": "evaluation.gaps",
     "gradcheck": "gradcheck",
+    "grade": "course.grade",
     "gradient_estimators": "course.gradient_estimators",
     "grid": "evaluation.grid",
     "importance_weighted": "importance_weighted",

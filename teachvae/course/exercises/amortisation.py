@@ -1,0 +1,3 @@
+"""The exercises of notebook 07, amortisation and the VAE."""
+
+EXERCISES = []

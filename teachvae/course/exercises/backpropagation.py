@@ -1,0 +1,3 @@
+"""The exercises of notebook 10, backpropagation by hand."""
+
+EXERCISES = []

@@ -1,0 +1,3 @@
+"""The exercises of notebook 12, beyond the lecture."""
+
+EXERCISES = []

@@ -1,0 +1,3 @@
+"""The exercises of notebook 00, start here."""
+
+EXERCISES = []

@@ -1,0 +1,5 @@
+"""Answers to the exercises of notebook 01, autoencoders and factor analysis."""
+
+WRONG = {}
+
+RIGHT = {}

@@ -1,0 +1,5 @@
+"""Answers to the exercises of notebook 12, beyond the lecture."""
+
+WRONG = {}
+
+RIGHT = {}

@@ -1,0 +1,5 @@
+"""Answers to the exercises of notebook 08, the ledger."""
+
+WRONG = {}
+
+RIGHT = {}
