@@ -135,7 +135,8 @@ def no_factorial(f, x):
 
 
 def gamma_of_x(f, x):
-    return {"log_p": np.sum(x * f - np.exp(f) - special.gammaln(np.where(x > 0, x, 0.5)), axis=1), "df": x - np.exp(f)}
+    own = special.gammaln(np.where(x > 0, x, 0.5))
+    return {"log_p": np.sum(x * f - np.exp(f) - own, axis=1), "df": x - np.exp(f)}
 
 
 def by_the_rate(f, x):
@@ -173,7 +174,8 @@ def counts_by_loops(f, x):
 
 def counts_by_peaks(f, x):
     rate = np.exp(f)
-    return {"log_p": (special.xlogy(x, rate) - rate - special.loggamma(x + 1)).sum(-1), "df": rate * (x / rate - 1)}
+    terms = special.xlogy(x, rate) - rate - special.loggamma(x + 1)
+    return {"log_p": terms.sum(-1), "df": rate * (x / rate - 1)}
 
 
 def counts_by_einsum(f, x):
@@ -253,7 +255,8 @@ def by_the_jacobian(f, x):
 def by_differences(f, x):
     # log p = −log Σ_j exp(f_j − f_seen)
     own = np.sum(x * f, axis=1, keepdims=True)
-    return {"log_p": -special.logsumexp(f - own, axis=1), "df": x - np.exp(f - special.logsumexp(f, axis=1)[:, None])}
+    pi = np.exp(f - special.logsumexp(f, axis=1)[:, None])
+    return {"log_p": -special.logsumexp(f - own, axis=1), "df": x - pi}
 
 
 def by_rows(f, x):
@@ -536,14 +539,14 @@ WRONG = {
         "the mean over the D pixels": mean_over_pixels,
         "the minus belongs to Q": loss,
         "log(1 + exp(−f)) stands where": minus_f,
-        "only the pixels that are 1": ones_only,
+        "only pixels that are 1": ones_only,
         "zeros and ones are exchanged": swapped,
         "shape": over_the_samples,
     },
     "09-2": {
         "dlog_p, which is left out": all_ones,
         "belongs to a squared error": squared_error,
-        "the residual of a Gaussian": gaussian_residual,
+        "x − f is the residual of a Gaussian": gaussian_residual,
         "is the gradient of −log p": of_the_loss,
         "x alone is left": first_term_only,
         "it has shape": over_samples,
@@ -561,7 +564,7 @@ WRONG = {
     },
     "09-4": {
         "exp of a large logit overflows": overflowing,
-        "of a logit's own probability alone": diagonal_alone,
+        "is for the logit of the category that was seen": diagonal_alone,
         "the slope of Σ_j π_j": seeded_with_ones,
         "the softmax goes over the data cases": wrong_axis,
         "D bits with a σ each": as_bits,
@@ -596,7 +599,7 @@ WRONG = {
         "M lacks the 1 of the prior": least_squares,
         "seen entries are replaced too": reconstructed,
         "b is missing in what is filled in": no_bias,
-        "the holes have the mean b": filled_with_means,
+        "the holes have their columns' means": filled_with_means,
         "NaN and anything make NaN": still_nan,
     },
 }
@@ -606,7 +609,8 @@ RIGHT = {
     "09-2": [df_by_tanh, df_by_cases, df_by_einsum, df_by_where, df_by_two_terms],
     "09-3": [counts_by_scipy, counts_by_loops, counts_by_peaks, counts_by_einsum, counts_by_beta],
     "09-4": [by_logsumexp, by_place, by_the_jacobian, by_differences, by_rows],
-    "09-5": [student_by_loops, student_by_standard_units, student_by_einsum, student_by_gamma, student_by_average],
+    "09-5": [student_by_loops, student_by_standard_units, student_by_einsum, student_by_gamma,
+              student_by_average],
     "09-6": [by_nansum, by_mask, by_shorter_vectors, by_where_after, by_steps],
     "09-7": [by_loops, by_masked_einsum, by_endless_noise, by_regression, by_one_column_after_another],
 }

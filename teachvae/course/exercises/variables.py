@@ -43,33 +43,33 @@ def weighted_bernoulli(f, x, dlog_p):
 
 BITS = [
     Exercise(
-        "09-1", "bernoulli_log_p", "5.7", "log p(x|f) (S, N) of bits x (N, D) under logits f (S, N, D)", draw_logits,
-        by_value(bernoulli_log_p),
+        "09-1", "bernoulli_log_p", "5.7", "log p(x|f) (S, N) of bits x (N, D) under logits f (S, N, D)",
+        draw_logits, by_value(bernoulli_log_p),
         {
-            "the mean over the D pixels, where the bound sums them: a mean weighs the likelihood against the KL anew":
+            "the mean over the D pixels, where the bound sums them: a mean weighs it anew against the KL":
                 lambda f, x: bernoulli_log_p(f, x) / x.shape[1],
             "this is −log p: the likelihood is wanted, and the minus belongs to Q":
                 lambda f, x: -bernoulli_log_p(f, x),
             "log(1 + exp(−f)) stands where log(1 + exp(f)) belongs: log(1 − σ(f)) = −log(1 + exp(f))":
                 lambda f, x: (x * f - np.logaddexp(0, -f)).sum(axis=-1),
-            "only the pixels that are 1 are counted: a pixel that is 0 has the probability 1 − σ(f), and tells as much":
+            "only pixels that are 1 are counted: one that is 0 has the probability 1 − σ(f)":
                 lambda f, x: (x * log_expit(f)).sum(axis=-1),
             "zeros and ones are exchanged: p(x = 1) is σ(f), not 1 − σ(f)":
                 lambda f, x: log_expit((1 - 2 * x) * f).sum(axis=-1),
-            "one number for every pixel is left: the log likelihood of a case is their sum over the last axis":
+            "one number for every pixel is left: the log likelihood of a case is their sum":
                 lambda f, x: log_expit((2 * x - 1) * f),
-            "where f is large σ(f) is rounded to 1, and log(1 − σ(f)) is a log of 0: write it by log(1 + exp(f)), and "
-            "that so that exp cannot overflow":
+            "where f is large σ(f) is rounded to 1, and log(1 − σ(f)) is a log of 0: write it by "
+            "log(1 + exp(f)), and that so that exp cannot overflow":
                 lambda f, x: (x * np.log(expit(f)) + (1 - x) * np.log(1 - expit(f))).sum(axis=-1),
         },
     ),
     Exercise(
-        "09-2", "bernoulli_backward", "5.8", "df (S, N, D) of Σ dlog_p log p(x|f)", draw_bits_to_differentiate,
-        by_gradient(weighted_bernoulli, "f"),
+        "09-2", "bernoulli_backward", "5.8", "df (S, N, D) of Σ dlog_p log p(x|f)",
+        draw_bits_to_differentiate, by_gradient(weighted_bernoulli, "f"),
         {
-            "right, but for dlog_p, which is left out: what comes in from above multiplies every entry of its case":
+            "right but for dlog_p, which is left out: what comes in multiplies every entry of its case":
                 lambda f, x, dlog_p: x - expit(f),
-            "the residual once more times σ(1 − σ): that belongs to a squared error; in log p it has cancelled":
+            "the residual, times σ(1 − σ): that belongs to a squared error; in log p it has cancelled":
                 lambda f, x, dlog_p: dlog_p[:, :, None] * (x - expit(f)) * expit(f) * expit(-f),
             "x − f is the residual of a Gaussian; f is a logit here, and what is expected is σ(f)":
                 lambda f, x, dlog_p: dlog_p[:, :, None] * (x - f),
@@ -145,11 +145,13 @@ COUNTS = [
         "09-3", "poisson", "5.13", "log_p (N,) and df (N, D) of counts x (N, D) with rates exp(f), in a dict",
         draw_counts, by_value(poisson, names=["log_p", "df"]),
         {
-            "log x! is left out: it has no f, so the gradient is right, and the value is none of a probability":
+            "log x! is left out: it has no f, so the gradient is right, and the value is no probability":
                 poisson_with(lambda f, x: x * f - np.exp(f), lambda f, x: x - np.exp(f)),
             "log (x − 1)! stands where log x! belongs: gammaln(k) is log (k − 1)!":
-                poisson_with(lambda f, x: x * f - np.exp(f) - gammaln(np.maximum(x, 0.5)), lambda f, x: x - np.exp(f)),
-            "f is taken for the rate: it is the rate's logarithm, so that any number the decoder says is allowed":
+                poisson_with(
+                    lambda f, x: x * f - np.exp(f) - gammaln(np.maximum(x, 0.5)), lambda f, x: x - np.exp(f)
+                ),
+            "f is taken for the rate: it is the rate's logarithm, so that it may be any number":
                 poisson_with(lambda f, x: x * np.log(np.abs(f)) - f - gammaln(x + 1), lambda f, x: x / f - 1),
             "right except for df: x/λ − 1 is the derivative for the rate λ; for f = log λ it is λ times that":
                 poisson_with(log_poisson, lambda f, x: x * np.exp(-f) - 1),
@@ -160,20 +162,21 @@ COUNTS = [
         },
     ),
     Exercise(
-        "09-4", "categorical", "5.31", "log_p (N,) and df (N, D) of one-hot x (N, D) with logits f, in a dict",
+        "09-4", "categorical", "5.31", "log_p (N,) and df (N, D) of one-hot x (N, D), logits f, in a dict",
         draw_categories, by_value(categorical, names=["log_p", "df"]),
         {
-            "right except for df: x (1 − π) is the derivative of a logit's own probability alone; the logits of the "
-            "other categories hear −π": categorical_with(df=lambda f, x: x * (1 - softmax(f))),
-            "right except for df: this is the slope of Σ_j π_j, which is 1 whatever f is: of the category that was "
-            "seen the logarithm is asked": categorical_with(df=lambda f, x: 0 * f),
-            "the softmax goes over the data cases: over axis 0 its sums are 1 by column, and should be by row":
+            "right except for df: x (1 − π) is for the logit of the category that was seen; the logits of "
+            "the others hear −π": categorical_with(df=lambda f, x: x * (1 - softmax(f))),
+            "right except for df: this is the slope of Σ_j π_j, which is 1 whatever f is: asked is that of "
+            "the log of the one that was seen": categorical_with(df=lambda f, x: 0 * f),
+            "the softmax goes over the data cases: its columns add up to 1, and its rows should":
                 lambda f, x: {
-                    "log_p": (x * log_softmax(f, axis=0)).sum(axis=1), "df": x - np.exp(log_softmax(f, axis=0)),
+                    "log_p": (x * log_softmax(f, axis=0)).sum(axis=1),
+                    "df": x - np.exp(log_softmax(f, axis=0)),
                 },
             "D bits with a σ each, which can all be 1 at once: of D categories exactly one is":
                 lambda f, x: {"log_p": log_expit((2 * x - 1) * f).sum(axis=1), "df": x - expit(f)},
-            "exp of a large logit overflows: take the largest off each row first, which its softmax does not notice":
+            "exp of a large logit overflows: first take the largest off each row; the softmax stays the same":
                 lambda f, x: {
                     "log_p": (x * np.log(overflowing(f))).sum(axis=1), "df": x - overflowing(f),
                 },
@@ -199,7 +202,7 @@ def draw_residuals(rng, n):
 
 
 def student_t_step(x, f, psi, dof):
-    """The weights by a complex step through the log density: its slope over that of a Gaussian; ψ by the package."""
+    """Weights: a complex step through the log density, its slope over a Gaussian's; ψ by the package."""
     u, h = (x - f) / np.sqrt(psi), 1e-30
     slope = np.imag(-0.5 * (dof + 1) * np.log(1 + (u + 1j * h) ** 2 / dof)) / h
     squares = StudentT(x.shape[1], dof).squares({"log_psi": np.log(psi)}, f[None], x)
@@ -227,7 +230,7 @@ ERRORS = [
                 lambda x, f, psi, dof: student_with()(x, f, 1.0 + 0 * psi, dof),
             "dof stands where dof + 1 belongs: at u = 0 the weight is (ν + 1)/ν, a little above 1":
                 student_with(weight=lambda u2, dof: dof / (dof + u2)),
-            "right except for psi: divided by the sum of the weights; the step divides by the number of cases":
+            "right except for psi: divided by the sum of the weights, and not by the number of cases":
                 student_with(psi=lambda w, r2: (w * r2).sum(axis=0) / w.sum(axis=0)),
             "right except for psi: the squares are not weighted, so one gross error is enough to widen it":
                 student_with(psi=lambda w, r2: r2.mean(axis=0) + 0 * w[0]),
@@ -244,7 +247,7 @@ ERRORS = [
 
 
 def draw_holes(rng, shape):
-    """(N, D): where a cell is missing; somewhere in every case but the first, all of the second, never all else."""
+    """(N, D): whether a cell is missing: none of the first case, all of the second, some of the others."""
     hidden = rng.random(shape) < 0.4
     hidden[0], hidden[1], hidden[2:, 0], hidden[2:, 1] = False, True, True, False
     return hidden
@@ -258,7 +261,7 @@ def draw_gaussian_with_holes(rng, n):
 
 
 def observed_log_p(x, f, psi):
-    """(N,), case by case: the density of the shorter vector, by the package's nlml of a model without factors."""
+    """(N,), case by case: the shorter vector, by the package's nlml of a model whose W is 0."""
     found = []
     for row, mean in zip(x, f):
         o = ~np.isnan(row)
@@ -280,7 +283,7 @@ def draw_model_with_holes(rng, n):
 
 
 def impute(x, W, b, psi):
-    """Means of z (N, K) and the filled x, by the dense conditional of N(b, WᵀW + Ψ), without the precision of z."""
+    """Means of z (N, K) and the filled x, by the dense conditional of N(b, WᵀW + Ψ)."""
     C, mean, filled = W.T @ W + np.diag(psi), np.zeros((len(x), len(W))), x.copy()
     for n, row in enumerate(x):
         o = ~np.isnan(row)
@@ -335,30 +338,30 @@ def without_mask(x, W, b, psi):
 
 MISSING = [
     Exercise(
-        "09-6", "observed_log_p", "5.40", "log p (N,) of the observed entries of x (N, D), NaN where nothing was seen",
+        "09-6", "observed_log_p", "5.40", "log p (N,) of what was observed of x (N, D), holes being NaN",
         draw_gaussian_with_holes, by_value(observed_log_p),
         {
-            "the mean over the observed entries, where their sum is asked: a case that shows more should count more":
+            "the mean over the observed entries, where their sum is asked: who shows more counts more":
                 lambda x, f, psi: np.nan_to_num(np.nanmean(entries(x, f, psi), axis=1)),
-            "½ log 2πψ is still paid for entries that nobody saw: the whole term leaves the sum, not the residual alone":
+            "½ log 2πψ is still paid for entries that nobody saw: the whole term leaves the sum":
                 lambda x, f, psi: entries(np.where(np.isnan(x), f, x), f, psi).sum(axis=1),
             "a hole is taken for the value 0: nobody saw a 0 there":
                 lambda x, f, psi: entries(np.nan_to_num(x), f, psi).sum(axis=1),
             "a case with a hole is dropped altogether: what was seen of it still counts":
-                lambda x, f, psi: np.where(np.isnan(x).any(axis=1), 0.0, np.nansum(entries(x, f, psi), axis=1)),
+                lambda x, f, psi: ~np.isnan(x).any(axis=1) * np.nansum(entries(x, f, psi), axis=1),
             "NaN and anything make NaN: the holes have to leave the sum before it is taken":
                 lambda x, f, psi: entries(x, f, psi).sum(axis=1),
-            "½ log 2π is left out for every entry: here it matters, for cases have different numbers of entries":
+            "½ log 2π is left out for every entry, and cases have different numbers of entries":
                 lambda x, f, psi: np.nansum(entries(x, f, psi) + 0.5 * LOG_2PI, axis=1),
             "ψ is a variance: (x − f)²/ψ, and you divide by its square":
                 lambda x, f, psi: np.nansum(entries(x, f, psi**2), axis=1),
         },
     ),
     Exercise(
-        "09-7", "impute", "2.20", "mean (N, K) of z given what was seen of x, and x with its holes filled, in a dict",
+        "09-7", "impute", "2.20", "mean (N, K) of z given what was seen, and x with holes filled, in a dict",
         draw_model_with_holes, by_value(impute, names=["mean", "x"]),
         {
-            "the precision is that of a complete case: what was not seen says nothing, so its column leaves M too":
+            "the precision is that of a complete case: where nothing was seen, the column leaves M too":
                 with_mean(lambda x, W, b, psi: by_precisions(x, W, b, psi, filled=True)),
             "a hole is taken for the value 0: it should leave the sum, in the residual and in M":
                 with_mean(zeros_for_holes),
@@ -368,13 +371,13 @@ MISSING = [
                 with_mean(without_mask),
             "b is not taken off x: z is about deviations from the mean":
                 with_mean(no_b),
-            "M lacks the 1 of the prior: then a case of which nothing was seen has no posterior, and it has the prior":
+            "M lacks the 1 of the prior: where nothing was seen the posterior is the prior":
                 with_mean(lambda x, W, b, psi: by_precisions(x, W, b, psi, prior=0.0)),
             "right except for x: seen entries are replaced too; they are known, only the holes are filled":
                 with_mean(by_precisions, fill=lambda x, m, W, b: b + m @ W),
             "right except for x: b is missing in what is filled in":
                 with_mean(by_precisions, fill=lambda x, m, W, b: np.where(np.isnan(x), m @ W, x)),
-            "right except for x: the holes have the mean b of their columns; z, known from the others, says more":
+            "right except for x: the holes have their columns' means b; z says more":
                 with_mean(by_precisions, fill=lambda x, m, W, b: np.where(np.isnan(x), b, x)),
         },
     ),
