@@ -344,7 +344,9 @@ def student_by_average(x, f, psi, dof):
 
 
 def mean_of_seen(x, f, psi):
-    return np.nan_to_num(np.nanmean(stats.norm.logpdf(x, f, np.sqrt(psi)), axis=1))
+    log_p = [np.mean(stats.norm.logpdf(row[~np.isnan(row)], mean[~np.isnan(row)], psi[~np.isnan(row)] ** 0.5))
+             if not np.isnan(row).all() else 0.0 for row, mean in zip(x, f)]
+    return np.array(log_p)
 
 
 def residual_alone(x, f, psi):

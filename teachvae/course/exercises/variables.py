@@ -269,6 +269,11 @@ def observed_log_p(x, f, psi):
     return np.array(found)
 
 
+def seen_in(x):
+    """How many entries of each case were observed, (N,)."""
+    return np.sum(~np.isnan(x), axis=1)
+
+
 def entries(x, f, psi):
     """log p of every entry, (N, D), NaN where it is missing."""
     return -0.5 * ((x - f) ** 2 / psi + np.log(psi) + LOG_2PI)
@@ -342,7 +347,7 @@ MISSING = [
         draw_gaussian_with_holes, by_value(observed_log_p),
         {
             "the mean over the observed entries, where their sum is asked: who shows more counts more":
-                lambda x, f, psi: np.nan_to_num(np.nanmean(entries(x, f, psi), axis=1)),
+                lambda x, f, psi: np.nansum(entries(x, f, psi), axis=1) / np.maximum(seen_in(x), 1),
             "½ log 2πψ is still paid for entries that nobody saw: the whole term leaves the sum":
                 lambda x, f, psi: entries(np.where(np.isnan(x), f, x), f, psi).sum(axis=1),
             "a hole is taken for the value 0: nobody saw a 0 there":
