@@ -23,6 +23,7 @@ from .exercise import SIZES
 from .exercises.table import EXERCISES
 
 OUTCOMES = "not attempted", "not yet", "right"
+COLUMNS = {("analytic", "numeric"): ("yours", "by finite differences")}
 ALIKE = 1e-7                                                       # an answer has a mistake's very numbers
 DONE = "RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"  # all that an unwritten function does
 
@@ -205,7 +206,7 @@ def _explained(exercise, arguments, given, report):
     row = max(wrong, key=lambda row: row.error)
     if np.isfinite(row.error) and not (np.isnan(row.analytic) and np.isnan(row.numeric)):
         place = f"{row.path}{list(row.index)}" if row.index else row.path
-        yours, asked = report.columns
+        yours, asked = COLUMNS.get(report.columns, report.columns)
         lines.append(f"{place}: {yours} {row.analytic:.6g}, {asked} {row.numeric:.6g}")
     sentence = _known(exercise, arguments, given)
     if not sentence:
