@@ -1,4 +1,4 @@
-"""The one picture of the course: a data case flows through the bound, x → φ → z → f → Q, its gradient back.
+"""The one picture of the course: a data case goes through the bound, x → φ → z → f → Q, and back.
 
     data_flow(vae.trace(x), shape=(8, 8))
 
