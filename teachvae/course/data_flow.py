@@ -48,7 +48,7 @@ def data_flow(trace, case=0, shape=None):
 
 
 def _gradients(trace):
-    """Words for the backward's three arrows: what comes back through the network, the decoder, the densities."""
+    """Words for the backward's three arrows: through the network, the decoder and the densities."""
     sizes = {}
     for name in ("phi", "z", "f"):
         sizes[name] = f"{np.sqrt(np.mean(to_numpy(trace.gradient(name)) ** 2)):.2g}"
