@@ -201,6 +201,7 @@ def _unwritten(answer):
 def _explained(exercise, arguments, given, report):
     """What is right already, what differs, and the mistake in a sentence: at most four lines."""
     wrong = [row for row in report.rows if not row.ok] or list(report.rows)
+    wrong.sort(key=lambda row: row.verdict != "WRONG")             # what could not be looked at comes last
     right = [row.path for row in report.rows if row.ok]
     lines = [f"right already: {', '.join(right)}"] if right else []
     row = max(wrong, key=lambda row: row.error)
