@@ -247,6 +247,10 @@ def test_every_number_of_an_equation_is_a_link_and_every_link_leads_somewhere(wo
 # ---- other settings ---------------------------------------------------------------------------
 
 OTHERS = {
+    "03-non-linear-factor-analysis": [
+        {"K": "1", "hidden": "()", "cases": "60"},
+        {"K": "3", "hidden": "(8, 8)", "seed": "1", "dimensions": "(1, 3)"},
+    ],
     "three-routes": [{"hidden": "(16,)", "K": "2"}, {"cases": "60", "seed": "1"}],
     "ledger": [{"K": "3", "cases": "20", "epochs": "30"}, {"hidden": "(16,)", "cases": "60", "seed": "1"}],
     "denoising-and-representation": [
