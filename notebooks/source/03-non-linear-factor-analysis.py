@@ -108,7 +108,8 @@ if K > 2:
 # %% [markdown]
 # A matrix keeps straight lines straight and equal steps equal. The network folds the sheet: steps become long
 # here and short there, and two different $z$ may end at the same $x$. Both will matter.
-#
+
+# %% [markdown]
 # <a id="lecture-decoder"></a>
 #
 # ## 2. The decoder, $f_w$
@@ -137,7 +138,8 @@ print("numbers in w:", sum(layer["W"].size + layer["b"].size for layer in layers
 # %% [markdown]
 # No tanh stands behind the last layer: a mean may be any number. $\Psi$ is not made by the network. It is a
 # parameter of its own, $D$ variances, the same for every $z$.
-#
+
+# %% [markdown]
 # <a id="lecture-joint"></a>
 #
 # ## 3. The joint density is easy
