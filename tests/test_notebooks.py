@@ -247,6 +247,8 @@ def test_every_number_of_an_equation_is_a_link_and_every_link_leads_somewhere(wo
 # ---- other settings ---------------------------------------------------------------------------
 
 OTHERS = {
+    "05-variational-em": [{"K": "1", "hidden": "()", "seed": "1"}, {"K": "3", "cases": "60", "angle": "30"}],
+    "06-through-the-sampling": [{"K": "1", "hidden": "()", "seed": "1"}, {"K": "3", "hidden": "(16,)", "cases": "60"}],
     "three-routes": [{"hidden": "(16,)", "K": "2"}, {"cases": "60", "seed": "1"}],
     "ledger": [{"K": "3", "cases": "20", "epochs": "30"}, {"hidden": "(16,)", "cases": "60", "seed": "1"}],
     "denoising-and-representation": [

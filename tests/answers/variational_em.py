@@ -550,7 +550,7 @@ WRONG = {
         "has to be taken off": coordinate_added,
         "m_k's own old value": coordinate_own,
         "divisor lacks the 1": coordinate_flat,
-        "posterior mean, where all columns": coordinate_joint,
+        "posterior mean, with all columns": coordinate_joint,
         "changes its argument m in place": coordinate_in_place,
         "axis 1 of length K = 2 is gone": coordinate_column,
     },

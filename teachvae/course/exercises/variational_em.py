@@ -381,8 +381,8 @@ EXERCISES = [
         by_minimum(q_of_table, like=table_like),
         {
             "m is right, and your s is s²: 1/M_kk is a variance, take its root": one_over_precision,
-            "m is right, and s are the posterior's own standard deviations, √(M⁻¹)_kk: a product of marginals "
-            "has its least Q at the narrower 1/√M_kk": marginal_width,
+            "m is right, and s are the posterior's own standard deviations, √(M⁻¹)_kk: a product of "
+            "marginals has its least Q at the narrower 1/√M_kk": marginal_width,
             "m is right, and s is √M_kk: M is a precision, wide where s is narrow": root_of_precision,
             "M lacks the 1 of the prior's precision: as if p(z) were flat": flat_prior,
             "s is right, and each mean is divided by its own M_kk: the means of one data case pull at each "
@@ -398,7 +398,7 @@ EXERCISES = [
             "the others' part is added, and has to be taken off: what they explain, k need not": pushed,
             "the sum runs over j ≠ k, and yours has m_k's own old value in it": with_its_own,
             "the divisor lacks the 1 of the prior: it is M_kk, of M = I + W Ψ⁻¹ Wᵀ": by_data_alone,
-            "this is column k of the posterior mean, where all columns are at their best: asked is the best "
+            "this is column k of the posterior mean, with all columns at their best: asked is the best "
             "for the others as they stand": all_at_once,
         },
     ),
@@ -415,7 +415,8 @@ EXERCISES = [
             "s stands where s² belongs: a second moment has the variance in it": s_for_variance,
             "b is the mean of x only where the means of m are 0: it is a regression with a constant":
                 b_at_the_mean,
-            "W and b are right, and your psi is its root: ψ is a variance": with_psi(lambda psi, N: np.sqrt(psi)),
+            "W and b are right, and your psi is its root: ψ is a variance":
+                with_psi(lambda psi, N: np.sqrt(psi)),
             "W and b are right, and psi is divided by N − 1: the least Q has N, it is a minimum and no "
             "unbiased estimate": with_psi(lambda psi, N: psi * N / (N - 1)),
             "W and b are right, and psi is summed over the data cases where it is a mean":
@@ -427,7 +428,8 @@ EXERCISES = [
         by_value(expected_log_ratio, names=["KL"]),
         {
             "this is KL(p ‖ q), the other way round: the bound's gap averages under q": other_way_round,
-            "M is the precision of the posterior, and you took it for its covariance": precision_for_covariance,
+            "M is the precision of the posterior, and you took it for its covariance":
+                precision_for_covariance,
             "right but for the square of the means: it is (m − mean) M (m − mean)ᵀ, with what stands off "
             "the diagonal": square_without_tilt,
             "what stands off the diagonal of M is used nowhere: log|M| and the square of the means have it":
