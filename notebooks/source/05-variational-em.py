@@ -424,7 +424,7 @@ print(f"size of W without s²: {np.linalg.norm(forgetful[0]) / np.linalg.norm(th
 print(f"sum of ψ without s²:  {forgetful[2].sum() / theta[2].sum():.3f} of what it should be")
 
 # %% [markdown]
-# $\psi$ is too small, since the noise of the codes is not counted. $W$ is too large: the means $m_n$ scatter less
+# The noise $\psi$ is too small, since the noise of the codes is not counted. $W$ is too large: the means $m_n$ scatter less
 # than $z$ does, so their loadings have to stretch. Repeated, the mistake grows, and ends in a noise variance at 0.
 #
 # **Exercise 05-4.** Write the M-step: `m_step_of_q(x, m, s)` returns the dict `{"W": W, "b": b, "psi": psi}`, of
@@ -830,7 +830,7 @@ last = Q(theta, e_step(theta)).mean(), linear_gaussian.nlml(*theta, x).mean()
 print(f"in {rounds} rounds mean Q changed by {last[0] - first[0]:+.6f} nats, mean NLML by {last[1] - first[1]:+.6f}")
 
 # %% [markdown]
-# $Q$ fell, and the NLML had nowhere to go but up. (With $K = 1$ there are no axes, and neither moves.) The model is
+# The bound fell, and the NLML had nowhere to go but up. (With $K = 1$ there are no axes, and neither moves.) The model is
 # drawn to where its posterior is easy for the family: this is the *bias* of which the lecture speaks (1.37).
 
 # %% [markdown]
