@@ -173,7 +173,7 @@ def _copied(value):
 def _of_exception(answer, error):
     """Lines on an exception: the line of the student's code, and what it says."""
     code = getattr(answer, "__code__", None)
-    frames = traceback.extract_tb(error.__traceback__)[2:] or traceback.extract_tb(error.__traceback__)
+    frames = traceback.extract_tb(error.__traceback__)             # from `_called` down to what raised it
     own = [frame for frame in frames if code is not None and frame.filename == code.co_filename]
     frame = (own or frames)[-1]
     text = (frame.line or linecache.getline(frame.filename, frame.lineno)).strip()
