@@ -47,8 +47,8 @@ FAULTS = {
         "the VAEs of two libraries that teach deep learning from scratch, numpy-ml and DeZero",
         "exp(log variance) serves as a standard deviation where z is sampled, and as a variance in the KL",
         ("bound", "moments"),
-        "the backward fits the wrong forward, so a gradient check passes; but the q of the samples is not that "
-        "of the KL, so Q is no bound and falls below nlml",
+        "the backward fits the wrong forward, so a gradient check passes; but the q of the samples is not "
+        "that of the KL, so Q is no bound and falls below nlml",
         (
             ("posteriors/diagonal.py", "s = xp.exp(log_s)\n        z = m + eta * s  ",
              "s = xp.exp(2 * log_s)\n        z = m + eta * s  "),
@@ -60,16 +60,16 @@ FAULTS = {
         "the get_nll of pythae, a library of autoencoders",
         "what is returned under the name of nlml is +log p",
         ("values",),
-        "nothing is trained by it, and no gradient is taken of it: only a second road to the number shows its "
-        "sign",
+        "nothing is trained by it, and no gradient is taken of it: only a second road to the number shows "
+        "its sign",
         (("evaluation/nlml.py", "return NLML(-log_p,", "return NLML(log_p,"),),
     ),
     "B5": Fault(
         "an example of autograd, whose column \"Test ELBO\" is −ELBO/784",
         "a log likelihood of D pixels is their mean and not their sum, in the value and in its gradient",
         ("values",),
-        "gradients fit, and it trains; but exp of it does not sum to one over all x, so it is no log density, "
-        "and the KL weighs D times what it should",
+        "gradients fit, and it trains; but exp of it does not sum to one over all x, so it is no log "
+        "density, and the KL weighs D times what it should",
         (
             ("likelihoods/bernoulli.py", "log_p = sum_last(terms)  ",
              "log_p = sum_last(terms) / self.n_visible  "),
@@ -102,16 +102,18 @@ FAULTS = {
         "the gradient check looks at one index of each leaf",
         ("checker",),
         "all that is right still passes; what has to be checked is whether something wrong is refused",
-        (("gradcheck/check.py", "off = (error >= tolerance) & ~kink",
-          "off = np.zeros(leaf.shape, dtype=bool)\n            off.flat[0] = error.flat[0] >= tolerance and not "
-          "kink.flat[0]"),),
+        ((
+            "gradcheck/check.py", "off = (error >= tolerance) & ~kink",
+            "off = np.zeros(leaf.shape, dtype=bool)\n"
+            "            off.flat[0] = error.flat[0] >= tolerance and not kink.flat[0]",
+        ),),
     ),
     "B15": Fault(
         "DeZero and minitorch",
         "the backward is seeded with ones, L = Σ y, and a gradient that is zero everywhere passes",
         ("checker",),
-        "the sum of a softmax is constant: 0 is compared with 0, whatever its backward does; random weights of "
-        "L, and a verdict that says \"nothing is proved\", see it",
+        "the sum of a softmax is constant: 0 is compared with 0, whatever its backward does; random weights "
+        "of L, and a verdict that says \"nothing is proved\", see it",
         (
             ("gradcheck/part.py", "return signed(rng, shape, 0.5, 1.5)", "return np.ones(shape)"),
             ("gradcheck/diagnoses.py", 'return "?", nothing', 'return "ok", ""'),

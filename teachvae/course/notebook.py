@@ -26,8 +26,8 @@ class Cell:
 
 
 def code_cells(path):
-    """The code cells of a notebook file, a list. Raises ValueError where it is none, OSError where it cannot be
-    read.
+    """The code cells of a notebook file, a list. Raises ValueError where it is none, OSError where the file
+    cannot be read.
     """
     if path.stat().st_size > LARGEST:
         raise ValueError(f"it has more than {LARGEST >> 20} MiB: clear its outputs, and save it again")
@@ -36,8 +36,9 @@ def code_cells(path):
     except (ValueError, RecursionError) as error:                  # a UnicodeDecodeError is a ValueError
         raise ValueError(f"it is damaged, or no notebook: {type(error).__name__}") from None
     if not isinstance(whole, dict) or not isinstance(cells := whole.get("cells"), list):
-        old = isinstance(whole, dict) and "worksheets" in whole
-        raise ValueError("it is of a format before 4: open and save it in Jupyter" if old else "it is no notebook")
+        if isinstance(whole, dict) and "worksheets" in whole:
+            raise ValueError("it is of a format before 4: open and save it in Jupyter")
+        raise ValueError("it is no notebook")
     return [_cell(cell) for cell in cells if isinstance(cell, dict) and cell.get("cell_type") == "code"]
 
 

@@ -15,7 +15,7 @@ OUTCOME = re.compile(rf"^(\d\d-\d+) .*: ({'|'.join(OUTCOMES)})$", re.MULTILINE)
 
 
 def read(folder):
-    """({exercise: one of `OUTCOMES`}, sentences on files that could not be read) of the notebooks of a folder.
+    """({exercise: one of `OUTCOMES`}, sentences on files that cannot be read) of the notebooks of a folder.
 
     An exercise whose check was never run, or whose notebook is not there, is not attempted.
     """
@@ -53,4 +53,4 @@ def table(outcomes, names):
 
 def _counted(outcomes):
     given = list(outcomes.values())
-    return (*(str(given.count(outcome)) for outcome in ("right", "not yet", "not attempted")), str(len(given)))
+    return (*(str(given.count(outcome)) for outcome in reversed(OUTCOMES)), str(len(given)))
