@@ -259,7 +259,8 @@ def _parser():
         help="a line for every exercise of every notebook, to a file, or in the place of the table",
     )
     grade.add_argument(
-        "--seconds", type=_size, default=120, metavar="S", help="after which a notebook is stopped (default: 120)"
+        "--seconds", type=_size, default=120, metavar="S",
+        help="after which a notebook is stopped (default: 120)",
     )
     grade.add_argument(
         "--memory", type=_positive, default=4.0, metavar="GIB", help="memory that it may have (default: 4)"

@@ -1,4 +1,4 @@
-"""What `teachvae course` and `teachvae grade` do: the result on stdout, all else on stderr, an exit status."""
+"""What `teachvae course` and `teachvae grade` do: the result on stdout, all else on stderr, a status."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -91,7 +91,7 @@ def grade(folder, csv=None, *, seed=None, seconds=120, memory=4.0, quiet=False):
                     say(f"note: {found.file}: {note}", file=sys.stderr)
     if csv != "-":
         print(submissions.table(done))
-    for found in done:
+    for found in done if csv == "-" else ():
         if found.stopped:
             print(f"not judged to its end: {found.file}: {found.stopped}", file=sys.stderr)
     return 1 if any(found.stopped for found in done) else 0

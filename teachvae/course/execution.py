@@ -5,7 +5,7 @@ stands a check of the lecturer's: what the notebook has done to NumPy, to built-
 copy of this package does not reach it. What was found goes back through a pipe, a line of JSON each:
 
     {"exercise": "02-1", "outcome": "right", "lines": […]}   {"cell": 3, "error": "NameError: …"}
-    {"note": "…"}   {"done": true}
+    {"note": "…"}   {"started": true}   {"done": true}
 
 That keeps accidents and simple tricks out. It is no sandbox: docs/course.md says what gets around it.
 """
@@ -33,7 +33,7 @@ NETWORK = {
 }
 PROGRAMS = {
     "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty",
-    "os.startfile", "os.startfile/2", "pty.spawn",
+    "os.startfile", "os.startfile/2", "pty.spawn", "os.kill", "os.killpg",
 }
 CHANGES = {                                                        # {event: places of paths, and of dir_fd}
     "os.remove": ((0,), 1), "os.rmdir": ((0,), 1), "os.mkdir": ((0,), 2), "os.rename": ((0, 1), 2),
@@ -60,6 +60,7 @@ def main():
     if not limit_memory(job["memory"], job["seconds"]):
         run.say(note="the memory of a notebook cannot be limited on this system")
     forbid([os.getcwd(), job["cache"]])
+    run.say(started=True)
     run.all()
     os._exit(0)                                                    # threads of the notebook may still run
 
@@ -100,17 +101,19 @@ class Run:
             if plain != source:
                 self.say(note=f"cell {place}: a line for IPython alone (% or !) was left out")
             linecache.cache[name] = len(plain), None, plain.splitlines(keepends=True), name
-            with at_most(self.left() / 2):
+            with at_most(self.left() / 2), self.restored():
                 exec(code, vars(self.page))
+        except Overtime as error:
+            self.say(cell=place, error=f"{error}: does it end?")
         except BaseException as error:                             # sys.exit and what else there is
-            self.say(cell=place, error=_short(error))
+            self.say(cell=place, error=f"raises {_short(error)}")
         if os.getpid() != self.process:                            # forked, by roads that nobody sees
             os._exit(0)
         if "matplotlib.pyplot" in sys.modules:
             try:
                 sys.modules["matplotlib.pyplot"].close("all")
             except BaseException as error:
-                self.say(cell=place, error=_short(error))
+                self.say(cell=place, error=f"raises {_short(error)}")
 
     def judge(self, name, answer=""):
         """Check what the page has under the name that is asked for, or under that of its check cell."""
@@ -126,11 +129,11 @@ class Run:
         self.restore()
         EXERCISES[name] = replace(exercise, judge=judge)
         try:
-            with at_most(self.left() / 2):
+            with at_most(self.left() / 2), self.restored():
                 verdict = grade.check(name, given, seed=self.job["seed"])
             self.say(exercise=name, outcome=verdict.outcome, lines=[line[:LONGEST] for line in verdict.lines])
         except Overtime as error:
-            self.say(exercise=name, outcome="not yet", lines=[f"{error}: does it end?"])
+            self.say(exercise=name, outcome="not yet", lines=[f"it {error}: does it end?"])
         except BaseException as error:
             self.say(exercise=name, outcome="not yet", lines=[f"it cannot be judged: {_short(error)}"])
         finally:
@@ -145,6 +148,14 @@ class Run:
             for name, value in names.items():
                 if now.get(name, now) is not value:
                     now[name] = value
+
+    @contextmanager
+    def restored(self):
+        """Restore at the end, however it is reached: what comes next needs its built-in functions."""
+        try:
+            yield
+        finally:
+            self.restore()
 
     def left(self):
         """Seconds that are left: of them a cell may take half, so that there is always some for the next."""
@@ -166,7 +177,7 @@ def at_most(seconds):
         return
 
     def stop(*_):
-        raise Overtime(f"stopped after {seconds:.0f} s")
+        raise Overtime(f"was stopped after {seconds:.0f} s")
 
     signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -195,7 +206,10 @@ def limit_memory(gibibytes, seconds):
 
 
 def forbid(folders):
-    """Refuse from now on the network, other programs, and changes of files outside `folders`."""
+    """Refuse from now on the network, other programs, and changes of files outside `folders`.
+
+    A hook of the interpreter's cannot be taken off again; ctypes, and what it can call, it does not hear of.
+    """
     roots = [os.path.realpath(folder) for folder in folders]
 
     def inside(path, folder=None):
@@ -214,7 +228,7 @@ def forbid(folders):
         if event in NETWORK:
             raise PermissionError("a submitted notebook is executed offline")
         if event in PROGRAMS:
-            raise PermissionError("a submitted notebook may not start another program")
+            raise PermissionError("a submitted notebook may not start another program, nor end one")
         if event == "open":
             path, mode, flags = arguments
             if path is None or not (flags & WRITES or isinstance(mode, str) and set(mode) & set("wax+")):

@@ -8,19 +8,20 @@ import json
 import re
 
 LARGEST = 64 * 2**20                                               # bytes of a notebook that is looked at
-CHECK = re.compile(r"""\bcheck\(\s*["'](\d\d-\d+)["']\s*,\s*([^\W\d]\w*)?""")
+CHECK = re.compile(r"""\s*grade\.check\(\s*["'](\d\d-\d+)["']\s*,\s*([^\W\d]\w*)?""")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A code cell: its text, its tags, and what it had shown as plain text when the notebook was saved.
+    """A code cell: its text, and what it had shown as plain text when the notebook was saved.
 
+    is_check          whether it is a check, by its tag, or by its text where a tool has lost the tag
     exercise, answer  of a check cell: the name of its exercise, and of what it hands in; else ""
     """
 
     source: str
-    tags: tuple
     shown: str
+    is_check: bool
     exercise: str
     answer: str
 
@@ -45,12 +46,12 @@ def code_cells(path):
 def _cell(cell):
     metadata = cell.get("metadata")
     tags = metadata.get("tags") if isinstance(metadata, dict) else None
-    tags = tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()
     source = _text(cell.get("source"))
-    found = CHECK.search(source) if "check" in tags else None
+    found = CHECK.match(source)
+    is_check = bool(found) or isinstance(tags, list) and "check" in tags
     outputs = cell.get("outputs")
     shown = "\n".join(_shown(output) for output in (outputs if isinstance(outputs, list) else ()))
-    return Cell(source, tags, shown, found[1] if found else "", (found[2] or "") if found else "")
+    return Cell(source, shown, is_check, *((found[1], found[2] or "") if found else ("", "")))
 
 
 def _shown(output):

@@ -27,7 +27,7 @@ def read(folder):
             sentences.append(f"{path.name} is left out: {error}")
             continue
         for cell in cells:
-            if "check" in cell.tags and (found := OUTCOME.search(cell.shown)) and found[1] in outcomes:
+            if cell.is_check and (found := OUTCOME.search(cell.shown)) and found[1] in outcomes:
                 outcomes[found[1]] = found[2]
     return outcomes, sentences
 

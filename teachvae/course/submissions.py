@@ -32,6 +32,7 @@ HANDED_ON = re.compile(
     r"PYTHONPATH|PYTHONHOME|PYTHONUSERBASE|VIRTUAL_ENV|CONDA_PREFIX|TEACHVAE_.*"
 )
 MOST = 2**22                                                       # bytes that are read back of a notebook
+STARTING = 30                                                      # seconds that its start may take
 
 
 @dataclass
@@ -70,7 +71,8 @@ def judged(path, folder, *, seed, seconds=120, memory=4.0, cache=None):
     cache    a folder that processes share, in which Matplotlib keeps what it knows of fonts; None: its own
     """
     inner = path.relative_to(folder)
-    found = Submission(inner.parts[0] if len(inner.parts) > 1 else inner.stem, inner.as_posix())
+    student = inner.parts[0] if len(inner.parts) > 1 else inner.stem
+    found = Submission(plain(student), plain(inner.as_posix()))
     start = monotonic()
     try:
         cells = code_cells(path)
@@ -82,7 +84,7 @@ def judged(path, folder, *, seed, seconds=120, memory=4.0, cache=None):
         found.stopped = "it holds no exercise of the course: no check cell, and no number NN- in its name"
         return found
     job = {
-        "cells": [{"source": cell.source, "check": "check" in cell.tags, "exercise": cell.exercise,
+        "cells": [{"source": cell.source, "check": cell.is_check, "exercise": cell.exercise,
                    "answer": cell.answer} for cell in cells],
         "asked": asked, "seed": seed, "seconds": seconds, "memory": memory,
     }
@@ -117,7 +119,7 @@ def _execute(job, folder, cache, found):
         [sys.executable, "-P", "-c", START, str(package)], cwd=folder, env=environment, bufsize=0,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
     )
-    end = monotonic() + job["seconds"] + 1                         # it ends itself, if it can
+    end = monotonic() + job["seconds"] + STARTING
     lines = queue.SimpleQueue()
     reader = threading.Thread(target=_read, args=(process.stdout, lines), daemon=True)
     reader.start()
@@ -130,8 +132,12 @@ def _execute(job, folder, cache, found):
                 return f"it was stopped after {job['seconds']:g} s"
             if line is None:
                 return f"its process ended by itself, {_ending(process)}"
-            if _take(line, job["asked"], found):
+            said = _read_back(line)
+            if said.get("started") is True:
+                end = min(end, monotonic() + job["seconds"] + 1)   # it ends by itself before, if it can
+            if said.get("done") is True:
                 return ""
+            _take(said, job["asked"], found)
     finally:
         _end(process)
         reader.join(1)
@@ -165,22 +171,29 @@ def _read(pipe, lines):
     lines.put(None)
 
 
-def _take(line, asked, found):
-    """Put a line into `found`; whether it is the last. What is not as it should be is left out."""
+def _read_back(line):
+    """What a line says, a dict; an empty one where it is not as it should be."""
     try:
         said = json.loads(line)
     except (ValueError, RecursionError):
-        return False
-    if not isinstance(said, dict):
-        return False
+        said = {}
+    return said if isinstance(said, dict) else {}
+
+
+def _take(said, asked, found):
+    """Put what a line says into `found`; what is not as it should be is left out."""
     name, outcome, lines = said.get("exercise"), said.get("outcome"), said.get("lines")
     if name in asked and outcome in OUTCOMES and isinstance(lines, list):
-        found.verdicts[name] = outcome, [str(text) for text in lines[:4]]
+        found.verdicts[name] = outcome, [plain(text) for text in lines[:4]]
     elif isinstance(said.get("cell"), int):
-        found.errors.append(f"cell {said['cell']} raises {said.get('error')}")
+        found.errors.append(plain(f"cell {said['cell']} {said.get('error')}"))
     elif isinstance(said.get("note"), str):
-        found.notes.append(said["note"])
-    return said.get("done") is True
+        found.notes.append(plain(said["note"]))
+
+
+def plain(text):
+    """A text in one line, without what would steer a terminal; blanks at its start are kept."""
+    return "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in str(text))
 
 
 def _ending(process):
