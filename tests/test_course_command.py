@@ -21,7 +21,7 @@ def posterior(x, W, b, psi):
     return {"mean": (x - b) @ (W / psi).T @ cov, "cov": cov}"""
 WRONG = RIGHT.replace("np.eye(len(W)) + ", "")
 STUB = 'def posterior(x, W, b, psi):\n    """To be written."""\n    ...'
-CHECK = 'grade.check("02-1", posterior)'
+CHECK = f'grade.check("{NAME}", posterior)'
 
 
 def write(path, *sources, tagged=True, shown=()):
@@ -102,7 +102,7 @@ def test_progress_is_read_from_what_the_checks_have_left(tmp_path, capsys):
         counts = {"right": 0, "not yet": 0, "not attempted": len(ours) - 1}
         counts[outcome] += 1
         assert line.split()[1:5] == [str(n) for n in (*counts.values(), len(ours))]
-        assert ("02-1 posterior" in line) is (outcome != "right")
+        assert (f"{NAME} posterior" in line) is (outcome != "right")
         assert (tmp_path / "02-factor-analysis.ipynb").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -362,7 +362,7 @@ def test_the_tables_and_the_notes_of_a_folder(tmp_path, capsys):
     write(tmp_path / "=notes\x1b[2J.ipynb", SETUP)
     assert cli.main(["grade", str(tmp_path)]) == 1
     printed = capsys.readouterr()
-    assert "3 notebooks" in printed.out and "02-1 posterior" in printed.out and "1 × " in printed.out
+    assert "3 notebooks" in printed.out and f"{NAME} posterior" in printed.out and "1 × " in printed.out
     assert "02-damaged.ipynb: it is damaged" in printed.out and "it holds no exercise" in printed.out
     assert "ZeroDivisionError" in printed.err and "--seed " in printed.err and "\x1b[2J" not in printed.out
     assert cli.main(["grade", str(tmp_path), "--csv", "--quiet", "--seed", "1"]) == 1
@@ -384,8 +384,9 @@ def test_the_tables_and_the_notes_of_a_folder(tmp_path, capsys):
 def test_a_line_that_comes_back_is_believed_only_where_it_makes_sense():
     found = submissions.Submission("a", "a.ipynb")
     for line in (b"", b"{", b"[1]", b'{"exercise": "99-9", "outcome": "right", "lines": []}', b"[" * 99_999,
-                 b'{"exercise": "02-1", "outcome": "best", "lines": []}', b'{"exercise": ["02-1"]}',
-                 b'{"exercise": "02-1", "outcome": "right", "lines": 3}', b'{"cell": "1"}', b'{"note": 4}'):
+                 json.dumps({"exercise": NAME, "outcome": "best", "lines": []}), b'{"exercise": ["02-1"]}',
+                 json.dumps({"exercise": NAME, "outcome": "right", "lines": 3}), b'{"cell": "1"}',
+                 b'{"note": 4}'):
         submissions._take(submissions._read_back(line), [NAME], found)
     assert (found.verdicts, found.errors, found.notes) == ({}, [], [])
     submissions._take({"exercise": NAME, "outcome": "right", "lines": ["a\x1b\n", 3]}, [NAME], found)

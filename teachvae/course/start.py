@@ -55,7 +55,7 @@ def command(folder):
 
 
 def start(words, environment=None):
-    """Run such a command to its end; Ctrl-C is for Jupyter, which asks back. Returns whether it ended well."""
+    """Run such a command to its end, Ctrl-C being for Jupyter, which asks back; whether it ended well."""
     process = subprocess.Popen(words, env=environment)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
