@@ -17,6 +17,8 @@ card. Cells can be tagged:
     # %% [markdown] tags=["hint"]      folded, as "Hint 1", …
     # %% tags=["solution"]             folded, code and words; `summary="…"` is what one sees of it
 
+A Markdown cell that is `[the lecture]` alone becomes the map of the lecture, see lecture.py.
+
 With --solved the code of a solution stands in the place of its stub, or where it is if there is no stub.
 """
 
@@ -38,6 +40,7 @@ SOURCES = FOLDER / "source"
 sys.path.insert(0, str(FOLDER.parent))
 
 from derivations import book  # noqa: E402
+from notebooks import lecture  # noqa: E402
 
 KINDS = {"exercise": ["code"], "check": ["code"], "hint": ["markdown"], "solution": ["code", "markdown"]}
 METADATA = {
@@ -54,6 +57,11 @@ SILENCE = 10                                                       # seconds aft
 def names():
     """The names of all sources, in order."""
     return sorted(file.stem for file in SOURCES.glob("*.py"))
+
+
+def sources():
+    """{name: text} of all sources, in order."""
+    return {name: (SOURCES / f"{name}.py").read_text(encoding="utf-8") for name in names()}
 
 
 def read(text):
@@ -153,6 +161,8 @@ def generate(text, *, given=None, put_in=False):
     }
     notebook, met = nbformat.v4.new_notebook(metadata=METADATA), Counter()
     for cell in solved(cells) if put_in else for_students(cells):
+        if cell.source == "[the lecture]":
+            cell.source = lecture.table(sources())
         met[cell.cell_type, cell.source] += 1
         words = f"{cell.cell_type}\n{cell.source}\n{met[cell.cell_type, cell.source]}"
         code = cell.cell_type == "code"
@@ -240,7 +250,7 @@ def main(arguments=None):
     given = dict(text.split("=", 1) for text in options.settings)
     for name in options.names or names():
         print(f"{name}.ipynb", flush=True)
-        text = (SOURCES / f"{name}.py").read_text(encoding="utf-8")
+        text = sources()[name]
         try:
             notebook = generate(text, given=given, put_in=options.solved)
             if options.text:

@@ -1,5 +1,5 @@
-"""Tests of the course's exercises: every wrong answer is told its own mistake and no other, every right one is
-right, whatever the road; nothing else passes, and a check neither raises nor says more than six lines."""
+"""Tests of the course's exercises: every wrong answer is told its own mistake and no other, every right one
+is right, whatever the road; nothing else passes, and a check neither raises nor says more than six lines."""
 
 import ast
 from collections import Counter
@@ -19,8 +19,8 @@ SEEDS = range(3)
 BAND = 1e3
 
 
-def solutions():
-    """{exercise: (the source of its solution, the namespace it is run in)} as the notebooks have them."""
+def in_the_notebooks(tag):
+    """{exercise: (source, the namespace it is run in)} of the cells with this tag, exercise or solution."""
     found = {}
     for notebook in build.names():
         cells = build.read((build.SOURCES / f"{notebook}.py").read_text(encoding="utf-8"))
@@ -29,17 +29,20 @@ def solutions():
         namespace = {}
         for cell in [cell for cell in cells if cell.cell_type == "code" and not cell.tag][:2]:
             exec(cell.source, namespace)                           # settings and imports
-        name = None
+        name = stub = None
         for cell in cells:
-            if cell.tag == "check":
+            if cell.tag == "exercise":
+                stub = cell.source
+            elif cell.tag == "check":
                 name = re.fullmatch(r'grade\.check\("(\d\d-\d+)", (\w+)\)', cell.source)[1]
-            elif cell.tag == "solution" and cell.cell_type == "code" and name and name not in found:
+            elif cell.tag == "solution" and cell.cell_type == "code" and stub:
                 exec(cell.source, namespace)
-                found[name] = cell.source, dict(namespace)
+                found[name] = stub if tag == "exercise" else cell.source, dict(namespace)
+                stub = None
     return found
 
 
-SOLUTIONS = solutions()
+STUBS, SOLUTIONS = in_the_notebooks("exercise"), in_the_notebooks("solution")
 EACH = pytest.mark.parametrize("name", EXERCISES)
 
 
@@ -73,9 +76,17 @@ def test_every_exercise_stands_in_its_notebook_and_is_numbered_in_order():
                                       (build.SOURCES / f"{name}.py").read_text(encoding="utf-8")])
 def test_an_exercise_has_a_stub_a_check_three_hints_and_a_solution(notebook):
     cells = build.read((build.SOURCES / f"{notebook}.py").read_text(encoding="utf-8"))
-    tags = "".join({"exercise": "e", "check": "c", "hint": "h", "solution": "s"}.get(c.tag, ".") for c in cells)
+    tags = "".join(cell.tag[:1] or "." for cell in cells)
     assert re.fullmatch(r"(ech{3}s+|[.s])+", tags), tags
     assert tags.count("e") == sum(exercise.notebook == notebook[:2] for exercise in EXERCISES.values())
+
+
+@EACH
+def test_the_stub_is_not_attempted(name):
+    source, namespace = STUBS[name]
+    own = dict(namespace)
+    exec(source, own)
+    assert verdict(name, own[EXERCISES[name].asks]).outcome == "not attempted"
 
 
 @EACH
@@ -127,7 +138,8 @@ def test_nothing_else_passes(name):
         ("not yet", lambda right: _mapped(right, lambda leaf: np.full_like(leaf, np.nan, dtype=float))),
         ("not yet", lambda right: _mapped(right, lambda leaf: np.asarray(leaf, dtype="float32"))),
         ("not yet", lambda right: _mapped(right, lambda leaf: np.asarray(leaf)[None])),
-        ("not yet", lambda right: "text"), ("not yet", lambda right: object()), ("not yet", lambda right: [[1], 2]),
+        ("not yet", lambda right: "text"), ("not yet", lambda right: object()),
+        ("not yet", lambda right: [[1], 2]),
     ]:
         said = verdict(name, made(change))
         assert said.outcome == outcome or change(0) is None and said.outcome == "not yet", said

@@ -1,4 +1,4 @@
-"""What an exercise of the course is: the data that are drawn for it, what is asked for, how an answer is judged.
+"""What an exercise of the course is: the data drawn for it, what is asked for, how an answer is judged.
 
     Exercise("02-1", "posterior", "2.3", "the posterior of every data case", draw, by_value(answer), mistakes)
 
@@ -15,7 +15,7 @@ from ..gradcheck import Report, Row, check, check_minimum, check_value
 
 
 class Sizes(NamedTuple):
-    """Data cases, visible variables, latent variables and samples: no two alike, so that an axis has a name."""
+    """Data cases, visible and latent variables, samples: no two alike, so that an axis has a name."""
 
     N: int
     D: int
@@ -23,7 +23,7 @@ class Sizes(NamedTuple):
     S: int
 
 
-SIZES = Sizes(6, 5, 2, 7), Sizes(7, 4, 3, 5)                       # what is right for one may be wrong for both
+SIZES = Sizes(6, 5, 2, 7), Sizes(7, 4, 3, 5)
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Exercise:
     asks      the name of the function, or of the value, that the notebook asks for
     equation  the number of the card that proves the answer
     task      what is asked, in a few words, for a line of a table
-    draw      (rng, `Sizes`) → {argument: value}, in the order in which they are handed over; None where a value
-              is asked for, and no function
+    draw      (rng, `Sizes`) → {argument: value}, in the order in which they are handed over; None where a
+              value is asked for, and no function
     judge     (arguments, what came back, sizes) → `gradcheck.Report`
-    mistakes  {sentence: function of the same arguments}: what is often handed in instead, and what to say of it;
-              of a value where `draw` is None
+    mistakes  {sentence: function of the same arguments}: what is often handed in instead, and what to say of
+              it; a value where `draw` is None
     """
 
     name: str
@@ -68,7 +68,7 @@ def by_value(answer, *, names=None, tolerance=1e-9):
 
 
 def by_gradient(objective, of, *, terms=None, inputs=None, tolerance=1e-7):
-    """A judge: the numbers are the gradient of objective(**arguments), one number, in the arguments named in `of`.
+    """A judge: the numbers are the gradient of objective(**arguments), one number, in the arguments `of`.
 
     of      names of arguments: one, whose gradient comes back as it is, or a tuple of them
     terms   {name: function of the arguments}, whose sum is the objective
@@ -99,7 +99,8 @@ def by_minimum(objective, *, like=None, names=None, tolerance=1e-4):
     def judge(arguments, given, sizes):
         expected = None if like is None else like(**arguments)
         return check_minimum(
-            lambda answer: objective(answer, **arguments), given, like=expected, names=names, tolerance=tolerance
+            lambda answer: objective(answer, **arguments), given, like=expected, names=names,
+            tolerance=tolerance,
         )
 
     return judge
@@ -120,7 +121,8 @@ def _chosen(question, word, given, because):
     """The `Row` of one question."""
     chosen = given.get(question) if isinstance(given, dict) else given
     attempted = chosen is not None and chosen is not Ellipsis
-    words = sorted({other for asked, other in because if asked == question} | {word})
+    others = {other for asked, other in because if asked == question}
+    words = [repr(other) for other in sorted(others | {word})]
     if attempted and isinstance(chosen, str) and chosen == word:
         return Row(question, (), 0.0, (), 0.0, 0.0, "", "ok")
     if not isinstance(given, dict):

@@ -1,12 +1,12 @@
-"""The grader of the course: `grade.check("02-1", posterior)` says whether an answer is right, and which mistake it has.
+"""The grader of the course: grade.check("02-1", posterior) says what is right, or which mistake is there.
 
 An answer is called with data drawn afresh, of two sizes; what comes back is held against another road to the
 same numbers, never its text. There are three outcomes: not attempted, not yet, right. A check raises nothing,
-whatever was handed in, and has at most six lines: what is right already, where and by how much it differs, the
-mistake in a sentence, and the equation that says how it should be.
+whatever was handed in, and has at most six lines: what is right already, where and by how much it differs,
+the mistake in a sentence, and the equation that says how it should be.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import dis
 from html import escape
 import inspect
@@ -23,15 +23,16 @@ from .exercise import SIZES
 from .exercises.table import EXERCISES
 
 OUTCOMES = "not attempted", "not yet", "right"
+COLUMNS = {("analytic", "numeric"): ("yours", "by finite differences")}
 ALIKE = 1e-7                                                       # an answer has a mistake's very numbers
 DONE = "RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"  # all that an unwritten function does
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check says: an outcome, one of `OUTCOMES`, and lines on it; printed and in a notebook, they are shown.
+    """What a check says, printed or in a notebook: an outcome, one of `OUTCOMES`, and lines on it.
 
-    error  the largest error of a leaf of the answer, as the exercise's judge measures it; 0 where nothing came
+    error  the largest error of the answer, as the exercise's judge measures it; 0 where nothing came
     seed   of the data: check(…, seed=seed) draws the same again
     """
 
@@ -86,8 +87,9 @@ def check(name, answer, seed=None):
         if not verdict.ok:
             break
     if not verdict.ok and before is not None and before.ok:
-        line = f"it is right for N, D, K, S = {tuple(SIZES[0])}, and not for {tuple(SIZES[1])}: is a size written down?"
-        verdict = Verdict(name, exercise.asks, "not yet", (line, *verdict.lines[:3]), exercise.equation, seed, verdict.error)
+        one, other = (tuple(sizes) for sizes in SIZES)
+        line = f"it is right for N, D, K, S = {one}, and not for {other}: is a size written down?"
+        verdict = replace(verdict, outcome="not yet", lines=(line, *verdict.lines[:3]))
     return verdict
 
 
@@ -129,7 +131,8 @@ def _no_function(exercise, answer, arguments):
     """A sentence where the answer cannot be called with the arguments, or ""."""
     expected = f"{exercise.asks}({', '.join(arguments)})"
     if not callable(answer):
-        return f"the function {expected} is asked for, and {type(answer).__name__} was handed in: give its name alone"
+        kind = type(answer).__name__
+        return f"{expected} is asked for, and {kind} was handed in: give the function's name alone"
     if isinstance(answer, type):
         return f"the function {expected} is asked for, and a class was handed in"
     try:
@@ -145,7 +148,7 @@ def _no_function(exercise, answer, arguments):
 
 
 def _called(answer, arguments):
-    """What the function gives, called twice on copies; or the outcome and a sentence on why there is nothing."""
+    """What the function gives, called twice on copies; or the outcome and lines on why there is nothing."""
     copies = [tree.map(_copied, list(arguments.values())) for _ in range(2)]
     try:
         given, again = answer(*copies[0]), answer(*copies[1])
@@ -160,8 +163,8 @@ def _called(answer, arguments):
             )
     if not _same(given, again):
         return None, (
-            "not yet", "two calls with the same arguments give two answers: you redrew the noise; all of it is "
-            "handed over as an argument"
+            "not yet",
+            "two calls with the same arguments give two answers: you redrew the noise; use what was given",
         )
     return given, None
 
@@ -198,17 +201,17 @@ def _unwritten(answer):
 def _explained(exercise, arguments, given, report):
     """What is right already, what differs, and the mistake in a sentence: at most four lines."""
     wrong = [row for row in report.rows if not row.ok] or list(report.rows)
+    wrong.sort(key=lambda row: row.verdict != "WRONG")             # what could not be looked at comes last
     right = [row.path for row in report.rows if row.ok]
     lines = [f"right already: {', '.join(right)}"] if right else []
-    row = max(wrong, key=lambda row: row.error)
+    row = wrong[0]                                                 # the place and the sentence are of one leaf
     if np.isfinite(row.error) and not (np.isnan(row.analytic) and np.isnan(row.numeric)):
         place = f"{row.path}{list(row.index)}" if row.index else row.path
-        yours, asked = report.columns
+        yours, asked = COLUMNS.get(report.columns, report.columns)
         lines.append(f"{place}: {yours} {row.analytic:.6g}, {asked} {row.numeric:.6g}")
     sentence = _known(exercise, arguments, given)
     if not sentence:
-        sentences = [*report.notes, *(f"{row.path}: {row.diagnosis}" for row in wrong if row.diagnosis)]
-        sentence = sentences[0] if sentences else f"{row.path} is not what is asked"
+        sentence = report.notes[0] if report.notes else f"{row.path}: {row.diagnosis}"
     return [*lines, sentence]
 
 
@@ -223,7 +226,7 @@ def _known(exercise, arguments, given):
 
 
 def _same(one, two, tolerance=0.0):
-    """Whether two trees have the same structure and numbers, NaN where the other has; equal where no arrays."""
+    """Whether two trees have the same structure and numbers, NaN where the other has."""
     if isinstance(one, dict) and isinstance(two, dict):
         return one.keys() == two.keys() and all(_same(one[name], two[name], tolerance) for name in one)
     if isinstance(one, (list, tuple)) and isinstance(two, (list, tuple)):

@@ -2,7 +2,7 @@
 
     python -m tests.answers             # prints the matrix: every wrong answer, and which mistake it is told
 
-WRONG = {exercise: {words that the verdict has to say: answer}}, three at the least, each by its own words alone.
+WRONG = {exercise: {words that the verdict has to say: answer}}, three at the least, each by words of its own.
 RIGHT = {exercise: [answers]}, other roads to the right numbers, four at the least.
 """
 

@@ -1,4 +1,4 @@
-"""The matrix of wrong answers, printed: a row an answer, a column a mistake that the exercise has words for."""
+"""The matrix of wrong answers, printed: a row an answer, a column a mistake that there are words for."""
 
 from teachvae.course import grade
 from teachvae.course.exercises.table import EXERCISES

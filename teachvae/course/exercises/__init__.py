@@ -1,1 +1,1 @@
-"""The exercises of the course, a file a notebook: what is drawn, what is right, and what is often handed in instead."""
+"""The exercises of the course, a file a notebook: what is drawn, what is right, which mistakes are named."""
