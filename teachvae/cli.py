@@ -249,8 +249,8 @@ def _parser():
     grade = commands.add_parser(
         "grade",
         help="judge the exercises of a folder of submitted notebooks",
-        description="Execute every notebook of a folder, and of folders in it, one per student, each in a process "
-        "of its own, and judge its exercises. What this does not protect against: docs/course.md. "
+        description="Execute every notebook of a folder, and of folders in it, one per student, each in a "
+        "process of its own, and judge its exercises. What this does not protect against: docs/course.md. "
         "Exit status 1 where a notebook could not be judged to its end.",
     )
     grade.add_argument("folder", type=Path, metavar="FOLDER")
