@@ -286,7 +286,15 @@ def test_the_map_stands_in_the_first_notebook():
 # ---- other settings ---------------------------------------------------------------------------
 
 OTHERS = {
+    "03-non-linear-factor-analysis": [
+        {"K": "1", "hidden": "()", "cases": "60"},
+        {"K": "3", "hidden": "(8, 8)", "seed": "1", "dimensions": "(1, 3)"},
+    ],
     "00-start-here": [{"K": "1", "hidden": "(16,)"}, {"K": "3", "cases": "60", "S": "1", "seed": "1"}],
+    "05-variational-em": [{"K": "1", "hidden": "()", "seed": "1"}, {"K": "3", "cases": "60", "angle": "30"}],
+    "06-through-the-sampling": [
+        {"K": "1", "hidden": "()", "seed": "1"}, {"K": "3", "hidden": "(32,)", "cases": "60"},
+    ],
     "three-routes": [{"hidden": "(16,)", "K": "2"}, {"cases": "60", "seed": "1"}],
     "ledger": [{"K": "3", "cases": "20", "epochs": "30"}, {"hidden": "(16,)", "cases": "60", "seed": "1"}],
     "denoising-and-representation": [

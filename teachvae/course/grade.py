@@ -23,7 +23,7 @@ from .exercise import SIZES
 from .exercises.table import EXERCISES
 
 OUTCOMES = "not attempted", "not yet", "right"
-COLUMNS = {("analytic", "numeric"): ("yours", "by finite differences")}
+GRADIENT = "analytic", "numeric"                                    # the columns of a report on a gradient
 ALIKE = 1e-7                                                       # an answer has a mistake's very numbers
 DONE = "RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"  # all that an unwritten function does
 
@@ -202,16 +202,17 @@ def _explained(exercise, arguments, given, report):
     """What is right already, what differs, and the mistake in a sentence: at most four lines."""
     wrong = [row for row in report.rows if not row.ok] or list(report.rows)
     wrong.sort(key=lambda row: row.verdict != "WRONG")             # what could not be looked at comes last
-    right = [row.path for row in report.rows if row.ok]
+    d = "d" if report.columns == GRADIENT else ""                  # dW is the answer, W the parameter
+    right = [d + row.path for row in report.rows if row.ok]
     lines = [f"right already: {', '.join(right)}"] if right else []
-    row = wrong[0]                                                 # the place and the sentence are of one leaf
+    row = wrong[0]                                                 # place and sentence are of one leaf
     if np.isfinite(row.error) and not (np.isnan(row.analytic) and np.isnan(row.numeric)):
-        place = f"{row.path}{list(row.index)}" if row.index else row.path
-        yours, asked = COLUMNS.get(report.columns, report.columns)
+        place = f"{d}{row.path}{list(row.index) if row.index else ''}"
+        yours, asked = ("yours", "by finite differences") if d else report.columns
         lines.append(f"{place}: {yours} {row.analytic:.6g}, {asked} {row.numeric:.6g}")
     sentence = _known(exercise, arguments, given)
     if not sentence:
-        sentence = report.notes[0] if report.notes else f"{row.path}: {row.diagnosis}"
+        sentence = report.notes[0] if report.notes else f"{d}{row.path}: {row.diagnosis}"
     return [*lines, sentence]
 
 
