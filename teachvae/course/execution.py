@@ -45,7 +45,7 @@ MAGIC = re.compile(r"\s*[%!]|.*\?\s*$")
 KEPT = "builtins", "numpy", "scipy", "math", "inspect", "dis", "linecache", "traceback", "dataclasses", "copy"
 
 
-class Overtime(BaseException):
+class Overtime(KeyboardInterrupt):
     """A cell, or an answer, has taken its share of the time; no `except Exception` keeps it."""
 
 
