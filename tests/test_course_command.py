@@ -176,6 +176,7 @@ def test_faults_are_listed_by_where_they_were_published(capsys):
 
 
 SEEN = """
+from pathlib import Path
 import sys
 from teachvae.course import checks
 from teachvae.gradcheck import package

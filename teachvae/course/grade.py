@@ -26,7 +26,7 @@ from .exercises.table import EXERCISES
 OUTCOMES = "not attempted", "not yet", "right"
 GRADIENT = "analytic", "numeric"                                    # the columns of a report on a gradient
 ALIKE = 1e-7                                                       # an answer has a mistake's very numbers
-LONGEST = 160                                                      # characters of an error, or of a line of code
+LONGEST = 160                                                      # characters of an error or a line of code
 DONE = "RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"  # all that an unwritten function does
 
 
