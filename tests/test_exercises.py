@@ -19,8 +19,8 @@ SEEDS = range(3)
 BAND = 1e3
 
 
-def solutions():
-    """{exercise: (the source of its solution, the namespace it is run in)} as the notebooks have them."""
+def in_the_notebooks(tag):
+    """{exercise: (source, the namespace it is run in)} of the cells with this tag, exercise or solution."""
     found = {}
     for notebook in build.names():
         cells = build.read((build.SOURCES / f"{notebook}.py").read_text(encoding="utf-8"))
@@ -29,17 +29,20 @@ def solutions():
         namespace = {}
         for cell in [cell for cell in cells if cell.cell_type == "code" and not cell.tag][:2]:
             exec(cell.source, namespace)                           # settings and imports
-        name = None
+        name = stub = None
         for cell in cells:
-            if cell.tag == "check":
+            if cell.tag == "exercise":
+                stub = cell.source
+            elif cell.tag == "check":
                 name = re.fullmatch(r'grade\.check\("(\d\d-\d+)", (\w+)\)', cell.source)[1]
-            elif cell.tag == "solution" and cell.cell_type == "code" and name and name not in found:
+            elif cell.tag == "solution" and cell.cell_type == "code" and stub:
                 exec(cell.source, namespace)
-                found[name] = cell.source, dict(namespace)
+                found[name] = stub if tag == "exercise" else cell.source, dict(namespace)
+                stub = None
     return found
 
 
-SOLUTIONS = solutions()
+STUBS, SOLUTIONS = in_the_notebooks("exercise"), in_the_notebooks("solution")
 EACH = pytest.mark.parametrize("name", EXERCISES)
 
 
@@ -76,6 +79,14 @@ def test_an_exercise_has_a_stub_a_check_three_hints_and_a_solution(notebook):
     tags = "".join(cell.tag[:1] or "." for cell in cells)
     assert re.fullmatch(r"(ech{3}s+|[.s])+", tags), tags
     assert tags.count("e") == sum(exercise.notebook == notebook[:2] for exercise in EXERCISES.values())
+
+
+@EACH
+def test_the_stub_is_not_attempted(name):
+    source, namespace = STUBS[name]
+    own = dict(namespace)
+    exec(source, own)
+    assert verdict(name, own[EXERCISES[name].asks]).outcome == "not attempted"
 
 
 @EACH

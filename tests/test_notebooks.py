@@ -2,6 +2,7 @@
 folded, and an unsolved notebook runs to its end; words and formulas keep to the rules of the book; each
 notebook survives other settings."""
 
+import importlib
 from pathlib import Path
 import re
 
@@ -10,11 +11,12 @@ import pytest
 import test_book
 
 from derivations import book
-from notebooks import build
+from notebooks import build, lecture
+import teachvae
 
 FOLDER = Path(build.__file__).parent
 NAMES = build.names()
-SOURCES = {name: (build.SOURCES / f"{name}.py").read_text(encoding="utf-8") for name in NAMES}
+SOURCES = build.sources()
 COMMITTED = {name: nbformat.read(FOLDER / f"{name}.ipynb", 4) for name in NAMES}
 WORDS = [
     pytest.param(cell.source, id=f"{name}-{place}")
@@ -199,6 +201,17 @@ def test_a_notebook_runs_to_its_end_solved_or_not(put_in, said):
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("name", NAMES)
+def test_a_solved_notebook_runs_to_its_end_and_every_check_says_right(name):
+    pytest.importorskip("nbclient", reason="needs the extra notebooks")
+    notebook = build.generate(SOURCES[name], put_in=True)
+    build.execute(notebook)
+    checks = [cell for cell in notebook.cells if cell.metadata.get("tags") == ["check"]]
+    said = [output["data"]["text/plain"].split("\n")[0] for cell in checks for output in cell.outputs]
+    assert len(said) == len(checks) and all(line.endswith(": right") for line in said), said
+
+
+@pytest.mark.thorough
 def test_a_warning_ends_a_build_and_no_trial_of_other_settings():
     client = pytest.importorskip("nbclient", reason="needs the extra notebooks")
     source = "# %%\nimport warnings\nwarnings.warn('late')\n"
@@ -244,9 +257,36 @@ def test_every_number_of_an_equation_is_a_link_and_every_link_leads_somewhere(wo
             assert f'<a id="{place}"></a>' in (FOLDER / file).read_text(encoding="utf-8")
 
 
+# ---- the map of the lecture -------------------------------------------------------------------
+
+
+def test_every_step_of_the_lecture_is_stepped_through_exactly_once():
+    found = lecture.places(SOURCES)
+    assert {name: where for name, where in found.items() if len(where) > 1} == {}
+    assert set(found) == set(lecture.STEPS)
+    assert sum(text.count('<a id="lecture-') for text in SOURCES.values()) == len(lecture.STEPS)
+
+
+def test_every_step_has_an_equation_and_a_function():
+    cards = book.all_cards()
+    for step in lecture.STEPS.values():
+        assert step.equation in cards, step
+        found = teachvae
+        for part in step.function.split("."):
+            inside = not hasattr(found, part)
+            found = importlib.import_module(f"{found.__name__}.{part}") if inside else getattr(found, part)
+
+
+def test_the_map_stands_in_the_first_notebook():
+    page = "\n".join(texts(COMMITTED[NAMES[0]], "markdown"))
+    for step in lecture.STEPS.values():
+        assert page.count(f"#lecture-{step.name})") == 1 and f"`{step.function}`" in page
+
+
 # ---- other settings ---------------------------------------------------------------------------
 
 OTHERS = {
+    "00-start-here": [{"K": "1", "hidden": "(16,)"}, {"K": "3", "cases": "60", "S": "1", "seed": "1"}],
     "three-routes": [{"hidden": "(16,)", "K": "2"}, {"cases": "60", "seed": "1"}],
     "ledger": [{"K": "3", "cases": "20", "epochs": "30"}, {"hidden": "(16,)", "cases": "60", "seed": "1"}],
     "denoising-and-representation": [

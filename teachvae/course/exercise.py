@@ -121,7 +121,8 @@ def _chosen(question, word, given, because):
     """The `Row` of one question."""
     chosen = given.get(question) if isinstance(given, dict) else given
     attempted = chosen is not None and chosen is not Ellipsis
-    words = sorted({other for asked, other in because if asked == question} | {word})
+    others = {other for asked, other in because if asked == question}
+    words = [repr(other) for other in sorted(others | {word})]
     if attempted and isinstance(chosen, str) and chosen == word:
         return Row(question, (), 0.0, (), 0.0, 0.0, "", "ok")
     if not isinstance(given, dict):

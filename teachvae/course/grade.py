@@ -23,6 +23,7 @@ from .exercise import SIZES
 from .exercises.table import EXERCISES
 
 OUTCOMES = "not attempted", "not yet", "right"
+COLUMNS = {("analytic", "numeric"): ("yours", "by finite differences")}
 ALIKE = 1e-7                                                       # an answer has a mistake's very numbers
 DONE = "RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"  # all that an unwritten function does
 
@@ -200,17 +201,17 @@ def _unwritten(answer):
 def _explained(exercise, arguments, given, report):
     """What is right already, what differs, and the mistake in a sentence: at most four lines."""
     wrong = [row for row in report.rows if not row.ok] or list(report.rows)
+    wrong.sort(key=lambda row: row.verdict != "WRONG")             # what could not be looked at comes last
     right = [row.path for row in report.rows if row.ok]
     lines = [f"right already: {', '.join(right)}"] if right else []
-    row = max(wrong, key=lambda row: row.error)
+    row = wrong[0]                                                 # the place and the sentence are of one leaf
     if np.isfinite(row.error) and not (np.isnan(row.analytic) and np.isnan(row.numeric)):
         place = f"{row.path}{list(row.index)}" if row.index else row.path
-        yours, asked = report.columns
+        yours, asked = COLUMNS.get(report.columns, report.columns)
         lines.append(f"{place}: {yours} {row.analytic:.6g}, {asked} {row.numeric:.6g}")
     sentence = _known(exercise, arguments, given)
     if not sentence:
-        sentences = [*report.notes, *(f"{row.path}: {row.diagnosis}" for row in wrong if row.diagnosis)]
-        sentence = sentences[0] if sentences else f"{row.path} is not what is asked"
+        sentence = report.notes[0] if report.notes else f"{row.path}: {row.diagnosis}"
     return [*lines, sentence]
 
 

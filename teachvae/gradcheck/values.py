@@ -74,7 +74,8 @@ def value_error(yours, asked):
     same = (yours == asked) | (np.isnan(yours) & np.isnan(asked))
     size = np.abs(np.where(np.isfinite(asked), asked, 0.0))
     scale = np.maximum(size, 1e-2 * size.max())
-    off = np.abs(np.where(finite, yours - asked, 0.0)) / (scale if size.max() > 0 else 1.0)
+    difference = np.where(finite, yours, 0.0) - np.where(finite, asked, 0.0)
+    off = np.abs(difference) / (scale if size.max() > 0 else 1.0)
     return np.where(same, 0.0, np.where(finite, off, np.inf))
 
 
