@@ -290,6 +290,10 @@ OTHERS = {
         {"K": "1", "hidden": "()", "cases": "60"},
         {"K": "3", "hidden": "(8, 8)", "seed": "1", "dimensions": "(1, 3)"},
     ],
+    "04-jensen-and-the-bound": [
+        {"K": "1", "hidden": "(16,)", "cases": "60"},
+        {"K": "4", "hidden": "(8, 8)", "seed": "1", "components": "2", "S": "1"},
+    ],
     "00-start-here": [{"K": "1", "hidden": "(16,)"}, {"K": "3", "cases": "60", "S": "1", "seed": "1"}],
     "05-variational-em": [{"K": "1", "hidden": "()", "seed": "1"}, {"K": "3", "cases": "60", "angle": "30"}],
     "06-through-the-sampling": [
