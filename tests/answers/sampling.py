@@ -689,8 +689,8 @@ WRONG = {
         "lacks the −1 that comes": naive_no_norm,
         "if z moved with φ": naive_moving,
         "1/S is missing": naive_sum,
-        "sign turned": naive_other_sign,
-        "zero": naive_zero,
+        "gradient of −log q": naive_other_sign,
+        "zero is its expectation": naive_zero,
     },
     "06-3": {
         "the score alone": score_alone,
@@ -708,7 +708,7 @@ WRONG = {
         "the others are summed": baseline_sum,
         "divided by S": baseline_by_s,
         "the baseline is added": baseline_added,
-        "its sign turned": baseline_other_sign,
+        "the sign is turned": baseline_other_sign,
     },
     "06-5": {
         "lacks the factor s": through_no_s,
@@ -729,7 +729,7 @@ WRONG = {
         "gradient of the mean over the data cases": whole_mean,
         "factor s": whole_lost_s,
         "reconstruction term, which has its sign turned": whole_likelihood_turned,
-        "−1": whole_no_one,
+        "lacks the −1 of s² − 1": whole_no_one,
     },
     "06-7": {
         "gradient of M data cases": batch_sum,

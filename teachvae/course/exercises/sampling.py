@@ -404,6 +404,10 @@ EXERCISES = [
             "this is the gradient if z moved with φ: here z has been drawn, and stands still":
                 through_the_sample,
             "1/S is missing: the samples are summed": summed,
+            "zero is its expectation: asked is what these S samples say": lambda z, m, log_s: (
+                np.zeros_like(m), np.zeros_like(m)
+            ),
+            "it is the gradient of −log q": lambda **given: tuple(-part for part in score(**given)),
         },
     ),
     Exercise(
@@ -435,6 +439,7 @@ EXERCISES = [
             "the sum of the others is divided by S, and there are S − 1 of them": lambda c: (
                 c - others(c, np.sum) / len(c)
             ),
+            "it is the baseline less c: the sign is turned": lambda c: others(c) - c,
             "the baseline is added: it has to be taken off": lambda c: c + others(c),
         },
     ),
@@ -473,6 +478,9 @@ EXERCISES = [
                 slopes(**given, pull=-1.0)
             ),
             "right but for 1/S: the samples' slopes are summed, where Q has their mean": summed_samples,
+            "dm is right, and dlog_s lacks the −1 of s² − 1: the KL has − log s in it": lambda **given: (
+                slopes(**given)[0], slopes(**given)[1] + 1
+            ),
             "dm is right, and η on the way back is not the η that made z: keep it": other_noise,
             "dm is right, and dlog_s is the derivative in s: ∂/∂log s is s times that": in_s_of_q,
             "it is the gradient of the mean over the data cases, 1/N of what is asked: Σ_n Q_n":
