@@ -253,6 +253,9 @@ OTHERS = {
         {"few": "1", "many": "3", "hidden": "(16,)"}, {"cases": "60", "seed": "1"},
     ],
     "variables-and-missing-data": [{"K": "3", "hidden": "(16,)", "cases": "60"}, {"K": "1", "seed": "1"}],
+    "10-backpropagation-by-hand": [
+        {"K": "1", "hidden": "()", "cases": "60"}, {"K": "3", "S": "1", "epochs": "60", "seed": "1"},
+    ],
     "beyond-the-lecture": [
         {"K": "3", "n_new": "3", "cases": "60"}, {"hidden": "(16,)", "J": "5", "seed": "1"},
     ],

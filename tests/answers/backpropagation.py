@@ -671,7 +671,8 @@ WRONG = {
         "the slope of softplus at −x": lambda x, dy: softplus(x, dy) | {"dx": softplus(-x, dy)["dx"]},
         "this is the rectifier": rectified,
         "the rectifier's slope, a step": lambda x, dy: softplus(x, dy) | {"dx": np.where(x > 0, dy, 0.0)},
-        "is the slope of σ": lambda x, dy: softplus(x, dy) | {"dx": dy * special.expit(x) * special.expit(-x)},
+        "is the slope of σ":
+            lambda x, dy: softplus(x, dy) | {"dx": dy * special.expit(x) * special.expit(-x)},
         "and right elsewhere": softplus_cut_off,
     },
     "10-4": {
@@ -719,7 +720,8 @@ WRONG = {
     "10-8": {
         "log 2b is missing": only("log_p", lambda u, b, d: -np.abs(u).sum(2)),
         "the 2 of 2b is missing": only("log_p", lambda u, b, d: -(np.abs(u) + np.log(b)).sum(2)),
-        "mean where it sums over variables": only("log_p", lambda u, b, d: -(np.abs(u) + np.log(2 * b)).mean(2)),
+        "mean where it sums over variables":
+            only("log_p", lambda u, b, d: -(np.abs(u) + np.log(2 * b)).mean(2)),
         "the square of a residual": only("log_p", lambda u, b, d: -(u**2 + np.log(2 * b)).sum(2)),
         "its sign is turned": only("df", lambda u, b, d: -d * np.sign(u) / b),
         "it lacks 1/b": only("df", lambda u, b, d: d * np.sign(u)),
