@@ -306,7 +306,9 @@ OTHERS = {
     ],
     "variables-and-missing-data": [{"K": "3", "hidden": "(16,)", "cases": "60"}, {"K": "1", "seed": "1"}],
     "09-other-variables-and-missing-data": [
-        {"K": "3", "hidden": "()", "cases": "60", "n_holes": "300", "K_holes": "1"}, {"K": "1", "hidden": "(16,)", "seed": "1"},
+        {"K": "3", "hidden": "()", "cases": "60", "n_holes": "300", "K_holes": "1"},
+        {"K": "1", "hidden": "(16,)", "seed": "1"},
+    ],
     "10-backpropagation-by-hand": [
         {"K": "1", "hidden": "()", "cases": "60"}, {"K": "3", "S": "1", "epochs": "60", "seed": "1"},
     ],
