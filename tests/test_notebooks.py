@@ -286,6 +286,10 @@ def test_the_map_stands_in_the_first_notebook():
 # ---- other settings ---------------------------------------------------------------------------
 
 OTHERS = {
+    "01-autoencoders-and-factor-analysis": [
+        {"few": "1", "many": "3", "hidden": "(16,)"}, {"cases": "60", "hidden": "()", "seed": "1"},
+    ],
+    "02-factor-analysis-by-em": [{"K": "1", "cases": "60"}, {"K": "3", "n_latent": "1", "seed": "1"}],
     "00-start-here": [{"K": "1", "hidden": "(16,)"}, {"K": "3", "cases": "60", "S": "1", "seed": "1"}],
     "three-routes": [{"hidden": "(16,)", "K": "2"}, {"cases": "60", "seed": "1"}],
     "ledger": [{"K": "3", "cases": "20", "epochs": "30"}, {"hidden": "(16,)", "cases": "60", "seed": "1"}],
