@@ -294,6 +294,10 @@ OTHERS = {
         {"K": "1", "hidden": "(16,)", "cases": "60"},
         {"K": "4", "hidden": "(8, 8)", "seed": "1", "components": "2", "S": "1"},
     ],
+    "01-autoencoders-and-factor-analysis": [
+        {"few": "1", "many": "3", "hidden": "(16,)"}, {"cases": "60", "hidden": "()", "seed": "1"},
+    ],
+    "02-factor-analysis-by-em": [{"K": "1", "cases": "60"}, {"K": "3", "n_latent": "1", "seed": "1"}],
     "00-start-here": [{"K": "1", "hidden": "(16,)"}, {"K": "3", "cases": "60", "S": "1", "seed": "1"}],
     "05-variational-em": [{"K": "1", "hidden": "()", "seed": "1"}, {"K": "3", "cases": "60", "angle": "30"}],
     "06-through-the-sampling": [
