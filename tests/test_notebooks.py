@@ -302,7 +302,12 @@ OTHERS = {
     ],
     "variables-and-missing-data": [{"K": "3", "hidden": "(16,)", "cases": "60"}, {"K": "1", "seed": "1"}],
     "09-other-variables-and-missing-data": [
-        {"K": "3", "hidden": "()", "cases": "60", "n_holes": "300", "K_holes": "1"}, {"K": "1", "hidden": "(16,)", "seed": "1"},
+        {"K": "3", "hidden": "()", "cases": "60", "n_holes": "300", "K_holes": "1"},
+        {"K": "1", "hidden": "(16,)", "seed": "1"},
+    ],
+    "12-beyond-the-lecture": [
+        {"K": "3", "n_new": "3", "cases": "60", "S": "1"},
+        {"K": "1", "hidden": "()", "J": "1", "n_points": "60", "seed": "1"},
     ],
     "beyond-the-lecture": [
         {"K": "3", "n_new": "3", "cases": "60"}, {"hidden": "(16,)", "J": "5", "seed": "1"},
