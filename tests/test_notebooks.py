@@ -319,6 +319,9 @@ OTHERS = {
         {"K": "3", "n_new": "3", "cases": "60", "S": "1"},
         {"K": "1", "hidden": "()", "J": "1", "n_points": "60", "seed": "1"},
     ],
+    "11-one-core-two-machines": [
+        {"K": "3", "hidden": "()", "cases": "60"}, {"K": "1", "S": "4", "n_jobs": "1", "seed": "1"},
+    ],
     "beyond-the-lecture": [
         {"K": "3", "n_new": "3", "cases": "60"}, {"hidden": "(16,)", "J": "5", "seed": "1"},
     ],
