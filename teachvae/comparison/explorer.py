@@ -49,12 +49,13 @@ def write(models, dataset, path, *, cases=CASES):
 def page(models, dataset, *, cases=CASES):
     """The explorer as the text of an HTML page of its own; models and dataset as for `section`."""
     title = escape(f"teachvae explorer: {dataset.name}")
+    headed = section(models, dataset, cases=cases).replace("<h3>", "<h2>").replace("</h3>", "</h2>")
     return (
         "<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width, initial-scale=1'>"
         f"<title>{title}</title></head>\n<body class=explorer-page>\n"
         f"<h1>{escape(dataset.name)}: a model, its q and its posterior</h1>\n"
-        f"{section(models, dataset, cases=cases)}\n</body></html>\n"
+        f"{headed}\n</body></html>\n"
     )
 
 

@@ -162,16 +162,21 @@ const Mathematics = (() => {
       };
     }
 
-    // The lattice that all data cases share, made when it is first asked for.
+    // The lattice that all data cases share, made when it is first asked for; `*rows` makes it row by row, for who
+    // has something else to do meanwhile.
     get lattice() {
-      if (!this.shared) {
-        this.shared = new Map();
-        const n = Math.round(RANGE / MESH);
-        for (let i = -n; i <= n; i++) {
-          for (let j = -n; j <= n; j++) this.shared.set(key(i, j), this.point([i * MESH, j * MESH]));
-        }
-      }
+      for (const _ of this.rows());
       return this.shared;
+    }
+
+    * rows() {
+      const n = Math.round(RANGE / MESH);
+      this.shared ??= new Map();
+      for (let i = -n; i <= n; i++) {
+        if (this.shared.has(key(i, n))) continue;
+        for (let j = -n; j <= n; j++) this.shared.set(key(i, j), this.point([i * MESH, j * MESH]));
+        yield i;
+      }
     }
   }
 
