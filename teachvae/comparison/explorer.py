@@ -6,6 +6,7 @@ by function as in this package; `explorer.js` draws it, `explorer.html` and `exp
 """
 
 import base64
+from dataclasses import replace
 from html import escape
 from importlib.resources import files
 import json
@@ -14,20 +15,84 @@ from pathlib import Path
 
 import numpy as np
 
-from ..arrays import tree
+from .. import datasets
+from ..arrays import store, tree
 from ..arrays.backend import double, to_numpy
 from ..inference.expectations import ORDERS
 from ..likelihoods import Bernoulli, Gaussian
+from ..model import Model
 from ..networks.layers import ACTIVATIONS, Linear, Parallel, Sequential
 from ..plots import COLOURS
 from ..posteriors import DiagonalGaussian, FullGaussian
 from ..posteriors.nodes import gauss_hermite
+from ..routes import persistence
 from ..routes.questions import LatentVariableModel
+from .models import ENTRIES
 
 CASES = 200                            # data cases that a page holds, at the most
 FAMILIES = {DiagonalGaussian: "diagonal", FullGaussian: "full"}
 LIKELIHOODS = {Gaussian: "gaussian", Bernoulli: "bernoulli"}
+SHOWN_OF_FOLDERS = ("fa", "vem", "vae")
 COARSE = 5                             # nodes per dimension on which an E-step looks around
+
+
+def opened(paths, data=None):
+    """The models {title: estimator} of saved files, or of a folder of `compare --save`, and the data to show.
+
+    paths  of .npz files, or of such a folder: there factor analysis, variational EM and the VAE of its first seed
+    data   what `datasets.load` takes; None: what was held out of the folder, else the digits. Where a model takes
+           0 and 1 alone, images are cut at one half
+
+    Raises ValueError and OSError as `teachvae.load` and `datasets.load` do, and where a folder holds no such model.
+    """
+    models, split = {}, None
+    for path in map(Path, paths):
+        entries = {None: path}
+        if path.is_dir():
+            seeds = sorted(path.glob("seed*/split.npz"), key=lambda file: (len(file.parent.name), file.parent.name))
+            if not seeds:
+                raise ValueError(f"{path} is no folder of `teachvae compare --save FOLDER`: give that, or .npz files")
+            split = seeds[0]
+            entries = {
+                entry: split.with_name(f"{entry.key}.npz") for entry in ENTRIES if entry.key in SHOWN_OF_FOLDERS
+            }
+        for entry, file in entries.items():
+            if entry is not None and not file.exists():
+                continue                                           # the data refused this model
+            estimator = persistence.load(file, backend="numpy")
+            title = type(estimator).__name__ if entry is None else entry.label
+            models[title if title not in models else f"{title}, {file.stem}"] = estimator
+    binary = any(
+        isinstance(getattr(one, "model_", None), Model) and type(one.model_.likelihood) is Bernoulli
+        for one in models.values()
+    )
+    dataset = _loaded("digits" if data is None else data, binary)
+    if split is not None:
+        return models, _held_out(split, dataset, binary, data is not None)
+    return models, datasets.binarised(dataset, "threshold") if binary and dataset.image_shape else dataset
+
+
+def _loaded(name, binary):
+    """The data set of a name or path; images with their grey values where they are to be made 0 and 1."""
+    images = name in ("digits", "mnist") or Path(name).is_dir()
+    return datasets.load(name, **({"dequantise": False} if binary and images else {}))
+
+
+def _held_out(split, whole, binary, named):
+    """What was held out of a comparison, from its split.npz: as a part of the data set `whole` where it is that, so
+    that images have their shape. named: the user says that it is.
+    """
+    values = store.read(split)
+    x, labels, rows = (values[f"held_out_{what}"] for what in ("x", "labels", "rows"))
+    known = {str(name): place for place, name in enumerate(whole.row_names)}
+    places = [known.get(str(row)) for row in rows]
+    if None not in places and x.shape[1] == whole.x.shape[1]:
+        own = whole.x[places]
+        if ((x == 0) | (own > 0)).all() and ((x == 1) | (own < 1)).all() if binary else np.array_equal(own, x, True):
+            return replace(whole, x=x, labels=labels, rows=rows, truth=None, levels=None if binary else whole.levels)
+    if named:
+        raise ValueError(f"{split} holds other data than {whole.name}: give the data of the comparison, or none")
+    return datasets.Dataset(x, "held-out data", "", str(split), labels=labels, rows=rows, missing=True)
 
 
 def write(models, dataset, path, *, cases=CASES):
