@@ -315,6 +315,7 @@ OTHERS = {
     ],
     "10-backpropagation-by-hand": [
         {"K": "1", "hidden": "()", "cases": "60"}, {"K": "3", "S": "1", "epochs": "60", "seed": "1"},
+    ],
     "12-beyond-the-lecture": [
         {"K": "3", "n_new": "3", "cases": "60", "S": "1"},
         {"K": "1", "hidden": "()", "J": "1", "n_points": "60", "seed": "1"},
