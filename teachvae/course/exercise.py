@@ -82,7 +82,7 @@ def by_gradient(objective, of, *, terms=None, inputs=None, tolerance=1e-7):
         given = list(given) if isinstance(given, tuple) and isinstance(of, tuple) else given
         return check(
             at(objective), params, given, tolerance=tolerance,
-            names=[f"d{name}" for name in of] if isinstance(of, tuple) else [f"d{of}"],
+            names=of if isinstance(of, tuple) else [of],
             counts=sizes._asdict(),
             terms=terms and {name: at(term) for name, term in terms.items()},
             inputs=inputs and {name: array(**arguments) for name, array in inputs.items()},
