@@ -29,7 +29,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy.special import logsumexp
 
-from teachvae import FactorAnalysis, Model, datasets, grade, layers, likelihoods, nlml
+from teachvae import FactorAnalysis, Model, datasets, grade, grid, layers, likelihoods, nlml
 from teachvae.plots import COLOURS
 
 plt.rcParams.update({"figure.dpi": 120, "axes.spines.top": False, "axes.spines.right": False})
@@ -329,9 +329,9 @@ grid_z = np.linspace(-6, 6, 4801)                           # a fine grid; h is 
 h = grid_z[1] - grid_z[0]
 
 
-def log_joint(x):
-    """log p(x_n, z) at all points of the grid, (G, N)."""
-    return model.log_joint_of_pairs(theta, x, grid_z[:, None])
+def log_joint(x, z=grid_z):
+    """log p(x_n, z_g) at all points z (G,) of a grid, (G, N)."""
+    return model.log_joint_of_pairs(theta, x, z[:, None])
 
 
 def on_curve(z):
@@ -509,15 +509,32 @@ def slope_in_z(x, z, W1, b1, W2, b2, log_psi):
 #
 # ### A grid
 #
-# In one dimension the integral is an area. Cut it into $G$ pieces, add them up (7.3). *What do you expect:* how
-# many points does it take for six digits of $-\log p(x)$?
+# In one dimension the integral is an area. Cut it into strips, one around each point of a grid, and add them up
+# (7.3). Here for the point between two arms, with a coarse grid and one with half its mesh.
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(7, 2.5), sharey=True, layout="constrained")
+for ax, points in zip(axes, (25, 49)):
+    z_of = np.linspace(-6, 6, points)
+    strips = np.exp(log_joint(chosen[2:], z_of)[:, 0])
+    width = z_of[1] - z_of[0]
+    ax.bar(z_of, strips, width=width, color="#CCCCCC", edgecolor="white", lw=0.5)
+    ax.plot(grid_z, np.exp(log_joint(chosen[2:])[:, 0]), color=COLOURS[0], lw=1.2)
+    ax.set(xlabel="z", xlim=(-4.5, 1.5), title=f"{points} points: p(x) ≈ {width * strips.sum():.5f}")
+    ax.title.set_fontsize(9)
+axes[0].set_ylabel("p(x, z), the integrand")
+plt.show()
+print(f"the area: {h * np.exp(log_joint(chosen[2:])).sum():.5f}")
+
+# %% [markdown]
+# *What do you expect:* how many points does it take for six digits of $-\log p(x)$, and does each halving of
+# the mesh help by the same factor?
 
 # %%
 def by_sum(x, points, limit=6.0):
     """−log p(x_n) by a plain sum over a grid of so many points, (N,), and the grid."""
     z = np.linspace(-limit, limit, points)
-    log_p = model.log_joint_of_pairs(theta, x, z[:, None])
-    return -logsumexp(log_p, axis=0) - np.log(z[1] - z[0]), z
+    return -logsumexp(log_joint(x, z), axis=0) - np.log(z[1] - z[0]), z
 
 
 fine = by_sum(chosen, 9601)[0]
@@ -532,6 +549,19 @@ for points in (13, 25, 49, 97, 193, 385, 769):
 # lines comes from the ends of the grid.) With the narrow posterior, "far out", this begins later: until the
 # grid meets its peak at all, the error is many nats.
 #
+# Nothing changes in a plane, but for the number of points. The package's `grid` does this for up to three
+# latent variables. It halves the mesh and widens the grid until the value rests, and states how much it still
+# moved: a *certificate* (7.4). For the first data cases of the network:
+
+# %%
+if K > 3:
+    print(f"K = {K}: more than three latent variables are too many for a grid.")
+else:
+    found = grid.grid(bent, theta_bent, x[:4])
+    print("−log p(x):", found.values, "nats")
+    print(f"largest certificate: {np.max(found.certificate):.0e} nats")
+
+# %% [markdown]
 # The points need not be equally far apart. In general each stands for half the distance to either neighbour:
 # the trapezoidal rule. That is what you need where a grid is fine only where it matters.
 #
@@ -718,7 +748,31 @@ plt.show()
 
 # %% [markdown]
 # In one dimension hundreds of draws share the work. In sixteen the best one or two carry the whole estimate,
-# and it is several nats too high for the median case.
+# and it is several nats too high for the median case. Watch such an estimate while it is made: one data case of
+# the largest model, five runs, each with more and more draws.
+
+# %%
+k = max(dimensions)
+copied, own, data = copies(k)
+truth = nlml.exact(copied, own, data[:1]).values[0]
+fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+for run, colour in enumerate((COLOURS[0], COLOURS[1], COLOURS[4], COLOURS[3], COLOURS[5])):
+    z_s = np.random.default_rng([seed, run]).standard_normal((20 * S, k))
+    log_lik = copied.likelihood.cross(own["likelihood"], copied.f(own, z_s)[0], data[:1])[:, 0]
+    draws = np.arange(1, len(log_lik) + 1)
+    ax.plot(draws, np.log(draws) - np.logaddexp.accumulate(log_lik), color=colour, lw=1.2)
+ax.axhline(truth, color=COLOURS[6], ls="--", label=f"−log p(x) = {truth:.1f}")
+ax.set(xscale="log", xlabel="draws so far", ylabel="−log p̂(x), nats", ylim=(truth - 4, truth + 20),
+       title=f"K = {k}, five runs")
+ax.title.set_fontsize(9)
+ax.legend(frameon=False, fontsize=8)
+plt.show()
+
+# %% [markdown]
+# A run creeps up for a long while, by the logarithm of the number of draws. Then one draw falls nearer to the
+# posterior than all before, and the estimate drops. Nothing in a run tells whether another drop is to come.
+# With twenty times the draws of the table the five begin to agree, in this model; with each further latent
+# variable it takes about twice as many.
 #
 # The reason is geometry. A draw counts if it falls into the posterior. Here that is half as wide as the prior
 # in each direction, so the chance falls by about a constant factor with each further dimension, and so does

@@ -110,6 +110,9 @@ print(f"−log p(x) = {true_nlml:.4f} nats: the level of the black line")
 #
 # We want minus the *logarithm of the average* of the ratio. What we can estimate well, with few samples and
 # without bias, is the *average of the logarithm*. How do these two differ?
+#
+# The inequality that tells is about averages of any kind. So what follows holds for latent variables of any
+# kind: real numbers, with integrals (sections 2 and 4), or the number of a component, with sums (section 3).
 
 # %% [markdown]
 # <a id="lecture-jensen-continuous"></a>
