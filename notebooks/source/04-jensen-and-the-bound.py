@@ -579,12 +579,13 @@ for m_, s_ in [(0.0, 1.0), (1.0, 1.0), (2.0, 1.0), (0.0, 0.5), (0.0, 0.1), (0.0,
 # A $q$ that is the prior is free. A mean far from 0 costs its square; a narrow $q$ costs $-\log s$, for it says
 # more precisely where $z$ is.
 #
-# **Exercise 04-3.** Write `kl_to_prior(m, log_s)`: $\mathrm{KL}(q_n \parallel \mathcal{N}(0, I))$ of every data
-# case, (N,), from means `m` (N, K) and logarithms of *standard deviations* `log_s` (N, K). A program learns
-# $\log s$ rather than $s$: it may be any number, and $s$ is above 0 by itself.
+# **Exercise 04-3.** Write `kl_to_prior(phi)`: $\mathrm{KL}(q_n \parallel \mathcal{N}(0, I))$ of every data
+# case, (N,). A row of `phi` (N, 2K) holds $K$ means, then $K$ logarithms of *standard deviations*,
+# $[m_n \thinspace |\thinspace \log s_n]$. A program learns $\log s$ rather than $s$: it may be any number, and
+# $s$ is above 0 by itself.
 
 # %% tags=["exercise"]
-def kl_to_prior(m, log_s):
+def kl_to_prior(phi):
     """KL(q_n ‖ N(0, I)), (N,), in nats."""
     ...
 
@@ -596,14 +597,17 @@ grade.check("04-3", kl_to_prior)
 # of their ratio?
 
 # %% [markdown] tags=["hint"]
-# $s^2$ is `np.exp(2 * log_s)`, and $\log s$ is there already. The sum goes over the latent variables, `axis=1`.
+# `m, log_s = np.split(phi, 2, axis=1)`. Then $s^2$ is `np.exp(2 * log_s)`, and $\log s$ is there already. The
+# sum goes over the latent variables.
 
 # %% [markdown] tags=["hint"]
-# `0.5 * (m**2 + np.exp(2 * log_s) - 1) - log_s`, summed. Try it on zeros: $m = 0$ and $\log s = 0$ must give 0.
+# `0.5 * (m**2 + np.exp(2 * log_s) - 1) - log_s`, summed over `axis=1`. Try it on zeros: $m = 0$ and
+# $\log s = 0$ must give 0.
 
 # %% tags=["solution"]
-def kl_to_prior(m, log_s):
+def kl_to_prior(phi):
     """KL(q_n ‖ N(0, I)), (N,), in nats."""
+    m, log_s = np.split(phi, 2, axis=1)
     return np.sum(0.5 * (m**2 + np.exp(2.0 * log_s) - 1.0) - log_s, axis=1)
 
 # %% [markdown]
