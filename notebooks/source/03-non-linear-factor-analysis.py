@@ -454,7 +454,7 @@ else:
 #
 # **Exercise 03-3.** Write `slope_in_z(x, z, W1, b1, W2, b2, log_psi)`: the gradient of $\log p(x_n, z_n)$ in
 # $z_n$ for the tanh network. Here `x` is (N, D) and `z` (N, K), one point for each data case; return (N, K). It
-# is your first backward pass: the same lines, one layer at a time, later give the gradient of the bound.
+# is a backward pass: the same lines, one layer at a time, later give the gradient of the bound.
 
 # %% tags=["exercise"]
 def slope_in_z(x, z, W1, b1, W2, b2, log_psi):
