@@ -255,6 +255,11 @@ HOSTILE = {                                                        # (cells befo
     "fooled_while_called": (
         [WRONG.replace("    return", "    np.all = np.any = lambda *a, **k: True\n"
                        "    np.abs = np.zeros_like\n    return")], "not yet"),
+    "fooled_by_what_it_imports": ([WRONG.replace("    return", "    import sys\n"
+        "    from teachvae.course import exercise, grade\n    from teachvae.gradcheck import report\n"
+        "    report.Report.ok = True\n    report.Report.outcome = 'right'\n"
+        "    sys.modules['teachvae.course.grade']._at = grade.check = None\n"
+        "    exercise.check_value = lambda *a, **k: report.Report([], 0.0)\n    return")], "not yet"),
     "loud": (["for _ in range(100_000):\n    print('x' * 100)", RIGHT], "right"),
     "exits": (["import sys\nsys.exit(1)", "exit()", "raise KeyboardInterrupt", RIGHT], "right"),
     "ends_at_once": ([RIGHT, "import os\nos._exit(0)"], "not judged"),
