@@ -809,7 +809,7 @@ print(f"after {len(plain)} rounds without the turn: {plain[-1] - best:.1e} nats 
 print(f"with it: {vem.n_iter_} rounds, {vem.q_path_[-1] - best:.0e} nats")
 print("W Ψ⁻¹ Wᵀ at the end:")
 W, psi = vem.theta_["decoder"][0]["W"], vem.noise_variance_
-print((W / psi) @ W.T)
+print(np.round((W / psi) @ W.T, 4) + 0.0)
 
 # %% [markdown]
 # With the turn the table ends where the closed form of factor analysis ends, on the same number: the last matrix is
