@@ -3,15 +3,15 @@
 #
 # Factor analysis draws a straight line, or a flat sheet, through the data. Here it may bend: the mean of $x$ is
 # any function of $z$ that a network can compute. In the model that changes one line. In its likelihood it
-# changes everything. This notebook builds the model, draws data from it, looks at what its posteriors become, and
-# then tries the two obvious roads to its likelihood, a grid and random draws, until both break. Why they break is
-# the reason for all that follows in the course.
+# changes everything. This notebook builds the model, draws data from it, looks at what its posteriors become,
+# and then tries the two obvious roads to its likelihood, a grid and random draws, until both break. Why they
+# break is the reason for all that follows in the course.
 #
 # You need factor analysis, [notebook 02](02-factor-analysis-by-em.ipynb). A number in parentheses leads to its
 # card in the book of derivations: what the equation says, why it holds, and an example in numbers.
 #
-# First the settings. Change them and run all cells again. What the words say of results holds for the settings as
-# they were handed out.
+# First the settings. Change them and run all cells again. What the words say of results holds for the settings
+# as they were handed out.
 
 # %%
 cases = 500                    # draws of each model
@@ -40,8 +40,8 @@ np.set_printoptions(precision=4, suppress=True)
 #
 # ## 1. One line of the model changes
 #
-# Both models say how a data case comes about: first $K$ latent numbers $z$, then $D$ visible numbers $x$ around a
-# mean that depends on $z$.
+# Both models say how a data case comes about: first $K$ latent numbers $z$, then $D$ visible numbers $x$ around
+# a mean that depends on $z$.
 #
 # | | factor analysis | non-linear factor analysis |
 # |---|---|---|
@@ -50,11 +50,11 @@ np.set_printoptions(precision=4, suppress=True)
 # | noise around it | $\mathcal{N}(0, \Psi)$, $\Psi$ diagonal | the same |
 # | to be learnt | $W$, $b$, $\Psi$ | $w$, $\Psi$ |
 #
-# The noise stays independent from variable to variable: whatever makes two variables go together must come
-# from $z$. What may change is the shape of the set of all means, $f_w(z)$ for every $z$.
+# The noise stays independent from variable to variable: whatever makes two variables go together must come from
+# $z$. What may change is the shape of the set of all means, $f_w(z)$ for every $z$.
 #
-# *What do you expect?* Lay a square lattice over the plane of $z$. Where does a matrix send its lines, and where
-# can a network send them?
+# *What do you expect?* Lay a square lattice over the plane of $z$. Where does a matrix send its lines, and
+# where can a network send them?
 
 # %%
 D = 2                                            # visible variables, so that x can be drawn
@@ -114,8 +114,8 @@ if K > 2:
 #
 # ## 2. The decoder, $f_w$
 #
-# The network that computes the mean is called the *decoder*, or generator. It is deterministic: the same $z$ gives
-# the same $f_w(z)$ always. With one hidden layer of tanh units,
+# The network that computes the mean is called the *decoder*, or generator. It is deterministic: the same $z$
+# gives the same $f_w(z)$ always. With one hidden layer of tanh units,
 #
 # $$
 # f_w(z) = \tanh(z W_1 + b_1) \thinspace W_2 + b_2, \qquad w = (W_1, b_1, W_2, b_2) .
@@ -157,9 +157,9 @@ print("numbers in w:", sum(layer["W"].size + layer["b"].size for layer in layers
 # \frac{1}{2} \sum_{k=1}^{K} \left( z_k^2 + \log 2\pi \right)
 # $$
 #
-# All of it can be had for a given pair $(x, z)$ with one pass through the decoder, however deep it is. The running
-# example of the book has $K = 1$, $D = 2$ and $f(z) = \tanh(z) \thinspace (1, 2) + (0, 1)$, $\psi = (1, 2)$. Take
-# $x = (2, 3)$ and $z = 0.5$, and look at each term.
+# All of it can be had for a given pair $(x, z)$ with one pass through the decoder, however deep it is. The
+# running example of the book has $K = 1$, $D = 2$ and $f(z) = \tanh(z) \thinspace (1, 2) + (0, 1)$,
+# $\psi = (1, 2)$. Take $x = (2, 3)$ and $z = 0.5$, and look at each term.
 
 # %%
 x, z, psi = np.array([2.0, 3.0]), 0.5, np.array([1.0, 2.0])
@@ -176,15 +176,15 @@ for name, value in terms.items():
 print(f"{'log p(x, z)':26}{sum(terms.values()):9.4f} nats")
 
 # %% [markdown]
-# Two of the five terms are constants, of no use for finding the best $z$ or $w$. They are kept all the same: without
-# them the number is no log density, and two models, or two programs, could not be compared. $\log \psi$ is no
-# constant: it is learnt, and it is what keeps the noise from growing.
+# Two of the five terms are constants, of no use for finding the best $z$ or $w$. They are kept all the same:
+# without them the number is no log density, and two models, or two programs, could not be compared. $\log \psi$
+# is no constant: it is learnt, and it is what keeps the noise from growing.
 #
-# **Exercise 03-1.** Write `tanh_log_joint(x, z, W1, b1, W2, b2, log_psi)`: the log joint density of a decoder with
-# one hidden layer of tanh units. Given are `x` (N, D), `z` (S, N, K), that is S points for each data case, the
-# weights `W1` (K, H), `b1` (H,), `W2` (H, D), `b2` (D,), and `log_psi` (D,), logarithms of *variances*. Return
-# $\log p(x_n, z_{ns})$ as an array (S, N), all constants kept. Every method of this course calls this function, or
-# one like it, in its innermost loop.
+# **Exercise 03-1.** Write `tanh_log_joint(x, z, W1, b1, W2, b2, log_psi)`: the log joint density of a decoder
+# with one hidden layer of tanh units. Given are `x` (N, D), `z` (S, N, K), that is S points for each data case,
+# the weights `W1` (K, H), `b1` (H,), `W2` (H, D), `b2` (D,), and `log_psi` (D,), logarithms of *variances*.
+# Return $\log p(x_n, z_{ns})$ as an array (S, N), all constants kept. Every method of this course calls this
+# function, or one like it, in its innermost loop.
 
 # %% tags=["exercise"]
 def tanh_log_joint(x, z, W1, b1, W2, b2, log_psi):
@@ -195,16 +195,16 @@ def tanh_log_joint(x, z, W1, b1, W2, b2, log_psi):
 grade.check("03-1", tanh_log_joint)
 
 # %% [markdown] tags=["hint"]
-# Three lines: the mean `f`, of shape (S, N, D); the log likelihood, a sum over D; the log prior, a sum over K. NumPy
-# lines shapes up from the right, so `x - f` works as it is.
+# Three lines: the mean `f`, of shape (S, N, D); the log likelihood, a sum over D; the log prior, a sum over K.
+# NumPy lines shapes up from the right, so `x - f` works as it is.
 
 # %% [markdown] tags=["hint"]
 # `z @ W1` multiplies along the last axis of `z`, whatever stands before it. For a sum over the last axis write
 # `.sum(axis=-1)`. The variance is `np.exp(log_psi)`.
 
 # %% [markdown] tags=["hint"]
-# The log likelihood is `-0.5 * ((x - f) ** 2 / np.exp(log_psi) + log_psi + np.log(2 * np.pi)).sum(axis=-1)`. The
-# log prior has the same form, with mean 0 and variance 1.
+# The log likelihood is `-0.5 * ((x - f) ** 2 / np.exp(log_psi) + log_psi + np.log(2 * np.pi)).sum(axis=-1)`.
+# The log prior has the same form, with mean 0 and variance 1.
 
 # %% tags=["solution"]
 def tanh_log_joint(x, z, W1, b1, W2, b2, log_psi):
@@ -220,16 +220,16 @@ def tanh_log_joint(x, z, W1, b1, W2, b2, log_psi):
 #
 # ## 4. Drawing data is easy
 #
-# Read from right to left, the same product makes data. Draw $z$ from the prior, send it through the decoder, add
-# noise (7.24):
+# Read from right to left, the same product makes data. Draw $z$ from the prior, send it through the decoder,
+# add noise (7.24):
 #
 # $$
 # z \sim \mathcal{N}(0, I), \qquad x = f_w(z) + \epsilon \odot \sqrt{\psi}, \qquad \epsilon \sim \mathcal{N}(0, I)
 # $$
 #
-# The pair $(x, z)$ is then a draw of the joint density, and $x$ alone, its $z$ forgotten, a draw of $p(x)$, though
-# nobody has computed $p(x)$. This is called ancestral sampling. Three decoders: a spiral (4.17) with $K = 1$, a sheet
-# bent around a cylinder (4.19) with two latent variables, and the network from above.
+# The pair $(x, z)$ is then a draw of the joint density, and $x$ alone, its $z$ forgotten, a draw of $p(x)$,
+# though nobody has computed $p(x)$. This is called ancestral sampling. Three decoders: a spiral (4.17) with
+# $K = 1$, a sheet bent around a cylinder (4.19) with two latent variables, and the network from above.
 
 # %%
 spiral = datasets.spiral(n_cases=cases, noise=noise, seed=seed)
@@ -251,8 +251,8 @@ fig.colorbar(dots, ax=axes, label="$z_1$ of the draw", shrink=0.8)
 plt.show()
 
 # %% [markdown]
-# A round cloud of $z$ has become a spiral. How much of that would a straight model see? A linear Gaussian model of
-# $x$ is normal, so mean and covariance are all it can know (7.25):
+# A round cloud of $z$ has become a spiral. How much of that would a straight model see? A linear Gaussian model
+# of $x$ is normal, so mean and covariance are all it can know (7.25):
 #
 # $$
 # \mathbb{E}[x] = \mathbb{E}[f_w(z)], \qquad \mathrm{Cov}[x] = \mathrm{Cov}[f_w(z)] + \Psi
@@ -273,15 +273,15 @@ scale = np.sqrt(np.linalg.eigvalsh(np.cov(spiral.x.T)))
 print(f"standard deviations of the spiral's cloud along its two axes: {scale[0]:.2f} and {scale[1]:.2f}")
 
 # %% [markdown]
-# A blob. No choice of $W$, $b$ and $\Psi$ does better, because there is nothing else in a mean and a covariance. The
-# bent model shares both with the blob, and is another density.
+# A blob. No choice of $W$, $b$ and $\Psi$ does better, because there is nothing else in a mean and a
+# covariance. The bent model shares both with the blob, and is another density.
 #
-# A common mistake: to take a data case, find a $z$ for it, decode that, and call the result a sample of the model. It
-# is a *reconstruction*. A sample begins with a $z$ from the prior, and needs no data case.
+# A common mistake: to take a data case, find a $z$ for it, decode that, and call the result a sample of the
+# model. It is a *reconstruction*. A sample begins with a $z$ from the prior, and needs no data case.
 #
-# **Exercise 03-2.** Write `draw_data(z, epsilon, W1, b1, W2, b2, log_psi)`: one draw `x` (N, D) of the tanh network for
-# each row of `z` (N, K). The noise `epsilon` (N, D), standard normal, is handed over, so that the same noise gives
-# the same data; `log_psi` (D,) holds logarithms of variances.
+# **Exercise 03-2.** Write `draw_data(z, epsilon, W1, b1, W2, b2, log_psi)`: one draw `x` (N, D) of the tanh
+# network for each row of `z` (N, K). The noise `epsilon` (N, D), standard normal, is handed over, so that the
+# same noise gives the same data; `log_psi` (D,) holds logarithms of variances.
 
 # %% tags=["exercise"]
 def draw_data(z, epsilon, W1, b1, W2, b2, log_psi):
@@ -315,12 +315,12 @@ def draw_data(z, epsilon, W1, b1, W2, b2, log_psi):
 # p(z \mid x) = \frac{p(x, z)}{p(x)} ,
 # $$
 #
-# so for a fixed $x$ the posterior is the joint density, read as a function of $z$, up to a factor. In factor analysis
-# $\log p(x, z)$ is a quadratic in $z$ for every $x$, hence every posterior is normal, and all have the same
-# covariance (2.3). With a bent decoder?
+# so for a fixed $x$ the posterior is the joint density, read as a function of $z$, up to a factor. In factor
+# analysis $\log p(x, z)$ is a quadratic in $z$ for every $x$, hence every posterior is normal, and all have the
+# same covariance (2.3). With a bent decoder?
 #
-# *What do you expect* of the spiral's posterior for a point far out on the curve, for one near its middle, and for one
-# between two of its arms?
+# *What do you expect* of the spiral's posterior for a point far out on the curve, for one near its middle, and
+# for one between two of its arms?
 
 # %%
 model, theta = Model(spiral.truth.decoder, likelihoods.Gaussian(2), 1), spiral.truth.theta
@@ -377,12 +377,13 @@ for n, name in enumerate(names):
     print(f"{name:18}{mean:8.2f}{sd:8.2f}{peaks_of(posterior[:, n]):5d}")
 
 # %% [markdown]
-# One model, one noise, and three kinds of posterior. Far out, equal steps in $z$ are long steps in $x$, so $x$ tells
-# $z$ sharply. Near the middle they are short, and the posterior is several times as wide. Between two arms it has two
-# peaks: two explanations. The mean of $z$ lies between the peaks there, where neither explanation is.
+# One model, one noise, and three kinds of posterior. Far out, equal steps in $z$ are long steps in $x$, so $x$
+# tells $z$ sharply. Near the middle they are short, and the posterior is several times as wide. Between two
+# arms it has two peaks: two explanations. The mean of $z$ lies between the peaks there, where neither
+# explanation is.
 #
-# That it *must* bend can be proved: $\log p(x, z)$ is a quadratic in $z$ for every $x$ exactly if the decoder is
-# $zW + b$ (7.26). A quadratic has third differences of 0. The running example shows it:
+# That it *must* bend can be proved: $\log p(x, z)$ is a quadratic in $z$ for every $x$ exactly if the decoder
+# is $zW + b$ (7.26). A quadratic has third differences of 0. The running example shows it:
 
 # %%
 def book_joint(f, x=np.array([2.0, 3.0]), psi=np.array([1.0, 2.0])):
@@ -397,8 +398,9 @@ for name, f in [("straight, z", lambda z: z), ("bent, tanh z", np.tanh)]:
     print(f"{name:14} log p(x, z) at −1, 0, 1, 2: {book_joint(f)}   third difference {np.diff(book_joint(f), 3)[0]:z.3f}")
 
 # %% [markdown]
-# In two dimensions the posterior of the network can be drawn as well. Grey is the prior; the lines enclose half, nine
-# tenths and 99 % of the posterior of one data case, and the cross is the $z$ it was really made from.
+# In two dimensions the posterior of the network can be drawn as well. Grey is the prior; the lines enclose
+# half, nine tenths and 99 % of the posterior of one data case, and the cross is the $z$ it was really made
+# from.
 
 # %%
 def pair_grid(model, theta, x, limit=4.0, points=161):
@@ -438,8 +440,8 @@ else:
 # %% [markdown]
 # Horns, and a second piece of the plane that explains $x$ too: no mean and covariance describe such a thing.
 #
-# To find a peak of such a density, or to walk through it, one needs its slope in $z$. By the chain rule through the
-# decoder (7.10),
+# To find a peak of such a density, or to walk through it, one needs its slope in $z$. By the chain rule through
+# the decoder (7.10),
 #
 # $$
 # \frac{\partial \log p(x, z)}{\partial z_k} = \sum_{d=1}^{D} \frac{x_d - f_d(z)}{\psi_d} \thinspace \frac{\partial f_d(z)}{\partial z_k} - z_k .
@@ -447,9 +449,9 @@ else:
 #
 # The first part pulls $z$ to where the decoder gives $x$, the second, that of the prior, back to 0.
 #
-# **Exercise 03-3.** Write `slope_in_z(x, z, W1, b1, W2, b2, log_psi)`: the gradient of $\log p(x_n, z_n)$ in $z_n$ for the
-# tanh network. Here `x` is (N, D) and `z` (N, K), one point for each data case; return (N, K). It is your first
-# backward pass: the same lines, one layer at a time, later give the gradient of the bound.
+# **Exercise 03-3.** Write `slope_in_z(x, z, W1, b1, W2, b2, log_psi)`: the gradient of $\log p(x_n, z_n)$ in
+# $z_n$ for the tanh network. Here `x` is (N, D) and `z` (N, K), one point for each data case; return (N, K). It
+# is your first backward pass: the same lines, one layer at a time, later give the gradient of the bound.
 
 # %% tags=["exercise"]
 def slope_in_z(x, z, W1, b1, W2, b2, log_psi):
@@ -465,16 +467,16 @@ def slope_in_z(x, z, W1, b1, W2, b2, log_psi):
 grade.check("03-3", slope_in_z)
 
 # %% [markdown] tags=["hint"]
-# Go through the forward lines from the last to the first. Each line has a derivative of its own, and the gradient
-# of its input has the shape of its input: `df` (N, D), `dh` (N, H), `dz` (N, K).
+# Go through the forward lines from the last to the first. Each line has a derivative of its own, and the
+# gradient of its input has the shape of its input: `df` (N, D), `dh` (N, H), `dz` (N, K).
 
 # %% [markdown] tags=["hint"]
-# $\log p(x \mid f)$ has $-\frac{1}{2} (x_d - f_d)^2 / \psi_d$, with the slope $(x_d - f_d) / \psi_d$ in $f_d$. Back
-# through `h @ W2` goes `@ W2.T`. The derivative of $\tanh a$ is $1 - \tanh^2 a$.
+# $\log p(x \mid f)$ has $-\frac{1}{2} (x_d - f_d)^2 / \psi_d$, with the slope $(x_d - f_d) / \psi_d$ in $f_d$.
+# Back through `h @ W2` goes `@ W2.T`. The derivative of $\tanh a$ is $1 - \tanh^2 a$.
 
 # %% [markdown] tags=["hint"]
-# `df = (x - f) / np.exp(log_psi)`, then `dh = df @ W2.T`, then `(dh * (1 - h**2)) @ W1.T`. One term is still missing:
-# $\log p(z)$ depends on $z$, too.
+# `df = (x - f) / np.exp(log_psi)`, then `dh = df @ W2.T`, then `(dh * (1 - h**2)) @ W1.T`. One term is still
+# missing: $\log p(z)$ depends on $z$, too.
 
 # %% tags=["solution"]
 def slope_in_z(x, z, W1, b1, W2, b2, log_psi):
@@ -497,15 +499,15 @@ def slope_in_z(x, z, W1, b1, W2, b2, log_psi):
 # p(x \mid \theta) = \int p(x, z \mid \theta) \thinspace dz = \int \mathcal{N}(x; f_w(z), \Psi) \thinspace \mathcal{N}(z; 0, I) \thinspace dz .
 # $$
 #
-# With $f_w(z) = zW + b$ the exponent is a quadratic, one completes the square, and the integral is that of a normal
-# density (2.6). A bent decoder has no square to complete (7.26). For the small example with $f(z) = \tanh(z) W + b$ one
-# can even prove that no antiderivative exists among the functions one can write down (7.27). That alone is no
-# disaster: there are two roads to the *number* that need no formula.
+# With $f_w(z) = zW + b$ the exponent is a quadratic, one completes the square, and the integral is that of a
+# normal density (2.6). A bent decoder has no square to complete (7.26). For the small example with
+# $f(z) = \tanh(z) W + b$ one can even prove that no antiderivative exists among the functions one can write
+# down (7.27). That alone is no disaster: there are two roads to the *number* that need no formula.
 #
 # ### A grid
 #
-# In one dimension the integral is an area. Cut it into $G$ pieces, add them up (7.3). *What do you expect:* how many
-# points does it take for six digits of $-\log p(x)$?
+# In one dimension the integral is an area. Cut it into $G$ pieces, add them up (7.3). *What do you expect:* how
+# many points does it take for six digits of $-\log p(x)$?
 
 # %%
 def by_sum(x, points, limit=6.0):
@@ -522,18 +524,19 @@ for points in (13, 25, 49, 97, 193, 385, 769):
     print(f"{points:8d}{z_of[1] - z_of[0]:9.4f}   " + "".join(f"{e:14.1e}" for e in value - fine))
 
 # %% [markdown]
-# Once the mesh is as fine as the posterior is wide, two more halvings take the error from a tenth of a nat to nothing:
-# for a smooth function that dies out, a plain sum is astonishingly good. (What is left in the last lines comes from the
-# ends of the grid.) With the narrow posterior, "far out", this begins later: until the grid meets its peak at all, the
-# error is many nats.
+# Once the mesh is as fine as the posterior is wide, two more halvings take the error from a tenth of a nat to
+# nothing: for a smooth function that dies out, a plain sum is astonishingly good. (What is left in the last
+# lines comes from the ends of the grid.) With the narrow posterior, "far out", this begins later: until the
+# grid meets its peak at all, the error is many nats.
 #
-# The points need not be equally far apart. In general each stands for half the distance to either neighbour: the
-# trapezoidal rule. That is what you need where a grid is fine only where it matters.
+# The points need not be equally far apart. In general each stands for half the distance to either neighbour:
+# the trapezoidal rule. That is what you need where a grid is fine only where it matters.
 #
-# **Exercise 03-4.** Write `integrate_over_grid(z, log_p)`. Given are points `z` (G,) in rising order, *not* equally far
-# apart, and `log_p` (G, N), $\log p(x_n, z_g)$. Return a dict with `"nlml"` (N,), $-\log p(x_n)$ by the trapezoidal rule, and
-# `"posterior"` (G, N), the density $p(z_g \mid x_n)$ whose integral over the same grid is 1. Some data cases lie so far
-# out that $e^{\log p}$ is 0 in floating point; $-\log p(x)$ is not infinite for that.
+# **Exercise 03-4.** Write `integrate_over_grid(z, log_p)`. Given are points `z` (G,) in rising order, *not*
+# equally far apart, and `log_p` (G, N), $\log p(x_n, z_g)$. Return a dict with `"nlml"` (N,), $-\log p(x_n)$ by
+# the trapezoidal rule, and `"posterior"` (G, N), the density $p(z_g \mid x_n)$ whose integral over the same
+# grid is 1. Some data cases lie so far out that $e^{\log p}$ is 0 in floating point; $-\log p(x)$ is not
+# infinite for that.
 
 # %% tags=["exercise"]
 def integrate_over_grid(z, log_p):
@@ -544,16 +547,17 @@ def integrate_over_grid(z, log_p):
 grade.check("03-4", integrate_over_grid)
 
 # %% [markdown] tags=["hint"]
-# An area under straight pieces is $\sum_g w_g \thinspace p_g$ with a width $w_g$ for each point. Which widths do an inner point,
-# the first and the last one have?
+# An area under straight pieces is $\sum_g w_g \thinspace p_g$ with a width $w_g$ for each point. Which widths
+# do an inner point, the first and the last one have?
 
 # %% [markdown] tags=["hint"]
-# With `gaps = np.diff(z)` each point has half of the gap to its left and half of that to its right; the first and
-# the last have one gap only.
+# With `gaps = np.diff(z)` each point has half of the gap to its left and half of that to its right; the first
+# and the last have one gap only.
 
 # %% [markdown] tags=["hint"]
-# Against the underflow: let $t$ be the largest $\log p$ of a data case. Then $\log \sum_g w_g e^{\log p_g} = t + \log \sum_g w_g e^{\log p_g - t}$, and
-# the largest exponential is 1. The posterior is $e^{\log p_g - \log p(x)}$.
+# Against the underflow: let $t$ be the largest $\log p$ of a data case. Then
+# $\log \sum_g w_g e^{\log p_g} = t + \log \sum_g w_g e^{\log p_g - t}$, and the largest exponential is 1. The
+# posterior is $e^{\log p_g - \log p(x)}$.
 
 # %% tags=["solution"]
 def integrate_over_grid(z, log_p):
@@ -567,14 +571,15 @@ def integrate_over_grid(z, log_p):
 # %% [markdown]
 # ### Draws of the prior
 #
-# The other road reads the integral as an average: $p(x) = \mathbb{E}_ {p(z)}[p(x \mid z)]$. So draw $S$ times from the prior and
-# average the likelihood (7.7),
+# The other road reads the integral as an average: $p(x) = \mathbb{E}_ {p(z)}[p(x \mid z)]$. So draw $S$ times
+# from the prior and average the likelihood (7.7),
 #
 # $$
 # \hat{p}(x) = \frac{1}{S} \sum_{s=1}^{S} p(x \mid f_w(z_s)), \qquad z_s \sim \mathcal{N}(0, I) .
 # $$
 #
-# Its expectation is $p(x)$, whatever $S$ is, and its error falls as $1 / \sqrt{S}$ whatever $K$ is. We want $-\log \hat{p}$, though.
+# Its expectation is $p(x)$, whatever $S$ is, and its error falls as $1 / \sqrt{S}$ whatever $K$ is. We want
+# $-\log \hat{p}$, though.
 #
 # *What do you expect:* is $-\log \hat{p}$, over many repetitions, too high, too low, or right on average?
 
@@ -589,12 +594,14 @@ for draws in (10, 100, 1000):
     print(f"{draws:7d}{ratio.mean():22.3f}{off.mean():38.3f} nats{off.std():14.3f}")
 
 # %% [markdown]
-# The estimate $\hat{p}$ is right on average at any $S$, but for the scatter of the repetitions, and $-\log \hat{p}$ is too high: the logarithm of an average is not the average of the
-# logarithm. The next notebook makes a method of exactly this.
+# The estimate $\hat{p}$ is right on average at any $S$, but for the scatter of the repetitions, and
+# $-\log \hat{p}$ is too high: the logarithm of an average is not the average of the logarithm. The next
+# notebook makes a method of exactly this.
 #
-# **Exercise 03-5.** Write `nlml_by_prior_draws(x, z, f, log_psi)`. Given are data `x` (N, D), draws `z` (S, K) of the prior,
-# the decoder's output `f` (S, D) at each of them, and `log_psi` (D,). Return $-\log \hat{p}(x_n)$, (N,). All data cases use the
-# same draws. Again some likelihoods are 0 in floating point. Ask yourself whether $p(z_s)$ has a place in the average.
+# **Exercise 03-5.** Write `nlml_by_prior_draws(x, z, f, log_psi)`. Given are data `x` (N, D), draws `z` (S, K)
+# of the prior, the decoder's output `f` (S, D) at each of them, and `log_psi` (D,). Return
+# $-\log \hat{p}(x_n)$, (N,). All data cases use the same draws. Again some likelihoods are 0 in floating point.
+# Ask yourself whether $p(z_s)$ has a place in the average.
 
 # %% tags=["exercise"]
 def nlml_by_prior_draws(x, z, f, log_psi):
@@ -605,15 +612,15 @@ def nlml_by_prior_draws(x, z, f, log_psi):
 grade.check("03-5", nlml_by_prior_draws)
 
 # %% [markdown] tags=["hint"]
-# Two steps: $\log p(x_n \mid z_s)$ for all pairs, (S, N); then the logarithm of a mean over s. For the first, give `x` and
-# `f` an axis each: `x[None]` is (1, N, D), `f[:, None]` is (S, 1, D).
+# Two steps: $\log p(x_n \mid z_s)$ for all pairs, (S, N); then the logarithm of a mean over s. For the first,
+# give `x` and `f` an axis each: `x[None]` is (1, N, D), `f[:, None]` is (S, 1, D).
 
 # %% [markdown] tags=["hint"]
 # The draws come from the prior already: where it is high there are many of them. That *is* its weight.
 
 # %% [markdown] tags=["hint"]
-# `logsumexp(log_p, axis=0)` is $\log \sum_s e^{\log p_s}$ without underflow. Of a sum to a mean it lacks $-\log S$. And mind the
-# sign in front.
+# `logsumexp(log_p, axis=0)` is $\log \sum_s e^{\log p_s}$ without underflow. Of a sum to a mean it lacks
+# $-\log S$. And mind the sign in front.
 
 # %% tags=["solution"]
 def nlml_by_prior_draws(x, z, f, log_psi):
@@ -633,9 +640,10 @@ def nlml_by_prior_draws(x, z, f, log_psi):
 # nlml(\mathcal{D}, \theta) = -\sum_{n=1}^{N} \log \left( \int p(x_n, z \mid \theta) \thinspace dz \right) .
 # $$
 #
-# The sum over $n$ is harmless. The trouble is the order of the other two: a logarithm of a product falls apart into
-# terms, a logarithm of an integral does not. Each data case has an integral of its own, and each changes with every
-# step of $\theta$. So the question is no longer whether *one* integral can be had with patience, but what they cost.
+# The sum over $n$ is harmless. The trouble is the order of the other two: a logarithm of a product falls apart
+# into terms, a logarithm of an integral does not. Each data case has an integral of its own, and each changes
+# with every step of $\theta$. So the question is no longer whether *one* integral can be had with patience, but
+# what they cost.
 #
 # ### What the grid costs
 #
@@ -651,18 +659,19 @@ for k in (1, 2, 3, 4, 6, 10, 20):
     print(f"{k:4d}{float(G) ** k:12.1e}   {seconds / size:.2g} {unit}")
 
 # %% [markdown]
-# That is for one evaluation of $nlml$. Learning makes thousands of steps. Up to $K = 3$ a grid is this package's referee,
-# the number against which all other roads are tested; beyond, it is out of the question, and no faster computer
-# will change that.
+# That is for one evaluation of $nlml$. Learning makes thousands of steps. Up to $K = 3$ a grid is this
+# package's referee, the number against which all other roads are tested; beyond, it is out of the question, and
+# no faster computer will change that.
 #
 # ### What draws of the prior cost
 #
-# They do not ask for $K$, at first sight. Watch them in a family of models that differ in nothing but $K$, and whose nlml is
-# known exactly: $K$ copies of a small linear model side by side, each with two visible variables. Given the data, each
-# $z_k$ is half as uncertain as before. That is little. With each model we draw data, and estimate their nlml from the
-# same number of draws.
+# They do not ask for $K$, at first sight. Watch them in a family of models that differ in nothing but $K$, and
+# whose nlml is known exactly: $K$ copies of a small linear model side by side, each with two visible variables.
+# Given the data, each $z_k$ is half as uncertain as before. That is little. With each model we draw data, and
+# estimate their nlml from the same number of draws.
 #
-# *What do you expect* as $K$ grows: does the error grow, and does the standard error that the method states tell you?
+# *What do you expect* as $K$ grows: does the error grow, and does the standard error that the method states
+# tell you?
 
 # %%
 def copies(k):
@@ -700,18 +709,19 @@ ax.legend(frameon=False, fontsize=8)
 plt.show()
 
 # %% [markdown]
-# In one dimension hundreds of draws share the work. In sixteen the best one or two carry the whole estimate, and it
-# is several nats too high for the median case.
+# In one dimension hundreds of draws share the work. In sixteen the best one or two carry the whole estimate,
+# and it is several nats too high for the median case.
 #
-# The reason is geometry. A draw counts if it falls into the posterior. Here that is half as wide as the prior in each
-# direction, so the chance falls by about a constant factor with each further dimension, and so does what $S$ draws are worth:
-# $S / \rho^K$, with $\rho \approx 2.3$ in this family (7.28). To keep the error where it is, $S$ must grow as $\rho^K$: the grid's curse in another
-# coat. With posteriors a tenth as wide as the prior, $\rho$ is about 12 for a typical data case.
+# The reason is geometry. A draw counts if it falls into the posterior. Here that is half as wide as the prior
+# in each direction, so the chance falls by about a constant factor with each further dimension, and so does
+# what $S$ draws are worth: $S / \rho^K$, with $\rho \approx 2.3$ in this family (7.28). To keep the error where
+# it is, $S$ must grow as $\rho^K$: the grid's curse in another coat. With posteriors a tenth as wide as the
+# prior, $\rho$ is about 12 for a typical data case.
 #
-# The column "naive std. error" is the worse news. It is computed from the same few draws, and it can never exceed 1,
-# however wrong the value is: where one draw carries all, the spread among those that count is unknown. The package counts
-# how many draws carry the estimate (7.6), states no error where they are too few (7.15), and warns. On digits, with
-# posteriors much sharper than in our family:
+# The column "naive std. error" is the worse news. It is computed from the same few draws, and it can never
+# exceed 1, however wrong the value is: where one draw carries all, the spread among those that count is
+# unknown. The package counts how many draws carry the estimate (7.6), states no error where they are too few
+# (7.15), and warns. On digits, with posteriors much sharper than in our family:
 
 # %%
 digits = datasets.digits()
@@ -736,14 +746,14 @@ print(f"20 digits, K = {fa.n_components}: too high by {np.mean(estimate.values -
 # | grid (7.3) | $G^K$ points | any decoder, up to about three latent variables |
 # | draws of the prior (7.7) | $\rho^K$ draws | any decoder, where $x$ says little of $z$ |
 #
-# What learning needs is a number that is cheap for any $K$, that has a gradient in $\theta$, and that errs on the safe side if
-# it errs. Better draws, from where the posterior is, are one part of it (7.1). The other is to give up the integral
-# for a bound on it.
+# What learning needs is a number that is cheap for any $K$, that has a gradient in $\theta$, and that errs on
+# the safe side if it errs. Better draws, from where the posterior is, are one part of it (7.1). The other is to
+# give up the integral for a bound on it.
 #
-# **Exercise 03-6.** Which road works where? Fill in the dict `road` with one of the words `"closed form"`, `"grid"`,
-# `"prior draws"`, `"none"` for each model: a straight decoder with Gaussian noise and 20 latent variables; a bent one
-# with 2; a bent one with 20 whose posteriors are nearly as wide as the prior ("vague"); a bent one with 20 whose
-# posteriors are a tenth as wide ("sharp"). Name the best of the roads that work.
+# **Exercise 03-6.** Which road works where? Fill in the dict `road` with one of the words `"closed form"`,
+# `"grid"`, `"prior draws"`, `"none"` for each model: a straight decoder with Gaussian noise and 20 latent
+# variables; a bent one with 2; a bent one with 20 whose posteriors are nearly as wide as the prior ("vague"); a
+# bent one with 20 whose posteriors are a tenth as wide ("sharp"). Name the best of the roads that work.
 
 # %% tags=["exercise"]
 road = {
@@ -760,12 +770,12 @@ grade.check("03-6", road)
 # Each of the four words is needed once.
 
 # %% [markdown] tags=["hint"]
-# How many points has a grid with 40 on each side, in 2 and in 20 dimensions? How often does a draw of the prior fall
-# into a posterior that is nearly the prior?
+# How many points has a grid with 40 on each side, in 2 and in 20 dimensions? How often does a draw of the prior
+# fall into a posterior that is nearly the prior?
 
 # %% [markdown] tags=["hint"]
-# A straight decoder is factor analysis: every $K$ has a closed form. And a tenth of the width in 20 directions is a share of about
-# $10^{-20}$ of the volume.
+# A straight decoder is factor analysis: every $K$ has a closed form. And a tenth of the width in 20 directions
+# is a share of about $10^{-20}$ of the volume.
 
 # %% tags=["solution"]
 road = {
@@ -778,12 +788,12 @@ road = {
 # %% [markdown]
 # ## To try
 #
-# 1. Make the noise of the spiral larger, `noise = 0.1`, and predict what becomes of the three posteriors before you run the
-#    cell.
+# 1. Make the noise of the spiral larger, `noise = 0.1`, and predict what becomes of the three posteriors before
+#    you run the cell.
 # 2. Set `S = 100000`. Up to which $K$ do the draws of the prior hold now, and does that fit $S / \rho^K$?
-# 3. In section 6 the error of a grid falls faster than any power of the mesh. Replace the Gaussian noise by one with
-#    a kink, or the decoder by one with ReLU units, and look again.
+# 3. In section 6 the error of a grid falls faster than any power of the mesh. Replace the Gaussian noise by one
+#    with a kink, or the decoder by one with ReLU units, and look again.
 #
 # Next: [04, Jensen and the bound](04-jensen-and-the-bound.ipynb). Before:
-# [02, factor analysis by EM](02-factor-analysis-by-em.ipynb). [00, start here](00-start-here.ipynb) has the map of
-# the course.
+# [02, factor analysis by EM](02-factor-analysis-by-em.ipynb). [00, start here](00-start-here.ipynb) has the map
+# of the course.

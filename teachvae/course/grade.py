@@ -12,6 +12,7 @@ from html import escape
 import inspect
 import linecache
 import traceback
+from types import CodeType
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from .exercises.table import EXERCISES
 OUTCOMES = "not attempted", "not yet", "right"
 GRADIENT = "analytic", "numeric"                                    # the columns of a report on a gradient
 ALIKE = 1e-7                                                       # an answer has a mistake's very numbers
+LONGEST = 160                                                      # characters of an error or a line of code
 DONE = "RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"  # all that an unwritten function does
 
 
@@ -83,7 +85,7 @@ def check(name, answer, seed=None):
     seed = int(np.random.SeedSequence().entropy % 10**6) if seed is None else seed
     verdict = None
     for sizes in SIZES if exercise.draw else SIZES[:1]:
-        before, verdict = verdict, _at(exercise, answer, sizes, seed)
+        before, verdict = verdict, _looked_at(exercise, answer, sizes, seed)
         if not verdict.ok:
             break
     if not verdict.ok and before is not None and before.ok:
@@ -91,6 +93,16 @@ def check(name, answer, seed=None):
         line = f"it is right for N, D, K, S = {one}, and not for {other}: is a size written down?"
         verdict = replace(verdict, outcome="not yet", lines=(line, *verdict.lines[:3]))
     return verdict
+
+
+def _looked_at(exercise, answer, sizes, seed):
+    """The `Verdict` on data of these sizes, whatever the answer does when it is looked at."""
+    try:
+        said = _at(exercise, answer, sizes, seed)
+    except Exception as error:                                     # of objects that are made to be in the way
+        line = f"what was handed in cannot be looked at: {_short(error)}"
+        said = Verdict(exercise.name, exercise.asks, "not yet", (line,), exercise.equation, seed, np.inf)
+    return replace(said, lines=tuple(" ".join(line.splitlines()) for line in said.lines))
 
 
 def _at(exercise, answer, sizes, seed):
@@ -152,8 +164,10 @@ def _called(answer, arguments):
     copies = [tree.map(_copied, list(arguments.values())) for _ in range(2)]
     try:
         given, again = answer(*copies[0]), answer(*copies[1])
-    except (Exception, SystemExit) as error:
-        if isinstance(error, NotImplementedError) or "ellipsis" in str(error):
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:                                 # SystemExit, and what else there is
+        if isinstance(error, NotImplementedError) or "ellipsis" in _short(error):
             return None, ("not attempted", f"it raises {_short(error)}: a … of the exercise is still there")
         return None, ("not yet", *_of_exception(answer, error))
     for name, value, copy in zip(arguments, arguments.values(), copies[0]):
@@ -175,11 +189,11 @@ def _copied(value):
 
 def _of_exception(answer, error):
     """Lines on an exception: the line of the student's code, and what it says."""
-    code = getattr(answer, "__code__", None)
-    frames = traceback.extract_tb(error.__traceback__)[2:] or traceback.extract_tb(error.__traceback__)
+    code = _code(answer)
+    frames = traceback.extract_tb(error.__traceback__)             # from `_called` down to what raised it
     own = [frame for frame in frames if code is not None and frame.filename == code.co_filename]
     frame = (own or frames)[-1]
-    text = (frame.line or linecache.getline(frame.filename, frame.lineno)).strip()
+    text = (frame.line or linecache.getline(frame.filename, frame.lineno)).strip()[:LONGEST]
     inside = f"line {frame.lineno - code.co_firstlineno} below its def" if own else "it"
     lines = [f"{inside} raises {_short(error)}"]
     return [*lines, f"    {text}"] if text else lines
@@ -187,15 +201,24 @@ def _of_exception(answer, error):
 
 def _short(error):
     """An exception in one line of bearable length."""
-    says = " ".join(str(error).split())
-    says = says if len(says) <= 160 else says[:157] + "…"
+    try:
+        says = " ".join(str(error).split())
+    except Exception:                                              # it cannot even be said
+        says = ""
+    says = says if len(says) <= LONGEST else says[: LONGEST - 1] + "…"
     return f"{type(error).__name__}: {says}" if says else type(error).__name__
 
 
 def _unwritten(answer):
     """Whether a function does nothing but return a constant, as the stub of an exercise does."""
-    code = getattr(answer, "__code__", None)
+    code = _code(answer)
     return code is not None and all(step.opname in DONE for step in dis.get_instructions(code))
+
+
+def _code(answer):
+    """The compiled lines of a function, or None."""
+    code = getattr(answer, "__code__", None)
+    return code if isinstance(code, CodeType) else None
 
 
 def _explained(exercise, arguments, given, report):
@@ -236,6 +259,8 @@ def _same(one, two, tolerance=0.0):
     if not (isinstance(one, kinds) and isinstance(two, kinds)):
         return one is two or type(one) is type(two)
     one, two = np.asarray(one), np.asarray(two)
-    if one.shape != two.shape or one.dtype.kind not in "fiub" or two.dtype.kind not in "fiub":
+    if one.shape != two.shape:
         return False
+    if one.dtype.kind not in "fiub" or two.dtype.kind not in "fiub":
+        return one.dtype == two.dtype                              # told by what it is, not by its numbers
     return one.size == 0 or bool(np.all(value_error(one.astype(float), two.astype(float)) <= tolerance))
