@@ -214,7 +214,8 @@ def panels(places):
 panels({"cheapest": np.argmin(ladder.turned + ladder.bent), "most turned": np.argmax(ladder.turned)})
 
 # %%
-panels({"most bent": np.argmax(ladder.bent), "most is left": np.argmax(ladder.left)})
+most, *_, next_most = np.argsort(-ladder.bent)[:2].repeat(2)
+panels({"most bent": most, "next": next_most})
 
 # %% [markdown]
 # Grey holds 50, 90 and 99 % of the posterior, each line 90 % of a $q$. Where the posterior is an upright ellipse there is nothing to

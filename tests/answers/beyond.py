@@ -49,6 +49,10 @@ def centred(m, L):
     return 0.5 * (np.sum(L**2, axis=(1, 2)) - m.shape[1]) - np.sum(np.log(diagonals(L)), axis=1)
 
 
+def log_det_added(m, L):
+    return 0.5 * (squares_of(m, L) - m.shape[1]) + np.log(np.linalg.det(L))
+
+
 def mean_over_latents(m, L):
     return (0.5 * (squares_of(m, L) - m.shape[1]) - np.sum(np.log(diagonals(L)), axis=1)) / m.shape[1]
 
@@ -106,6 +110,12 @@ def tanh_not_squared(u, r, w, b):
 
 def determinant(u, r, w, b):
     return 1 + (1 - np.tanh(u @ w + b) ** 2) * (r @ w)
+
+
+def by_coordinates(u, r, w, b):
+    slope = 1 - np.tanh(u @ w + b) ** 2
+    with np.errstate(invalid="ignore"):
+        return np.sum(np.log(1 + np.outer(slope, r * w)), axis=1)
 
 
 def for_the_density(u, r, w, b):
@@ -328,6 +338,10 @@ def averaged_errors(t, v):
     return {"mean": t.mean(0), "se": np.sqrt(within + (1 + 1 / len(t)) * t.var(0, ddof=1))}
 
 
+def deviation_for_variance(t, v):
+    return {"mean": t.mean(0), "se": np.sqrt(v.mean(0) + (1 + 1 / len(t)) * t.std(0, ddof=1))}
+
+
 def total_variance(t, v):
     return {"mean": t.mean(0), "se": v.mean(0) + (len(t) + 1) / len(t) * t.var(0, ddof=1)}
 
@@ -401,6 +415,15 @@ def distances(x, b, C):
 def no_determinant(x, pi, b, W, psi):
     C = np.einsum("jkd,jke->jde", W, W) + np.diag(psi)
     return special.softmax(np.log(pi) - 0.5 * distances(x, b, C), axis=1)
+
+
+def whole_determinant(x, pi, b, W, psi):
+    C = np.einsum("jkd,jke->jde", W, W) + np.diag(psi)
+    return special.softmax(np.log(pi) - 0.5 * distances(x, b, C) - np.linalg.slogdet(C)[1], axis=1)
+
+
+def psi_squared(x, pi, b, W, psi):
+    return special.softmax(np.log(pi) + log_densities(x, b, W, psi**2), axis=1)
 
 
 def noise_alone(x, pi, b, W, psi):
@@ -478,6 +501,7 @@ WRONG = {
         "the trace is that of L": trace_of_L,
         "the other way round": from_p_to_q,
         "m mᵀ is left out": centred,
+        "log |L| has its sign turned": log_det_added,
         "1/(K = ": mean_over_latents,
     },
     "12-2": {
@@ -486,6 +510,7 @@ WRONG = {
         "1 − tanh stands where": tanh_not_squared,
         "this is the determinant": determinant,
         "for the way back": for_the_density,
+        "r wᵀ is one number": by_coordinates,
         "b is left out": through_the_origin,
         "r and w are exchanged": exchanged,
         "it has shape": one_number,
@@ -519,6 +544,7 @@ WRONG = {
         "v holds squared standard errors": v_squared,
         "standard errors are averaged": averaged_errors,
         "which is the variance": total_variance,
+        "standard deviations and variances are added": deviation_for_variance,
         "without what each table is unsure of": between_alone,
         "S = ": summed,
     },
@@ -527,6 +553,8 @@ WRONG = {
         "normalised over the data cases": over_the_cases,
         "log |C_j| is left out": no_determinant,
         "W is left out of the covariance": noise_alone,
+        "½ is forgotten before": whole_determinant,
+        "the covariance has its square": psi_squared,
         "the shares 0/0": zero_over_zero,
         "the logarithms of the shares": in_log_space,
         "given to one component": hard,

@@ -80,6 +80,8 @@ LADDER = [
                 lambda m, L: kl_full(m, L) + 0.5 * log_det(L),
             "log |L Lᵀ| is not halved: the ½ is before all terms, and ½ log |L Lᵀ| = log |L|":
                 lambda m, L: kl_full(m, L) - log_det(L),
+            "log |L| has its sign turned: a narrow q is far from the prior, and −log |L| says so":
+                lambda m, L: kl_full(m, L) + 2 * log_det(L),
             "what is below the diagonal of L is left out: those entries make the correlations":
                 diagonal_alone,
             "the −K is missing: a q that is the prior itself has to have 0 nats":
@@ -102,6 +104,8 @@ LADDER = [
                 planar_with(slope=np.tanh),
             "1 − tanh stands where the slope belongs, 1 − tanh²":
                 planar_with(slope=lambda a: 1 - np.tanh(a)),
+            "r wᵀ is one number, the sum of the products: here each coordinate has a factor of its own":
+                lambda u, r, w, b: np.log(1 + (1 - np.tanh(u @ w + b) ** 2)[:, None] * (r * w)).sum(axis=1),
             "this is the determinant, and its logarithm is asked":
                 planar_with(given=lambda det: det),
             "this is the logarithm for the way back: the layer itself has it with a plus":
@@ -228,6 +232,8 @@ DRAWS = [
                 pooled_with(lambda m, U, B, v: U + B),
             "right except for se: B is divided by m, as if each table were new data":
                 pooled_with(lambda m, U, B, v: U + B / m),
+            "right except for se: standard deviations and variances are added: B is a variance":
+                pooled_with(lambda m, U, B, v: U + (1 + 1 / m) * np.sqrt(B)),
             "right except for se: the variance between m tables has the divisor m − 1":
                 pooled_with(lambda m, U, B, v: U + (1 + 1 / m) * B * (m - 1) / m),
             "right except for se: v holds squared standard errors already":
@@ -293,6 +299,12 @@ MIXTURE = [
                 lambda x, pi, b, W, psi: softmax(log_joint(x, pi, b, W, psi), axis=0),
             "log |C_j| is left out: a wide component is near to everything, and has to pay for it":
                 by_distance,
+            "½ is forgotten before log |C_j|":
+                lambda x, pi, b, W, psi: softmax(
+                    log_joint(x, pi, b, W, psi) - 0.5 * np.linalg.slogdet(covariances(W, psi))[1], axis=1
+                ),
+            "ψ is a variance already, and the covariance has its square":
+                lambda x, pi, b, W, psi: responsibilities(x, pi, b, W, psi**2),
             "W is left out of the covariance: a component is a plane with noise, not noise alone":
                 lambda x, pi, b, W, psi: responsibilities(x, pi, b, 0 * W, psi),
             "exp of a large distance is 0, and the shares 0/0: stay in log space until rows are normalised":
