@@ -339,9 +339,9 @@ for place, k in enumerate(np.argsort(mixture.means_[:, 0])):
     axes[0].plot(t, joint[:, k], color=colour, ls=style, label=f"component {place + 1} from the left")
     axes[1].plot(t, joint[:, k] / joint.sum(axis=1), color=colour, ls=style)
 axes[0].plot(t, joint.sum(axis=1), color=COLOURS[6], lw=1, label="p(x)")
-axes[0].set_ylabel("p(x, z = k)")
+axes[0].set(ylabel="p(x, z = k)", ylim=(0, 1.6 * joint.sum(axis=1).max()))
 axes[1].set(xlabel="x", ylabel="responsibility")
-axes[0].legend(frameon=False, fontsize=8)
+axes[0].legend(frameon=False, fontsize=8, ncols=2, loc="upper center")
 plt.show()
 
 # %% [markdown]
