@@ -1,4 +1,4 @@
-"""The command line: `teachvae compare`, `explore`, `gradcheck`, `doctor`, and `course` and `grade` for a course.
+"""The command line: `teachvae compare`, `explore`, `gradcheck`, `doctor`; for a course `course` and `grade`.
 
 stdout holds the result, stderr everything else. Exit status: 0 ok, 1 a check failed, 2 bad input,
 130 interrupted, 141 nobody reads the result any more.
