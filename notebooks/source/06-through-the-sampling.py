@@ -954,7 +954,8 @@ grade.check("06-9", narrow_sampler)
 
 # %% [markdown] tags=["solution"]
 # The gradient check passes, and $Q$ falls beautifully: below the NLML, where no bound can be. Only what compares with
-# a number from outside sees it: the NLML, or the moments that the samples should have.
+# a number from outside sees it: the NLML, or the moments that the samples should have. (In one of the published
+# programs the gradient of the log variance is wrong as well. That a gradient check would have found.)
 
 # %% tags=["solution"]
 narrow_sampler = {
