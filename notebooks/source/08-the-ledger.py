@@ -165,8 +165,9 @@ for title, model in methods.items():
     for part, images in {"training": seen, "held out": new}.items():
         table = model.phi_[:few] if title == "variational EM" and part == "training" else None
         ledgers[title, part] = model.gaps(images, phi=table, random_state=seed)
+        print(f"{title}, {part}: measured, NLML by method {ledgers[title, part].method!r}")
 
-print(f"{'':26}{'NLML':>9} +{'not Gaussian':>14} +{'diagonal':>10} +{'amortisation':>14} ={'Q':>10}")
+print(f"\n{'':26}{'NLML':>9} +{'not Gaussian':>14} +{'diagonal':>10} +{'amortisation':>14} ={'Q':>10}")
 for (title, part), g in ledgers.items():
     print(f"{title + ', ' + part:26}{g.nlml.mean():9.3f}  {g.not_gaussian.mean():z14.3f}  {g.diagonal.mean():z10.3f}  "
           f"{g.amortisation.mean():z14.3f}  {g.q_used.mean():10.3f}")
@@ -318,10 +319,9 @@ ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %% [markdown]
-# On training digits a network that is large enough closes most of the gap. On held-out digits it soon stops helping, and the gap stays
-# several times as large, whatever the size: what is missing there is not width but data. This is over-fitting of the plain kind, but of
-# the *inference*. It has the plain cures: more data, a smaller network, stopping earlier. And it has one cure more, E-steps for
-# the new cases.
+# On training digits a network that is large enough closes most of the gap. On held-out digits size helps less, and the gap stays a few times as
+# large: what is missing there is not width but data. This is over-fitting of the plain kind, but of the *inference*. It has the
+# plain cures: more data, and stopping earlier. And it has one cure more, E-steps for the new cases.
 
 # %% [markdown]
 # **Exercise 08-2.** Who is to blame? `train` (N, 4) and `new` (S, 4) have a row for each data case, with the
