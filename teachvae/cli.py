@@ -1,4 +1,4 @@
-"""The command line: `teachvae compare`, `gradcheck`, `doctor`, and for the course `course` and `grade`.
+"""The command line: `teachvae compare`, `explore`, `gradcheck`, `doctor`; for a course `course` and `grade`.
 
 stdout holds the result, stderr everything else. Exit status: 0 ok, 1 a check failed, 2 bad input,
 130 interrupted, 141 nobody reads the result any more.
@@ -214,6 +214,15 @@ def _parser():
     )
     doctor.set_defaults(run=_doctor)
 
+    explore, course, grade = _explore_parser(commands), _course_parser(commands), _grade_parser(commands)
+
+    for command in (compare, gradcheck, doctor, explore, course, grade):
+        command.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _course_parser(commands):
     course = commands.add_parser(
         "course",
         help="start the course in JupyterLab, say what is done of it, or plant a fault for a class to find",
@@ -245,7 +254,10 @@ def _parser():
         "--tell", action="store_true", help="with --break: plant nothing, say what the fault is and where"
     )
     course.set_defaults(run=_course)
+    return course
 
+
+def _grade_parser(commands):
     grade = commands.add_parser(
         "grade",
         help="judge the exercises of a folder of submitted notebooks",
@@ -268,12 +280,49 @@ def _parser():
     grade.add_argument(
         "--seed", type=_natural, help="of the data of all exercises (default: drawn once, and told)"
     )
+    grade.add_argument(
+        "--jobs", type=_jobs, default=1, metavar="N",
+        help="notebooks that are executed at a time (default: 1; -1: as many as there are cores)",
+    )
     grade.set_defaults(run=_grade)
+    return grade
 
-    for command in (compare, gradcheck, doctor, course, grade):
-        command.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
-        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser
+
+def _explore_parser(commands):
+    explore = commands.add_parser(
+        "explore",
+        help="a page on which saved models with K = 2 are played with: z, q, the posterior, the ledger",
+        description="Write one HTML file, which needs neither a network nor anything installed, on which saved models "
+        "with two latent variables are explored, data case by data case.",
+    )
+    explore.add_argument(
+        "models", nargs="+", type=Path, metavar="FILE.npz|FOLDER",
+        help="models that were saved, one tab each; or the FOLDER of teachvae compare --save: its factor analysis, "
+        "variational EM and VAE, with the data that were held out",
+    )
+    explore.add_argument(
+        "--data", metavar="NAME|FILE",
+        help="the data cases to be shown, as for compare (default: those held out of a FOLDER, else digits)",
+    )
+    explore.add_argument("--cases", type=_size, default=200, metavar="N", help="how many, at the most (default: 200)")
+    explore.add_argument(
+        "--output", type=Path, default=Path("explorer.html"), metavar="FILE.html",
+        help="where the page goes (default: explorer.html)",
+    )
+    explore.set_defaults(run=_explore)
+    return explore
+
+
+def _explore(arguments):
+    from .comparison import explorer
+
+    models, dataset = explorer.opened(arguments.models, arguments.data)
+    path = explorer.write(models, dataset, arguments.output, cases=arguments.cases)
+    if not arguments.quiet:
+        size = path.stat().st_size / 1000
+        print(f"{', '.join(models)}; {dataset.name}: {size:.0f} kB, open it in a browser", file=sys.stderr)
+    print(path)
+    return 0
 
 
 def _compare(arguments):
@@ -428,7 +477,7 @@ def _grade(arguments):
 
     return command.grade(
         arguments.folder, arguments.csv, seed=arguments.seed, seconds=arguments.seconds,
-        memory=arguments.memory, quiet=arguments.quiet,
+        memory=arguments.memory, jobs=arguments.jobs, quiet=arguments.quiet,
     )
 
 

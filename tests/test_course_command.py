@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from time import monotonic
 
 import pytest
 
@@ -216,7 +217,7 @@ def test_a_fault_is_seen_by_no_other_check(name, tmp_path):
 def graded(folder, *options):
     """(exit status, {file: rows of the CSV}) of `teachvae grade`."""
     lines = folder.parent / "graded.csv"
-    status = cli.main(["grade", str(folder), "--csv", str(lines), "--quiet", *options])
+    status = cli.main(["grade", str(folder), "--csv", str(lines), "--quiet", "--jobs", "2", *options])
     with lines.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == list(submissions.COLUMNS)
@@ -255,6 +256,11 @@ HOSTILE = {                                                        # (cells befo
     "fooled_while_called": (
         [WRONG.replace("    return", "    np.all = np.any = lambda *a, **k: True\n"
                        "    np.abs = np.zeros_like\n    return")], "not yet"),
+    "fooled_by_what_it_imports": ([WRONG.replace("    return", "    import sys\n"
+        "    from teachvae.course import exercise, grade\n    from teachvae.gradcheck import report\n"
+        "    report.Report.ok = True\n    report.Report.outcome = 'right'\n"
+        "    sys.modules['teachvae.course.grade']._at = grade.check = None\n"
+        "    exercise.check_value = lambda *a, **k: report.Report([], 0.0)\n    return")], "not yet"),
     "loud": (["for _ in range(100_000):\n    print('x' * 100)", RIGHT], "right"),
     "exits": (["import sys\nsys.exit(1)", "exit()", "raise KeyboardInterrupt", RIGHT], "right"),
     "ends_at_once": ([RIGHT, "import os\nos._exit(0)"], "not judged"),
@@ -349,12 +355,23 @@ def test_what_never_ends_is_stopped(tmp_path):
     write(folder / "02-answer.ipynb", SETUP, STUB.replace("...", "while True: pass"), CHECK)
     deaf = f"import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\n{forever}"
     write(folder / "02-deaf.ipynb", SETUP, deaf, RIGHT, CHECK)
-    status, found = graded(folder, "--seconds", "2")
+    status, found = graded(folder, "--seconds", "3")
     assert status == 1
     cell, answer, deaf = (found[f"02-{name}.ipynb"][NAME] for name in ("cell", "answer", "deaf"))
     assert (cell["outcome"], cell["errors"]) == ("right", "1")
     assert answer["outcome"] == "not yet" and "does it end?" in answer["why"]
-    assert deaf["outcome"] == "not judged" and "stopped after 2 s" in deaf["why"]
+    assert deaf["outcome"] == "not judged" and "stopped after 3 s" in deaf["why"]
+
+
+def test_an_interruption_ends_what_runs(tmp_path):
+    """Closing the generator is what an interruption does to it."""
+    for name in "abc":
+        write(tmp_path / f"02-{name}.ipynb", SETUP, RIGHT if name == "a" else "while True: pass", CHECK)
+    each = submissions.each_judged(submissions.found_in(tmp_path), tmp_path, 2, seed=0, seconds=60)
+    start = monotonic()
+    assert next(each).verdicts[NAME][0] == "right"
+    each.close()
+    assert monotonic() - start < 30 and not submissions.RUNNING
 
 
 def test_the_tables_and_the_notes_of_a_folder(tmp_path, capsys):

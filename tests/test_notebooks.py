@@ -300,6 +300,10 @@ OTHERS = {
         {"K": "1", "hidden": "(16,)", "cases": "60"},
         {"K": "4", "hidden": "(8, 8)", "seed": "1", "components": "2", "S": "1"},
     ],
+    "01-autoencoders-and-factor-analysis": [
+        {"few": "1", "many": "3", "hidden": "(16,)"}, {"cases": "60", "hidden": "()", "seed": "1"},
+    ],
+    "02-factor-analysis-by-em": [{"K": "1", "cases": "60"}, {"K": "3", "n_latent": "1", "seed": "1"}],
     "00-start-here": [{"K": "1", "hidden": "(16,)"}, {"K": "3", "cases": "60", "S": "1", "seed": "1"}],
     "05-variational-em": [{"K": "1", "hidden": "()", "seed": "1"}, {"K": "3", "cases": "60", "angle": "30"}],
     "06-through-the-sampling": [
@@ -312,7 +316,18 @@ OTHERS = {
     ],
     "variables-and-missing-data": [{"K": "3", "hidden": "(16,)", "cases": "60"}, {"K": "1", "seed": "1"}],
     "09-other-variables-and-missing-data": [
-        {"K": "3", "hidden": "()", "cases": "60", "n_holes": "300", "K_holes": "1"}, {"K": "1", "hidden": "(16,)", "seed": "1"},
+        {"K": "3", "hidden": "()", "cases": "60", "n_holes": "300", "K_holes": "1"},
+        {"K": "1", "hidden": "(16,)", "seed": "1"},
+    ],
+    "10-backpropagation-by-hand": [
+        {"K": "1", "hidden": "()", "cases": "60"}, {"K": "3", "S": "1", "epochs": "60", "seed": "1"},
+    ],
+    "12-beyond-the-lecture": [
+        {"K": "3", "n_new": "3", "cases": "60", "S": "1"},
+        {"K": "1", "hidden": "()", "J": "1", "n_points": "60", "seed": "1"},
+    ],
+    "11-one-core-two-machines": [
+        {"K": "3", "hidden": "()", "cases": "60"}, {"K": "1", "S": "4", "n_jobs": "1", "seed": "1"},
     ],
     "beyond-the-lecture": [
         {"K": "3", "n_new": "3", "cases": "60"}, {"hidden": "(16,)", "J": "5", "seed": "1"},

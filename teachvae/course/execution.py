@@ -119,15 +119,11 @@ class Run:
         """Check what the page has under the name that is asked for, or under that of its check cell."""
         exercise, page = EXERCISES[name], vars(self.page)
         given = page.get(exercise.asks, page.get(answer))
-
-        def judge(arguments, given, sizes):
-            self.restore()                                         # what the answer itself may have changed
-            return exercise.judge(arguments, given, sizes)
-
-        theirs = _take_out()
-        sys.modules.update(self.own)
-        self.restore()
-        EXERCISES[name] = replace(exercise, judge=judge)
+        EXERCISES[name] = replace(
+            exercise, draw=exercise.draw and self.ours(exercise.draw), judge=self.ours(exercise.judge),
+            mistakes={says: self.ours(made) if callable(made) else made
+                      for says, made in exercise.mistakes.items()},
+        )
         try:
             with at_most(self.left() / 2), self.restored():
                 verdict = grade.check(name, given, seed=self.job["seed"])
@@ -138,8 +134,20 @@ class Run:
             self.say(exercise=name, outcome="not yet", lines=[f"it cannot be judged: {_short(error)}"])
         finally:
             EXERCISES[name] = exercise
-            _take_out()
-            sys.modules.update(theirs)
+
+    def ours(self, function):
+        """The function, called among our modules, whatever the answer before it has changed."""
+        def called(*given, **named):
+            theirs = _take_out()
+            sys.modules.update(self.own)
+            try:
+                self.restore()
+                return function(*given, **named)
+            finally:
+                self.own = _take_out()
+                sys.modules.update(theirs)
+
+        return called
 
     def restore(self):
         """Put back what was replaced in NumPy, in SciPy and among the built-in functions."""
@@ -195,8 +203,8 @@ def limit_memory(gibibytes, seconds):
         return False
     limited = sys.platform != "darwin"                             # macOS takes the limit, and ignores it
     for kind, most in (
-        ("RLIMIT_CORE", 0), ("RLIMIT_FSIZE", LARGEST_FILE), ("RLIMIT_CPU", 2 * int(seconds) + 10),
-        ("RLIMIT_AS", int(gibibytes * 2**30)),
+        ("RLIMIT_CORE", 0), ("RLIMIT_FSIZE", LARGEST_FILE),
+        ("RLIMIT_CPU", int(seconds + 10) * (os.cpu_count() or 1)), ("RLIMIT_AS", int(gibibytes * 2**30)),
     ):
         try:
             resource.setrlimit(getattr(resource, kind), (most, most))

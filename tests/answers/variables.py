@@ -28,6 +28,19 @@ def ones_only(f, x):
     return -np.sum(np.where(x == 1, np.logaddexp(0, -f), 0), axis=2)
 
 
+def plus(f, x):
+    return np.sum(x * f + np.logaddexp(0, f), axis=-1)
+
+
+def log_of_zero(f, x):
+    with np.errstate(divide="ignore"):
+        return np.sum(np.log(np.where(x == 1, special.expit(f), 1 - special.expit(f))), axis=-1)
+
+
+def in_bits(f, x):
+    return np.sum(x * f - np.logaddexp(0, f), axis=-1) / np.log(2)
+
+
 def swapped(f, x):
     return ((1 - x) * f - np.logaddexp(0, f)).sum(-1)
 
@@ -217,6 +230,14 @@ def wrong_axis(f, x):
     return {"log_p": np.sum(x * logs, axis=1), "df": x - np.exp(logs)}
 
 
+def no_axis(f, x):
+    return {"log_p": np.sum(x * special.log_softmax(f), axis=1), "df": x - special.softmax(f)}
+
+
+def all_categories(f, x):
+    return {"log_p": np.sum(log_pi(f), axis=1), "df": x - np.exp(log_pi(f))}
+
+
 def as_bits(f, x):
     return {"log_p": np.sum(x * f - np.logaddexp(0, f), axis=1), "df": x - special.expit(f)}
 
@@ -280,6 +301,17 @@ def psi_squared(x, f, psi, dof):
 def unscaled(x, f, psi, dof):
     w = (dof + 1) / (dof + (x - f) ** 2)
     return {"weight": w, "psi": np.mean(w * (x - f) ** 2, axis=0)}
+
+
+def not_squared(x, f, psi, dof):
+    w = (dof + 1) / (dof + (x - f) / psi)
+    return {"weight": w, "psi": np.mean(w * (x - f) ** 2, axis=0)}
+
+
+def in_units_of_psi(x, f, psi, dof):
+    u2 = (x - f) ** 2 / psi
+    w = (dof + 1) / (dof + u2)
+    return {"weight": w, "psi": np.mean(w * u2, axis=0)}
 
 
 def dof_alone(x, f, psi, dof):
@@ -374,6 +406,16 @@ def psi_as_scale(x, f, psi):
     return np.nansum(stats.norm.logpdf(x, f, psi), axis=1)
 
 
+def all_scales(x, f, psi):
+    seen = (~np.isnan(x)).sum(axis=1)
+    squares = np.nansum((x - f) ** 2 / psi, axis=1)
+    return -0.5 * (squares + seen * np.log(2 * np.pi) + np.sum(np.log(psi)))
+
+
+def whole_constant(x, f, psi):
+    return np.nansum(-0.5 * (x - f) ** 2 / psi - 0.5 * np.log(psi) - np.log(2 * np.pi), axis=1)
+
+
 def nan_all_over(x, f, psi):
     return np.sum(stats.norm.logpdf(x, f, np.sqrt(psi)), axis=1)
 
@@ -462,6 +504,11 @@ def least_squares(x, W, b, psi):
     return {"mean": m, "x": np.where(np.isnan(x), m @ W + b, x)}
 
 
+def unweighted(x, W, b, psi):
+    m = case_by_case(x, W, b, np.ones(len(psi)), 1, b)
+    return {"mean": m, "x": np.where(np.isnan(x), m @ W + b, x)}
+
+
 def reconstructed(x, W, b, psi):
     m = case_by_case(x, W, b, psi, 1, b)
     return {"mean": m, "x": m @ W + b}
@@ -543,6 +590,9 @@ WRONG = {
         "log(1 + exp(−f)) stands where": minus_f,
         "only pixels that are 1": ones_only,
         "zeros and ones are exchanged": swapped,
+        "is added; it is the price": plus,
+        "look for a log of 0": log_of_zero,
+        "bits stand where nats belong": in_bits,
         "shape": over_the_samples,
     },
     "09-2": {
@@ -569,6 +619,8 @@ WRONG = {
         "is for the logit of the category that was seen": diagonal_alone,
         "the slope of Σ_j π_j": seeded_with_ones,
         "the softmax goes over the data cases": wrong_axis,
+        "over all of f at once": no_axis,
+        "log π of all categories": all_categories,
         "D bits with a σ each": as_bits,
         "x less the logits": minus_logits,
         "df, which is that of −log p": cross_entropy,
@@ -577,6 +629,8 @@ WRONG = {
     "09-5": {
         "you divide by ψ²": psi_squared,
         "the residual is not divided by ψ": unscaled,
+        "the residual is not squared": not_squared,
+        "in units of the old psi": in_units_of_psi,
         "dof stands where dof + 1 belongs": dof_alone,
         "divided by the sum of the weights": weighted_average,
         "the squares are not weighted": plain_square,
@@ -592,6 +646,8 @@ WRONG = {
         "you divide by its square": psi_as_scale,
         "NaN and anything make NaN": nan_all_over,
         "its sign turned": as_a_loss,
+        "½ log ψ is still paid": all_scales,
+        "log 2π stands where ½": whole_constant,
     },
     "09-7": {
         "the precision is that of a complete case": all_precisions_alike,
@@ -599,6 +655,7 @@ WRONG = {
         "not 0 − b": holes_are_zero,
         "b is not taken off x": not_centred,
         "M lacks the 1 of the prior": least_squares,
+        "Ψ is left out": unweighted,
         "seen entries are replaced too": reconstructed,
         "b is missing in what is filled in": no_bias,
         "the holes have their columns' means": filled_with_means,

@@ -109,6 +109,16 @@ def mixture_of(log_weights=np.log, variance=lambda variances: variances):
     return mistake
 
 
+def log_times_weight(x, weights, means, variances, q):
+    """π_k log N instead of log π_k + log N."""
+    log_p = np.stack([mixture.log_normal(x, *pair) for pair in zip(means, variances)], axis=1) * weights
+    posterior = mixture.free(log_p)
+    return {
+        "posterior": posterior, "nlml": mixture.divergence(posterior, log_p),
+        "Q": mixture.divergence(q, log_p),
+    }
+
+
 def naive_mixture(x, weights, means, variances, q):
     """What comes of exp where it underflows."""
     log_p = mixture.log_joint(mixture.Mixture(weights, means, variances), x)
@@ -137,12 +147,14 @@ def entropy_turned(right, q, log_p):
 
 
 def draw_q(rng, n):
-    """Means and logarithms of standard deviations, (N, K) each."""
-    return {"m": rng.standard_normal((n.N, n.K)), "log_s": rng.uniform(-1.2, 0.6, (n.N, n.K))}
+    """Rows φ_n = [m | log s], (N, 2K)."""
+    m, log_s = rng.standard_normal((n.N, n.K)), rng.uniform(-1.2, 0.6, (n.N, n.K))
+    return {"phi": np.concatenate([m, log_s], axis=1)}
 
 
-def kl_by_quadrature(m, log_s):
+def kl_by_quadrature(phi):
     """E_q[log q − log p(z)] (N,), by Gauss–Hermite quadrature, which is exact for a quadratic."""
+    m, log_s = np.split(phi, 2, axis=1)
     u, w = np.polynomial.hermite_e.hermegauss(4)
     z = m[..., None] + np.exp(log_s)[..., None] * u
     log_ratio = -0.5 * u**2 - log_s[..., None] + 0.5 * z**2        # their constants cancel
@@ -151,8 +163,8 @@ def kl_by_quadrature(m, log_s):
 
 def kl_with(each, taken=np.sum):
     """A mistake: another summand of m and log s."""
-    def mistake(m, log_s):
-        return taken(each(m, log_s), axis=1)
+    def mistake(phi):
+        return taken(each(*np.split(phi, 2, axis=1)), axis=1)
 
     return mistake
 
@@ -178,19 +190,29 @@ def sampled_q(x, m, log_s, eta, W, b, log_psi):
     return bound.forward(model, theta, np.concatenate([m, log_s], axis=1), x, eta, kl="analytic")[0]
 
 
-def walk_with(*, sign=1.0, kl=1.0, over=np.sum, samples=np.mean, width=np.exp, psi=np.exp, log_det=1.0,
-              constant=1.0, bend=np.tanh, noise=1.0, sampled_kl=False):
+def price_of(m, log_s):
+    """KL(q ‖ N(0, I)) (N,)."""
+    return 0.5 * np.sum(m**2 + np.exp(2 * log_s) - 1 - 2 * log_s, axis=1)
+
+
+def walk_with(*, sign=1.0, kl=1.0, price=price_of, bias=1.0, over=np.sum, samples=np.mean, width=np.exp,
+              psi=np.exp, log_det=1.0, constant=1.0, bend=np.tanh, noise=1.0, sampled_kl=False):
     """A mistake: one part of Q as it is often written instead."""
     def mistake(x, m, log_s, eta, W, b, log_psi):
         z = m + noise * width(log_s) * eta
-        r = x - bend(z) @ W - b
+        r = x - bend(z) @ W - bias * b
         log_lik = -0.5 * over(r**2 / psi(log_psi) + log_det * log_psi + constant * LOG_2PI, axis=2)
-        price = 0.5 * np.sum(m**2 + np.exp(2 * log_s) - 1 - 2 * log_s, axis=1)
+        cost = price(m, log_s)
         if sampled_kl:
-            price = 0.5 * np.mean(np.sum(z**2 - eta**2 - 2 * log_s, axis=2), axis=0)
-        return sign * (kl * price - samples(log_lik, axis=0))
+            cost = 0.5 * np.mean(np.sum(z**2 - eta**2 - 2 * log_s, axis=2), axis=0)
+        return sign * (kl * cost - samples(log_lik, axis=0))
 
     return mistake
+
+
+def log_mean(log_lik, axis):
+    """log of the mean of exp."""
+    return np.logaddexp.reduce(log_lik, axis=axis) - np.log(log_lik.shape[axis])
 
 
 # ---- which line is wrong ----------------------------------------------------------------------
@@ -233,6 +255,15 @@ EXERCISES = [
             "the plain mean of g was taken: each g counts with its probability": sides(unweighted, mean_of),
             "plain means were taken on both sides: each place counts with its probability":
                 sides(unweighted, lambda log_g, g, pmf: -np.mean(log_g, axis=1)),
+            "right except for the left side: the probabilities are the weights already, and no 1/C belongs "
+            "to them": sides(lambda log_g, g, pmf: -np.log(np.mean(pmf * g, axis=1)), mean_of),
+            "means of Q g were taken: the probabilities are the weights already, so both sides have sums":
+                sides(lambda log_g, g, pmf: -np.log(np.mean(pmf * g, axis=1)),
+                      lambda log_g, g, pmf: -np.mean(pmf * log_g, axis=1)),
+            "right except for the left side, which is the right one again: the log stands outside of the sum":
+                sides(mean_of, mean_of),
+            "right except for the right side, which is the left one again: the log stands inside of the sum":
+                sides(of_mean, of_mean),
             "right except for the left side: this is a sum of the g, without their probabilities":
                 sides(lambda log_g, g, pmf: -np.log(np.sum(g, axis=1)), mean_of),
             "right except for the right side: this is a sum of the logs, without their probabilities":
@@ -242,7 +273,7 @@ EXERCISES = [
         },
     ),
     Exercise(
-        "04-2", "mixture_bound", "9.3", "posterior (N, K), nlml (N,) and Q (N,) of the given q, in a dict",
+        "04-2", "mixture_bound", "9.3", "posterior (N, C), nlml (N,) and Q (N,) of the given q, in a dict",
         draw_mixture, by_value(mixture_answer),
         {
             "exp of a log density far below 0 is 0 in floating point: take each row's largest log out first":
@@ -262,6 +293,10 @@ EXERCISES = [
                 mixture_with(lambda right, q, log_p: {"Q": -right["Q"]}),
             "this is KL(q ‖ posterior), the gap alone: Q is nlml and the gap":
                 mixture_with(lambda right, q, log_p: {"Q": right["Q"] - right["nlml"]}),
+            "right except for the posterior: this is p(x, z = k), and must be divided by p(x)":
+                mixture_with(lambda right, q, log_p: {"posterior": np.exp(log_p)}),
+            "right except for the weights: they multiply the log density; π_k multiplies the density, so "
+            "log π_k is added": log_times_weight,
             "each row of the posterior must sum to 1: it was normalised over the data cases":
                 mixture_with(lambda right, q, log_p: {"posterior": mixture.free(log_p.T).T}),
             "this is the most likely component and no posterior: a row has a probability for each":
@@ -275,6 +310,12 @@ EXERCISES = [
                 kl_with(lambda m, log_s: 0.5 * (m**2 + np.exp(log_s) - 1 - log_s)),
             "right except for s²: this is s, exp(log s), and the variance is its square":
                 kl_with(lambda m, log_s: 0.5 * (m**2 + np.exp(log_s) - 1 - 2 * log_s)),
+            "right except for the −1, which each latent variable has, and here only the sum":
+                kl_with(lambda m, log_s: 0.5 * (m**2 + np.exp(2 * log_s) - 1 / m.shape[1] - 2 * log_s)),
+            "the halves of φ are exchanged: the first K numbers of a row are m, the others log s":
+                kl_with(lambda m, log_s: 0.5 * (log_s**2 + np.exp(2 * m) - 1 - 2 * m)),
+            "right except for the mean, whose square is in the KL":
+                kl_with(lambda m, log_s: 0.5 * (m + np.exp(2 * log_s) - 1 - 2 * log_s)),
             "right except for the −1 of each latent variable: with m = 0 and s = 1 the KL must be 0":
                 kl_with(lambda m, log_s: 0.5 * (m**2 + np.exp(2 * log_s) - 2 * log_s)),
             "right except for the log term, which lacks a 2: ½ log s² is log s":
@@ -301,6 +342,17 @@ EXERCISES = [
             "mean where the bound sums over the variables of x: the KL then weighs D times too much":
                 walk_with(over=np.mean),
             "sum where the bound has a mean over the samples": walk_with(samples=np.sum),
+            "the log of the mean likelihood stands here, and the bound has the mean of the logs: by Jensen's "
+            "inequality this one is lower": walk_with(samples=log_mean),
+            "right except for the KL: log s was taken for the log of a variance in it":
+                walk_with(price=lambda m, log_s: 0.5 * np.sum(m**2 + np.exp(log_s) - 1 - log_s, axis=1)),
+            "right except for the KL: mean over the latent variables where it is a sum":
+                walk_with(price=lambda m, log_s: price_of(m, log_s) / m.shape[1]),
+            "right except for the KL: its log s has the factor ½ and stands beside s², whose log is 2 log s":
+                walk_with(price=lambda m, log_s: price_of(m, log_s) + 0.5 * np.sum(log_s, axis=1)),
+            "the squared error alone is no log likelihood: it lacks ψ, log ψ and the constant":
+                walk_with(psi=np.ones_like, log_det=0.0, constant=0.0),
+            "right except for the decoder: its bias b is missing": walk_with(bias=0.0),
             "right except for the samples: log s was taken for the log of a variance in z = m + s η":
                 walk_with(width=lambda log_s: np.exp(0.5 * log_s)),
             "right except for the samples: s is exp(log s), and here the variance exp(2 log s) multiplies η":

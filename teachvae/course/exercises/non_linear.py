@@ -53,10 +53,11 @@ def log_joint(x, z, **network):
     return model.log_joint(theta, x, z)
 
 
-def log_joint_with(decoder=decoded, *, psi=np.exp, log_det=1.0, taken=np.sum, prior=1.0, constants=1.0):
+def log_joint_with(decoder=decoded, *, psi=np.exp, squares=1.0, log_det=1.0, taken=np.sum, prior=1.0,
+                   constants=1.0):
     """A mistake in the joint density: one of its parts as it is often written instead."""
     def mistake(x, z, W1, b1, W2, b2, log_psi):
-        u = (x - decoder(z, W1, b1, W2, b2)) ** 2 / psi(log_psi)
+        u = squares * (x - decoder(z, W1, b1, W2, b2)) ** 2 / psi(log_psi)
         log_lik = -0.5 * taken(u + log_det * log_psi + constants * LOG_2PI, axis=-1)
         return log_lik - 0.5 * prior * np.sum(z**2 + constants * LOG_2PI, axis=-1)
 
@@ -102,6 +103,21 @@ def drawn(scale=lambda log_psi: np.exp(0.5 * log_psi), decoder=decoded):
         return decoder(z, W1, b1, W2, b2) + scale(log_psi) * epsilon
 
     return mistake
+
+
+def unmoved(z, epsilon, W1, b1, W2, b2, log_psi):
+    """f and a standard deviation."""
+    return decoded(z, W1, b1, W2, b2) + np.exp(0.5 * log_psi)
+
+
+def nothing(z, W1, b1, W2, b2):
+    """No mean at all."""
+    return 0.0 * decoded(z, W1, b1, W2, b2)
+
+
+def without_last_bias(z, W1, b1, W2, b2):
+    """f − b2."""
+    return decoded(z, W1, b1, W2, 0.0 * b2)
 
 
 # ---- the slope in z ---------------------------------------------------------------------------
@@ -193,6 +209,26 @@ def without_shift(z, log_p):
     return {"nlml": -np.log(trapezoid(z) @ p), "posterior": p / (trapezoid(z) @ p)}
 
 
+def shifted_alike(z, log_p):
+    """exp and log after a shift that is the same for all data cases."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        top = log_p.max()
+        log_p_x = np.log(trapezoid(z) @ np.exp(log_p - top)) + top
+        return {"nlml": -log_p_x, "posterior": np.exp(log_p - log_p_x)}
+
+
+def not_put_back(z, log_p):
+    """The integral of what was shifted."""
+    right = by_trapezoids(z, log_p)
+    return right | {"nlml": right["nlml"] + log_p.max(axis=0)}
+
+
+def ratio_of_exps(z, log_p):
+    """The right nlml, and a posterior that underflows."""
+    right = by_trapezoids(z, log_p)
+    return right | {"posterior": np.exp(log_p) / np.exp(-right["nlml"])}
+
+
 def peak_of_one(z, log_p):
     """The right nlml, and for a posterior the joint density over its largest value."""
     return by_trapezoids(z, log_p) | {"posterior": np.exp(log_p - log_p.max(axis=0))}
@@ -280,6 +316,10 @@ EXERCISES = [
             "density is a low one": log_joint_with(log_det=0.0),
             "right except for log ψ under the sum, which lacks the ½ of the normalising constant":
                 log_joint_with(log_det=2.0),
+            "right except for the squares of x − f, which lack the ½ of the exponent":
+                log_joint_with(squares=2.0),
+            "right except for the prior's sign: log p(z) is −½ z zᵀ − ½ K log 2π, and is added":
+                log_joint_with(prior=-1.0),
             "mean over the variables of x where the joint density has a sum": log_joint_with(taken=np.mean),
             "this is log p(x|z) alone: the joint density has log p(z) too": log_joint_with(prior=0.0),
             "right except for the decoder: its hidden layer lacks the tanh, so the model is linear":
@@ -302,6 +342,11 @@ EXERCISES = [
                 drawn(scale=np.ones_like),
             "this is f(z), the mean of x given z: a draw has the noise of the variables as well":
                 drawn(scale=np.zeros_like),
+            "this is the noise alone, and the mean is missing: the noise is added to f(z)":
+                drawn(decoder=nothing),
+            "right except for ε, which is not used: every data case is moved by the same standard deviation":
+                unmoved,
+            "right except for the last bias: b2 is missing from the mean": drawn(decoder=without_last_bias),
             "right except for the decoder: the hidden layer lacks its tanh": drawn(decoder=straight),
             "right except for the decoder: a tanh stands on its output too": drawn(decoder=bent_twice),
         },
@@ -320,6 +365,10 @@ EXERCISES = [
                 slope_with(bend=lambda h: 1 - h),
             "right except for the bend: tanh is taken twice; h is tanh a already, with the derivative 1 − h²":
                 slope_with(bend=lambda h: 1 - np.tanh(h) ** 2),
+            "right except for the bend: h (1 − h) is the derivative of the logistic function; that of tanh "
+            "is 1 − h²": slope_with(bend=lambda h: h * (1 - h)),
+            "right except for the variances: log ψ is the log of a variance, and was taken for that of a "
+            "standard deviation": slope_with(psi=square),
             "right except for the variances: residuals are divided by ψ, and here by its root":
                 slope_with(psi=lambda log_psi: np.exp(0.5 * log_psi)),
             "right except for the variances: the residuals are not divided by ψ":
@@ -346,6 +395,12 @@ EXERCISES = [
                 mass_at_points,
             "exp of a log density far below 0 is 0 in floating point: take the largest log out of each case "
             "first": without_shift,
+            "one largest log was taken out of all data cases; each needs its own, or exp of the others is 0":
+                shifted_alike,
+            "right except for the largest log: it was taken out of the sum, and not put back into nlml":
+                not_put_back,
+            "right except for the posterior: it is exp(log p) / exp(log p(x)), 0/0 far out; subtract the "
+            "logs first": ratio_of_exps,
             "the posterior is not divided by p(x): its peak is 1, and its integral is not": peak_of_one,
             "the posterior is divided by a plain sum, and p(x) is the integral":
                 on_grid(trapezoid, np.ones_like),
@@ -361,6 +416,8 @@ EXERCISES = [
                 averaged(log_mean, prior=True),
             "right except for 1/S: this is the sum of the likelihoods and not their mean":
                 averaged(lambda log_p: -np.logaddexp.reduce(log_p, axis=0)),
+            "right except for 1/S: the sum is divided by N, the number of data cases":
+                lambda x, z, f, log_psi: by_draws(x, z, f, log_psi) + math.log(len(x) / len(z)),
             "right except for the largest exponent: it was taken out under the sum, and not put back":
                 averaged(lambda log_p: log_mean(log_p - log_p.max(axis=0))),
             "exp of a log likelihood far below 0 is 0 in floating point: take the largest log out first, and "

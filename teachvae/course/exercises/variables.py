@@ -16,10 +16,10 @@ LOG_2PI = np.log(2 * np.pi)
 
 
 def draw_logits(rng, n):
-    """Logits f (S, N, D) and bits x (N, D), two of which a decoder is very sure of."""
+    """Logits f (S, N, D) and bits x (N, D), some of them sure, and one of these wrong."""
     f, x = 2 * rng.standard_normal((n.S, n.N, n.D)), (rng.random((n.N, n.D)) < 0.5) * 1.0
-    x[0, 0], x[1, 1] = 1.0, 0.0
-    f[0, 0, 0], f[1, 1, 1] = 800.0, -800.0
+    x[0, 0], x[1, 1], x[2, 2] = 1.0, 0.0, 0.0
+    f[0, 0, 0], f[1, 1, 1], f[2, 2, 2] = 800.0, -800.0, 60.0
     return {"f": f, "x": x}
 
 
@@ -52,6 +52,8 @@ BITS = [
                 lambda f, x: -bernoulli_log_p(f, x),
             "log(1 + exp(−f)) stands where log(1 + exp(f)) belongs: log(1 − σ(f)) = −log(1 + exp(f))":
                 lambda f, x: (x * f - np.logaddexp(0, -f)).sum(axis=-1),
+            "log(1 + exp(f)) is added; it is the price of normalising, and has a minus":
+                lambda f, x: (x * f + np.logaddexp(0, f)).sum(axis=-1),
             "only pixels that are 1 are counted: one that is 0 has the probability 1 − σ(f)":
                 lambda f, x: (x * log_expit(f)).sum(axis=-1),
             "zeros and ones are exchanged: p(x = 1) is σ(f), not 1 − σ(f)":
@@ -174,6 +176,12 @@ COUNTS = [
                     "log_p": (x * log_softmax(f, axis=0)).sum(axis=1),
                     "df": x - np.exp(log_softmax(f, axis=0)),
                 },
+            "the softmax goes over all of f at once: without axis=1 it knows nothing of data cases":
+                lambda f, x: {
+                    "log_p": (x * log_softmax(f)).sum(axis=1), "df": x - np.exp(log_softmax(f)),
+                },
+            "log π of all categories is added up: of each case the one that was seen counts, as x says":
+                categorical_with(log_p=lambda f, x: log_softmax(f, axis=1).sum(axis=1)),
             "D bits with a σ each, which can all be 1 at once: of D categories exactly one is":
                 lambda f, x: {"log_p": log_expit((2 * x - 1) * f).sum(axis=1), "df": x - expit(f)},
             "exp of a large logit overflows: first take the largest off each row; the softmax stays the same":
@@ -228,6 +236,14 @@ ERRORS = [
                 lambda x, f, psi, dof: student_with()(x, f, psi**2, dof),
             "the residual is not divided by ψ: whether 3 is far out depends on the column's scale":
                 lambda x, f, psi, dof: student_with()(x, f, 1.0 + 0 * psi, dof),
+            "the residual is not squared: u² = (x − f)²/ψ":
+                lambda x, f, psi, dof: (lambda w: {"weight": w, "psi": (w * (x - f) ** 2).mean(axis=0)})(
+                    (dof + 1) / (dof + (x - f) / psi)
+                ),
+            "right except for psi: the mean is of ω u², which is in units of the old psi: take ω (x − f)²":
+                lambda x, f, psi, dof: (lambda right: {"weight": right["weight"], "psi": right["psi"] / psi})(
+                    student_with()(x, f, psi, dof)
+                ),
             "dof stands where dof + 1 belongs: at u = 0 the weight is (ν + 1)/ν, a little above 1":
                 student_with(weight=lambda u2, dof: dof / (dof + u2)),
             "right except for psi: divided by the sum of the weights, and not by the number of cases":
@@ -352,6 +368,12 @@ MISSING = [
                 lambda x, f, psi: entries(np.where(np.isnan(x), f, x), f, psi).sum(axis=1),
             "a hole is taken for the value 0: nobody saw a 0 there":
                 lambda x, f, psi: entries(np.nan_to_num(x), f, psi).sum(axis=1),
+            "½ log ψ is still paid for columns that nobody saw: it leaves with the residual":
+                lambda x, f, psi: (
+                    np.nansum(entries(x, f, psi) + 0.5 * np.log(psi), axis=1) - 0.5 * np.log(psi).sum()
+                ),
+            "log 2π stands where ½ log 2π belongs":
+                lambda x, f, psi: np.nansum(entries(x, f, psi) - 0.5 * LOG_2PI, axis=1),
             "a case with a hole is dropped altogether: what was seen of it still counts":
                 lambda x, f, psi: ~np.isnan(x).any(axis=1) * np.nansum(entries(x, f, psi), axis=1),
             "NaN and anything make NaN: the holes have to leave the sum before it is taken":
@@ -376,6 +398,8 @@ MISSING = [
                 with_mean(without_mask),
             "b is not taken off x: z is about deviations from the mean":
                 with_mean(no_b),
+            "Ψ is left out: an entry counts by 1/ψ, in M and in the residual":
+                with_mean(lambda x, W, b, psi: by_precisions(x, W, b, 1.0 + 0 * psi)),
             "M lacks the 1 of the prior: where nothing was seen the posterior is the prior":
                 with_mean(lambda x, W, b, psi: by_precisions(x, W, b, psi, prior=0.0)),
             "right except for x: seen entries are replaced too; they are known, only the holes are filled":
