@@ -1,4 +1,4 @@
-"""The command line: `teachvae compare`, `explore`, `gradcheck` and `doctor`; for the course `course` and `grade`.
+"""The command line: `teachvae compare`, `explore`, `gradcheck`, `doctor`; for a course `course` and `grade`.
 
 stdout holds the result, stderr everything else. Exit status: 0 ok, 1 a check failed, 2 bad input,
 130 interrupted, 141 nobody reads the result any more.
@@ -280,6 +280,10 @@ def _grade_parser(commands):
     grade.add_argument(
         "--seed", type=_natural, help="of the data of all exercises (default: drawn once, and told)"
     )
+    grade.add_argument(
+        "--jobs", type=_jobs, default=1, metavar="N",
+        help="notebooks that are executed at a time (default: 1; -1: as many as there are cores)",
+    )
     grade.set_defaults(run=_grade)
     return grade
 
@@ -473,7 +477,7 @@ def _grade(arguments):
 
     return command.grade(
         arguments.folder, arguments.csv, seed=arguments.seed, seconds=arguments.seconds,
-        memory=arguments.memory, quiet=arguments.quiet,
+        memory=arguments.memory, jobs=arguments.jobs, quiet=arguments.quiet,
     )
 
 

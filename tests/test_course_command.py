@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from time import monotonic
 
 import pytest
 
@@ -216,7 +217,7 @@ def test_a_fault_is_seen_by_no_other_check(name, tmp_path):
 def graded(folder, *options):
     """(exit status, {file: rows of the CSV}) of `teachvae grade`."""
     lines = folder.parent / "graded.csv"
-    status = cli.main(["grade", str(folder), "--csv", str(lines), "--quiet", *options])
+    status = cli.main(["grade", str(folder), "--csv", str(lines), "--quiet", "--jobs", "2", *options])
     with lines.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == list(submissions.COLUMNS)
@@ -354,12 +355,23 @@ def test_what_never_ends_is_stopped(tmp_path):
     write(folder / "02-answer.ipynb", SETUP, STUB.replace("...", "while True: pass"), CHECK)
     deaf = f"import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\n{forever}"
     write(folder / "02-deaf.ipynb", SETUP, deaf, RIGHT, CHECK)
-    status, found = graded(folder, "--seconds", "2")
+    status, found = graded(folder, "--seconds", "3")
     assert status == 1
     cell, answer, deaf = (found[f"02-{name}.ipynb"][NAME] for name in ("cell", "answer", "deaf"))
     assert (cell["outcome"], cell["errors"]) == ("right", "1")
     assert answer["outcome"] == "not yet" and "does it end?" in answer["why"]
-    assert deaf["outcome"] == "not judged" and "stopped after 2 s" in deaf["why"]
+    assert deaf["outcome"] == "not judged" and "stopped after 3 s" in deaf["why"]
+
+
+def test_an_interruption_ends_what_runs(tmp_path):
+    """Closing the generator is what an interruption does to it."""
+    for name in "abc":
+        write(tmp_path / f"02-{name}.ipynb", SETUP, RIGHT if name == "a" else "while True: pass", CHECK)
+    each = submissions.each_judged(submissions.found_in(tmp_path), tmp_path, 2, seed=0, seconds=60)
+    start = monotonic()
+    assert next(each).verdicts[NAME][0] == "right"
+    each.close()
+    assert monotonic() - start < 30 and not submissions.RUNNING
 
 
 def test_the_tables_and_the_notes_of_a_folder(tmp_path, capsys):

@@ -178,9 +178,10 @@ print(f"correlation of the autoencoder's codes:\n{np.corrcoef(linear.transform(x
 # %% tags=["exercise"]
 def autoencoder_gradients(x, V, a, W, b):
     """dV (D, K), da (K,), dW (K, D), db (D,) of the mean over n of ½ ‖tanh(x V + a) W + b − x‖²."""
-    z = np.tanh(x @ V + a)
-    f = z @ W + b
-    ...
+    z = np.tanh(x @ V + a)                           # (N, K)
+    f = z @ W + b                                    # (N, D)
+    dV, da, dW, db = ..., ..., ..., ...
+    return dV, da, dW, db
 
 
 # %% tags=["check"]
@@ -196,7 +197,7 @@ grade.check("01-2", autoencoder_gradients)
 
 # %% [markdown] tags=["hint"]
 # `du = df @ W.T * (1 - z**2)`, (N, K). The encoder's two gradients are made of `du` and `x` as the decoder's
-# are of `df` and `z`. Do not forget the `return`.
+# are of `df` and `z`.
 
 # %% tags=["solution"]
 def autoencoder_gradients(x, V, a, W, b):
@@ -499,8 +500,8 @@ plots.latent_scatter(panels, y_new)
 # $-\log p(y_n \mid z_n)$ and a little weight decay, without which $W$ could grow for ever (8.3):
 #
 # $$
-# \mathcal{L} = -\frac{1}{N} \sum_{n=1}^{N} \left( \ell_{n y_n} - \log \sum_j \exp \ell_{nj} \right)
-# + \frac{\lambda}{2} \Vert W \Vert^2
+# \mathcal{L} = -\frac{1}{N} \sum_{n=1}^{N} \left( \ell_{n y_n} - \log \sum_j \exp \ell_{nj} \right) +
+# \frac{\lambda}{2} \Vert W \Vert^2
 # $$
 #
 # The derivative of $\log \sum_j \exp \ell_{nj}$ by $\ell_{nc}$ is $\exp \ell_{nc} / \sum_j \exp \ell_{nj}$,
@@ -514,8 +515,9 @@ plots.latent_scatter(panels, y_new)
 # %% tags=["exercise"]
 def probe_gradients(z, y, W, b, penalty):
     """dW (K, C), db (C,) of the mean of −log p(y|z) and ½ penalty ‖W‖², p = softmax(z W + b)."""
-    logits = z @ W + b
-    ...
+    logits = z @ W + b                               # (N, C)
+    dW, db = ..., ...
+    return dW, db
 
 
 # %% tags=["check"]

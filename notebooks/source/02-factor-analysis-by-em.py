@@ -51,8 +51,8 @@ np.set_printoptions(precision=4, suppress=True)
 # Both steps can be written down together, and this is the one thing about a model that always can be (2.34):
 #
 # $$
-# \log p(x_n, z) = -\frac{1}{2} \left( (r_n - zW) \Psi^{-1} (r_n - zW)^\top + z z^\top + \sum_d \log \psi_d
-# + (D + K) \log 2\pi \right), \qquad r_n = x_n - b
+# \log p(x_n, z) = -\frac{1}{2} \left( (r_n - zW) \Psi^{-1} (r_n - zW)^\top + z z^\top + \sum_d \log \psi_d +
+# (D + K) \log 2\pi \right), \qquad r_n = x_n - b
 # $$
 #
 # ### The marginal
@@ -400,8 +400,8 @@ def expected_moments(S, W, psi):
 # variable $d$:
 #
 # $$
-# \frac{1}{2} \sum_d \left( \frac{1}{\psi_d} \mathbb{E}\left[ (x_d - b_d - z W_{\cdot d})^2 \right]
-# + \log \psi_d \right) + \dots
+# \frac{1}{2} \sum_d \left( \frac{1}{\psi_d} \mathbb{E}\left[ (x_d - b_d - z W_{\cdot d})^2 \right] +
+# \log \psi_d \right) + \dots
 # $$
 #
 # For given $\psi_d$ this is least squares: set the derivative to 0, as in any regression, but with

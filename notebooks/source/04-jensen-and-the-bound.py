@@ -82,7 +82,7 @@ def log_joint(z, f=lambda z: z):
 
 z = np.linspace(-1.5, 3.5, 401)
 h = z[1] - z[0]
-wide_z = np.linspace(-12, 12, 4801)                                        # for integrals
+wide_z = np.linspace(-12, 12, 4801)                         # for integrals
 true_nlml = -logsumexp(log_joint(wide_z)) - np.log(wide_z[1] - wide_z[0])
 
 fig, axes = plt.subplots(1, 2, figsize=(7, 2.9), layout="constrained")
@@ -110,6 +110,9 @@ print(f"−log p(x) = {true_nlml:.4f} nats: the level of the black line")
 #
 # We want minus the *logarithm of the average* of the ratio. What we can estimate well, with few samples and
 # without bias, is the *average of the logarithm*. How do these two differ?
+#
+# The inequality that tells is about averages of any kind. So what follows holds for latent variables of any
+# kind: real numbers, with integrals (sections 2 and 4), or the number of a component, with sums (section 3).
 
 # %% [markdown]
 # <a id="lecture-jensen-continuous"></a>
@@ -143,7 +146,7 @@ print(f"−log p(x) = {true_nlml:.4f} nats: the level of the black line")
 
 # %%
 u = np.linspace(0.2, 6.0, 400)
-g_drawn = np.exp(np.random.default_rng(seed).uniform(-0.9, 1.7, 12))       # twelve values of g, each as likely
+g_drawn = np.exp(np.random.default_rng(seed).uniform(-0.9, 1.7, 12))  # twelve values of g, each as likely
 a = g_drawn.mean()
 fig, ax = plt.subplots(figsize=(6, 3.2), layout="constrained")
 ax.plot(u, -np.log(u), color=COLOURS[6], label="f(u) = −log u")
@@ -174,7 +177,7 @@ print(f"the mean of the orange lengths is {np.mean(-np.log(g_drawn) + np.log(a) 
 print(f"{'s':>5}{'f of the mean':>16}{'mean of f':>12}{'gap':>9}{'s²/2':>9}")
 for s in (0.01, 0.5, 1.0, 2.0):
     found = jensen.jensen_continuous(
-        lambda u: -np.log(u), np.exp, lambda z: norm.pdf(z, 0.3, s), interval=tuple(0.3 + s * np.array([-20, 0, 20]))
+        lambda u: -np.log(u), np.exp, lambda z: norm.pdf(z, 0.3, s), (0.3 - 20 * s, 0.3, 0.3 + 20 * s)
     )
     print(f"{s:5}{found.lhs:16.4f}{found.rhs:12.4f}{found.gap:9.4f}{s**2 / 2:9.4f}")
 
@@ -220,13 +223,14 @@ except ValueError as error:
 # %%
 pmf, g = np.array([0.25, 0.75]), np.array([1.0, 4.0])
 print(f"{'f':8}{'f of the mean':>15}{'mean of f':>12}{'gap':>9}")
-for name, f in [("−log u", lambda u: -np.log(u)), ("u²", np.square), ("eᵘ", np.exp), ("3u − 2", lambda u: 3 * u - 2)]:
+for name, f in {"−log u": lambda u: -np.log(u), "u²": np.square, "eᵘ": np.exp,
+                "3u − 2": lambda u: 3 * u - 2}.items():
     found = jensen.jensen_discrete(f, g, pmf)
     print(f"{name:8}{found.lhs:15.4f}{found.rhs:12.4f}{found.gap:9.4f}")
 print(f"the variance of g: {pmf @ (g - pmf @ g) ** 2:.4f}")
 
 # %%
-share = np.linspace(0, 1, 101)                                             # probability of the second place
+share = np.linspace(0, 1, 101)                              # probability of the second place
 mean = (1 - share) * g[0] + share * g[1]
 chord = -(1 - share) * np.log(g[0]) - share * np.log(g[1])
 fig, ax = plt.subplots(figsize=(5.6, 3), layout="constrained")
@@ -270,7 +274,7 @@ grade.check("04-1", jensen_sides)
 # %% tags=["solution"]
 def jensen_sides(g, pmf):
     """{"lhs": −log E[g], "rhs": −E[log g]}, (N,) each."""
-    log_g = np.log(np.where(pmf > 0, g, 1.0))                              # any number does where the PMF is 0
+    log_g = np.log(np.where(pmf > 0, g, 1.0))               # any number does where the PMF is 0
     return {"lhs": -np.log(np.sum(pmf * g, axis=1)), "rhs": -np.sum(pmf * log_g, axis=1)}
 
 # %% [markdown]
@@ -289,7 +293,7 @@ def jensen_sides(g, pmf):
 # do you expect:* where is it lowest, and how low?
 
 # %%
-log_p = np.log([0.4, 0.6]) + norm.logpdf(0.0, [-1.0, 2.0], [1.0, 1.5])     # log p(x, z = k)
+log_p = np.log([0.4, 0.6]) + norm.logpdf(0.0, [-1.0, 2.0], [1.0, 1.5])  # log p(x, z = k)
 posterior = np.exp(log_p - logsumexp(log_p))
 a = np.linspace(0, 1, 201)
 Q = np.array([jensen.nlml_as_jensen_discrete(log_p, [1 - a_, a_]).rhs for a_ in a])
@@ -322,16 +326,20 @@ print(f"least Q of the curve {Q.min():.6f}, −log p(x) {-logsumexp(log_p):.6f};
 
 # %%
 rng = np.random.default_rng(seed)
-bumps = np.concatenate([rng.normal(mean, sd, 150) for mean, sd in ((-3, 0.7), (0, 1.0), (2.5, 0.6))])[:, None]
-fitted = {pmf: GaussianMixture(components, pmf=pmf, random_state=seed).fit(bumps) for pmf in ("free", "hard")}
+bumps = [rng.normal(mean, sd, (150, 1)) for mean, sd in ((-3, 0.7), (0, 1.0), (2.5, 0.6))]
+bumps = np.concatenate(bumps)
+fitted = {pmf: GaussianMixture(components, pmf=pmf, random_state=seed).fit(bumps)
+          for pmf in ("free", "hard")}
 print(f"{'PMFs':6}{'mean Q':>10}{'mean −log p(x)':>17}{'mean gap':>11}{'largest gap':>13}")
 for pmf, mixture in fitted.items():
     Q, exact = mixture.bound(bumps), mixture.nlml(bumps).values
-    print(f"{pmf:6}{Q.mean():10.4f}{exact.mean():17.4f}{(Q - exact).mean():z11.4f}{(Q - exact).max():z13.4f}")
+    gap = Q - exact
+    print(f"{pmf:6}{Q.mean():10.4f}{exact.mean():17.4f}{gap.mean():z11.4f}{gap.max():z13.4f}")
 
 # %%
 mixture, t = fitted["free"], np.linspace(-5.5, 4.5, 401)[:, None]
-joint = np.exp(np.log(mixture.weights_) + norm.logpdf(t, mixture.means_[:, 0], np.sqrt(mixture.covariances_[:, 0])))
+sd = np.sqrt(mixture.covariances_[:, 0])
+joint = mixture.weights_ * norm.pdf(t, mixture.means_[:, 0], sd)  # p(x, z = k), (401, components)
 fig, axes = plt.subplots(2, 1, figsize=(6, 3.8), sharex=True, layout="constrained")
 axes[0].hist(bumps[:, 0], bins=40, density=True, color="#DDDDDD")
 for place, k in enumerate(np.argsort(mixture.means_[:, 0])):
@@ -358,7 +366,7 @@ plt.show()
 # %% tags=["exercise"]
 def mixture_bound(x, weights, means, variances, q):
     """{"posterior": (N, C), "nlml": (N,), "Q": (N,)}."""
-    log_p = ...                             # log p(x_n, z = k), (N, C)
+    log_p = ...                                             # log p(x_n, z = k), (N, C)
     nlml = ...
     posterior = ...
     Q = ...
@@ -382,7 +390,7 @@ grade.check("04-2", mixture_bound)
 # %% tags=["solution"]
 def mixture_bound(x, weights, means, variances, q):
     """{"posterior": (N, C), "nlml": (N,), "Q": (N,)}."""
-    squares = (x[:, None] - means) ** 2 / variances                        # (N, C, D)
+    squares = (x[:, None] - means) ** 2 / variances         # (N, C, D)
     log_p = np.log(weights) - 0.5 * np.sum(squares + np.log(2 * np.pi * variances), axis=2)
     nlml = -logsumexp(log_p, axis=1)
     posterior = np.exp(log_p + nlml[:, None])
@@ -397,20 +405,30 @@ def mixture_bound(x, weights, means, variances, q):
 #
 # Now for a $z$ of real numbers. Everything is in place: the ratio of section 1 is the $g$ of section 2.
 #
-# | | | why |
-# |---|---|---|
-# | 1 | $nlml(\mathcal{D}, \theta) = -\sum_n \log \int p(x_n, z \mid \theta) \thinspace dz$ | the definition (1.3) |
-# | 2 | $= -\sum_n \log \int \frac{q(z \mid \phi_n)}{q(z \mid \phi_n)} \thinspace p(x_n, z \mid \theta) \thinspace dz$ | a factor 1, where $q$ is not 0 (1.22) |
-# | 3 | $\leq -\sum_n \int q(z \mid \phi_n) \log \frac{p(x_n, z \mid \theta)}{q(z \mid \phi_n)} \thinspace dz$ | Jensen (1.4), for each $n$, with $g = p/q$ |
-# | 4 | $= -\sum_n \int q(z \mid \phi_n) \left( \log p(x_n, z \mid \theta) - \log q(z \mid \phi_n) \right) dz$ | the logarithm of a quotient |
-# | 5 | $= -\sum_n \mathbb{E}_ {q(z \mid \phi_n)}\left[ \log p(x_n, z \mid \theta) - \log q(z \mid \phi_n) \right] = Q(\mathcal{D}, \theta, \phi)$ | the same, written as an expectation (1.5) |
+# $$
+# \begin{aligned}
+# nlml(\mathcal{D}, \theta) &= -\sum_{n=1}^{N} \log \left( \int p(x_n, z \mid \theta) \thinspace dz \right) & \qquad \text{line 1} \cr
+# &= -\sum_{n=1}^{N} \log \left( \int \frac{q(z \mid \phi_n)}{q(z \mid \phi_n)} \thinspace p(x_n, z \mid \theta) \thinspace dz \right) & \qquad \text{line 2} \cr
+# &\leq -\sum_{n=1}^{N} \int q(z \mid \phi_n) \log \left( \frac{p(x_n, z \mid \theta)}{q(z \mid \phi_n)} \right) dz & \qquad \text{line 3} \cr
+# &= -\sum_{n=1}^{N} \int q(z \mid \phi_n) \left( \log p(x_n, z \mid \theta) - \log q(z \mid \phi_n) \right) dz & \qquad \text{line 4} \cr
+# &= -\sum_{n=1}^{N} \mathbb{E}_ {q(z \mid \phi_n)} \left[ \log p(x_n, z \mid \theta) - \log q(z \mid \phi_n) \right] = Q(\mathcal{D}, \theta, \phi) & \qquad \text{line 5}
+# \end{aligned}
+# $$
+#
+# | line | why |
+# |---|---|
+# | 1 | the definition (1.3): data cases are independent, so the logarithm of their density is a sum over $n$ |
+# | 2 | a factor 1, allowed where $q$ is not 0 (1.22); now each integral is an average under $q$, of the ratio $g(z) = p(x_n, z) / q(z)$ |
+# | 3 | Jensen's inequality for $-\log$, (1.4), for every $n$ by itself: the logarithm moves inside of the average |
+# | 4 | the logarithm of a quotient is a difference; no integral of $p$ is left inside of a logarithm |
+# | 5 | the same, written as an expectation (1.5): what can be sampled |
 #
 # One sign of the five is not an equals sign. In numbers, for the running example and a $q$ that is too wide and
 # beside the posterior, $\mathcal{N}(0.5, 1)$. *What do you expect* of the five numbers?
 
 # %%
 def five_lines(log_p, m, s, draws=10_000):
-    """The number of each line for one data case and q = N(m, s²): sums over the grid, and of line 5 samples."""
+    """The number of each line for one data case and q = N(m, s²), by sums over a grid, then by samples."""
     mesh = wide_z[1] - wide_z[0]
     p, q = log_p(wide_z), norm.logpdf(wide_z, m, s)
     z_s = m + s * np.random.default_rng(seed).standard_normal(draws)
@@ -472,9 +490,9 @@ with np.errstate(divide="ignore"):
 nodes, weights = np.polynomial.hermite_e.hermegauss(60)
 weights = weights / weights.sum()
 m, log_s = np.meshgrid(np.linspace(-1.0, 3.0, 121), np.linspace(-2.0, 0.8, 113))
-z_nodes = m[..., None] + np.exp(log_s)[..., None] * nodes                  # quadrature in place of samples
+z_nodes = m[..., None] + np.exp(log_s)[..., None] * nodes   # quadrature in place of samples
 
-levels = [0, 0.01, 0.05, 0.2, 0.5, 1, 2, 5, 10, 20]                        # nats
+levels = [0, 0.01, 0.05, 0.2, 0.5, 1, 2, 5, 10, 20]         # nats
 
 fig, axes = plt.subplots(1, 2, figsize=(7, 3.1), sharey=True, layout="constrained")
 for ax, (name, f) in zip(axes, [("straight decoder", lambda z: z), ("bent decoder", np.tanh)]):
@@ -510,7 +528,7 @@ plt.show()
 
 # %%
 W, b = np.array([[1.0, 2.0]]), np.array([0.0, 1.0])
-phi = np.array([[0.5, 0.0]])                                               # m = 0.5, log s = 0
+phi = np.array([[0.5, 0.0]])                                # m = 0.5, log s = 0
 example = Model(layers.mlp(1, (), 2), likelihoods.Gaussian(2), n_latent=1)
 for unit, scale in [("millimetres", 1.0), ("metres", 1000.0)]:
     own = W / scale, b / scale, psi / scale**2
@@ -561,12 +579,13 @@ for m_, s_ in [(0.0, 1.0), (1.0, 1.0), (2.0, 1.0), (0.0, 0.5), (0.0, 0.1), (0.0,
 # A $q$ that is the prior is free. A mean far from 0 costs its square; a narrow $q$ costs $-\log s$, for it says
 # more precisely where $z$ is.
 #
-# **Exercise 04-3.** Write `kl_to_prior(m, log_s)`: $\mathrm{KL}(q_n \parallel \mathcal{N}(0, I))$ of every data
-# case, (N,), from means `m` (N, K) and logarithms of *standard deviations* `log_s` (N, K). A program learns
-# $\log s$ rather than $s$: it may be any number, and $s$ is above 0 by itself.
+# **Exercise 04-3.** Write `kl_to_prior(phi)`: $\mathrm{KL}(q_n \parallel \mathcal{N}(0, I))$ of every data
+# case, (N,). A row of `phi` (N, 2K) holds $K$ means, then $K$ logarithms of *standard deviations*,
+# $[m_n \thinspace |\thinspace \log s_n]$. A program learns $\log s$ rather than $s$: it may be any number, and
+# $s$ is above 0 by itself.
 
 # %% tags=["exercise"]
-def kl_to_prior(m, log_s):
+def kl_to_prior(phi):
     """KL(q_n ‖ N(0, I)), (N,), in nats."""
     ...
 
@@ -578,14 +597,17 @@ grade.check("04-3", kl_to_prior)
 # of their ratio?
 
 # %% [markdown] tags=["hint"]
-# $s^2$ is `np.exp(2 * log_s)`, and $\log s$ is there already. The sum goes over the latent variables, `axis=1`.
+# `m, log_s = np.split(phi, 2, axis=1)`. Then $s^2$ is `np.exp(2 * log_s)`, and $\log s$ is there already. The
+# sum goes over the latent variables.
 
 # %% [markdown] tags=["hint"]
-# `0.5 * (m**2 + np.exp(2 * log_s) - 1) - log_s`, summed. Try it on zeros: $m = 0$ and $\log s = 0$ must give 0.
+# `0.5 * (m**2 + np.exp(2 * log_s) - 1) - log_s`, summed over `axis=1`. Try it on zeros: $m = 0$ and
+# $\log s = 0$ must give 0.
 
 # %% tags=["solution"]
-def kl_to_prior(m, log_s):
+def kl_to_prior(phi):
     """KL(q_n ‖ N(0, I)), (N,), in nats."""
+    m, log_s = np.split(phi, 2, axis=1)
     return np.sum(0.5 * (m**2 + np.exp(2.0 * log_s) - 1.0) - log_s, axis=1)
 
 # %% [markdown]
@@ -610,8 +632,8 @@ model = Model(layers.mlp(K, hidden, D), likelihoods.Gaussian(D), n_latent=K)
 theta = model.init(rng)
 
 few = data.x[:4]
-phi = 0.3 * rng.standard_normal((4, 2 * K))     # four rows [m | log s], for now made up
-eta = rng.standard_normal((S, 4, K))            # S samples for each of them
+phi = 0.3 * rng.standard_normal((4, 2 * K))                 # four rows [m | log s], for now made up
+eta = rng.standard_normal((S, 4, K))                        # S samples for each of them
 
 Q, cache = bound.forward(model, theta, phi, few, eta)
 for name, array in [("x", few), ("phi", phi), ("eta", eta), ("Q", Q)]:
@@ -623,8 +645,8 @@ print("Q_n, nats per data case:", Q)
 
 # %%
 m, log_s = phi[:, :K], phi[:, K:]
-z = m + np.exp(log_s) * eta                                                # (S, N, K)
-f, _ = model.f(theta, z)                                                   # (S, N, D)
+z = m + np.exp(log_s) * eta                                 # (S, N, K)
+f, _ = model.f(theta, z)                                    # (S, N, D)
 log_psi = theta["likelihood"]["log_psi"]
 log_p = -0.5 * np.sum((few - f) ** 2 / np.exp(log_psi) + log_psi + np.log(2 * np.pi), axis=2)
 price = np.sum(0.5 * (m**2 + np.exp(2 * log_s) - 1) - log_s, axis=1)
@@ -638,7 +660,9 @@ for n in range(4):
 # by a grid (7.3). Since $Q$ is estimated from samples, compare the mean of many estimates.
 
 # %%
-many = np.stack([bound.forward(model, theta, phi, few, rng.standard_normal((S, 4, K)))[0] for _ in range(400)])
+many = np.stack([
+    bound.forward(model, theta, phi, few, rng.standard_normal((S, 4, K)))[0] for _ in range(400)
+])
 if not hidden:
     truth = nlml.exact(model, theta, few).values
 elif K <= 3:
@@ -721,8 +745,8 @@ grade.check("04-4", sampled_bound)
 # %% tags=["solution"]
 def sampled_bound(x, m, log_s, eta, W, b, log_psi):
     """Q_n, (N,), in nats."""
-    z = m + np.exp(log_s) * eta                                            # (S, N, K)
-    r = x - np.tanh(z) @ W - b                                             # (S, N, D)
+    z = m + np.exp(log_s) * eta                             # (S, N, K)
+    r = x - np.tanh(z) @ W - b                              # (S, N, D)
     log_p = -0.5 * np.sum(r**2 / np.exp(log_psi) + log_psi + np.log(2.0 * np.pi), axis=2)
     kl = np.sum(0.5 * (m**2 + np.exp(2.0 * log_s) - 1.0) - log_s, axis=1)
     return kl - log_p.mean(axis=0)
@@ -734,29 +758,65 @@ def sampled_bound(x, m, log_s, eta, W, b, log_psi):
 # each, find the first line that does not follow from the one before it, or see that all do. Densities may be
 # anything for which the integrals exist.
 #
-# | | A | B |
-# |---|---|---|
-# | 1 | $-\log p(x) = -\log \int p(x, z) \thinspace dz$ | $\log p(x) = \log \int p(x, z) \thinspace dz$ |
-# | 2 | $= -\log \int q(z) \thinspace \frac{p(x, z)}{q(z)} \thinspace dz$ | $= \log \int q(z) \thinspace \frac{p(x, z)}{q(z)} \thinspace dz$ |
-# | 3 | $\leq -\int q(z) \log \frac{p(x, z)}{q(z)} \thinspace dz$ | $\leq \int q(z) \log \frac{p(x, z)}{q(z)} \thinspace dz$ |
-# | 4 | $= -\mathbb{E}_ q[\log p(x, z) - \log q(z)]$ | $= \mathbb{E}_ q[\log p(x, z) - \log q(z)]$ |
-# | 5 | $= -\mathbb{E}_ q[\log p(x \mid z)] - \mathrm{KL}(q \parallel p(z))$ | $= \mathbb{E}_ q[\log p(x \mid z)] - \mathrm{KL}(q \parallel p(z))$ |
+# A:
 #
-# | | C, with a discrete $z$ | D |
-# |---|---|---|
-# | 1 | $-\log p(x) = -\log \sum_k p(x, k)$ | $Q = -\mathbb{E}_ q[\log p(x, z) - \log q(z)]$ |
-# | 2 | $= -\log \sum_k q_k \thinspace \frac{p(x, k)}{q_k}$ | $= -\mathbb{E}_ q[\log p(x) + \log p(z \mid x) - \log q(z)]$ |
-# | 3 | $\leq -\sum_k \log \left( q_k \thinspace \frac{p(x, k)}{q_k} \right)$, by Jensen | $= -\log p(x) - \mathbb{E}_ q\left[ \log \frac{p(z \mid x)}{q(z)} \right]$ |
-# | 4 | $= -\sum_k q_k \log \frac{p(x, k)}{q_k}$ | $= -\log p(x) + \mathrm{KL}(q \parallel p(z \mid x))$ |
-# | 5 | $= \sum_k q_k \left( \log q_k - \log p(x, k) \right)$ | $\geq -\log p(x)$ |
+# $$
+# \begin{aligned}
+# -\log p(x) &= -\log \int p(x, z) \thinspace dz & \qquad \text{1} \cr
+# &= -\log \int q(z) \thinspace \frac{p(x, z)}{q(z)} \thinspace dz & \qquad \text{2} \cr
+# &\leq -\int q(z) \log \frac{p(x, z)}{q(z)} \thinspace dz & \qquad \text{3} \cr
+# &= -\mathbb{E}_ q[\log p(x, z) - \log q(z)] & \qquad \text{4} \cr
+# &= -\mathbb{E}_ q[\log p(x \mid z)] - \mathrm{KL}(q(z) \parallel p(z)) & \qquad \text{5}
+# \end{aligned}
+# $$
 #
-# | | E, for all data |
-# |---|---|
-# | 1 | $nlml(\mathcal{D}) = -\log \prod_n p(x_n)$, the data cases being independent |
-# | 2 | $= -\sum_n \log \int p(x_n, z) \thinspace dz$ |
-# | 3 | $\leq -\sum_n \int q(z \mid \phi_n) \log \frac{p(x_n, z)}{q(z \mid \phi_n)} \thinspace dz$ |
-# | 4 | $= -\sum_n \int q(z \mid \phi_n) \log p(x_n, z) \thinspace dz + \sum_n \int \log q(z \mid \phi_n) \thinspace dz$ |
-# | 5 | $= -\sum_n \mathbb{E}_ {q_n}[\log p(x_n, z) - \log q(z \mid \phi_n)]$ |
+# B:
+#
+# $$
+# \begin{aligned}
+# \log p(x) &= \log \int p(x, z) \thinspace dz & \qquad \text{1} \cr
+# &= \log \int q(z) \thinspace \frac{p(x, z)}{q(z)} \thinspace dz & \qquad \text{2} \cr
+# &\leq \int q(z) \log \frac{p(x, z)}{q(z)} \thinspace dz & \qquad \text{3} \cr
+# &= \mathbb{E}_ q[\log p(x, z) - \log q(z)] & \qquad \text{4} \cr
+# &= \mathbb{E}_ q[\log p(x \mid z)] - \mathrm{KL}(q(z) \parallel p(z)) & \qquad \text{5}
+# \end{aligned}
+# $$
+#
+# C, with a discrete $z$:
+#
+# $$
+# \begin{aligned}
+# -\log p(x) &= -\log \sum_k p(x, z = k) & \qquad \text{1} \cr
+# &= -\log \sum_k q_k \thinspace \frac{p(x, z = k)}{q_k} & \qquad \text{2} \cr
+# &\leq -\sum_k \log \left( q_k \thinspace \frac{p(x, z = k)}{q_k} \right) & \qquad \text{3} \cr
+# &= -\sum_k q_k \log \frac{p(x, z = k)}{q_k} & \qquad \text{4} \cr
+# &= \sum_k q_k \left( \log q_k - \log p(x, z = k) \right) & \qquad \text{5}
+# \end{aligned}
+# $$
+#
+# D, which begins with the bound:
+#
+# $$
+# \begin{aligned}
+# Q &= -\mathbb{E}_ q[\log p(x, z) - \log q(z)] & \qquad \text{1} \cr
+# &= -\mathbb{E}_ q[\log p(x) + \log p(z \mid x) - \log q(z)] & \qquad \text{2} \cr
+# &= -\log p(x) - \mathbb{E}_ q\left[ \log \frac{p(z \mid x)}{q(z)} \right] & \qquad \text{3} \cr
+# &= -\log p(x) + \mathrm{KL}(q(z) \parallel p(z \mid x)) & \qquad \text{4} \cr
+# &\geq -\log p(x) & \qquad \text{5}
+# \end{aligned}
+# $$
+#
+# E, for all data:
+#
+# $$
+# \begin{aligned}
+# nlml(\mathcal{D}) &= -\log \left( p(x_1) \cdot \ldots \cdot p(x_N) \right) & \qquad \text{1} \cr
+# &= -\sum_n \log \int p(x_n, z) \thinspace dz & \qquad \text{2} \cr
+# &\leq -\sum_n \int q(z \mid \phi_n) \log \frac{p(x_n, z)}{q(z \mid \phi_n)} \thinspace dz & \qquad \text{3} \cr
+# &= -\sum_n \int q(z \mid \phi_n) \log p(x_n, z) \thinspace dz + \sum_n \int \log q(z \mid \phi_n) \thinspace dz & \qquad \text{4} \cr
+# &= -\sum_n \mathbb{E}_ {q(z \mid \phi_n)}[\log p(x_n, z) - \log q(z \mid \phi_n)] & \qquad \text{5}
+# \end{aligned}
+# $$
 #
 # **Exercise 04-5.** Fill in `wrong_line`: for each derivation the number of the line, as text, `"2"` to `"5"`,
 # or `"none"`.

@@ -424,8 +424,8 @@ print(f"size of W without s²: {np.linalg.norm(forgetful[0]) / np.linalg.norm(th
 print(f"sum of ψ without s²:  {forgetful[2].sum() / theta[2].sum():.3f} of what it should be")
 
 # %% [markdown]
-# The noise $\psi$ is too small, since the noise of the codes is not counted. $W$ is too large: the means $m_n$ scatter less
-# than $z$ does, so their loadings have to stretch. Repeated, the mistake grows, and ends in a noise variance at 0.
+# The noise $\psi$ is too small, since the noise of the codes is not counted. $W$ is too large: the means $m_n$ scatter
+# less than $z$ does, so their loadings have to stretch. Repeated, the mistake grows, until some noise variance is at 0.
 #
 # **Exercise 05-4.** Write the M-step: `m_step_of_q(x, m, s)` returns the dict `{"W": W, "b": b, "psi": psi}`, of
 # shapes (K, D), (D,) and (D,), with the least $\sum_n Q_n$ for this table. The check looks for a direction in which
@@ -809,7 +809,7 @@ print(f"after {len(plain)} rounds without the turn: {plain[-1] - best:.1e} nats 
 print(f"with it: {vem.n_iter_} rounds, {vem.q_path_[-1] - best:.0e} nats")
 print("W Ψ⁻¹ Wᵀ at the end:")
 W, psi = vem.theta_["decoder"][0]["W"], vem.noise_variance_
-print((W / psi) @ W.T)
+print(np.round((W / psi) @ W.T, 4) + 0.0)
 
 # %% [markdown]
 # With the turn the table ends where the closed form of factor analysis ends, on the same number: the last matrix is
@@ -945,17 +945,19 @@ print(f"largest gap of a data case: {np.abs(whole.bound(x) - whole.nlml(x).value
 
 # %% [markdown] summary="A solution to the second" tags=["solution"]
 # The codes are taken for known, so the noise that is left is too small, the next codes follow the data more closely,
-# and the noise is smaller still. $Q$ rises on the way: the step does not minimise it.
+# and the noise is smaller still: a few $\psi$ run down to the floor, and the codes copy these variables. $Q$ falls at
+# first, and then rises, which a step that minimised it could not do.
 
 # %% tags=["solution"]
 theta = start
 for t in range(200):
     phi = e_step(theta)
+    if t in (1, 4, 5, 6, 199):
+        print(f"after {t:3} rounds: smallest ψ {theta[2].min():.1e}, mean Q {Q(theta, phi).mean():.3f}")
     phi[:, K:] = -40.0
-    theta = m_step(phi)
-    theta = theta[0], theta[1], np.maximum(theta[2], 1e-6)
-    if t in (0, 9, 199):
-        print(f"round {t + 1:3}: smallest ψ {theta[2].min():.1e}, mean Q {Q(theta, e_step(theta)).mean():.3f}")
+    W, b, psi = m_step(phi)
+    theta = W, b, np.maximum(psi, 1e-6)
+print(f"with s², by factor analysis: {fa.nlml_path_[-1]:.3f}")
 
 # %% [markdown]
 # ## What is left open

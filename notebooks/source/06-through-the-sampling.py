@@ -205,7 +205,7 @@ for name, curve in {"exact": exact, **curves}.items():
     if name == "z drawn afresh":
         print(f"  {name:16} none: every place has its own noise")
     else:
-        print(f"  {name:16}{(curve[middle + 1] - curve[middle - 1]) / (shifts[middle + 1] - shifts[middle - 1]):9.2f}")
+        print(f"  {name:16}{(curve[middle + 1] - curve[middle - 1]) / (2 * (shifts[1] - shifts[0])):9.2f}")
 
 # %% [markdown]
 # With $z$ kept the curve has nothing to do with the exact one: the data stand still, and only the density of $q$
@@ -296,26 +296,29 @@ def score_gradient(z, m, log_s, c):
     return np.mean(c * u / s, axis=0), np.mean(c * (u**2 - 1.0), axis=0)
 
 # %% [markdown]
-# It is right on average, and on average is not enough. Every entry of $c$ multiplies a factor of mean 0, also the part
-# of $c$ that is the same for all $z$ and tells nothing.
+# It is right on average, and on average is not enough. All of $c$ multiplies a factor of mean 0, also the part of $c$
+# that is the same for all $z$ and tells nothing.
 #
-# **What do you expect?** We add 100 to every cost. What does that do to the expectation of the estimate, and what to
-# its spread?
+# **What do you expect?** We add 1000 to every cost, or we take its mean, $Q$, off. What does that do to the expectation
+# of the estimate, and what to its spread?
 
 # %%
 eta_many = rng.standard_normal((draws, 4, K))
 z_many, _ = model.posterior.sample(phi_few, eta_many)
 u = eta_many[:, 0, 0]                                              # the score in m_11 is u / s_11
 c_many = model.posterior.log_prob(phi_few, z_many)[0] - model.log_joint(theta, few, z_many)
-for title, costs in {"c": c_many[:, 0], "c + 100": c_many[:, 0] + 100}.items():
-    g = costs * u / s_1
-    print(f"{title:8} mean {g.mean():9.2f}, standard error {g.std() / np.sqrt(draws):7.2f}")
-truth = gradient_estimators.exact(model, theta, phi_few, few, order=40) if K <= 2 or not hidden else None
-print("exact   " + (f" mean {truth[0, 0]:9.2f}" if truth is not None else f" not offered for K = {K}"))
+for title, added in {"c": 0, "c + 1000": 1000, "c − Q": -Q_few[0]}.items():
+    g = (c_many[:, 0] + added) * u / s_1
+    print(f"{title:9} mean {g.mean():7.2f}, standard error {g.std() / np.sqrt(draws):6.2f}")
+if K <= 2 or not hidden:
+    print(f"exact     mean {gradient_estimators.exact(model, theta, phi_few, few, order=40)[0, 0]:7.2f}")
+else:
+    print(f"The exact gradient is not offered for K = {K}.")
 
 # %% [markdown]
-# The expectation stays, and the spread does not. So take off what tells nothing: any number that does not depend on
-# $z_{ns}$ may be subtracted from $c$, since the score has mean 0. A good one is the mean of $c$, which the *other*
+# All three aim at the same number, and only the last comes near it. So take off what tells nothing: any number that
+# does not depend on $z_{ns}$ may be subtracted from $c$, since the score has mean 0. A good one is the mean of $c$. It
+# is $Q$, which we do not have in general, but which the *other*
 # samples of the same data case estimate: a *baseline* (1.26). The sample itself has to stay out of it. The mean over
 # all $S$ contains $c_s$, and $c_s$ times its own score does not average to 0.
 #
@@ -628,8 +631,9 @@ for name, before, gradient, after in trace.updates():
 #
 # ## 6. Learning with stochastic approximation
 #
-# On each iteration: draw $\eta$, compute the gradient of the approximate objective, take a step against it. The
-# gradient is right on average, and noisy. Three things make this a method.
+# On each iteration: draw $\eta$, compute the gradient of the approximate objective, take a step against it. All
+# integrals are gone, so that automatic differentiation could compute the gradient; here it is written by hand, to be
+# seen. It is right on average, and noisy. Three things make this a method.
 #
 # ### A part of the data
 #
@@ -867,9 +871,8 @@ print(f"mean Q at the end: {settled:.3f} nats; after three rounds of variational
 # %%
 decoded, _ = ours.f(w, table[:10, :K])
 imagined, _ = ours.f(w, rng.standard_normal((10, K)))
-plots.image_rows(
-    [("data $x_n$", x[:10]), ("decoder at $m_n$", decoded), ("at z from the prior", imagined)], (8, 8), (0, 1), ink=True
-)
+rows = [("data $x_n$", x[:10]), ("decoder at $m_n$", decoded), ("at z from the prior", imagined)]
+plots.image_rows(rows, (8, 8), (0, 1), ink=True)
 
 # %% [markdown]
 # Each grey point is one noisy step, and the path has a clear direction all the same. Everything in that loop is a
@@ -951,7 +954,8 @@ grade.check("06-9", narrow_sampler)
 
 # %% [markdown] tags=["solution"]
 # The gradient check passes, and $Q$ falls beautifully: below the NLML, where no bound can be. Only what compares with
-# a number from outside sees it: the NLML, or the moments that the samples should have.
+# a number from outside sees it: the NLML, or the moments that the samples should have. (In one of the published
+# programs the gradient of the log variance is wrong as well. That a gradient check would have found.)
 
 # %% tags=["solution"]
 narrow_sampler = {

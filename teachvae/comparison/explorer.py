@@ -32,7 +32,7 @@ from .models import ENTRIES
 CASES = 200                            # data cases that a page holds, at the most
 FAMILIES = {DiagonalGaussian: "diagonal", FullGaussian: "full"}
 LIKELIHOODS = {Gaussian: "gaussian", Bernoulli: "bernoulli"}
-SHOWN_OF_FOLDERS = ("fa", "vem", "vae")
+ROUTES = ("fa", "vem", "vae")       # of a comparison, by their keys
 COARSE = 5                             # nodes per dimension on which an E-step looks around
 
 
@@ -54,7 +54,7 @@ def opened(paths, data=None):
                 raise ValueError(f"{path} is no folder of `teachvae compare --save FOLDER`: give that, or .npz files")
             split = seeds[0]
             entries = {
-                entry: split.with_name(f"{entry.key}.npz") for entry in ENTRIES if entry.key in SHOWN_OF_FOLDERS
+                entry: split.with_name(f"{entry.key}.npz") for entry in ENTRIES if entry.key in ROUTES
             }
         for entry, file in entries.items():
             if entry is not None and not file.exists():
@@ -124,17 +124,18 @@ def page(models, dataset, *, cases=CASES):
     )
 
 
-def section(models, dataset, *, cases=CASES):
+def section(models, dataset, *, cases=CASES, phi=None):
     """The explorer as a piece of HTML, with its style, its data and its script.
 
     models   {what to call it: fitted estimator}, each of which `refusal` lets through
     dataset  a `datasets.Dataset`; its first complete data cases are shown
     cases    how many of them, at the most
+    phi      {title: (N, n_phi)} of all data cases, where it is known; None: what each model says
 
     Raises ValueError where a model is refused, where no data case is complete, and where the data do not have
     the model's columns.
     """
-    data = json.dumps(exported(models, dataset, cases), separators=(",", ":")).replace("<", "\\u003c")
+    data = json.dumps(exported(models, dataset, cases, phi), separators=(",", ":")).replace("<", "\\u003c")
     parts = {
         "style": _file("explorer.css"), "data": data, "model": _file("explorer_model.js"),
         "script": _file("explorer.js"),
@@ -170,7 +171,7 @@ def refusal(estimator):
     return None if "W" in layers[-1] else "the page needs a decoder whose last layer is Linear"
 
 
-def exported(models, dataset, cases=CASES):
+def exported(models, dataset, cases=CASES, phi=None):
     """What the page is handed: a dict of plain numbers, strings and lists, arrays as `_packed`."""
     refused = {title: refusal(estimator) for title, estimator in models.items()}
     words = [f"{title}: {why}" for title, why in refused.items() if why]
@@ -195,12 +196,15 @@ def exported(models, dataset, cases=CASES):
         "ink": bool(dataset.ink),
         "colours": list(COLOURS),
         "rules": {order: [_packed(part) for part in _rule(order)] for order in sorted(rules)},
-        "models": [{"title": title, **_model(estimator, x)} for title, estimator in models.items()],
+        "models": [
+            {"title": title, **_model(estimator, x, None if phi is None else phi[title][rows])}
+            for title, estimator in models.items()
+        ],
     }
 
 
-def _model(estimator, x):
-    """The parameters of an estimator, and its φ of the data cases x (N, D)."""
+def _model(estimator, x, phi):
+    """The parameters of an estimator, and its φ of the data cases x (N, D), phi where that is not None."""
     model, theta = estimator.model_, _exact(estimator.theta_, estimator.theta_rest_)
     likelihood, psi = {"name": LIKELIHOODS[type(model.likelihood)]}, None
     decoder = _layers(model.decoder, theta["decoder"])
@@ -212,7 +216,8 @@ def _model(estimator, x):
         params = _exact(estimator.recognition_params_, estimator.encoder_rest_)
         network = _branches(estimator.recognition_, params)
     columns = estimator.columns_
-    infer = getattr(estimator, "encode", None) or estimator.infer
+    if phi is None:
+        phi = (getattr(estimator, "encode", None) or estimator.infer)(x)
     return {
         "route": "network" if network else "table" if hasattr(estimator, "hidden") else "closed form",
         "decoder": _packed_layers(decoder),
@@ -220,7 +225,7 @@ def _model(estimator, x):
         "masked": bool(columns.masked),
         "likelihood": likelihood,
         "posterior": FAMILIES[type(model.posterior)],
-        "phi": _packed(np.asarray(infer(x), dtype="float64")),
+        "phi": _packed(phi),
         "dropped": {int(place): float(value) for place, value in columns.dropped.items()},
     }
 

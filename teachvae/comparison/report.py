@@ -14,7 +14,7 @@ from .. import plots
 from ..doors.columns import MovedWarning
 from ..likelihoods import Gaussian
 from ..posteriors import FullGaussian
-from . import compare, tables, tasks
+from . import compare, explorer, tables, tasks
 
 SHOWN = 10  # images per row
 POINTS = 400  # points per cloud
@@ -87,6 +87,7 @@ def _page(comparison, seconds):
         ),
         f"<p class=note>Held-out data: the mean of q(z|φ_n){escape(_class_words(run))} A mixture has another "
         "plane for each of its components.</p>",
+        *_explorer(run, fitted),
         "<h2>Reconstructions</h2>",
         _image(_reconstructions(run, fitted), "held-out data and their reconstructions"),
         "<p class=note>Held-out data, and E[x|z] at the mean of q(z|φ_n).</p>",
@@ -292,6 +293,25 @@ def _show(run, rows):
     if run.train.image_shape is not None:
         return plots.image_rows(rows, run.train.image_shape, _limits(run), run.train.ink)
     return plots.point_clouds(rows, run.train.x[:POINTS], run.train.columns)
+
+
+def _explorer(run, fitted):
+    """The latent explorer of the three routes on held-out data, or a sentence why there is none."""
+    routes = {f.row.model: f for f in fitted if f.key in explorer.ROUTES}
+    refused = {title: explorer.refusal(f.estimator) for title, f in routes.items()}
+    shown = {title: f for title, f in routes.items() if refused[title] is None}
+    whole = not np.isnan(run.held_out.x).any(axis=1).all()
+    parts = ["<h2>The latent explorer</h2>"]
+    if shown and whole:
+        phi = {title: f.phi for title, f in shown.items()}
+        models = {title: f.estimator for title, f in shown.items()}
+        parts += [explorer.section(models, run.held_out, phi=phi)]
+    elif not whole:
+        parts += ["<p>It shows complete data cases, and here every one has missing entries.</p>"]
+    for title, why in refused.items():
+        if why is not None:
+            parts += [f"<p class=note>{escape(title)} is not shown: {escape(why)}.</p>"]
+    return parts
 
 
 def _reconstructions(run, fitted):

@@ -175,8 +175,10 @@ class _HalfASoftmax:
         y = e / e.sum(axis=1, keepdims=True)
         return y, y
 
-    def backward(self, params, y, dy, *, need_dx=True, need_dparams=True):
+    def _half(self, params, y, dy, *, need_dx=True, need_dparams=True):
         return 0.5 * y * (dy - np.sum(dy * y, axis=1, keepdims=True)), {}
+
+    backward = _half                                               # the other half is what the check is about
 
 
 def _linear_model(rng):

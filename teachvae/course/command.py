@@ -1,6 +1,6 @@
 """What `teachvae course` and `teachvae grade` do: the result on stdout, all else on stderr, a status."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 import sys
 import tempfile
@@ -57,10 +57,11 @@ def check(name, seed=0):
     return 0 if all(row[-1] == "ok" for row in rows[1:]) else 1
 
 
-def grade(folder, csv=None, *, seed=None, seconds=120, memory=4.0, quiet=False):
+def grade(folder, csv=None, *, seed=None, seconds=120, memory=4.0, jobs=1, quiet=False):
     """Judge all notebooks of a folder.
 
-    csv  where their lines go: a file, "-" for stdout in the place of the table, or None
+    csv   where their lines go: a file, "-" for stdout in the place of the table, or None
+    jobs  how many notebooks are executed at a time; -1: as many as there are cores
     """
     from tqdm import tqdm
 
@@ -80,8 +81,10 @@ def grade(folder, csv=None, *, seed=None, seconds=120, memory=4.0, quiet=False):
         if csv not in (None, "-"):
             file = stack.enter_context(Path(csv).open("w", encoding="utf-8", newline=""))
         lines = None if file is None else submissions.writer(file)
-        for path in tqdm(paths, unit="notebook", disable=quiet, file=sys.stderr):
-            found = submissions.judged(path, folder, seed=seed, seconds=seconds, memory=memory, cache=cache)
+        each = stack.enter_context(closing(submissions.each_judged(
+            paths, folder, jobs, seed=seed, seconds=seconds, memory=memory, cache=cache
+        )))
+        for found in tqdm(each, total=len(paths), unit="notebook", disable=quiet, file=sys.stderr):
             done.append(found)
             if lines is not None:
                 lines.writerows(submissions.rows(found, seed))

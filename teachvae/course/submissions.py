@@ -5,6 +5,7 @@ is what happens in it. What comes back is text, in lines of JSON: nothing that a
 """
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 import csv
 from dataclasses import dataclass, field
 import json
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from time import monotonic
+from time import monotonic, sleep
 
 from ..messages import align, counted
 from .exercises.table import EXERCISES
@@ -32,6 +33,7 @@ HANDED_ON = re.compile(
     r"PYTHONPATH|PYTHONHOME|PYTHONUSERBASE|VIRTUAL_ENV|CONDA_PREFIX|TEACHVAE_.*"
 )
 MOST = 2**22                                                       # bytes that are read back of a notebook
+RUNNING = set()                                                    # processes that have not been ended
 STARTING = 30                                                      # seconds that its start may take
 
 
@@ -96,6 +98,22 @@ def judged(path, folder, *, seed, seconds=120, memory=4.0, cache=None):
     return found
 
 
+def each_judged(paths, folder, jobs=1, **options):
+    """The `Submission` of each path in turn, `jobs` of them executed at a time; options as of `judged`."""
+    with ThreadPoolExecutor(jobs if jobs > 0 else os.cpu_count() or 1) as executor:
+        futures = [executor.submit(judged, path, folder, **options) for path in paths]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:                                                   # also where it is interrupted
+            for future in futures:
+                future.cancel()
+            while any(future.running() for future in futures):
+                for process in list(RUNNING):
+                    _end(process)
+                sleep(0.05)
+
+
 def asked_by(cells, file):
     """The exercises of a notebook: all of the number that its check cells name, or else its file's name."""
     numbers = {cell.exercise.partition("-")[0] for cell in cells if cell.exercise in EXERCISES}
@@ -119,6 +137,7 @@ def _execute(job, folder, cache, found):
         [sys.executable, "-P", "-c", START, str(package)], cwd=folder, env=environment, bufsize=0,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
     )
+    RUNNING.add(process)
     end = monotonic() + job["seconds"] + STARTING
     lines = queue.SimpleQueue()
     reader = threading.Thread(target=_read, args=(process.stdout, lines), daemon=True)
@@ -140,6 +159,7 @@ def _execute(job, folder, cache, found):
             _take(said, job["asked"], found)
     finally:
         _end(process)
+        RUNNING.discard(process)
         reader.join(1)
 
 

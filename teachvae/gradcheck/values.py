@@ -93,8 +93,8 @@ def _explained(yours, asked, wrong, counts, tolerance):
         return "it is zero at every index; look for an array that was made and not filled"
 
     def agrees(candidate):
-        near = [value_error(*pair)[wrong] <= 2 * tolerance for pair in ((yours, candidate), (candidate, yours))]
-        return bool(np.all(near))                                  # by either's size: one may be 1e300
+        errors = value_error(yours, candidate), value_error(candidate, yours)  # of either's size: 1e300, or not
+        return bool(np.all(np.maximum(*errors)[wrong] <= 2 * tolerance))
 
     if np.all(yours >= 0) and np.any(~wrong & (asked > 0)) and agrees(np.abs(asked)):
         return f"its sign is lost {where}; look for a square, an abs or a root of a square"

@@ -281,6 +281,19 @@ def kl_by_integrals(m, log_s):
     return kl
 
 
+def halves_exchanged(phi):
+    K = phi.shape[1] // 2
+    return right_kl(phi[:, K:], phi[:, :K])
+
+
+def of_phi(answer):
+    """The answer as a function of φ = [m | log s]."""
+    def of_rows(phi):
+        return answer(phi[:, : phi.shape[1] // 2], phi[:, phi.shape[1] // 2 :])
+
+    return of_rows
+
+
 # ---- 04-4 -------------------------------------------------------------------------------------
 
 
@@ -418,16 +431,17 @@ WRONG = {
         "where q is 0": zero_log_zero,
     },
     "04-3": {
-        "for the log of a variance": log_variance,
-        "and the variance is its square": s_for_its_square,
-        "the −1 of each latent variable": without_one,
-        "which lacks a 2": half_a_log,
-        "the log term's sign": log_added,
-        "mean over the latent variables": mean_over_latent,
-        "the other way round": other_way_round,
-        "its sign turned": negative_kl,
-        "it has shape (2,)": over_the_cases,
-        "the prior is missing": entropy_alone,
+        "for the log of a variance": of_phi(log_variance),
+        "and the variance is its square": of_phi(s_for_its_square),
+        "the −1 of each latent variable": of_phi(without_one),
+        "which lacks a 2": of_phi(half_a_log),
+        "the log term's sign": of_phi(log_added),
+        "mean over the latent variables": of_phi(mean_over_latent),
+        "the other way round": of_phi(other_way_round),
+        "its sign turned": of_phi(negative_kl),
+        "it has shape (2,)": of_phi(over_the_cases),
+        "the prior is missing": of_phi(entropy_alone),
+        "the halves of φ are exchanged": halves_exchanged,
     },
     "04-4": {
         "this is the ELBO": elbo,
@@ -456,7 +470,9 @@ WRONG = {
 RIGHT = {
     "04-1": [by_xlogy, by_loops, by_products, by_masks, by_relative_entropy, by_averages],
     "04-2": [mixture_by_scipy, mixture_by_loops, mixture_by_the_gap, mixture_by_einsum, mixture_by_pairs],
-    "04-3": [right_kl, kl_by_entropies, kl_by_loops, kl_by_matrices, kl_by_expm1, kl_by_integrals],
+    "04-3": [of_phi(answer) for answer in (
+        right_kl, kl_by_entropies, kl_by_loops, kl_by_matrices, kl_by_expm1, kl_by_integrals
+    )],
     "04-4": [q_by_scipy, q_by_loops, q_by_einsum, q_sample_by_sample, q_by_whitening],
     "04-5": [LINES],
 }

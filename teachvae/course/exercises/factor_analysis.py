@@ -396,11 +396,11 @@ EXERCISES = [
         draw_table, by_minimum(expected_cost, like=parameters_like), REGRESSIONS,
     ),
     Exercise(
-        "02-5", "em_path", "2.36", "the mean nlml at the start and after each of n_steps iterations, (n_steps + 1,)",
+        "02-5", "em_path", "2.36", "the mean nlml, (n_steps + 1,), at the start and after each step",
         draw_em, by_value(path, names=("path",)), PATHS,
     ),
     Exercise(
-        "02-6", "what_a_rotation_changes", "2.35", "for each of six: changes or stays, where T W stands for W",
+        "02-6", "what_a_rotation_changes", "2.35", "of each of six: changes or stays, where T W stands for W",
         None, by_choice(ROTATED, WHY),
     ),
     Exercise(

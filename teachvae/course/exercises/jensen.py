@@ -147,12 +147,14 @@ def entropy_turned(right, q, log_p):
 
 
 def draw_q(rng, n):
-    """Means and logarithms of standard deviations, (N, K) each."""
-    return {"m": rng.standard_normal((n.N, n.K)), "log_s": rng.uniform(-1.2, 0.6, (n.N, n.K))}
+    """Rows φ_n = [m | log s], (N, 2K)."""
+    m, log_s = rng.standard_normal((n.N, n.K)), rng.uniform(-1.2, 0.6, (n.N, n.K))
+    return {"phi": np.concatenate([m, log_s], axis=1)}
 
 
-def kl_by_quadrature(m, log_s):
+def kl_by_quadrature(phi):
     """E_q[log q − log p(z)] (N,), by Gauss–Hermite quadrature, which is exact for a quadratic."""
+    m, log_s = np.split(phi, 2, axis=1)
     u, w = np.polynomial.hermite_e.hermegauss(4)
     z = m[..., None] + np.exp(log_s)[..., None] * u
     log_ratio = -0.5 * u**2 - log_s[..., None] + 0.5 * z**2        # their constants cancel
@@ -161,8 +163,8 @@ def kl_by_quadrature(m, log_s):
 
 def kl_with(each, taken=np.sum):
     """A mistake: another summand of m and log s."""
-    def mistake(m, log_s):
-        return taken(each(m, log_s), axis=1)
+    def mistake(phi):
+        return taken(each(*np.split(phi, 2, axis=1)), axis=1)
 
     return mistake
 
@@ -309,7 +311,9 @@ EXERCISES = [
             "right except for s²: this is s, exp(log s), and the variance is its square":
                 kl_with(lambda m, log_s: 0.5 * (m**2 + np.exp(log_s) - 1 - 2 * log_s)),
             "right except for the −1, which each latent variable has, and here only the sum":
-                lambda m, log_s: 0.5 * np.sum(m**2 + np.exp(2 * log_s) - 2 * log_s, axis=1) - 0.5,
+                kl_with(lambda m, log_s: 0.5 * (m**2 + np.exp(2 * log_s) - 1 / m.shape[1] - 2 * log_s)),
+            "the halves of φ are exchanged: the first K numbers of a row are m, the others log s":
+                kl_with(lambda m, log_s: 0.5 * (log_s**2 + np.exp(2 * m) - 1 - 2 * m)),
             "right except for the mean, whose square is in the KL":
                 kl_with(lambda m, log_s: 0.5 * (m + np.exp(2 * log_s) - 1 - 2 * log_s)),
             "right except for the −1 of each latent variable: with m = 0 and s = 1 the KL must be 0":
