@@ -473,7 +473,7 @@ axes.set(xlabel="noise, standard deviation in grey values", ylabel=f"RMSE after 
 axes.set_xticks(sigmas, sigmas)
 axes.set_yticks([0.05, 0.1, 0.2, 0.4, 0.8], [0.05, 0.1, 0.2, 0.4, 0.8])
 axes.minorticks_off()
-axes.legend(fontsize=8)
+axes.legend(fontsize=8, loc="lower right")
 axes.spines[["top", "right"]].set_visible(False)
 plt.show()
 
@@ -605,9 +605,9 @@ for name, model in models[few].items():
     print(f"{name:24}" + "".join(f"{'yes' if can[task] else '–':>9}" for task in methods))
 
 # %% [markdown]
-# One line has a yes in every column. It takes the density from factor analysis and the curve from the
-# autoencoder, and its recipe is one change to section 3: where factor analysis has $zW + b$, put a network
-# (1.2):
+# One line has a yes in every column (though its nlml is no formula: it takes an integral over $z$, found by
+# numbers). It takes the density from factor analysis and the curve from the autoencoder, and its recipe is
+# one change to section 3: where factor analysis has $zW + b$, put a network (1.2):
 #
 # $$
 # z \sim N(0, I), \qquad p(x|z) = N(x; f_w(z), \Psi)

@@ -39,6 +39,18 @@ def x_itself_projected(x, K):
     return x @ V.T @ V
 
 
+def one_mean(x, K):
+    r = x - np.mean(x)
+    V = np.linalg.eigh(r.T @ r)[1][:, -K:]
+    return r @ V @ V.T + np.mean(x)
+
+
+def spreads_forgotten(x, K):
+    mean = x.mean(0)
+    U, s, Vt = np.linalg.svd(x - mean)
+    return mean + U[:, :K] @ Vt[:K]
+
+
 def only_codes(x, K):
     r = x - x.mean(0)
     return r @ np.linalg.eigh(r.T @ r)[1][:, -K:]
@@ -240,6 +252,15 @@ def column_by_column(noisy, W, b, psi, tau2):
     return b + variance / (variance + tau2) * (noisy - b)
 
 
+def without_z(noisy, W, b, psi, tau2):
+    return (tau2 * b + psi * noisy) / (psi + tau2)
+
+
+def counted_twice(noisy, W, b, psi, tau2):
+    r = noisy - b
+    return b + _mean_of_z(r, W, psi + tau2) @ W + r * psi / (psi + tau2)
+
+
 def one_for_all(noisy, W, b, psi, tau2):
     return wiener(noisy, W, b, psi, tau2).mean(0)
 
@@ -314,6 +335,10 @@ def sum_for_mean(z, y, W, b, penalty):
     return _probe(softmax(z @ W + b, axis=1) - np.eye(len(b))[y], z, W, penalty)
 
 
+def labels_as_numbers(z, y, W, b, penalty):
+    return _probe((softmax(z @ W + b, axis=1) - y.reshape(-1, 1)) / len(z), z, W, penalty)
+
+
 def everything_turned(z, y, W, b, penalty):
     dW, db = by_onehot(z, y, W, b, penalty)
     return -dW, -db
@@ -373,6 +398,8 @@ WRONG = {
         "the data were not centred": never_centred,
         "not put back": mean_lost,
         "x itself was projected": x_itself_projected,
+        "one mean was taken over all": one_mean,
+        "the singular values are missing": spreads_forgotten,
         "it has shape": only_codes,
         "raises ValueError": left_vectors,
     },
@@ -399,6 +426,8 @@ WRONG = {
         "was squared": a_square_too_many,
         "a root of it": a_root_too_many,
         "by its own variance alone": column_by_column,
+        "z is nowhere": without_z,
+        "is counted twice": counted_twice,
         "it has shape": one_for_all,
     },
     "01-4": {
@@ -409,6 +438,7 @@ WRONG = {
         "a logistic function by itself": sigmoids,
         "the bias is not penalised": bias_penalised,
         "its 1/N is missing": sum_for_mean,
+        "labels are names": labels_as_numbers,
         "analytic = -1 · numeric": everything_turned,
     },
     "01-5": {

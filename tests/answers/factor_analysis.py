@@ -39,6 +39,21 @@ def psi_forgotten(x, W, b, psi):
     return {"mean": (x - b) @ W.T @ cov, "cov": cov}
 
 
+def one_plus(x, W, b, psi):
+    cov = np.linalg.inv(1 + W / psi @ W.T)
+    return {"mean": (x - b) / psi @ W.T @ cov, "cov": cov}
+
+
+def unweighed_mean(x, W, b, psi):
+    cov = np.linalg.inv(np.eye(len(W)) + W / psi @ W.T)
+    return {"mean": (x - b) @ W.T @ cov, "cov": cov}
+
+
+def mean_field(x, W, b, psi):
+    found = by_einsum(x, W, b, psi)
+    return {"mean": found["mean"], "cov": found["cov"] * np.eye(len(W))}
+
+
 def a_tuple(x, W, b, psi):
     return tuple(by_the_joint(x, W, b, psi).values())
 
@@ -133,6 +148,36 @@ def no_covariances(x, W, b, psi):
     return -multivariate_normal(b, C).logpdf(x)
 
 
+def log_det_minus(x, W, b, psi):
+    constant, log_psi, log_M, squares, prior = _parts(x, W, b, psi)
+    return 0.5 * (constant - log_psi - log_M + squares + prior)
+
+
+def log_det_of_the_covariance(x, W, b, psi):
+    constant, log_psi, log_M, squares, prior = _parts(x, W, b, psi)
+    return 0.5 * (constant + log_psi - log_M + squares + prior)
+
+
+def whole_square(x, W, b, psi):
+    constant, log_psi, log_M, squares, prior = _parts(x, W, b, psi)
+    return 0.5 * (constant + log_psi + log_M) + squares + prior
+
+
+def not_inverted_in_the_square(x, W, b, psi):
+    constant, log_psi, log_M, squares, prior = _parts(x, W, b, psi)
+    return 0.5 * (constant + log_psi + log_M + np.einsum("nd,de,ne->n", x - b, W.T @ W + np.diag(psi), x - b))
+
+
+def no_prior_square(x, W, b, psi):
+    constant, log_psi, log_M, squares, prior = _parts(x, W, b, psi)
+    return 0.5 * (constant + log_psi + log_M + squares)
+
+
+def residuals_of_b(x, W, b, psi):
+    constant, log_psi, log_M, *_ = _parts(x, W, b, psi)
+    return 0.5 * (constant + log_psi + log_M + ((x - b) ** 2 / psi).sum(1))
+
+
 def one_number(x, W, b, psi):
     return by_m(x, W, b, psi).mean()
 
@@ -201,6 +246,21 @@ def psi_left_out(S, W, psi):
     cov, _ = _beta(W, psi)
     beta = cov @ W
     return {"xz": S @ beta.T, "zz": cov + beta @ S @ beta.T}
+
+
+def without_S(S, W, psi):
+    cov, beta = _beta(W, psi)
+    return {"xz": S @ beta.T, "zz": cov + beta @ beta.T}
+
+
+def identity(S, W, psi):
+    cov, beta = _beta(W, psi)
+    return {"xz": S @ beta.T, "zz": np.eye(len(W))}
+
+
+def prior_added_again(S, W, psi):
+    cov, beta = _beta(W, psi)
+    return {"xz": S @ beta.T, "zz": np.eye(len(W)) + cov + beta @ S @ beta.T}
 
 
 def turned_around(S, W, psi):
@@ -274,6 +334,33 @@ def variance_less_loadings(x, m, C):
 def no_constant_in_it(x, m, C):
     W = np.linalg.inv(m.T @ m / len(x) + C) @ (m.T @ x / len(x))
     b = x.mean(0)
+    return {"W": W, "b": b, "psi": ((x - b - m @ W) ** 2).mean(0) + np.diag(W.T @ C @ W)}
+
+
+def spread_taken_off(x, m, C):
+    W, b, _ = from_moments(x, m, C).values()
+    return {"W": W, "b": b, "psi": ((x - b - m @ W) ** 2).mean(0) - np.diag(W.T @ C @ W)}
+
+
+def spread_of_the_prior(x, m, C):
+    W, b, _ = from_moments(x, m, C).values()
+    return {"W": W, "b": b, "psi": ((x - b - m @ W) ** 2).mean(0) + np.diag(W.T @ W)}
+
+
+def unbiased(x, m, C):
+    W, b, psi = from_moments(x, m, C).values()
+    return {"W": W, "b": b, "psi": psi * len(x) / (len(x) - 1)}
+
+
+def one_psi(x, m, C):
+    W, b, psi = from_moments(x, m, C).values()
+    return {"W": W, "b": b, "psi": np.ones_like(psi) * psi.mean()}
+
+
+def C_once_beside_sums(x, m, C):
+    dx, dm = x - x.mean(0), m - m.mean(0)
+    W = np.linalg.inv(dm.T @ dm + C) @ dm.T @ dx
+    b = x.mean(0) - m.mean(0) @ W
     return {"W": W, "b": b, "psi": ((x - b - m @ W) ** 2).mean(0) + np.diag(W.T @ C @ W)}
 
 
@@ -371,6 +458,17 @@ def _step_isotropic(S, W, psi):
     return W, np.mean(psi) * np.ones(len(psi))
 
 
+def _step_without_zz(S, W, psi):
+    _, beta = _beta(W, psi)
+    W = beta @ S
+    return W, np.diag(S) - np.sum(W * W, axis=0)
+
+
+def _step_of_diagonals(S, W, psi):
+    W, _ = _step(S, W, psi)
+    return W, np.diag(S - W.T @ W)
+
+
 def from_the_first_step(S, W, psi, n_steps):
     W, psi = _step(S, W, psi)
     return by_steps(S, W, psi, n_steps)
@@ -458,6 +556,14 @@ def floor_added(v, variance, share):
     return {"psi": v + share * variance, "at_floor": v <= share * variance}
 
 
+def share_of_the_deviation(v, variance, share):
+    return {"psi": np.maximum(v, share * variance**0.5), "at_floor": v <= share * variance}
+
+
+def never_put_there(v, variance, share):
+    return {"psi": v, "at_floor": v <= share * variance}
+
+
 def names_the_others(v, variance, share):
     psi = np.maximum(v, share * variance)
     return {"psi": psi, "at_floor": psi == v}
@@ -513,6 +619,9 @@ WRONG = {
         "still to be multiplied by cov": not_divided,
         "as if they were standard deviations": psi_as_deviations,
         "as if every column had the noise 1": psi_forgotten,
+        "np.eye(K)": one_plus,
+        "in which Ψ⁻¹ is missing": unweighed_mean,
+        "which is 0 beside its diagonal": mean_field,
         "a dict with the names mean, cov": a_tuple,
     },
     "02-2": {
@@ -523,7 +632,13 @@ WRONG = {
         "the constant of a Gaussian density": no_constant,
         "it is 2 times what is asked": no_half,
         "it has its sign turned": the_elbo,
-        "came in in full": whole_determinant,
+        "log |Σ| came in in full": whole_determinant,
+        "the wider a density is": log_det_minus,
+        "that of M⁻¹ was taken": log_det_of_the_covariance,
+        "which came in in full": whole_square,
+        "and this is r Σ rᵀ": not_inverted_in_the_square,
+        "½ m mᵀ, the prior's part": no_prior_square,
+        "still to be taken off": residuals_of_b,
         "they were taken as independent": no_covariances,
         "is gone; look for a sum or a mean": one_number,
     },
@@ -532,6 +647,9 @@ WRONG = {
         "those of a flat p(z)": without_the_prior,
         "and not M": precision_added,
         "you left out its Ψ⁻¹": psi_left_out,
+        "S is missing between": without_S,
+        "what p(z) says of z": identity,
+        "stands in it already": prior_added_again,
         "it is transposed": turned_around,
     },
     "02-4": {
@@ -542,6 +660,11 @@ WRONG = {
         "this is a sum": psi_summed,
         "z has not the covariance I": variance_less_loadings,
         "the regression goes through 0": no_constant_in_it,
+        "and you took it off": spread_taken_off,
+        "where diag(Wᵀ C W) belongs": spread_of_the_prior,
+        "the divisor N − 1": unbiased,
+        "psi is one number for all columns": one_psi,
+        "C counts N times": C_once_beside_sums,
         "it is transposed": loadings_transposed,
         "b is the constant of the regression": mean_for_b,
     },
@@ -550,6 +673,10 @@ WRONG = {
         "½ D log 2π is missing": _iterated(
             _step, lambda S, W, psi: _mean_nlml(S, W, psi) - 0.5 * len(S) * np.log(2 * np.pi)),
         "Ψ stays what it was": _iterated(lambda S, W, psi: (_step(S, W, psi)[0], psi)),
+        "nothing moves": _iterated(lambda S, W, psi: (W, psi)),
+        "W stays what it was": _iterated(lambda S, W, psi: (W, _step(S, W, psi)[1])),
+        "the inverse is missing": _iterated(_step_without_zz),
+        "that makes the diagonals agree": _iterated(_step_of_diagonals),
         "E[zᵀz] lacks M⁻¹": _iterated(_step_of_means),
         "Ψ came from the old W": _iterated(_step_with_old_loadings),
         "that is probabilistic PCA": _iterated(_step_isotropic),
@@ -571,6 +698,8 @@ WRONG = {
         "one floor for all columns": clipped_alike,
         "a share of the mean variance": share_of_the_mean,
         "a share of the largest variance": share_of_the_largest,
+        "a variance is compared with a variance": share_of_the_deviation,
+        "psi is v itself": never_put_there,
         "the floor was added": floor_added,
         "True where the column is above its floor": names_the_others,
         "not the smaller": the_smaller,

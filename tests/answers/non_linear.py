@@ -421,7 +421,7 @@ WRONG = {
         "the mean of x given z": means_alone,
         "lacks its tanh": straight_data,
         "redrew the noise": noise_drawn_anew,
-        "in no pattern known": one_draw_of_noise,
+        "and the mean is missing": one_draw_of_noise,
     },
     "03-3": {
         "has a slope too": slope_of_likelihood,

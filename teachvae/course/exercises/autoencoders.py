@@ -46,6 +46,18 @@ def plane_without_mean(x, K):
     return plane(x, K) - x.mean(axis=0)
 
 
+def plane_about(mean, x, K):
+    """The plane through another mean, of the deviations from it."""
+    V = np.linalg.svd(x - mean, full_matrices=False)[2][:K]
+    return mean + (x - mean) @ V.T @ V
+
+
+def plane_without_spreads(x, K):
+    """U V, the codes all of one spread."""
+    U, _, V = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+    return x.mean(axis=0) + U[:, :K] @ V[:K]
+
+
 def plane_of_uncentred(x, K):
     """The right directions, in a plane through 0."""
     V = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)[2][:K]
@@ -137,6 +149,16 @@ def column_by_column(noisy, W, b, psi, tau2):
     """A filter for every column by itself."""
     variance = np.sum(W**2, axis=0) + psi
     return b + (noisy - b) * variance / (variance + tau2)
+
+
+def shrunk_columns(noisy, W, b, psi, tau2):
+    """The rest about b: no z at all."""
+    return b + psi / (psi + tau2) * (noisy - b)
+
+
+def weighed_about_b(noisy, W, b, psi, tau2):
+    """f, and beside it the weighed deviation from b."""
+    return decoded(noisy, W, b, psi, tau2) + psi / (psi + tau2) * (noisy - b)
 
 
 def noise_itself(noisy, W, b, psi, tau2):
@@ -241,6 +263,11 @@ PLANES = {
     "the mean":
         plane_through_zero,
     "right but for the mean, which was taken off and not put back": plane_without_mean,
+    "one mean was taken over all numbers: each column has its own, x.mean(axis=0)":
+        lambda x, K: plane_about(x.mean(), x, K),
+    "the mean was taken over the columns of each data case: it belongs over the data cases, axis=0":
+        lambda x, K: plane_about(x.mean(axis=1, keepdims=True), x, K),
+    "the singular values are missing between U and V: all codes have the same spread": plane_without_spreads,
     "the directions are right, but x itself was projected: take the mean off before, and put it back after":
         plane_of_uncentred,
 }
@@ -276,6 +303,10 @@ DENOISED = {
     "tau2 is a variance already, and was squared": lambda tau2, **given: denoised(tau2=tau2**2, **given),
     "tau2 is a variance, and a root of it was added to Ψ: variances add, standard deviations do not":
         lambda tau2, **given: denoised(tau2=np.sqrt(tau2), **given),
+    "z is nowhere: what is weighed is noisy − f, with f = b + m W, and you took b for f": shrunk_columns,
+    "what is weighed is noisy − f; you took noisy − b, so that m W is counted twice": weighed_about_b,
+    "C is W.T @ W + Ψ, and Ψ is left out of it: x strays from its plane too":
+        lambda psi, **given: denoised(psi=1e-12 * psi, **given),
     "each column was filtered by its own variance alone: what the others say of it, by way of W, is left out":
         column_by_column,
 }
@@ -285,6 +316,8 @@ PROBES = {
         {"onehot": lambda y, C: np.zeros((len(y), C))},
     "the probabilities sum to 1 over the data cases: the softmax goes over the classes, "
     "axis=1": {"p": over_cases},
+    "the number of the class was taken off, and not a 1 in its place: labels are names, np.eye(C)[y]":
+        {"onehot": lambda y, C: np.repeat(y[:, None], C, axis=1)},
     "each logit went through a logistic function by itself: the softmax has all classes in its denominator":
         {"p": each_by_itself},
     "right except for db: the bias is not penalised": {"decay_b": 1.0},

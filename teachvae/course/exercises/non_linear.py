@@ -110,6 +110,11 @@ def unmoved(z, epsilon, W1, b1, W2, b2, log_psi):
     return decoded(z, W1, b1, W2, b2) + np.exp(0.5 * log_psi)
 
 
+def nothing(z, W1, b1, W2, b2):
+    """No mean at all."""
+    return 0.0 * decoded(z, W1, b1, W2, b2)
+
+
 def without_last_bias(z, W1, b1, W2, b2):
     """f − b2."""
     return decoded(z, W1, b1, W2, 0.0 * b2)
@@ -337,6 +342,8 @@ EXERCISES = [
                 drawn(scale=np.ones_like),
             "this is f(z), the mean of x given z: a draw has the noise of the variables as well":
                 drawn(scale=np.zeros_like),
+            "this is the noise alone, and the mean is missing: the noise is added to f(z)":
+                drawn(decoder=nothing),
             "right except for ε, which is not used: every data case is moved by the same standard deviation":
                 unmoved,
             "right except for the last bias: b2 is missing from the mean": drawn(decoder=without_last_bias),
