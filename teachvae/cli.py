@@ -292,19 +292,21 @@ def _explore_parser(commands):
     explore = commands.add_parser(
         "explore",
         help="a page on which saved models with K = 2 are played with: z, q, the posterior, the ledger",
-        description="Write one HTML file, which needs neither a network nor anything installed, on which saved models "
-        "with two latent variables are explored, data case by data case.",
+        description="Write one HTML file, which needs neither a network nor anything installed, on which "
+        "saved models with two latent variables are explored, data case by data case.",
     )
     explore.add_argument(
         "models", nargs="+", type=Path, metavar="FILE.npz|FOLDER",
-        help="models that were saved, one tab each; or the FOLDER of teachvae compare --save: its factor analysis, "
-        "variational EM and VAE, with the data that were held out",
+        help="models that were saved, one tab each; or the FOLDER of teachvae compare --save: its factor "
+        "analysis, variational EM and VAE, with the data that were held out",
     )
     explore.add_argument(
         "--data", metavar="NAME|FILE",
         help="the data cases to be shown, as for compare (default: those held out of a FOLDER, else digits)",
     )
-    explore.add_argument("--cases", type=_size, default=200, metavar="N", help="how many, at the most (default: 200)")
+    explore.add_argument(
+        "--cases", type=_size, default=200, metavar="N", help="how many, at the most (default: 200)"
+    )
     explore.add_argument(
         "--output", type=Path, default=Path("explorer.html"), metavar="FILE.html",
         help="where the page goes (default: explorer.html)",

@@ -286,6 +286,12 @@ def test_the_map_stands_in_the_first_notebook():
 # ---- other settings ---------------------------------------------------------------------------
 
 OTHERS = {
+    "07-amortisation-and-the-vae": [
+        {"K": "3", "hidden": "(16,)"}, {"K": "1", "hidden": "()", "cases": "60", "few": "10", "seed": "1"},
+    ],
+    "08-the-ledger": [
+        {"K": "3", "cases": "60", "few": "6"}, {"K": "1", "hidden": "()", "cases": "60", "seed": "1"},
+    ],
     "03-non-linear-factor-analysis": [
         {"K": "1", "hidden": "()", "cases": "60"},
         {"K": "3", "hidden": "(8, 8)", "seed": "1", "dimensions": "(1, 3)"},

@@ -208,9 +208,9 @@ print(f"pulls on the bias of m_1: {np.sum(pulls > 0)} cases pull down, {np.sum(p
 print(f"sum of their sizes {abs(pulls).sum():.0f}, size of their sum {abs(pulls.sum()):.0f}")
 
 # %% [markdown]
-# The terms are not small. They nearly cancel. At the end of training $v$ rests, though hardly any case has what
-# it asks for: each would like another $\phi_n$, and what helps one case hurts another. An E-step has no such
-# conflict, because there each row is free. The difference is the price of amortisation.
+# The terms are not small, and they point both ways. Of one bias the network can only make what suits the sum: what helps one
+# case hurts another, and at the end of training hardly any case has what it asks for. An E-step has no such conflict, because
+# there each row follows its own pull. The difference is the price of amortisation.
 
 # %% [markdown]
 # **Exercise 07-2.** The backward of the network of exercise 07-1. Given `dphi` (N, 2K), the slope of $\sum_n Q_n$

@@ -11,12 +11,12 @@
 
 # %%
 K = 2              # latent variables of the models of bits and counts
-hidden = (64,)     # … and widths of the hidden layers of those that are not linear
+hidden = (32,)     # … and widths of the hidden layers of those that are not linear
 cases = 300        # … and the images that they are trained on
 rounds = 15        # … and how many rounds variational EM is given
 K_holes = 8        # latent variables of the models of images with holes
 n_holes = 1437     # … and how many such images they are trained on, at most 1437
-epochs = 150       # … and how long the VAE among them is trained
+epochs = 200       # … and how long the VAE among them is trained
 seed = 0
 
 # %%
@@ -751,7 +751,7 @@ def progress(iteration, most, nlml):
         print(f"EM, iteration {iteration}: NLML = {nlml:.3f} nats per data case", flush=True)
 
 
-fa = FactorAnalysis(K_holes, missing="marginalise").fit(x_part, progress=progress)
+fa = FactorAnalysis(K_holes, tol=1e-4, missing="marginalise").fit(x_part, progress=progress)
 seen = ~holes[0]
 small = stats.multivariate_normal(fa.mean_[seen], fa.get_covariance()[np.ix_(seen, seen)])
 print(f"\nrow 0, {seen.sum()} of 64 observed: {fa.nlml(new_part[:1]).values[0]:.10f}")
@@ -858,7 +858,7 @@ print(np.abs(two - Bernoulli(1).forward({}, f, bit)[0]).max())
 
 # %% tags=["solution"]
 dark = np.where(train_x > 0.8, np.nan, train_x)
-mean = FactorAnalysis(K_holes, missing="marginalise").fit(dark).mean_
+mean = FactorAnalysis(K_holes, tol=1e-4, missing="marginalise").fit(dark).mean_
 print(mean.mean(), train_x.mean())
 
 # %% [markdown] summary="A solution to the third" tags=["solution"]
@@ -870,7 +870,7 @@ print(mean.mean(), train_x.mean())
 for share in (0.5, 0.8):
     gone = np.random.default_rng(seed + 1).random(train_x.shape) < share
     part = np.where(gone, np.nan, train_x)
-    a = FactorAnalysis(K_holes, missing="marginalise").fit(part)
+    a = FactorAnalysis(K_holes, tol=1e-4, missing="marginalise").fit(part)
     b = FactorAnalysis(K_holes).fit(np.where(gone, np.nanmean(part, axis=0), train_x))
     print(share, a.nlml(held_out.x).values.mean(), b.nlml(held_out.x).values.mean())
 

@@ -54,7 +54,7 @@
   const PARTS = [...root.querySelectorAll("[data-part]")].map((part) => [part.dataset.part, part.dataset.title]);
   const LAYERS = [["marks", "the other cases' marks"], ["posterior", "the posterior"], ["best", "the best q"]];
   const state = {
-    model: 0, case: 0, z: null, phi: null, S: 1, eta: "frozen", seed: 1, hide: new Set(), view: null, drawn: null,
+    model: 0, case: 0, from: 0, z: null, phi: null, S: 1, eta: "frozen", seed: 1, hide: new Set(), view: null, drawn: null,
   };
   const blank = () => new Uint8Array(D);                           // ink of a drawn case, from 0 to 15
 
@@ -253,12 +253,12 @@
 
   function take(n) {
     const at = Math.min(Math.max(Math.round(n) || 0, 0), N - 1);
-    change({ case: at, phi: null, z: null });
+    change({ case: at, from: at, phi: null, z: null });
   }
 
   const actions = {
-    previous: () => take(drawn() ? N - 1 : state.case - 1),
-    next: () => take(drawn() ? 0 : state.case + 1),
+    previous: () => take(drawn() ? state.from : state.case - 1),
+    next: () => take(drawn() ? state.from : state.case + 1),
     used: () => change({ phi: null, z: null }),
     prior: () => change({ phi: model().family.pack([0, 0], [1, 0, 1]) }),
     estep: () => animate(),
@@ -275,7 +275,7 @@
       change({ view: { c: [...ledger.mean], r: Math.max(5 * Math.sqrt(c11), 5 * Math.sqrt(c22), reach(0), reach(1)) } });
     },
     copy: () => {
-      const from = x();
+      const from = cases.subarray(state.from * D, (state.from + 1) * D);
       const ink = Uint8Array.from(from, (v) => Math.round(15 * Math.min(Math.max((v - low) / (high - low), 0), 1)));
       change({ drawn: ink, case: "drawn", phi: null, z: null });
     },
@@ -659,9 +659,14 @@
     ]);
     if (certificate > 1e-4) say("steps", `Q by ${order} × ${order} nodes: it may be off by ${small(certificate)} nats.`);
     else if (find('[data-text="steps"]').textContent.startsWith("Q by")) say("steps", "");
-    if (!ledger) {
-      for (const name of ["shares", "looks", "ledger"]) place(name).replaceChildren();
-      say("certificate", "");
+    place("looks").parentElement.classList.toggle("stale", !ledger);
+    if (!ledger) {                                                 // nothing moves: a hand may be drawing below
+      rows("shares", [
+        ["NLML", "…"], ["+ not Gaussian", "…", "", "not-gaussian"], ["+ diagonal", "…", "", "diagonal"],
+        ["+ amortisation", "…", "", "amortisation"], ["= Q", number(Q), "sum"],
+      ]);
+      place("ledger").replaceChildren();
+      place("ledger").setAttribute("aria-label", "The ledger is being computed");
       return;
     }
     const last = state.phi ? "amortisation, of q as it stands" : "amortisation";
@@ -690,6 +695,7 @@
       "finer one may be off, at the most; it says nothing about what lies beyond the lattice. " +
       (range > 1e-6 ? `Here the range matters: ±6 alone would miss ${small(range)} nats. ` : "Here ±6 was wide enough. ") +
       (end.range > 8 ? `The lattice was widened to ±${number(end.range, 1)}, until nothing was left at its edge. ` : "") +
+      (ledger.certificate > 1e-6 ? "That is not settled to a millionth: a decoder with kinks, or a mode too narrow. " : "") +
       "Halved meshes hold only points where the integrand is not e³⁰ times below its top. " +
       `Q at the best q: by ${ledger.qOptimal.order} × ${ledger.qOptimal.order} nodes, to ${small(ledger.qOptimal.certificate)} nats.`);
   }
@@ -880,7 +886,7 @@
     if (parts.get("case") === "drawn" && data.shape && ink?.length === D && /^[0-9a-f]+$/.test(ink)) {
       state.drawn = Uint8Array.from(ink, (digit) => parseInt(digit, 16));
       state.case = "drawn";
-    } else state.case = Math.min(Math.max(Math.round(Number(parts.get("case"))) || 0, 0), N - 1);
+    } else state.case = state.from = Math.min(Math.max(Math.round(Number(parts.get("case"))) || 0, 0), N - 1);
     state.z = list("z", 2);
     const numbers = list("phi", model().family.n_phi), view_ = list("view", 3);
     state.phi = numbers && Float64Array.from(numbers);
@@ -906,7 +912,10 @@
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => show());
     window.addEventListener("hashchange", () => { if (location.hash !== written_) { recall(); show(); } });
     // For a look from outside: what is shown, and what it is made of.
-    root.explorer = { state, change, models, rules, M, x: own, phi, bound, ledger: () => { measure(); return found(); } };
+    root.explorer = {
+      state, change, models, rules, M, x: own, phi, bound, ledger: () => { measure(); return found(); },
+      cases: (from, to) => Array.from({ length: to - from }, (_, n) => from + n),
+    };
   }
 
   const watch = new IntersectionObserver((seen) => {

@@ -320,6 +320,7 @@ const Mathematics = (() => {
 
   const RANGE = 8, FIRST = 6, MESH = 0.1;                          // the shared lattice, and the first look
   const FLOOR = 30;                                                // nats below the top where it is refined no more
+  const MOST = 100000;                                             // points of a refined lattice
   const WIDEST = 40;                                               // how far a lattice may grow, in units of z
   const key = (i, j) => (i + 16384) * 32768 + (j + 16384);
   const places = (k) => [Math.floor(k / 32768) - 16384, (k % 32768) - 16384];
@@ -327,7 +328,7 @@ const Mathematics = (() => {
   // {nlml, certificate, looks, top, kept, mean, covariance} of one data case.
   // looks: [{range, mesh, nlml, points}], the first on ±6 with mesh 0.1, then ±8, then with half the mesh
   // wherever the integrand is not below its top by FLOOR nats, and so on until a halving moves the value by less
-  // than 1e-6. The certificate is how far the last halving moved it.                     (7.3), (7.4)
+  // than 1e-6, or has too many points. The certificate is how far the last halving moved it.  (7.3), (7.4)
   function nlml(model, x) {
     const logJoint = model.logJointOf(x), looks = [];
     let points = model.lattice, values = new Map(), top = -Infinity, mesh = MESH;
@@ -367,6 +368,7 @@ const Mathematics = (() => {
     const first = kept = high().map((k) => ({ z: places(k).map((i) => i * MESH), logP: values.get(k) }));
     for (let halving = 0; halving < 5 && certificate > SETTLED; halving++) {
       const before = values, coarse = high();
+      if (4 * coarse.length > MOST) break;                         // what is left is stated
       values = new Map();
       for (const [k, logP] of before) values.set(key(...places(k).map((i) => 2 * i)), logP);
       mesh /= 2;

@@ -216,8 +216,8 @@ NEW_DATA = Exercise(
     "07-4", "new_data", "7.24", "rows that the model makes, and no encodings of rows that there were",
     _ingredients, by_value(_drawn, names=["x"]),
     {
-        "these are reconstructions, z = m + sη: they encode data that there were; z of a new row is drawn from "
-        "the prior":
+        "these are reconstructions, z = m + sη: they encode data that there were; a new row draws z from the "
+        "prior":
             lambda m, s, eta, epsilon, W, b, psi: np.tanh(m + s * eta) @ W + b + np.sqrt(psi) * epsilon,
         "these are decoded means of codes: neither z nor x was drawn":
             lambda m, s, eta, epsilon, W, b, psi: np.tanh(m) @ W + b,
