@@ -691,7 +691,7 @@
       ...[`±${number(look.range, 1)}`, String(look.mesh), String(look.points), number(look.nlml, 9)].map((text) => element("td", {}, text)))));
     const [narrow, wide] = ledger.looks, range = Math.abs(narrow.nlml - wide.nlml), end = ledger.looks.at(-1);
     say("certificate",
-      `Two meshes, ${end.mesh * 2} and ${end.mesh}, differ by ${small(ledger.certificate)} nats: this certificate says how far the ` +
+      `Two meshes, ${ledger.meshes.join(" and ")}, differ by ${small(ledger.certificate)} nats: this certificate says how far the ` +
       "finer one may be off, at the most; it says nothing about what lies beyond the lattice. " +
       (range > 1e-6 ? `Here the range matters: ±6 alone would miss ${small(range)} nats. ` : "Here ±6 was wide enough. ") +
       (end.range > 8 ? `The lattice was widened to ±${number(end.range, 1)}, until nothing was left at its edge. ` : "") +
