@@ -837,6 +837,7 @@
     const [from, to_] = [y0 - pad, y1 + pad];
     const to = ([a, b]) => [left + (w - left - 8) * (a - x0) / (x1 - x0), h - below - (h - below - 18) * (b - from) / (to_ - from)];
     ctx.textBaseline = "middle";
+    ctx.lineWidth = 1;
     ctx.strokeStyle = css("line"); ctx.fillStyle = css("soft"); ctx.font = "11px system-ui, sans-serif";
     for (const [at, text] of ticks(x0, x1)) {
       const [px] = to([at, from]);
