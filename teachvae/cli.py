@@ -1,4 +1,4 @@
-"""The command line: `teachvae compare`, `teachvae explore`, `teachvae gradcheck` and `teachvae doctor`.
+"""The command line: `teachvae compare`, `explore`, `gradcheck`, `doctor`; for a course `course` and `grade`.
 
 stdout holds the result, stderr everything else. Exit status: 0 ok, 1 a check failed, 2 bad input,
 130 interrupted, 141 nobody reads the result any more.
@@ -16,8 +16,9 @@ import warnings
 def main(argv=None):
     """Run the command line `argv` (None: that of the process) and return the exit status."""
     # The matrices are small: one BLAS thread is as fast as two, and does not wait for the second where
-    # another program has that core. It has to be said before NumPy is imported; `doctor` tells how it is.
-    if "doctor" not in (sys.argv[1:] if argv is None else argv):
+    # another program has that core. It has to be said before NumPy is imported; `doctor` tells how it is, and
+    # what `course` starts finds it as it is.
+    if not {"doctor", "course"} & set(sys.argv[1:] if argv is None else argv):
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from .arrays.backend import BackendError
     from .arrays.ranks import RanksError
@@ -213,12 +214,78 @@ def _parser():
     )
     doctor.set_defaults(run=_doctor)
 
-    explore = _explore_parser(commands)
+    explore, course, grade = _explore_parser(commands), _course_parser(commands), _grade_parser(commands)
 
-    for command in (compare, gradcheck, doctor, explore):
+    for command in (compare, gradcheck, doctor, explore, course, grade):
         command.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def _course_parser(commands):
+    course = commands.add_parser(
+        "course",
+        help="start the course in JupyterLab, say what is done of it, or plant a fault for a class to find",
+        description="Start JupyterLab on the notebooks of the course. With an option: say how far they are "
+        "done, plant a published fault in a copy of the package, or check the package. Exit status 1 where "
+        "Jupyter ends badly or a check fails.",
+    )
+    course.add_argument(
+        "folder", nargs="?", type=Path, metavar="FOLDER",
+        help="the folder of the notebooks (default: notebooks, here or beside the package)",
+    )
+    instead = course.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--progress", action="store_true",
+        help="instead, a table of what is done, read from the saved notebooks; nothing is sent anywhere",
+    )
+    instead.add_argument(
+        "--break", dest="fault", metavar="NAME",
+        help="instead, a copy of the package with a published fault in it, such as B3; list names them all",
+    )
+    instead.add_argument(
+        "--check", choices=["gradients", "bound", "moments", "values", "checker", "all"],
+        help="instead, check the package that this is, as for a fault planted by --break",
+    )
+    course.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="where --break copies to (default: teachvae-NAME)"
+    )
+    course.add_argument(
+        "--tell", action="store_true", help="with --break: plant nothing, say what the fault is and where"
+    )
+    course.set_defaults(run=_course)
+    return course
+
+
+def _grade_parser(commands):
+    grade = commands.add_parser(
+        "grade",
+        help="judge the exercises of a folder of submitted notebooks",
+        description="Execute every notebook of a folder, and of folders in it, one per student, each in a "
+        "process of its own, and judge its exercises. What this does not protect against: docs/course.md. "
+        "Exit status 1 where a notebook could not be judged to its end.",
+    )
+    grade.add_argument("folder", type=Path, metavar="FOLDER")
+    grade.add_argument(
+        "--csv", nargs="?", const="-", metavar="FILE",
+        help="a line for every exercise of every notebook, to a file, or in the place of the table",
+    )
+    grade.add_argument(
+        "--seconds", type=_size, default=120, metavar="S",
+        help="after which a notebook is stopped (default: 120)",
+    )
+    grade.add_argument(
+        "--memory", type=_positive, default=4.0, metavar="GIB", help="memory that it may have (default: 4)"
+    )
+    grade.add_argument(
+        "--seed", type=_natural, help="of the data of all exercises (default: drawn once, and told)"
+    )
+    grade.add_argument(
+        "--jobs", type=_jobs, default=1, metavar="N",
+        help="notebooks that are executed at a time (default: 1; -1: as many as there are cores)",
+    )
+    grade.set_defaults(run=_grade)
+    return grade
 
 
 def _explore_parser(commands):
@@ -393,6 +460,29 @@ def _doctor(arguments):
     return 1 if any(finding.state == doctor.BROKEN for finding in findings) else 0
 
 
+def _course(arguments):
+    from .course import command
+
+    if arguments.fault is None and (arguments.output is not None or arguments.tell):
+        raise ValueError("--output and --tell belong to --break NAME")
+    if arguments.fault is not None:
+        return command.plant(arguments.fault, arguments.output, arguments.tell)
+    if arguments.check is not None:
+        return command.check(arguments.check)
+    if arguments.progress:
+        return command.progress(arguments.folder, arguments.quiet)
+    return command.start(arguments.folder, arguments.quiet)
+
+
+def _grade(arguments):
+    from .course import command
+
+    return command.grade(
+        arguments.folder, arguments.csv, seed=arguments.seed, seconds=arguments.seconds,
+        memory=arguments.memory, jobs=arguments.jobs, quiet=arguments.quiet,
+    )
+
+
 class _Progress:
     """One bar per model on a terminal; elsewhere one line when a model is done."""
 
@@ -440,6 +530,16 @@ def _natural(text):
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"expected an integer >= 0, got {text!r}")
     return int(text)
+
+
+def _positive(text):
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number > 0, got {text!r}")
+    return number
 
 
 def _sizes(text):

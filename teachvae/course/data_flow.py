@@ -1,4 +1,4 @@
-"""The one picture of the course: a data case flows through the bound, x → φ → z → f → Q, and its gradient back.
+"""The one picture of the course: a data case goes through the bound, x → φ → z → f → Q, and back.
 
     data_flow(vae.trace(x), shape=(8, 8))
 
@@ -48,7 +48,7 @@ def data_flow(trace, case=0, shape=None):
 
 
 def _gradients(trace):
-    """Words for the backward's three arrows: what comes back through the network, the decoder, the densities."""
+    """Words for the backward's three arrows: through the network, the decoder and the densities."""
     sizes = {}
     for name in ("phi", "z", "f"):
         sizes[name] = f"{np.sqrt(np.mean(to_numpy(trace.gradient(name)) ** 2)):.2g}"

@@ -12,6 +12,7 @@ from html import escape
 import inspect
 import linecache
 import traceback
+from types import CodeType
 
 import numpy as np
 
@@ -23,8 +24,9 @@ from .exercise import SIZES
 from .exercises.table import EXERCISES
 
 OUTCOMES = "not attempted", "not yet", "right"
-COLUMNS = {("analytic", "numeric"): ("yours", "by finite differences")}
+GRADIENT = "analytic", "numeric"                                    # the columns of a report on a gradient
 ALIKE = 1e-7                                                       # an answer has a mistake's very numbers
+LONGEST = 160                                                      # characters of an error or a line of code
 DONE = "RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"  # all that an unwritten function does
 
 
@@ -83,7 +85,7 @@ def check(name, answer, seed=None):
     seed = int(np.random.SeedSequence().entropy % 10**6) if seed is None else seed
     verdict = None
     for sizes in SIZES if exercise.draw else SIZES[:1]:
-        before, verdict = verdict, _at(exercise, answer, sizes, seed)
+        before, verdict = verdict, _looked_at(exercise, answer, sizes, seed)
         if not verdict.ok:
             break
     if not verdict.ok and before is not None and before.ok:
@@ -91,6 +93,16 @@ def check(name, answer, seed=None):
         line = f"it is right for N, D, K, S = {one}, and not for {other}: is a size written down?"
         verdict = replace(verdict, outcome="not yet", lines=(line, *verdict.lines[:3]))
     return verdict
+
+
+def _looked_at(exercise, answer, sizes, seed):
+    """The `Verdict` on data of these sizes, whatever the answer does when it is looked at."""
+    try:
+        said = _at(exercise, answer, sizes, seed)
+    except Exception as error:                                     # of objects that are made to be in the way
+        line = f"what was handed in cannot be looked at: {_short(error)}"
+        said = Verdict(exercise.name, exercise.asks, "not yet", (line,), exercise.equation, seed, np.inf)
+    return replace(said, lines=tuple(" ".join(line.splitlines()) for line in said.lines))
 
 
 def _at(exercise, answer, sizes, seed):
@@ -122,8 +134,10 @@ def _at(exercise, answer, sizes, seed):
     if report.outcome == "not attempted" and given is not None:
         return verdict("not attempted", task)
     if report.ok:
-        return verdict("right", f"on data drawn afresh the largest error is {report.worst.error:.0e}",
-                       error=report.worst.error)
+        error = report.worst.error
+        fresh = f"on data drawn afresh the largest error is {error:.0e}"
+        said = fresh if exercise.draw else "all of it is right"
+        return verdict("right", said, error=error)
     return verdict("not yet", *_explained(exercise, arguments, given, report), error=report.worst.error)
 
 
@@ -152,8 +166,10 @@ def _called(answer, arguments):
     copies = [tree.map(_copied, list(arguments.values())) for _ in range(2)]
     try:
         given, again = answer(*copies[0]), answer(*copies[1])
-    except (Exception, SystemExit) as error:
-        if isinstance(error, NotImplementedError) or "ellipsis" in str(error):
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:                                 # SystemExit, and what else there is
+        if isinstance(error, NotImplementedError) or "ellipsis" in _short(error):
             return None, ("not attempted", f"it raises {_short(error)}: a … of the exercise is still there")
         return None, ("not yet", *_of_exception(answer, error))
     for name, value, copy in zip(arguments, arguments.values(), copies[0]):
@@ -175,43 +191,56 @@ def _copied(value):
 
 def _of_exception(answer, error):
     """Lines on an exception: the line of the student's code, and what it says."""
-    code = getattr(answer, "__code__", None)
-    frames = traceback.extract_tb(error.__traceback__)[2:] or traceback.extract_tb(error.__traceback__)
+    code = _code(answer)
+    frames = traceback.extract_tb(error.__traceback__)             # from `_called` down to what raised it
     own = [frame for frame in frames if code is not None and frame.filename == code.co_filename]
     frame = (own or frames)[-1]
-    text = (frame.line or linecache.getline(frame.filename, frame.lineno)).strip()
-    inside = f"line {frame.lineno - code.co_firstlineno} below its def" if own else "it"
+    text = (frame.line or linecache.getline(frame.filename, frame.lineno)).strip()[:LONGEST]
+    inside = "it"
+    if own:
+        below = frame.lineno - code.co_firstlineno
+        inside = f"line {below} below its def" if below > 0 else f"line {frame.lineno} of its cell"
     lines = [f"{inside} raises {_short(error)}"]
     return [*lines, f"    {text}"] if text else lines
 
 
 def _short(error):
     """An exception in one line of bearable length."""
-    says = " ".join(str(error).split())
-    says = says if len(says) <= 160 else says[:157] + "…"
+    try:
+        says = " ".join(str(error).split())
+    except Exception:                                              # it cannot even be said
+        says = ""
+    says = says if len(says) <= LONGEST else says[: LONGEST - 1] + "…"
     return f"{type(error).__name__}: {says}" if says else type(error).__name__
 
 
 def _unwritten(answer):
     """Whether a function does nothing but return a constant, as the stub of an exercise does."""
-    code = getattr(answer, "__code__", None)
+    code = _code(answer)
     return code is not None and all(step.opname in DONE for step in dis.get_instructions(code))
+
+
+def _code(answer):
+    """The compiled lines of a function, or None."""
+    code = getattr(answer, "__code__", None)
+    return code if isinstance(code, CodeType) else None
 
 
 def _explained(exercise, arguments, given, report):
     """What is right already, what differs, and the mistake in a sentence: at most four lines."""
     wrong = [row for row in report.rows if not row.ok] or list(report.rows)
-    right = [row.path for row in report.rows if row.ok]
+    wrong.sort(key=lambda row: row.verdict != "WRONG")             # what could not be looked at comes last
+    d = "d" if report.columns == GRADIENT else ""                  # dW is the answer, W the parameter
+    right = [d + row.path for row in report.rows if row.ok]
     lines = [f"right already: {', '.join(right)}"] if right else []
-    row = max(wrong, key=lambda row: row.error)
+    row = wrong[0]                                                 # place and sentence are of one leaf
     if np.isfinite(row.error) and not (np.isnan(row.analytic) and np.isnan(row.numeric)):
-        place = f"{row.path}{list(row.index)}" if row.index else row.path
-        yours, asked = COLUMNS.get(report.columns, report.columns)
+        place = f"{d}{row.path}{list(row.index) if row.index else ''}"
+        yours, asked = ("yours", "by finite differences") if d else report.columns
         lines.append(f"{place}: {yours} {row.analytic:.6g}, {asked} {row.numeric:.6g}")
     sentence = _known(exercise, arguments, given)
     if not sentence:
-        sentences = [*report.notes, *(f"{row.path}: {row.diagnosis}" for row in wrong if row.diagnosis)]
-        sentence = sentences[0] if sentences else f"{row.path} is not what is asked"
+        sentence = report.notes[0] if report.notes else f"{d}{row.path}: {row.diagnosis}"
     return [*lines, sentence]
 
 
@@ -235,6 +264,8 @@ def _same(one, two, tolerance=0.0):
     if not (isinstance(one, kinds) and isinstance(two, kinds)):
         return one is two or type(one) is type(two)
     one, two = np.asarray(one), np.asarray(two)
-    if one.shape != two.shape or one.dtype.kind not in "fiub" or two.dtype.kind not in "fiub":
+    if one.shape != two.shape:
         return False
+    if one.dtype.kind not in "fiub" or two.dtype.kind not in "fiub":
+        return one.dtype == two.dtype                              # told by what it is, not by its numbers
     return one.size == 0 or bool(np.all(value_error(one.astype(float), two.astype(float)) <= tolerance))

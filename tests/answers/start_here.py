@@ -72,7 +72,7 @@ WRONG = {
         "stands there whole": whole_logarithm,
         "mean where it should be a sum": a_mean,
         "log p or −log p": plus,
-        "one number; look for a sum": one_for_all,
+        "is gone; look for a sum": one_for_all,
         "what is asked is its sum over axis 1": of_every_number,
     },
     "00-2": {

@@ -28,6 +28,11 @@ def minus_log_normal(x, mu, sigma2):
     return -Gaussian(x.shape[1]).forward({"log_psi": np.log(sigma2)}, f, x, None)[0][0]
 
 
+def without_constant(x, mu, sigma2):
+    """(N,) without ½ D log 2π."""
+    return minus_log_normal(x, mu, sigma2) - 0.5 * x.shape[1] * math.log(2 * math.pi)
+
+
 def with_deviations(x, mu, sigma2):
     """(N,) with σ² read as a standard deviation."""
     return minus_log_normal(x, mu, sigma2**2)
@@ -67,7 +72,7 @@ EXERCISES = [
         by_value(minus_log_normal),
         {
             "the ½ log 2π of every variable is missing: with it the numbers are densities, in nats":
-                lambda x, mu, sigma2: minus_log_normal(x, mu, sigma2) - 0.5 * x.shape[1] * math.log(2 * math.pi),
+                without_constant,
             "σ² is taken for a standard deviation: it is squared once too often": with_deviations,
             "the logarithm of σ² stands there whole: the density has its root, so it is halved":
                 without_half_log,
