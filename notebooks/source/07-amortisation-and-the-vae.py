@@ -742,7 +742,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")                                # of a q that is too wide for quadrature
     print(f"{'':34}{'NLML':>9}{'approximation':>15}{'amortisation':>14}{'Q':>9}")
     for title, model in {"kept at the lowest point": stopped, "at the end": to_the_end}.items():
-        for part, images in {"training": too_few[:few], "held out": test}.items():
+        for part, images in {"training": too_few[: few // 2], "held out": test[: few // 2]}.items():
             g = model.gaps(images, random_state=seed)
             print(f"{title + ', ' + part:34}{g.nlml.mean():9.1f}{g.approximation.mean():15.2f}"
                   f"{g.amortisation.mean():14.1f}{g.q_used.mean():9.1f}")
@@ -834,16 +834,17 @@ def stop_early(path, patience):
 # half way between the third and the fourth eigenvalue. **How many will be active?**
 
 # %%
-eigenvalues = np.linalg.eigvalsh(np.cov(x.T, bias=True))[::-1]
+some = x[:500]                                                     # fewer digits, so that it is quick
+eigenvalues = np.linalg.eigvalsh(np.cov(some.T, bias=True))[::-1]
 sigma2 = float(eigenvalues[2:4].mean())
-six = VAE(6, hidden=(), noise=sigma2, optimizer="lbfgs", nodes="sigma", random_state=seed).fit(x)
+six = VAE(6, hidden=(), noise=sigma2, optimizer="lbfgs", nodes="sigma", random_state=seed).fit(some)
 
-falling = np.argsort(-six.transform(x).var(axis=0))                # the units, the most active first
-print(f"σ² = {sigma2:.3f}; active units: {six.active_units(x).sum()} of 6")
+falling = np.argsort(-six.transform(some).var(axis=0))               # the units, the most active first
+print(f"σ² = {sigma2:.3f}; active units: {six.active_units(some).sum()} of 6")
 print("eigenvalues λ        ", eigenvalues[:6])
 print("1 − σ²/λ, or 0       ", np.maximum(0, 1 - sigma2 / eigenvalues[:6]))
-print("Var of the means     ", six.transform(x).var(axis=0)[falling])
-print("mean s of these units", np.exp(six.encode(x)[:, 6:]).mean(axis=0)[falling])
+print("Var of the means     ", six.transform(some).var(axis=0)[falling])
+print("mean s of these units", np.exp(six.encode(some)[:, 6:]).mean(axis=0)[falling])
 
 # %% [markdown]
 # Three are at rest, with $s = 1$ and a mean that does not move: the prior. Encoder, KL and optimiser are all
@@ -852,9 +853,9 @@ print("mean s of these units", np.exp(six.encode(x)[:, 6:]).mean(axis=0)[falling
 # %%
 levels = [float(eigenvalues[i : i + 2].mean()) for i in (0, 4)]
 for level in levels:
-    model = VAE(6, hidden=(), noise=level, optimizer="lbfgs", nodes="sigma", random_state=seed).fit(x)
+    model = VAE(6, hidden=(), noise=level, optimizer="lbfgs", nodes="sigma", random_state=seed).fit(some)
     print(f"σ² = {level:6.3f}: {np.sum(eigenvalues[:6] > level)} eigenvalues above it, "
-          f"{model.active_units(x).sum()} units active")
+          f"{model.active_units(some).sum()} units active")
 
 # %%
 fig, ax = plt.subplots(figsize=(6, 3.2))

@@ -15,7 +15,7 @@ K = 2             # latent variables; beyond 2 there is no plane to sum over, an
 hidden = (32,)    # widths of the decoder's hidden layers, and of the network's
 epochs = 400      # of the VAEs
 cases = 400       # digits to train on
-few = 24          # of each part of the data, on which the ledger is kept
+few = 20          # of each part of the data, on which the ledger is kept
 S = 1000          # draws of importance sampling
 seed = 0
 
@@ -267,7 +267,7 @@ plots.gap_histograms([
 # by what they are.
 
 # %%
-many, classes = held_out.x[: 3 * few], held_out.labels[: 3 * few]
+many, classes = held_out.x[: 4 * few], held_out.labels[: 4 * few]
 g_many = vae.gaps(many, random_state=seed)
 print("digit   cases     NLML   approximation   amortisation")
 for c in np.unique(classes):
