@@ -25,7 +25,6 @@ import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
-
 from scipy.special import erfinv
 
 from teachvae import VAE, FactorAnalysis, Model, bound, datasets, grade, infer, plots, posteriors, tree
