@@ -560,7 +560,7 @@ def test_the_report_holds_the_explorer_where_it_has_a_plane(comparison, browser,
     monkeypatch.setattr(report, "_image", lambda figure, alt: "")
     result, _ = comparison
     text = report.html(result.comparison)
-    assert "<h2>The latent explorer</h2>" in text
+    assert ">The latent explorer</h2>" in text
     (tmp_path / "report.html").write_text(text, encoding="utf-8")
     browser.open(f"file://{tmp_path}/report.html")
     browser.run("document.querySelector('.explorer').scrollIntoView()")
@@ -575,3 +575,37 @@ def test_a_report_without_a_plane_says_why(monkeypatch):
     data = datasets.linear_gaussian(n_cases=40, n_visible=4, n_latent=1)
     text = report.html(compare.run(data, compare.Options(1, hidden=(3,), epochs=1, ledger=0)))
     assert "the latent plane has two axes, and this VAE has K = 1" in text and "explorer-data" not in text
+
+
+def test_a_picture_of_the_report_fills_the_window_and_contents_lead_to_every_part(comparison, browser, tmp_path):
+    result, _ = comparison
+    (tmp_path / "report.html").write_text(report.html(result.comparison), encoding="utf-8")
+    browser.errors.clear()
+    browser.look(1280, 900)
+    browser.open(f"file://{tmp_path}/report.html")
+    links = browser.run("[...document.querySelectorAll('nav a')].map(a => a.hash.slice(1))")
+    heads = browser.run("[...document.querySelectorAll('h2')].map(h => h.id)")
+    assert links == heads and len(set(heads)) > 8
+    browser.run("document.querySelector('.picture').focus()")
+    browser.press("Enter")
+    browser.until("document.querySelector('dialog')?.open")
+    assert browser.run("document.querySelector('dialog img').getBoundingClientRect().width") > 1200
+    browser.press("Escape")
+    browser.until("document.querySelector('dialog') === null")
+    for dark in (False, True):
+        browser.look(360, 740, dark=dark, mobile=True)
+        assert browser.run("document.documentElement.scrollWidth") == 360
+        light = browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert light != dark
+    browser.look(1280, 900)
+    outside = [address for address in browser.asked if not address.startswith(("file://", "data:"))]
+    assert browser.errors == [] and outside == []
+
+
+def test_the_reports_first_words_name_the_least_q(comparison):
+    result, _ = comparison
+    first, second = report._lead(result.comparison)
+    rows = [row for row in result.rows.values() if row.q_held_out is not None]
+    best = min(rows, key=lambda row: row.q_held_out)
+    assert "one bound, Q ≥ NLML" in first
+    assert f"{best.q_held_out:.3f} nats per data case, is that of {best.model}:" in second
