@@ -494,6 +494,8 @@ def new_data(m, s, eta, epsilon, W, b, psi):
 # %%
 bent = vae.nlml(x_new[:60], "grid" if K <= 2 else None).values.mean()
 print(f"VAE, K = {K}: held-out NLML {bent:8.2f}")
+if not hidden:
+    print("With hidden = () the decoder is linear, and its surface as flat as the others.")
 for flat in (K, K + 2, 8, 12, 16):
     plane = FactorAnalysis(flat, random_state=seed).fit(x)
     value = plane.nlml(x_new[:60]).values.mean()
@@ -729,12 +731,14 @@ to_the_end = VAE(K, **long).fit(too_few)
 stopped = VAE(K, **long).fit(too_few, validation=watch)
 print(f"held-out Q was lowest after epoch {stopped.best_iter_} of {stopped.n_iter_}: "
       f"{stopped.q_validation_path_.min():.1f}; at the end it is {stopped.q_validation_path_[-1]:.1f}")
+if stopped.best_iter_ == stopped.n_iter_:
+    print("It has not turned: with these settings nothing over-fits in so many epochs.")
 curves = plots.learning_curves({f"{len(too_few)} digits": stopped})
 curves.axes[0].set(xscale="linear", xlabel="epoch")
 curves
 
 # %% [markdown]
-# The solid line goes on falling. The dashed one turns. Who is to blame, the model or its network?
+# The solid line goes on falling. The dashed one falls, and then turns. Who is to blame, the model or its network?
 
 # %%
 with warnings.catch_warnings():
@@ -743,7 +747,7 @@ with warnings.catch_warnings():
     for title, model in {"kept at the lowest point": stopped, "at the end": to_the_end}.items():
         for part, images in {"training": too_few[: few // 2], "held out": test[: few // 2]}.items():
             g = model.gaps(images, random_state=seed)
-            print(f"{title + ', ' + part:34}{g.nlml.mean():9.1f}{g.approximation.mean():15.2f}"
+            print(f"{title + ', ' + part:34}{g.nlml.mean():9.1f}{g.approximation.mean():z15.2f}"
                   f"{g.amortisation.mean():14.1f}{g.q_used.mean():9.1f}")
 
 # %% [markdown]

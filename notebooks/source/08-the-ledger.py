@@ -272,7 +272,7 @@ g_many = vae.gaps(many, random_state=seed)
 print("digit   cases     NLML   approximation   amortisation")
 for c in np.unique(classes):
     of = classes == c
-    print(f"{c:5}{of.sum():8}{g_many.nlml[of].mean():9.1f}{g_many.approximation[of].mean():16.2f}"
+    print(f"{c:5}{of.sum():8}{g_many.nlml[of].mean():9.1f}{g_many.approximation[of].mean():z16.2f}"
           f"{g_many.amortisation[of].mean():15.2f}")
 
 # %% [markdown]
@@ -552,7 +552,7 @@ for label, phi, colour, marker in [
     L = iwae.iwae(vae.model_, vae.theta_, phi, new, np.random.default_rng(seed), sizes=ks, n_samples=2000)
     above = L.values.mean(axis=1) - g_new.nlml.mean()
     ax.plot(ks, above, marker + "-", color=colour, label=label)
-    print(f"{label:20}", "  ".join(f"L_{k} = NLML + {above[ks.index(k)]:.3f}" for k in (1, 50, 1000)))
+    print(f"{label:20}", "  ".join(f"L_{k} − NLML = {above[ks.index(k)]:z.3f}" for k in (1, 50, 1000)))
 ax.axhline(0, color="#000000", lw=1.2, ls="--", label=f"NLML by the {g_new.method}")
 ax.set(xscale="log", xlabel="k, draws", ylabel="mean of $L_k$ − NLML, nats")
 ax.legend(frameon=False)
