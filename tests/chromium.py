@@ -20,9 +20,10 @@ KEYS = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab"
 
 
 class Browser:
-    """One page in a Chromium of its own; `folder` is for its profile. Close it in the end."""
+    """One page in a Chromium of its own; `folder` is for its profile, `flags` are further ones of the command.
+    Close it in the end."""
 
-    def __init__(self, folder, width=1280, height=900):
+    def __init__(self, folder, width=1280, height=900, flags=()):
         import fcntl
 
         commands, self.commands = os.pipe()
@@ -32,7 +33,7 @@ class Browser:
         self.process = subprocess.Popen(
             [sys.executable, "-c", PLUG, *map(str, ends), CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu",
              "--disable-background-networking", "--disable-component-update", "--disable-sync",
-             "--no-first-run", f"--user-data-dir={folder}", f"--window-size={width},{height}",
+             "--no-first-run", f"--user-data-dir={folder}", f"--window-size={width},{height}", *flags,
              "--remote-debugging-pipe", "about:blank"],
             pass_fds=ends, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
