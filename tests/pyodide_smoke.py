@@ -15,7 +15,8 @@ told["bits of a place"] = 8 * np.dtype(np.intp).itemsize
 
 # The three routes, which end on one number.
 x = datasets.linear_gaussian(n_cases=60, n_visible=10, n_latent=3).x
-for route in (FactorAnalysis(3), VariationalEM(3, hidden=()), VAE(3, hidden=(), optimizer="lbfgs", nodes="sigma")):
+vae = VAE(3, hidden=(), optimizer="lbfgs", nodes="sigma")
+for route in (FactorAnalysis(3), VariationalEM(3, hidden=()), vae):
     route.fit(x)
     name = type(route).__name__
     numbers[f"{name}, Q"], numbers[f"{name}, nlml"] = route.bound(x).mean(), route.nlml(x).values.mean()
@@ -28,7 +29,8 @@ gaps[::7, 3] = np.nan
 for likelihood, data in {"gaussian": gaps, "categorical": counts, "poisson": counts}.items():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")                            # it is hardly trained
-        vae = VAE(2, hidden=(8,), likelihood=likelihood, epochs=4, random_state=0, missing="marginalise").fit(data)
+        vae = VAE(2, hidden=(8,), likelihood=likelihood, epochs=4, random_state=0, missing="marginalise")
+        vae.fit(data)
         numbers[f"{likelihood}, Q"] = vae.bound(data).mean()
         numbers[f"{likelihood}, nlml"] = vae.nlml(data[:5]).values.mean()
         numbers[f"{likelihood}, image"] = vae.reconstruct(np.nan_to_num(data)).mean()
