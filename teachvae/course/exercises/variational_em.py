@@ -223,7 +223,8 @@ E_STEP = {
 
 
 def draw_coordinate(rng, n):
-    """Data, a model, means, and which column is to be moved: another for another K, so none can be written in."""
+    """Data, a model, means, and which column is to be moved: another for another K, so that none can be
+    written in."""
     return draw_model(rng, n) | {"m": rng.standard_normal((n.N, n.K)), "k": n.K % 2}
 
 
