@@ -18,6 +18,7 @@ PLUG = (
 )
 KEYS = {
     "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab": 9, "Enter": 13, "Delete": 46,
+    "Escape": 27,
 }
 
 

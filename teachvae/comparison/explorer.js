@@ -213,7 +213,7 @@
       box.dataset.hide = name;
       box.addEventListener("change", () => {
         state.hide[box.checked ? "delete" : "add"](name);
-        show();
+        change({});
       });
       place("parts").append(element("label", {}, box, ` ${words}`));
     }
@@ -691,7 +691,7 @@
       ...[`±${number(look.range, 1)}`, String(look.mesh), String(look.points), number(look.nlml, 9)].map((text) => element("td", {}, text)))));
     const [narrow, wide] = ledger.looks, range = Math.abs(narrow.nlml - wide.nlml), end = ledger.looks.at(-1);
     say("certificate",
-      `Two meshes, ${end.mesh * 2} and ${end.mesh}, differ by ${small(ledger.certificate)} nats: this certificate says how far the ` +
+      `Two meshes, ${ledger.meshes.join(" and ")}, differ by ${small(ledger.certificate)} nats: this certificate says how far the ` +
       "finer one may be off, at the most; it says nothing about what lies beyond the lattice. " +
       (range > 1e-6 ? `Here the range matters: ±6 alone would miss ${small(range)} nats. ` : "Here ±6 was wide enough. ") +
       (end.range > 8 ? `The lattice was widened to ±${number(end.range, 1)}, until nothing was left at its edge. ` : "") +
@@ -837,6 +837,7 @@
     const [from, to_] = [y0 - pad, y1 + pad];
     const to = ([a, b]) => [left + (w - left - 8) * (a - x0) / (x1 - x0), h - below - (h - below - 18) * (b - from) / (to_ - from)];
     ctx.textBaseline = "middle";
+    ctx.lineWidth = 1;
     ctx.strokeStyle = css("line"); ctx.fillStyle = css("soft"); ctx.font = "11px system-ui, sans-serif";
     for (const [at, text] of ticks(x0, x1)) {
       const [px] = to([at, from]);
@@ -858,6 +859,7 @@
 
   let written_ = "";
   function remember() {
+    if (!moving && !location.hash.startsWith("#explorer?")) return; // nothing was touched: the address is another's
     const parts = { model: model().title, case: state.case };
     const list = (values) => [...values].map((v) => Number(v.toPrecision(6))).join(",");
     if (state.z) parts.z = list(state.z);
@@ -910,7 +912,11 @@
     let size = root.clientWidth;
     new ResizeObserver(() => { if (root.clientWidth !== size) { size = root.clientWidth; show(); } }).observe(root);
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => show());
-    window.addEventListener("hashchange", () => { if (location.hash !== written_) { recall(); show(); } });
+    window.addEventListener("hashchange", () => {
+      if (location.hash === written_ || !location.hash.startsWith("#explorer?")) return;
+      recall();
+      show();
+    });
     // For a look from outside: what is shown, and what it is made of.
     root.explorer = {
       state, change, models, rules, M, x: own, phi, bound, ledger: () => { measure(); return found(); },

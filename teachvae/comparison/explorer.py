@@ -146,10 +146,10 @@ def section(models, dataset, *, cases=CASES, phi=None):
     """
     data = json.dumps(exported(models, dataset, cases, phi), separators=(",", ":")).replace("<", "\\u003c")
     parts = {
-        "style": _file("explorer.css"), "data": data, "model": _file("explorer_model.js"),
-        "script": _file("explorer.js"),
+        "style": packaged("explorer.css"), "data": data, "model": packaged("explorer_model.js"),
+        "script": packaged("explorer.js"),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _file("explorer.html"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], packaged("explorer.html"))
 
 
 def refusal(estimator):
@@ -278,5 +278,6 @@ def _packed(array):
     return base64.b64encode(np.ascontiguousarray(to_numpy(array), dtype="<f8").tobytes()).decode("ascii")
 
 
-def _file(name):
+def packaged(name):
+    """The text of a file that lies beside this one."""
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
