@@ -56,6 +56,24 @@ def only_codes(x, K):
     return r @ np.linalg.eigh(r.T @ r)[1][:, -K:]
 
 
+def standardised(x, K):
+    u = (x - x.mean(0)) / x.std(0)
+    V = np.linalg.eigh(np.corrcoef(x.T))[1][:, -K:]
+    return x.mean(0) + x.std(0) * (u @ V @ V.T)
+
+
+def standardised_and_left_there(x, K):
+    u = (x - x.mean(0)) / x.std(0)
+    V = np.linalg.eigh(u.T @ u)[1][:, -K:]
+    return u @ (V @ V.T)
+
+
+def all_axes(x, K):
+    r = x - x.mean(0)
+    V = np.linalg.eigh(r.T @ r)[1]
+    return x.mean(0) + r @ V @ V.T
+
+
 def left_vectors(x, K):
     r = x - x.mean(0)
     U = np.linalg.svd(r)[0][:K]
@@ -151,6 +169,15 @@ def in_another_order(x, V, a, W, b):
     return dW, db, dV, da
 
 
+def backwards(x, V, a, W, b):
+    return by_hand(x, V, a, W, b)[::-1]
+
+
+def weights_first(x, V, a, W, b):
+    dV, da, dW, db = by_hand(x, V, a, W, b)
+    return [dV, dW, da, db]
+
+
 def bias_forgotten(x, V, a, W, b):
     z = np.tanh(x @ V + a)
     e = (z @ W - x) / len(x)
@@ -230,6 +257,16 @@ def wrong_way_round(noisy, W, b, psi, tau2):
 def about_zero(noisy, W, b, psi, tau2):
     C = W.T @ W + np.diag(psi)
     return (noisy - b) @ np.linalg.inv(C + tau2 * np.eye(len(b))) @ C
+
+
+def without_b(noisy, W, b, psi, tau2):
+    f = _mean_of_z(noisy, W, psi + tau2) @ W
+    return f + psi / (psi + tau2) * (noisy - f)
+
+
+def b_only_added(noisy, W, b, psi, tau2):
+    C = W.T @ W + np.diag(psi)
+    return b + noisy @ np.linalg.inv(C + tau2 * np.eye(len(b))) @ C
 
 
 def what_the_noise_was(noisy, W, b, psi, tau2):
@@ -400,7 +437,10 @@ WRONG = {
         "x itself was projected": x_itself_projected,
         "one mean was taken over all": one_mean,
         "the singular values are missing": spreads_forgotten,
-        "it has shape": only_codes,
+        "this is the code, not the point": only_codes,
+        "x was standardised before": standardised,
+        "left in these units": standardised_and_left_there,
+        "these are the data themselves": all_axes,
         "raises ValueError": left_vectors,
     },
     "01-2": {
@@ -413,7 +453,9 @@ WRONG = {
         "you began with x − f": _scaled(lambda N, D: -1 / N),
         "is z = tanh(u), not u": u_for_z,
         "right already: dV, dW": mean_of_biases,
-        "it is transposed": in_another_order,
+        "the decoder's two came first": in_another_order,
+        "from the last to the first": backwards,
+        "the weights came before the biases": weights_first,
         "the residual lacks b": bias_forgotten,
     },
     "01-3": {
@@ -423,6 +465,8 @@ WRONG = {
         "the wrong way round": wrong_way_round,
         "right but for b": about_zero,
         "this is what the noise was": what_the_noise_was,
+        "b is nowhere": without_b,
+        "and not taken off before": b_only_added,
         "was squared": a_square_too_many,
         "a root of it": a_root_too_many,
         "by its own variance alone": column_by_column,
