@@ -168,6 +168,33 @@ def not_inverted_in_the_square(x, W, b, psi):
     return 0.5 * (constant + log_psi + log_M + np.einsum("nd,de,ne->n", x - b, W.T @ W + np.diag(psi), x - b))
 
 
+def determinant_itself(x, W, b, psi):
+    C, r = W.T @ W + np.diag(psi), x - b
+    constant = len(b) * np.log(2 * np.pi) + np.linalg.det(C)
+    return 0.5 * (constant + np.einsum("nd,de,ne->n", r, np.linalg.inv(C), r))
+
+
+def determinant_of_M(x, W, b, psi):
+    constant, log_psi, log_M, squares, prior = _parts(x, W, b, psi)
+    return 0.5 * (constant + log_psi + np.linalg.det(np.eye(len(W)) + W / psi @ W.T) + squares + prior)
+
+
+def no_W(x, W, b, psi):
+    return -multivariate_normal(b, np.diag(psi)).logpdf(x)
+
+
+def psi_as_standard_deviations(x, W, b, psi):
+    return -multivariate_normal(b, W.T @ W + np.diag(psi) ** 2).logpdf(x)
+
+
+def roots_of_psi(x, W, b, psi):
+    return -multivariate_normal(b, W.T @ W + np.diag(psi**0.5)).logpdf(x)
+
+
+def b_left_out(x, W, b, psi):
+    return -multivariate_normal(np.zeros(len(b)), W.T @ W + np.diag(psi)).logpdf(x)
+
+
 def no_prior_square(x, W, b, psi):
     constant, log_psi, log_M, squares, prior = _parts(x, W, b, psi)
     return 0.5 * (constant + log_psi + log_M + squares)
@@ -235,6 +262,21 @@ def without_the_prior(S, W, psi):
     cov = np.linalg.inv((W / psi) @ W.T)
     beta = cov @ W @ np.diag(1 / psi)
     return {"xz": S @ beta.T, "zz": beta @ S @ beta.T + cov}
+
+
+def noise_one(S, W, psi):
+    cov = np.linalg.inv(np.eye(len(W)) + W @ W.T)
+    return {"xz": S @ W.T @ cov, "zz": cov + cov @ W @ S @ W.T @ cov}
+
+
+def noise_squared(S, W, psi):
+    cov, beta = _beta(W, psi * psi)
+    return {"xz": S @ beta.T, "zz": cov + beta @ S @ beta.T}
+
+
+def beta_for_xz(S, W, psi):
+    cov, beta = _beta(W, psi)
+    return {"xz": beta.T, "zz": cov + beta @ S @ beta.T}
 
 
 def precision_added(S, W, psi):
@@ -362,6 +404,42 @@ def C_once_beside_sums(x, m, C):
     W = np.linalg.inv(dm.T @ dm + C) @ dm.T @ dx
     b = x.mean(0) - m.mean(0) @ W
     return {"W": W, "b": b, "psi": ((x - b - m @ W) ** 2).mean(0) + np.diag(W.T @ C @ W)}
+
+
+def _with_loadings(W, x, m, C, b=None):
+    """W, b, and by the formula the psi that belongs to them."""
+    b = x.mean(0) - m.mean(0) @ W if b is None else b
+    return {"W": W, "b": b, "psi": ((x - b - m @ W) ** 2).mean(0) + np.einsum("kd,kj,jd->d", W, C, W)}
+
+
+def C_forgotten_in_W(x, m, C):
+    dx, dm = x - x.mean(0), m - m.mean(0)
+    return _with_loadings(np.linalg.inv(dm.T @ dm) @ dm.T @ dx, x, m, C)
+
+
+def N_C_beside_means(x, m, C):
+    dx, dm, N = x - x.mean(0), m - m.mean(0), len(x)
+    return _with_loadings(np.linalg.inv(dm.T @ dm / N + N * C) @ (dm.T @ dx / N), x, m, C)
+
+
+def m_not_centred(x, m, C):
+    dx, N = x - x.mean(0), len(x)
+    return _with_loadings(np.linalg.inv(m.T @ m + N * C) @ m.T @ dx, x, m, C, b=x.mean(0))
+
+
+def mean_for_b_and_in_psi(x, m, C):
+    return _with_loadings(from_moments(x, m, C)["W"], x, m, C, b=x.mean(0))
+
+
+def by_np_cov(x, m, C):
+    dx, dm = x - x.mean(0), m - m.mean(0)
+    W = np.linalg.inv(np.cov(m, rowvar=False) + C) @ (dm.T @ dx / (len(x) - 1))
+    return _with_loadings(W, x, m, C)
+
+
+def unbiased_squares(x, m, C):
+    W, b, _ = from_moments(x, m, C).values()
+    return {"W": W, "b": b, "psi": ((x - b - m @ W) ** 2).sum(0) / (len(x) - 1) + np.diag(W.T @ C @ W)}
 
 
 def loadings_transposed(x, m, C):
@@ -640,6 +718,12 @@ WRONG = {
         "½ m mᵀ, the prior's part": no_prior_square,
         "still to be taken off": residuals_of_b,
         "they were taken as independent": no_covariances,
+        "|Σ| stands where": determinant_itself,
+        "|M| stands where": determinant_of_M,
+        "as if z were always 0": no_W,
+        "you squared them": psi_as_standard_deviations,
+        "their roots were taken": roots_of_psi,
+        "b is left out": b_left_out,
         "is gone; look for a sum or a mean": one_number,
     },
     "02-3": {
@@ -647,6 +731,9 @@ WRONG = {
         "those of a flat p(z)": without_the_prior,
         "and not M": precision_added,
         "you left out its Ψ⁻¹": psi_left_out,
+        "of β and of M, as if every column": noise_one,
+        "by their squares in β and in M": noise_squared,
+        "β takes x to z, and S is missing": beta_for_xz,
         "S is missing between": without_S,
         "what p(z) says of z": identity,
         "stands in it already": prior_added_again,
@@ -655,6 +742,12 @@ WRONG = {
     "02-4": {
         "as if z were known": plain_regression,
         "divided by N it is all but lost": C_over_N,
+        "and C is forgotten in it": C_forgotten_in_W,
+        "and not N · C": N_C_beside_means,
+        "x was centred and m was not": m_not_centred,
+        "psi has to pay for it": mean_for_b_and_in_psi,
+        "those of np.cov": by_np_cov,
+        "squared residuals are divided by N − 1": unbiased_squares,
         "psi is taken at the means of q": no_spread_in_psi,
         "these are their roots": psi_rooted,
         "this is a sum": psi_summed,

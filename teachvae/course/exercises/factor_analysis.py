@@ -143,6 +143,18 @@ def independent_columns(x, W, b, psi):
     return normal_nlml(x - b, np.diag(np.sum(W**2, axis=0) + psi))
 
 
+def square_of_log_determinant(x, W, b, psi):
+    """|Σ| in the place of log |Σ|."""
+    log_det = np.linalg.slogdet(W.T @ W + np.diag(psi))[1]
+    return nlml(x, W, b, psi) + 0.5 * (np.exp(log_det) - log_det)
+
+
+def determinant_of_precision(x, W, b, psi):
+    """|M| in the place of log |M|."""
+    log_det = np.linalg.slogdet(np.eye(len(W)) + (W / psi) @ W.T)[1]
+    return nlml(x, W, b, psi) + 0.5 * (np.exp(log_det) - log_det)
+
+
 # ---- the two steps of EM -----------------------------------------------------------------------
 
 
@@ -185,6 +197,11 @@ def moments_without_psi(S, W, psi):
     cov = np.linalg.inv(np.eye(len(W)) + (W / psi) @ W.T)
     beta = cov @ W
     return {"xz": S @ beta.T, "zz": cov + beta @ S @ beta.T}
+
+
+def moments_of_noise_one(S, W, psi):
+    """β and M⁻¹ as if every ψ were 1."""
+    return moments(S, W, np.ones_like(psi))
 
 
 def other_zz(zz):
@@ -231,6 +248,49 @@ def parameters_like(x, m, C):
 def mean_as_constant(x, m, C):
     """The data's mean for b."""
     return regression(x, m, C) | {"b": x.mean(axis=0)}
+
+
+def best_psi(W, b, x, m, C):
+    """W and b as they are, with the ψ that is best for them."""
+    found = {"W": W, "b": b}
+    return found | {"psi": at_the_mean(found, x, m) + np.sum(W * (C @ W), axis=0)}
+
+
+def mean_as_constant_throughout(x, m, C):
+    """The data's mean for b, and ψ of what that leaves."""
+    return best_psi(regression(x, m, C)["W"], x.mean(axis=0), x, m, C)
+
+
+def no_C_in_loadings(x, m, C):
+    """The right ψ for a W whose E[zᵀz] has no C."""
+    found = regression(x, m, C, spread=0.0)
+    return best_psi(found["W"], found["b"], x, m, C)
+
+
+def many_C_in_loadings(x, m, C):
+    """N · C beside means, with the right ψ for that W."""
+    found = regression(x, m, C, spread=len(x))
+    return best_psi(found["W"], found["b"], x, m, C)
+
+
+def only_x_centred(x, m, C):
+    """Deviations of x, and m as it is."""
+    W = np.linalg.solve(m.T @ m / len(x) + C, m.T @ (x - x.mean(axis=0)) / len(x))
+    return best_psi(W, x.mean(axis=0), x, m, C)
+
+
+def cov_as_numpy_has_it(x, m, C):
+    """Second moments by np.cov, which divides by N − 1."""
+    both = np.cov(m.T, x.T)
+    K = m.shape[1]
+    W = np.linalg.solve(both[:K, :K] + C, both[:K, K:])
+    return best_psi(W, x.mean(axis=0) - m.mean(axis=0) @ W, x, m, C)
+
+
+def unbiased_residuals(x, m, C):
+    """N − 1 under the squared residuals alone."""
+    found = regression(x, m, C)
+    return found | {"psi": found["psi"] + at_the_mean(found, x, m) / (len(x) - 1)}
 
 
 def at_the_mean(found, x, m):
@@ -436,6 +496,15 @@ DENSITIES = {
     "right except for the quadratic form: this is r Ψ⁻¹ rᵀ, and what W explains is still to be taken off":
         square_of_noise,
     "Σ is WᵀW + Ψ, and psi holds variances: you squared them": lambda psi, **given: nlml(psi=psi**2, **given),
+    "|Σ| stands where log |Σ| belongs: np.linalg.slogdet(Sigma)[1] is the logarithm, and cannot overflow":
+        square_of_log_determinant,
+    "|M| stands where log |M| belongs: np.linalg.slogdet(M)[1] is the logarithm": determinant_of_precision,
+    "W is left out: this is −log N(x; b, Ψ), as if z were always 0; Σ is WᵀW + Ψ":
+        lambda W, **given: nlml(W=0 * W, **given),
+    "psi holds variances, and their roots were taken: Σ is WᵀW + Ψ, with psi as it is on the diagonal":
+        lambda psi, **given: nlml(psi=np.sqrt(psi), **given),
+    "b is left out: what is squared are the deviations x − b":
+        lambda b, **given: nlml(b=0 * b, **given),
     "each column has the right variance, and they were taken as independent: W couples "
     "them": independent_columns,
 }
@@ -451,11 +520,28 @@ MOMENTS = {
     "right except for zz: M⁻¹ is all that is added, the prior's identity stands in it already":
         other_zz(lambda beta, S, cov: cov + beta @ S @ beta.T + np.eye(len(cov))),
     "β is M⁻¹ W Ψ⁻¹, and you left out its Ψ⁻¹": moments_without_psi,
+    "Ψ⁻¹ is left out of β and of M, as if every column had the noise 1": moments_of_noise_one,
+    "psi holds variances: you divided by their squares in β and in M, as if they were standard deviations":
+        lambda psi, **given: moments(psi=psi**2, **given),
+    "right except for xz: β takes x to z, and S is missing: E[xᵀz] is S βᵀ":
+        lambda S, W, psi: moments(S, W, psi) | {"xz": np.linalg.solve(W.T @ W + np.diag(psi), W.T)},
 }
 REGRESSIONS = {
     "this regresses on the means as if z were known: the second moment of z has the covariance C of q as "
     "well":
         lambda **given: regression(**given, spread=0.0),
+    "W is off, and psi is right for this W: E[zᵀz] is the mean of mᵀm and C, and C is forgotten in it":
+        no_C_in_loadings,
+    "W is off, and psi is right for this W: beside a mean over the data cases stands C, and not N · C":
+        many_C_in_loadings,
+    "x was centred and m was not: a regression with a constant takes deviations of both from their means":
+        only_x_centred,
+    "b is mean(x) − mean(m) W: mean(x) alone is too much by mean(m) W, and psi has to pay for it":
+        mean_as_constant_throughout,
+    "W is off: the moments beside C are those of np.cov, which divides by N − 1; they are means, bias=True":
+        cov_as_numpy_has_it,
+    "in psi the squared residuals are divided by N − 1, which is for unbiased variances; Q is least with N":
+        unbiased_residuals,
     "C stands in the mean of zᵀz, once, as it is: divided by N it is all but lost":
         lambda x, m, C: regression(x, m, C, spread=1 / len(x)),
     "psi is taken at the means of q: W carries the spread of z over to x, diag(Wᵀ C W)": psi_at_the_mean,
