@@ -49,6 +49,27 @@ def unweighed_mean(x, W, b, psi):
     return {"mean": (x - b) @ W.T @ cov, "cov": cov}
 
 
+def times_M(x, W, b, psi):
+    M = np.eye(len(W)) + W / psi @ W.T
+    return {"mean": (x - b) / psi @ W.T @ M, "cov": np.linalg.inv(M)}
+
+
+def psi_forgotten_in_M(x, W, b, psi):
+    cov = np.linalg.inv(np.eye(len(W)) + W @ W.T)
+    return {"mean": (x - b) / psi @ W.T @ cov, "cov": cov}
+
+
+def times_psi(x, W, b, psi):
+    cov = np.linalg.inv(np.eye(len(W)) + W * psi @ W.T)
+    return {"mean": (x - b) * psi @ W.T @ cov, "cov": cov}
+
+
+def roots_of_psi_inside(x, W, b, psi):
+    sd = np.sqrt(psi)
+    cov = np.linalg.inv(np.eye(len(W)) + W / sd @ W.T)
+    return {"mean": (x - b) / sd @ W.T @ cov, "cov": cov}
+
+
 def mean_field(x, W, b, psi):
     found = by_einsum(x, W, b, psi)
     return {"mean": found["mean"], "cov": found["cov"] * np.eye(len(W))}
@@ -422,6 +443,34 @@ def N_C_beside_means(x, m, C):
     return _with_loadings(np.linalg.inv(dm.T @ dm / N + N * C) @ (dm.T @ dx / N), x, m, C)
 
 
+def identity_for_C(x, m, C):
+    dx, dm, N = x - x.mean(0), m - m.mean(0), len(x)
+    return _with_loadings(np.linalg.inv(dm.T @ dm / N + np.eye(len(C))) @ (dm.T @ dx / N), x, m, C)
+
+
+def C_alone(x, m, C):
+    dx, dm, N = x - x.mean(0), m - m.mean(0), len(x)
+    return _with_loadings(np.linalg.inv(C) @ (dm.T @ dx / N), x, m, C)
+
+
+def sum_over_mean(x, m, C):
+    dx, dm, N = x - x.mean(0), m - m.mean(0), len(x)
+    return _with_loadings(np.linalg.inv(dm.T @ dm / N + C) @ (dm.T @ dx), x, m, C)
+
+
+def moments_not_inverted(x, m, C):
+    return _with_loadings((m - m.mean(0)).T @ (x - x.mean(0)) / len(x), x, m, C)
+
+
+def neither_centred(x, m, C):
+    return _with_loadings(np.linalg.inv(m.T @ m + len(x) * C) @ (m.T @ x), x, m, C)
+
+
+def nothing_but_m(x, m, C):
+    W = np.linalg.lstsq(m, x, rcond=None)[0]
+    return {"W": W, "b": x.mean(0), "psi": np.mean((x - m @ W - x.mean(0)) ** 2, axis=0)}
+
+
 def m_not_centred(x, m, C):
     dx, N = x - x.mean(0), len(x)
     return _with_loadings(np.linalg.inv(m.T @ m + N * C) @ m.T @ dx, x, m, C, b=x.mean(0))
@@ -697,6 +746,10 @@ WRONG = {
         "still to be multiplied by cov": not_divided,
         "as if they were standard deviations": psi_as_deviations,
         "as if every column had the noise 1": psi_forgotten,
+        "and not its inverse": times_M,
+        "Ψ⁻¹ is left out of M, and": psi_forgotten_in_M,
+        "W was multiplied by Ψ": times_psi,
+        "you divided by their roots": roots_of_psi_inside,
         "np.eye(K)": one_plus,
         "in which Ψ⁻¹ is missing": unweighed_mean,
         "which is 0 beside its diagonal": mean_field,
@@ -742,9 +795,15 @@ WRONG = {
     "02-4": {
         "as if z were known": plain_regression,
         "divided by N it is all but lost": C_over_N,
-        "and C is forgotten in it": C_forgotten_in_W,
+        "C is forgotten in E[zᵀz], which": C_forgotten_in_W,
         "and not N · C": N_C_beside_means,
         "x was centred and m was not": m_not_centred,
+        "where C belongs, that of q": identity_for_C,
+        "E[zᵀz] is C alone": C_alone,
+        "and the other is a sum": sum_over_mean,
+        "and the inverse is missing": moments_not_inverted,
+        "W is off: x and m were not centred; a": neither_centred,
+        "were not centred, and C is forgotten": nothing_but_m,
         "psi has to pay for it": mean_for_b_and_in_psi,
         "those of np.cov": by_np_cov,
         "squared residuals are divided by N − 1": unbiased_squares,

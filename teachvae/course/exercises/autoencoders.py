@@ -74,11 +74,29 @@ def plane_of_standardised(x, K, *, undone=True):
     return u @ V.T @ V * scale + mean if undone else u @ V.T @ V
 
 
+def plane_along_standardised(x, K):
+    """The deviations, projected on the directions of standardised columns."""
+    V = np.linalg.svd((x - x.mean(axis=0)) / x.std(axis=0), full_matrices=False)[2][:K]
+    return x.mean(axis=0) + (x - x.mean(axis=0)) @ V.T @ V
+
+
+def plane_along_uncentred(x, K):
+    """The deviations, projected on the directions of the uncentred products."""
+    V = np.linalg.svd(x, full_matrices=False)[2][:K]
+    return x.mean(axis=0) + (x - x.mean(axis=0)) @ V.T @ V
+
+
+def plane_through(mean, x, K):
+    """The right directions, through another point."""
+    V = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)[2][:K]
+    return mean + (x - mean) @ V.T @ V
+
+
 def points_or_codes(arguments, given, sizes):
     """A judge: the points of the plane; codes (N, K) in their place are told what they are."""
     report = by_value(plane, names=("points",))(arguments, given, sizes)
     x, K = arguments["x"], arguments["K"]
-    if getattr(given, "shape", None) != (len(x), K):
+    if getattr(given, "shape", None) not in ((len(x), K), (K, len(x))):
         return report
     sentence = (
         f"it has shape {given.shape} where {x.shape} is asked for: this is the code, not the point; multiply "
@@ -172,6 +190,14 @@ def weighed_the_other_way(noisy, W, b, psi, tau2):
     """τ² over the sum in place of ψ over the sum."""
     f = decoded(noisy, W, b, psi, tau2)
     return f + tau2 / (psi + tau2) * (noisy - f)
+
+
+def reconstructed(noisy, W, b, psi, tau2, *, b_of_f=1.0, b_of_m=1.0, more_in_M=1.0, more_in_m=1.0):
+    """The two formulas of the notebook, with a share of b and of τ² in each place."""
+    M = np.eye(len(W)) + (W / (psi + more_in_M * tau2)) @ W.T
+    m = np.linalg.solve(M, (W / (psi + more_in_m * tau2)) @ (noisy - b_of_m * b).T).T
+    f = b_of_f * b + m @ W
+    return f + psi / (psi + tau2) * (noisy - f)
 
 
 def filtered_about_zero(noisy, W, b, psi, tau2):
@@ -306,6 +332,15 @@ PLANES = {
         plane_of_uncentred,
     "x was standardised before: that is the plane of other data; here every column keeps its own unit":
         plane_of_standardised,
+    "the directions are those of standardised columns: take them from the deviations as they are":
+        plane_along_standardised,
+    "the directions are those of the uncentred products x.T @ x: take the mean off before": plane_along_uncentred,
+    "the directions are right, and one mean was taken over all numbers: each column has its own":
+        lambda x, K: plane_through(x.mean(), x, K),
+    "the mean was put back, and not taken off before the projection":
+        lambda x, K: x.mean(axis=0) + plane_of_uncentred(x, K),
+    "this is the plane's first axis alone, a line: K axes are asked for":
+        lambda x, K: plane(x, 1),
     "x was standardised, and the points were left in these units: columns keep their unit, and their mean":
         lambda x, K: plane_of_standardised(x, K, undone=False),
     "these are the data themselves: all D axes were kept, or nothing was projected; the plane has K of them":
@@ -340,6 +375,14 @@ DENOISED = {
         weighed_the_other_way,
     "right but for b, which has to be added again": filtered_about_zero,
     "this is what the noise was, on average, and not what x was: τ² and C have changed places": noise_itself,
+    "right but for the b of f = b + m W, which is missing: the rest is then weighed as noisy − m W":
+        lambda **given: reconstructed(**given, b_of_f=0.0),
+    "in m stands noisy where noisy − b belongs: m is about deviations from b":
+        lambda **given: reconstructed(**given, b_of_m=0.0),
+    "right but for M, in which the noise is ψ: given noisy it is ψ + τ² there, too":
+        lambda tau2, **given: reconstructed(tau2=tau2, **given, more_in_M=0.0),
+    "right but for the mean of z, in which the noise is ψ: given noisy it is ψ + τ² there, too":
+        lambda tau2, **given: reconstructed(tau2=tau2, **given, more_in_m=0.0),
     "b is nowhere: the deviations noisy − b are filtered, and b is added again afterwards":
         lambda noisy, b, **given: denoised(noisy, b=0 * b, **given),
     "b was added, and not taken off before: it is the deviations noisy − b that are filtered":
@@ -386,8 +429,10 @@ EXERCISES = [
         {sentence: varied(autoencoder_gradients, changed) for sentence, changed in GRADIENTS.items()} | {
             "right except for dW: what the decoder multiplies W by is z = tanh(u), not u": of_shared_code,
             "the decoder's output is f = z W + b, and the residual lacks b": bias_left_out,
-            "all four are right, but in another order: dV, da, dW, db is asked for, and the decoder's two came "
-            "first": in_order("W", "b", "V", "a"),
+            "all four are right, but in another order: dV, da, dW, db is asked for, and the decoder's two "
+            "came first": in_order("W", "b", "V", "a"),
+            "all four are right, but in another order: dV, da, dW, db is asked for, and the decoder's stand "
+            "before the encoder's": in_order("W", "V", "b", "a"),
             "all four are right, but in another order: dV, da, dW, db is asked for, and they came from the "
             "last to the first": in_order("b", "W", "a", "V"),
             "all four are right, but in another order: dV, da, dW, db is asked for, and the weights came "

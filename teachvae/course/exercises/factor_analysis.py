@@ -2,6 +2,8 @@
 what a rotation changes, and the floor of a noise variance.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from ...arrays.special import LOG_2PI
@@ -46,6 +48,18 @@ def without_b(x, W, b, psi):
 def mean_times_precision(x, W, b, psi):
     """A mean that was not multiplied by the covariance."""
     return posterior(x, W, b, psi) | {"mean": (x - b) @ (W / psi).T}
+
+
+def mean_by_precision(x, W, b, psi):
+    """M in the place of its inverse, in the mean."""
+    found = mean_times_precision(x, W, b, psi)
+    return found | {"mean": found["mean"] @ np.linalg.inv(found["cov"])}
+
+
+def precision_without_psi(x, W, b, psi):
+    """M = I + W Wᵀ, and the mean with Ψ⁻¹."""
+    cov = np.linalg.inv(np.eye(len(W)) + W @ W.T)
+    return {"mean": (x - b) @ (W / psi).T @ cov, "cov": cov}
 
 
 def mean_without_psi(x, W, b, psi):
@@ -250,41 +264,28 @@ def mean_as_constant(x, m, C):
     return regression(x, m, C) | {"b": x.mean(axis=0)}
 
 
-def best_psi(W, b, x, m, C):
-    """W and b as they are, with the ψ that is best for them."""
-    found = {"W": W, "b": b}
-    return found | {"psi": at_the_mean(found, x, m) + np.sum(W * (C @ W), axis=0)}
-
-
 def mean_as_constant_throughout(x, m, C):
     """The data's mean for b, and ψ of what that leaves."""
-    return best_psi(regression(x, m, C)["W"], x.mean(axis=0), x, m, C)
+    found = mean_as_constant(x, m, C)
+    return found | {"psi": at_the_mean(found, x, m) + np.sum(found["W"] * (C @ found["W"]), axis=0)}
 
 
-def no_C_in_loadings(x, m, C):
-    """The right ψ for a W whose E[zᵀz] has no C."""
-    found = regression(x, m, C, spread=0.0)
-    return best_psi(found["W"], found["b"], x, m, C)
+def loadings(x, m, C, *, zz=None, centred_m=True, centred_x=True):
+    """W with this, of mᵀm, C and N, for E[zᵀz], and of x and m as they are where they are not centred."""
+    m = m - m.mean(axis=0) if centred_m else m
+    x = x - x.mean(axis=0) if centred_x else x
+    N, mm = len(x), m.T @ m
+    return np.linalg.solve(mm / N + C if zz is None else zz(mm, C, N), m.T @ x / N)
 
 
-def many_C_in_loadings(x, m, C):
-    """N · C beside means, with the right ψ for that W."""
-    found = regression(x, m, C, spread=len(x))
-    return best_psi(found["W"], found["b"], x, m, C)
-
-
-def only_x_centred(x, m, C):
-    """Deviations of x, and m as it is."""
-    W = np.linalg.solve(m.T @ m / len(x) + C, m.T @ (x - x.mean(axis=0)) / len(x))
-    return best_psi(W, x.mean(axis=0), x, m, C)
-
-
-def cov_as_numpy_has_it(x, m, C):
-    """Second moments by np.cov, which divides by N − 1."""
-    both = np.cov(m.T, x.T)
-    K = m.shape[1]
-    W = np.linalg.solve(both[:K, :K] + C, both[:K, K:])
-    return best_psi(W, x.mean(axis=0) - m.mean(axis=0) @ W, x, m, C)
+def judge_m_step(arguments, given, sizes):
+    """A judge: of the minimum, and where W is a known wrong one a note says so, whatever stands beside it."""
+    report = by_minimum(expected_cost, like=parameters_like)(arguments, given, sizes)
+    W = given.get("W") if isinstance(given, dict) else None
+    if report.ok or np.shape(W) != (arguments["m"].shape[1], arguments["x"].shape[1]):
+        return report
+    notes = [words for words, made in LOADINGS.items() if np.allclose(made(**arguments), W, 1e-7, 0.0)]
+    return replace(report, notes=notes + report.notes)
 
 
 def unbiased_residuals(x, m, C):
@@ -476,6 +477,14 @@ POSTERIORS = {
     "correlated": only_variances,
     "psi holds variances: you divided by their squares, as if they were standard deviations":
         lambda psi, **given: by_precision(psi=psi, noise=psi**2, **given),
+    "the mean is r Ψ⁻¹ Wᵀ M⁻¹: M was multiplied by, and not its inverse":
+        mean_by_precision,
+    "Ψ⁻¹ is left out of M, and stands in the mean rightly: M is I + W Ψ⁻¹ Wᵀ":
+        precision_without_psi,
+    "W was multiplied by Ψ, and Ψ divides it: the noisier a column is, the less it says of z":
+        lambda psi, **given: by_precision(psi=psi, noise=1 / psi, **given),
+    "psi holds variances: you divided by their roots, as if the density had them":
+        lambda psi, **given: by_precision(psi=psi, noise=np.sqrt(psi), **given),
     "Ψ is left out, as if every column had the noise 1: the noisier a column, the less it says of z":
         lambda psi, **given: by_precision(psi=psi, noise=np.ones_like(psi), **given),
 }
@@ -526,20 +535,37 @@ MOMENTS = {
     "right except for xz: β takes x to z, and S is missing: E[xᵀz] is S βᵀ":
         lambda S, W, psi: moments(S, W, psi) | {"xz": np.linalg.solve(W.T @ W + np.diag(psi), W.T)},
 }
+LOADINGS = {
+    "W is off: C is forgotten in E[zᵀz], which is the mean of mᵀm, and C beside it":
+        lambda **table: loadings(**table, zz=lambda mm, C, N: mm / N),
+    "W is off: beside a mean over the data cases stands C, and not N · C":
+        lambda **table: loadings(**table, zz=lambda mm, C, N: mm / N + N * C),
+    "W is off: beside a sum over the data cases stands N · C, and not C":
+        lambda **table: loadings(**table, zz=lambda mm, C, N: (mm + C) / N),
+    "W is off: the moments beside C are those of np.cov, which divides by N − 1; they are means, bias=True":
+        lambda **table: loadings(**table, zz=lambda mm, C, N: mm / N + (N - 1) / N * C),
+    "W is off: in E[zᵀz] stands the identity, the prior's covariance, where C belongs, that of q":
+        lambda **table: loadings(**table, zz=lambda mm, C, N: mm / N + np.eye(len(C))),
+    "W is off: E[zᵀz] is C alone, and the mean of mᵀm is forgotten in it":
+        lambda **table: loadings(**table, zz=lambda mm, C, N: C),
+    "W is off: one of its two moments is a mean over the data cases, and the other is a sum":
+        lambda **table: len(table["x"]) * loadings(**table),
+    "W is E[zᵀz]⁻¹ E[zᵀx], and the inverse is missing":
+        lambda **table: loadings(**table, zz=lambda mm, C, N: np.eye(len(C))),
+    "x was centred and m was not: a regression with a constant takes deviations of both from their means":
+        lambda **table: loadings(**table, centred_m=False),
+    "W is off: x and m were not centred; a regression with a constant takes deviations from the means":
+        lambda **table: loadings(**table, centred_m=False, centred_x=False),
+    "W is off: x and m were not centred, and C is forgotten in E[zᵀz]":
+        lambda **table: loadings(
+            **table, zz=lambda mm, C, N: mm / N, centred_m=False, centred_x=False),
+}
 REGRESSIONS = {
     "this regresses on the means as if z were known: the second moment of z has the covariance C of q as "
     "well":
         lambda **given: regression(**given, spread=0.0),
-    "W is off, and psi is right for this W: E[zᵀz] is the mean of mᵀm and C, and C is forgotten in it":
-        no_C_in_loadings,
-    "W is off, and psi is right for this W: beside a mean over the data cases stands C, and not N · C":
-        many_C_in_loadings,
-    "x was centred and m was not: a regression with a constant takes deviations of both from their means":
-        only_x_centred,
     "b is mean(x) − mean(m) W: mean(x) alone is too much by mean(m) W, and psi has to pay for it":
         mean_as_constant_throughout,
-    "W is off: the moments beside C are those of np.cov, which divides by N − 1; they are means, bias=True":
-        cov_as_numpy_has_it,
     "in psi the squared residuals are divided by N − 1, which is for unbiased variances; Q is least with N":
         unbiased_residuals,
     "C stands in the mean of zᵀz, once, as it is: divided by N it is all but lost":
@@ -624,7 +650,7 @@ EXERCISES = [
     ),
     Exercise(
         "02-4", "m_step", "2.11", "W (K, D), b (D,), psi (D,), in a dict, of least Q for the table m, C",
-        draw_table, by_minimum(expected_cost, like=parameters_like), REGRESSIONS,
+        draw_table, judge_m_step, REGRESSIONS,
     ),
     Exercise(
         "02-5", "em_path", "2.36", "the mean nlml, (n_steps + 1,), at the start and after each step",

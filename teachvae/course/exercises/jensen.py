@@ -374,8 +374,8 @@ EXERCISES = [
             "likelihoods": decoded_mean,
             "the mean of what the samples decode to was held against x: the mean over S is of the log "
             "likelihoods": mean_decoded,
-            "this is the importance-weighted bound, −log of the mean of p(x, z)/q(z): a tighter one, and here "
-            "Q is asked for": importance_weighted,
+            "this is the importance-weighted bound, −log of the mean of p(x, z)/q(z): a tighter one, and "
+            "here Q is asked for": importance_weighted,
             "mean where the bound sums over the variables of x: the KL then weighs D times too much":
                 walk_with(over=np.mean),
             "sum where the bound has a mean over the samples": walk_with(samples=np.sum),

@@ -461,8 +461,9 @@ EXERCISES = [
                 lambda x, z, f, log_psi: by_draws(x, z, f, log_psi) + math.log(len(x) / len(z)),
             "right except for the largest exponent: it was taken out under the sum, and not put back":
                 averaged(lambda log_p: log_mean(log_p - log_p.max(axis=0))),
-            "exp of a log likelihood far below 0 is 0 in floating point: take the largest log of each data case "
-            "out first, and add it again outside": averaged(lambda log_p: -np.log(np.exp(log_p).mean(axis=0))),
+            "exp of a log likelihood far below 0 is 0 in floating point: take the largest log of each data "
+            "case out first, and add it again outside":
+                averaged(lambda log_p: -np.log(np.exp(log_p).mean(axis=0))),
             "this is the best draw alone: the largest log p(x|z) is not yet a mean over the draws":
                 averaged(lambda log_p: -log_p.max(axis=0)),
             "right except for the noise: log ψ is the log of a variance, and was taken for that of a "
