@@ -200,6 +200,10 @@ def determinant_of_M(x, W, b, psi):
     return 0.5 * (constant + log_psi + np.linalg.det(np.eye(len(W)) + W / psi @ W.T) + squares + prior)
 
 
+def identity_for_psi(x, W, b, psi):
+    return -multivariate_normal(b, W.T @ W + np.eye(len(b))).logpdf(x)
+
+
 def no_W(x, W, b, psi):
     return -multivariate_normal(b, np.diag(psi)).logpdf(x)
 
@@ -283,6 +287,33 @@ def without_the_prior(S, W, psi):
     cov = np.linalg.inv((W / psi) @ W.T)
     beta = cov @ W @ np.diag(1 / psi)
     return {"xz": S @ beta.T, "zz": beta @ S @ beta.T + cov}
+
+
+def covariance_alone(S, W, psi):
+    cov, beta = _beta(W, psi)
+    return {"xz": S @ beta.T, "zz": cov}
+
+
+def means_taken_off(S, W, psi):
+    cov, beta = _beta(W, psi)
+    return {"xz": S @ beta.T, "zz": cov - beta @ S @ beta.T}
+
+
+def loadings_for_xz(S, W, psi):
+    cov, beta = _beta(W, psi)
+    return {"xz": W.T.copy(), "zz": cov + beta @ S @ beta.T}
+
+
+def beta_without_cov(S, W, psi):
+    cov, _ = _beta(W, psi)
+    beta = W @ np.diag(1 / psi)
+    return {"xz": S @ beta.T, "zz": cov + beta @ S @ beta.T}
+
+
+def psi_in_beta_alone(S, W, psi):
+    cov = np.linalg.inv(np.eye(len(W)) + W @ W.T)
+    beta = cov @ W / psi
+    return {"xz": S @ beta.T, "zz": cov + beta @ S @ beta.T}
 
 
 def noise_one(S, W, psi):
@@ -484,6 +515,11 @@ def by_np_cov(x, m, C):
     dx, dm = x - x.mean(0), m - m.mean(0)
     W = np.linalg.inv(np.cov(m, rowvar=False) + C) @ (dm.T @ dx / (len(x) - 1))
     return _with_loadings(W, x, m, C)
+
+
+def unbiased_variance_of_the_rest(x, m, C):
+    W, b, _ = from_moments(x, m, C).values()
+    return {"W": W, "b": b, "psi": ((x - b - m @ W) ** 2).sum(0) / (len(x) - 1)}
 
 
 def unbiased_squares(x, m, C):
@@ -773,6 +809,7 @@ WRONG = {
         "they were taken as independent": no_covariances,
         "|Σ| stands where": determinant_itself,
         "|M| stands where": determinant_of_M,
+        "the identity stands where Ψ belongs": identity_for_psi,
         "as if z were always 0": no_W,
         "you squared them": psi_as_standard_deviations,
         "their roots were taken": roots_of_psi,
@@ -785,6 +822,11 @@ WRONG = {
         "and not M": precision_added,
         "you left out its Ψ⁻¹": psi_left_out,
         "of β and of M, as if every column": noise_one,
+        "M⁻¹ alone is what is not known": covariance_alone,
+        "has its sign turned: it is added to M⁻¹": means_taken_off,
+        "Wᵀ is what p(z) says": loadings_for_xz,
+        "and you left out its M⁻¹": beta_without_cov,
+        "Ψ⁻¹ is left out of M, and": psi_in_beta_alone,
         "by their squares in β and in M": noise_squared,
         "β takes x to z, and S is missing": beta_for_xz,
         "S is missing between": without_S,
@@ -807,6 +849,7 @@ WRONG = {
         "psi has to pay for it": mean_for_b_and_in_psi,
         "those of np.cov": by_np_cov,
         "squared residuals are divided by N − 1": unbiased_squares,
+        "with N − 1 below": unbiased_variance_of_the_rest,
         "psi is taken at the means of q": no_spread_in_psi,
         "these are their roots": psi_rooted,
         "this is a sum": psi_summed,

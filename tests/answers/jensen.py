@@ -366,6 +366,15 @@ def kl_doubled(x, m, log_s, eta, W, b, log_psi):
     return kl - log_lik(x, m + np.exp(log_s) * eta, W, b, log_psi).mean(0)
 
 
+def kl_over_N(x, m, log_s, eta, W, b, log_psi):
+    return right_kl(m, log_s) / len(x) - log_lik(x, m + np.exp(log_s) * eta, W, b, log_psi).mean(0)
+
+
+def tanh_of_the_output(x, m, log_s, eta, W, b, log_psi):
+    f = np.tanh(np.einsum("snk,kd->snd", m + np.exp(log_s) * eta, W) + b)
+    return right_kl(m, log_s) - stats.norm.logpdf(x, f, np.exp(log_psi / 2)).sum(2).mean(0)
+
+
 def kl_by_mean(x, m, log_s, eta, W, b, log_psi):
     kl = np.mean(0.5 * (m**2 + np.exp(2 * log_s) - 1) - log_s, axis=1)
     return kl - log_lik(x, m + np.exp(log_s) * eta, W, b, log_psi).mean(0)
@@ -485,6 +494,8 @@ WRONG = {
         "nothing keeps q near the prior": kl_forgotten,
         "it has the weight ½": kl_by_half,
         "it counts twice": kl_doubled,
+        "each data case pays its own": kl_over_N,
+        "tanh stands around all of it": tanh_of_the_output,
         "mean over the latent variables where": kl_by_mean,
         "the mean of the samples was decoded": one_mean_sample,
         "the mean of what the samples decode to": one_mean_output,

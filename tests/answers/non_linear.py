@@ -53,6 +53,10 @@ def joint_with_mean_of_prior(x, z, W1, b1, W2, b2, log_psi):
     return log_lik + normal(z, 0.0, 1.0).mean(2)
 
 
+def joint_of_squares(x, z, W1, b1, W2, b2, log_psi):
+    return -((x - network(z, W1, b1, W2, b2)) ** 2).sum(-1) / 2 - (z * z).sum(-1) / 2
+
+
 def joint_without_b2(x, z, W1, b1, W2, b2, log_psi):
     return normal(x, np.tanh(z @ W1 + b1) @ W2, np.exp(log_psi)).sum(-1) + normal(z, 0.0, 1.0).sum(-1)
 
@@ -207,6 +211,17 @@ def slope_with_half_a_bend(x, z, W1, b1, W2, b2, log_psi):
     return ((x - h @ W2 - b2) / np.exp(log_psi) @ W2.T * (1 - h)) @ W1.T - z
 
 
+def slope_with_a_for_h(x, z, W1, b1, W2, b2, log_psi):
+    a = z @ W1 + b1
+    df = (x - np.tanh(a) @ W2 - b2) / np.exp(log_psi)
+    return (df @ W2.T * (1 - a * a)) @ W1.T - z
+
+
+def slope_without_b2(x, z, W1, b1, W2, b2, log_psi):
+    h = np.tanh(z @ W1 + b1)
+    return ((x - h @ W2) / np.exp(log_psi) @ W2.T * (1 - h * h)) @ W1.T - z
+
+
 def slope_bent_at_z(x, z, W1, b1, W2, b2, log_psi):
     df = (x - network(z, W1, b1, W2, b2)) / np.exp(log_psi)
     return (df @ W2.T) @ W1.T / np.cosh(z) ** 2 - z
@@ -326,6 +341,24 @@ def softmax_over_cases(z, log_p):
     return {"nlml": by_simple_areas(z, log_p)["nlml"], "posterior": special.softmax(log_p, axis=1)}
 
 
+def shifted_softmax_over_cases(z, log_p):
+    p = np.exp(log_p - log_p.max(0))
+    return {"nlml": by_simple_areas(z, log_p)["nlml"], "posterior": (p.T / p.sum(1)).T}
+
+
+def unit_gaps(z, log_p):
+    top = log_p.max(0)
+    p = np.exp(log_p - top)
+    area = integrate.trapezoid(p, axis=0)
+    return {"nlml": -np.log(area) - top, "posterior": p / area}
+
+
+def top_taken_off(z, log_p):
+    top = log_p.max(0)
+    right = by_simple_areas(z, log_p)
+    return {"nlml": right["nlml"] + 2 * top, "posterior": right["posterior"]}
+
+
 def one_shift_for_all(z, log_p):
     top = np.max(log_p)
     nlml = -np.log(integrate.trapezoid(np.exp(log_p - top), z, axis=0)) - top
@@ -410,6 +443,15 @@ def sum_of_draws(x, z, f, log_psi):
     return -special.logsumexp(pairs(x, f, log_psi), axis=0)
 
 
+def log_S_taken_off(x, z, f, log_psi):
+    return -special.logsumexp(pairs(x, f, log_psi), axis=0) - np.log(len(z))
+
+
+def mean_over_variables(x, z, f, log_psi):
+    log_p = normal(x[None], f[:, None], np.exp(log_psi)).mean(axis=2)
+    return np.log(len(z)) - special.logsumexp(log_p, axis=0)
+
+
 def straight_from_the_formula(x, z, f, log_psi):
     return -np.log(np.mean(np.exp(pairs(x, f, log_psi)), axis=0))
 
@@ -480,6 +522,7 @@ WRONG = {
         "mean over the variables of x": joint_by_means,
         "both log densities have sums": joint_by_means_alone,
         "where the prior has a sum": joint_with_mean_of_prior,
+        "the squares alone": joint_of_squares,
         "b2, the bias of its last layer": joint_without_b2,
         "b1, the bias of its hidden layer": joint_without_b1,
         "this is log p(x|z) alone": likelihood_alone,
@@ -504,6 +547,8 @@ WRONG = {
         "the derivative of tanh is missing": slope_without_bend,
         "and not 1 − tanh a": slope_with_half_a_bend,
         "and was taken at z": slope_bent_at_z,
+        "and here stands 1 − a²": slope_with_a_for_h,
+        "f lacks its b2": slope_without_b2,
         "and here stands 1 − z²": slope_with_z_for_h,
         "are not divided by ψ": slope_without_variances,
         "and here by its root": slope_with_standard_deviations,
@@ -520,7 +565,10 @@ WRONG = {
         "to its left alone": right_rectangles,
         "and here both gaps in full": double_cells,
         "so p(x) is twice as large": double_cells_in_nlml,
-        "over the data cases, axis 1": softmax_over_cases,
+        "adds up to 1 over the data cases": softmax_over_cases,
+        "its sum over the data cases": shifted_softmax_over_cases,
+        "np.trapezoid was not told z": unit_gaps,
+        "so nlml has it with a minus": top_taken_off,
         "one largest log was taken out of all": one_shift_for_all,
         "take the largest log of each data case out": without_shift,
         "divided by a plain sum": probabilities,
@@ -530,7 +578,9 @@ WRONG = {
     "03-5": {
         "mean of the logs where": mean_of_logs,
         "the prior counts twice": prior_once_more,
-        "right except for 1/S": sum_of_draws,
+        "this is the sum of the likelihoods": sum_of_draws,
+        "and log S was taken off": log_S_taken_off,
+        "where log p(x|z) has a sum": mean_over_variables,
         "add it again outside": straight_from_the_formula,
         "and not put back": largest_forgotten,
         "its sign turned": positive,

@@ -334,7 +334,8 @@ PLANES = {
         plane_of_standardised,
     "the directions are those of standardised columns: take them from the deviations as they are":
         plane_along_standardised,
-    "the directions are those of the uncentred products x.T @ x: take the mean off before": plane_along_uncentred,
+    "the directions are those of the uncentred products x.T @ x: take the mean off before":
+        plane_along_uncentred,
     "the directions are right, and one mean was taken over all numbers: each column has its own":
         lambda x, K: plane_through(x.mean(), x, K),
     "the mean was put back, and not taken off before the projection":

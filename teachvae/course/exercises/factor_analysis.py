@@ -218,6 +218,19 @@ def moments_of_noise_one(S, W, psi):
     return moments(S, W, np.ones_like(psi))
 
 
+def moments_without_cov(S, W, psi):
+    """β = W Ψ⁻¹."""
+    beta = W / psi
+    return {"xz": S @ beta.T, "zz": np.linalg.inv(np.eye(len(W)) + beta @ W.T) + beta @ S @ beta.T}
+
+
+def moments_with_psi_in_beta(S, W, psi):
+    """M = I + W Wᵀ, and β with Ψ⁻¹."""
+    cov = np.linalg.inv(np.eye(len(W)) + W @ W.T)
+    beta = cov @ (W / psi)
+    return {"xz": S @ beta.T, "zz": cov + beta @ S @ beta.T}
+
+
 def other_zz(zz):
     """A mistake: the moments with this in place of E[zᵀz], made of β, S and M⁻¹."""
     def mistake(S, W, psi):
@@ -508,6 +521,8 @@ DENSITIES = {
     "|Σ| stands where log |Σ| belongs: np.linalg.slogdet(Sigma)[1] is the logarithm, and cannot overflow":
         square_of_log_determinant,
     "|M| stands where log |M| belongs: np.linalg.slogdet(M)[1] is the logarithm": determinant_of_precision,
+    "the identity stands where Ψ belongs in Σ: every column has a variance of its own, psi":
+        lambda psi, **given: nlml(psi=np.ones_like(psi), **given),
     "W is left out: this is −log N(x; b, Ψ), as if z were always 0; Σ is WᵀW + Ψ":
         lambda W, **given: nlml(W=0 * W, **given),
     "psi holds variances, and their roots were taken: Σ is WᵀW + Ψ, with psi as it is on the diagonal":
@@ -532,6 +547,14 @@ MOMENTS = {
     "Ψ⁻¹ is left out of β and of M, as if every column had the noise 1": moments_of_noise_one,
     "psi holds variances: you divided by their squares in β and in M, as if they were standard deviations":
         lambda psi, **given: moments(psi=psi**2, **given),
+    "right except for zz: M⁻¹ alone is what is not known of z; what is known, β S βᵀ, is added":
+        other_zz(lambda beta, S, cov: cov),
+    "right except for zz: β S βᵀ, what the means spread, has its sign turned: it is added to M⁻¹":
+        other_zz(lambda beta, S, cov: cov - beta @ S @ beta.T),
+    "right except for xz: Wᵀ is what p(z) says of it; what the data say is S βᵀ":
+        lambda S, W, psi: moments(S, W, psi) | {"xz": W.T},
+    "β is M⁻¹ W Ψ⁻¹, and you left out its M⁻¹": moments_without_cov,
+    "Ψ⁻¹ is left out of M, and stands in β rightly: M is I + W Ψ⁻¹ Wᵀ": moments_with_psi_in_beta,
     "right except for xz: β takes x to z, and S is missing: E[xᵀz] is S βᵀ":
         lambda S, W, psi: moments(S, W, psi) | {"xz": np.linalg.solve(W.T @ W + np.diag(psi), W.T)},
 }
@@ -566,6 +589,8 @@ REGRESSIONS = {
         lambda **given: regression(**given, spread=0.0),
     "b is mean(x) − mean(m) W: mean(x) alone is too much by mean(m) W, and psi has to pay for it":
         mean_as_constant_throughout,
+    "psi is the variance of x − m W with N − 1 below: below stands N, and the spread diag(Wᵀ C W) is added":
+        other_psi(lambda f, x, m, C: np.var(x - m @ f["W"], axis=0, ddof=1)),
     "in psi the squared residuals are divided by N − 1, which is for unbiased variances; Q is least with N":
         unbiased_residuals,
     "C stands in the mean of zᵀz, once, as it is: divided by N it is all but lost":

@@ -219,6 +219,13 @@ def walk_with(*, sign=1.0, kl=1.0, price=price_of, bias=1.0, over=np.sum, sample
     return mistake
 
 
+def bent_output(x, m, log_s, eta, W, b, log_psi):
+    """tanh(z W + b) in the place of tanh(z) W + b."""
+    r = x - np.tanh((m + np.exp(log_s) * eta) @ W + b)
+    cost = 0.5 * np.sum(r**2 / np.exp(log_psi) + log_psi + LOG_2PI, axis=2)
+    return price_of(m, log_s) + np.mean(cost, axis=0)
+
+
 def decoded_mean(x, m, log_s, eta, W, b, log_psi):
     """The mean of the samples decoded, one z for each data case."""
     return walk_with()(x, m, log_s, np.mean(eta, axis=0, keepdims=True), W, b, log_psi)
@@ -389,6 +396,9 @@ EXERCISES = [
                 walk_with(price=lambda m, log_s: price_of(m, log_s) + 0.5 * np.sum(log_s, axis=1)),
             "the squared error alone is no log likelihood: it lacks ψ, log ψ and the constant":
                 walk_with(psi=np.ones_like, log_det=0.0, constant=0.0),
+            "right except for the KL: it was divided by N, and each data case pays its own":
+                lambda m, **given: walk_with(kl=1 / len(m))(m=m, **given),
+            "right except for the decoder: f is tanh(z) W + b, and tanh stands around all of it": bent_output,
             "right except for the decoder: its bias b is missing": walk_with(bias=0.0),
             "right except for the samples: log s was taken for the log of a variance in z = m + s η":
                 walk_with(width=lambda log_s: np.exp(0.5 * log_s)),

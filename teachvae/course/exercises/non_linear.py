@@ -152,11 +152,11 @@ def total_log_joint(**arguments):
     return total_log_lik(**arguments) + total_log_prior(**arguments)
 
 
-def slope_with(bend=lambda h: 1 - h**2, psi=np.exp, prior=1.0, sign=1.0):
+def slope_with(bend=lambda h: 1 - h**2, psi=np.exp, prior=1.0, sign=1.0, bias=1.0):
     """A mistake in the slope: another derivative of tanh, variance, or share of the prior."""
     def mistake(x, z, W1, b1, W2, b2, log_psi):
         h = np.tanh(z @ W1 + b1)
-        df = sign * (x - h @ W2 - b2) / psi(log_psi)
+        df = sign * (x - h @ W2 - bias * b2) / psi(log_psi)
         return (df @ W2.T * bend(h)) @ W1.T - prior * z
 
     return mistake
@@ -243,6 +243,12 @@ def over_the_cases(z, log_p):
     return by_trapezoids(z, log_p) | {"posterior": posterior}
 
 
+def shifted_over_the_cases(z, log_p):
+    """The same of p, after each case's largest value was taken out."""
+    p = np.exp(log_p - log_p.max(axis=0))
+    return by_trapezoids(z, log_p) | {"posterior": p / p.sum(axis=1, keepdims=True)}
+
+
 def ratio_of_exps(z, log_p):
     """The right nlml, and a posterior that underflows."""
     right = by_trapezoids(z, log_p)
@@ -326,6 +332,8 @@ EXERCISES = [
         "03-1", "tanh_log_joint", "1.2", "log p(x_n, z_ns) of every point, (S, N), all constants kept",
         draw_points, by_value(log_joint),
         {
+            "the squares alone are no log density: ψ, log ψ and the constants belong to it":
+                log_joint_with(psi=np.ones_like, log_det=0.0, constants=0.0),
             "both constants are missing, ½ log 2π for each of the D variables of x and the K of z: without "
             "them it is no log density": log_joint_with(constants=0.0),
             "right except for the noise: log ψ is the log of a variance, and was taken for that of a "
@@ -408,6 +416,9 @@ EXERCISES = [
                 slope_with(psi=lambda log_psi: np.exp(0.5 * log_psi)),
             "right except for the variances: the residuals are not divided by ψ":
                 slope_with(psi=np.ones_like),
+            "right except for the bend: the derivative of tanh a is 1 − tanh² a, and here stands 1 − a²":
+                slope_with(bend=lambda h: 1 - np.arctanh(h) ** 2),
+            "right except for the residual x − f, in which f lacks its b2": slope_with(bias=0.0),
             "right except for the likelihood's sign: ∂/∂f of −(x − f)²/2ψ is +(x − f)/ψ":
                 slope_with(sign=-1.0),
         },
@@ -442,6 +453,13 @@ EXERCISES = [
             "logs first": ratio_of_exps,
             "the posterior adds up to 1 over the data cases, axis 1: each case has its own, a density in z "
             "along axis 0": over_the_cases,
+            "the posterior was divided by its sum over the data cases, axis 1: it is divided by the integral "
+            "over z, along axis 0": shifted_over_the_cases,
+            "np.trapezoid was not told z: it takes all points to be 1 apart":
+                on_grid(lambda z: trapezoid(np.arange(len(z)))),
+            "right except for the largest log: log p(x) is that of the sum plus it, so nlml has it with a "
+            "minus": lambda z, log_p: not_put_back(z, log_p) | {
+                "nlml": not_put_back(z, log_p)["nlml"] + log_p.max(axis=0)},
             "the posterior is not divided by p(x): its peak is 1, and its integral is not": peak_of_one,
             "the posterior is divided by a plain sum, and p(x) is the integral":
                 on_grid(trapezoid, np.ones_like),
@@ -457,6 +475,10 @@ EXERCISES = [
                 averaged(log_mean, prior=True),
             "right except for 1/S: this is the sum of the likelihoods and not their mean":
                 averaged(lambda log_p: -np.logaddexp.reduce(log_p, axis=0)),
+            "right except for 1/S: nlml is −log of the sum plus log S, and log S was taken off":
+                averaged(lambda log_p: log_mean(log_p) - 2 * math.log(len(log_p))),
+            "mean over the variables of x where log p(x|z) has a sum":
+                lambda x, z, f, log_psi: log_mean(log_lik_of_pairs(x, f, log_psi) / x.shape[1]),
             "right except for 1/S: the sum is divided by N, the number of data cases":
                 lambda x, z, f, log_psi: by_draws(x, z, f, log_psi) + math.log(len(x) / len(z)),
             "right except for the largest exponent: it was taken out under the sum, and not put back":
