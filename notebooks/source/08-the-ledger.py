@@ -440,7 +440,8 @@ def on_nodes(phi):
 
 
 start, start_on_nodes = vae.bound(new), on_nodes(vae.encode(new))
-print(f"{'':10}{'mean Q':>10}{'to pay':>9}{'largest rise of a Q_n':>24}{'on its nodes':>14}{'not settled':>13}")
+heads = f"{'largest rise of a Q_n':>24}{'on its nodes':>14}{'not settled':>13}"
+print(f"{'':10}{'mean Q':>10}{'to pay':>9}{heads}")
 for k in steps:
     phi = vae.refine(new, n_steps=k)
     with warnings.catch_warnings(record=True) as caught:             # a QuadratureWarning names the cases
