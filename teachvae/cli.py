@@ -461,7 +461,7 @@ def _doctor(arguments):
 
 
 def _course(arguments):
-    from .course import command
+    from .classroom import command
 
     if arguments.fault is None and (arguments.output is not None or arguments.tell):
         raise ValueError("--output and --tell belong to --break NAME")
@@ -475,7 +475,7 @@ def _course(arguments):
 
 
 def _grade(arguments):
-    from .course import command
+    from .classroom import command
 
     return command.grade(
         arguments.folder, arguments.csv, seed=arguments.seed, seconds=arguments.seconds,

@@ -26,6 +26,16 @@ def test_namespace_is_that_of_the_arrays(backend):
     assert namespace(backend.zeros((2,)), backend.zeros((3, 1))) is backend.xp
 
 
+def test_a_number_of_numpy_is_an_array_of_numpy_in_every_numpy():
+    class Before21(np.float64):                                    # NumPy 2.0's numbers are without the method
+        @property
+        def __array_namespace__(self):
+            raise AttributeError
+
+    assert namespace(Before21(1.0)) is np and namespace(np.ones(2), Before21(1.0)) is np
+    assert namespace(np.float32(1.0)) is np
+
+
 @pytest.mark.parametrize("thing", [[1.0, 2.0], 3.0, None, "array"])
 def test_what_is_no_array_is_refused_by_its_type(thing):
     with pytest.raises(TypeError, match=f"got {type(thing).__name__}; make arrays with Backend.asarray"):

@@ -11,7 +11,8 @@ from time import monotonic
 import pytest
 
 from teachvae import cli
-from teachvae.course import checks, faults, grade, notebook, start, submissions
+from teachvae.classroom import checks, faults, notebook, start, submissions
+from teachvae.course import grade
 from teachvae.course.exercises.table import EXERCISES
 
 NAME = next(name for name, exercise in EXERCISES.items() if exercise.asks == "posterior")
@@ -52,9 +53,9 @@ def test_the_course_is_found_where_one_stands(tmp_path, monkeypatch):
     assert start.folder_of().resolve() == start.folder_of(inner).resolve() == inner
     (empty := tmp_path / "empty").mkdir()
     monkeypatch.chdir(empty)
-    monkeypatch.setattr(start, "__file__", str(tmp_path / "teachvae/course/start.py"))
+    monkeypatch.setattr(start, "__file__", str(tmp_path / "teachvae/classroom/start.py"))
     assert start.folder_of() == inner
-    monkeypatch.setattr(start, "__file__", str(empty / "teachvae/course/start.py"))
+    monkeypatch.setattr(start, "__file__", str(empty / "teachvae/classroom/start.py"))
     nowhere = empty / "no"
     for given, words in [(None, "in the checkout"), (empty, "holds no notebook"), (nowhere, "is no folder")]:
         with pytest.raises(ValueError, match=words):
@@ -179,7 +180,7 @@ def test_faults_are_listed_by_where_they_were_published(capsys):
 SEEN = """
 from pathlib import Path
 import sys
-from teachvae.course import checks
+from teachvae.classroom import checks
 from teachvae.gradcheck import package
 
 assert Path(package.__file__).parents[2] == Path.cwd()

@@ -24,7 +24,10 @@ import tempfile
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 INSTALL = "# In a browser tab, the course's package comes from the site that this notebook came from.\n%pip install -q teachvae"
-FIRST = "lab/index.html?path=notebooks/00-start-here.ipynb"
+ENTRY = """<!doctype html><title>teachvae, the course</title>
+<meta http-equiv="refresh" content="0; url=lab/index.html?path=notebooks/00-start-here.ipynb">
+<script id="jupyter-config-data" type="application/json" data-jupyter-lite-root=".">{}</script>
+"""                                                              # the last line is asked for by all pages below
 PARTS = "index.html", "jupyter-lite.json", "lab", "pypi", "static"     # by which a site is known
 
 
@@ -84,7 +87,7 @@ def build(to, pyodide=None):
              "--ignore-sys-prefix", f"--LiteBuildConfig.federated_extensions={kernel}"],   # not what else is installed here
             cwd=folder, check=True,
         )
-    (to / "index.html").write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={FIRST}">\n')
+    (to / "index.html").write_text(ENTRY, encoding="utf-8")
 
 
 def main(arguments=None):

@@ -674,10 +674,11 @@ for i, (W_end, psi_end, _, _) in enumerate(plain):
     print(f"plain EM, start {i + 1}{off:18.4f}{of_C:16.1e}{canonical:19.1e}")
 
 # %% [markdown]
-# Never compare loadings of two fits; compare $W^\top W + \Psi$. Or turn both to the same axes first. The
-# *canonical* ones are those with a diagonal $W \Psi^{-1} W^\top$ (2.14): there the posterior's precision $M$
-# is diagonal, its $K$ numbers are independent, and a $q$ that is a product over $k$ loses nothing. In all
-# other axes it does. The bound sees what the data do not:
+# Never compare loadings of two fits; compare $W^\top W + \Psi$. (What is left there is no mistake: the nlml
+# is flat at its minimum, and a fit that is $10^{-8}$ nats above it may be $10^{-4}$ off in an entry.) Or turn
+# both to the same axes first. The *canonical* ones are those with a diagonal $W \Psi^{-1} W^\top$ (2.14):
+# there the posterior's precision $M$ is diagonal, its $K$ numbers are independent, and a $q$ that is a
+# product over $k$ loses nothing. In all other axes it does. The bound sees what the data do not:
 
 # %%
 if K == 1:
@@ -863,12 +864,17 @@ print(f"promax lets the factors correlate, by {oblique.correlations[0, 1]:.3f}")
 # %% [markdown]
 # How many factors? The likelihood alone would take ever more, since a model with one more can do all that the
 # smaller one can. BIC counts twice the nats of all data together and adds the logarithm of their number for
-# each parameter (7.18). *The data of section 2: how many will it find?*
+# each parameter (7.18). The candidates are all the numbers for which the model has no more parameters than a
+# covariance matrix has entries. *The data of section 2: how many will it find?*
 
 # %%
-selection = select_n_components(x, range(1, min(n_visible, 7)))
-print(f"made from {n_latent} latent variables\n{selection}")
-selection.figure()
+candidates = [k for k in range(1, 7) if k < n_visible and (n_visible - k) ** 2 >= n_visible + k]
+if candidates:
+    selection = select_n_components(x, candidates)
+    print(f"made from {n_latent} latent variables\n{selection}")
+else:
+    print(f"{n_visible} variables have too few covariances for any number of factors")
+selection.figure() if candidates else None
 
 # %% [markdown]
 # ## 6. What to remember

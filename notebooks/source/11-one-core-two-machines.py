@@ -362,8 +362,8 @@ ax.legend(frameon=False)
 plt.show()
 for name, (a, t) in fits.items():
     rate = operations / t / 1e9
-    print(f"{name}: a = {1e6 * a:.0f} µs, t = {1e6 * t:.2f} µs for a row, {rate:.1f} billion operations a second")
-    print(f"    the overhead is half of a step of {a / t:.0f} rows")
+    print(f"{name}: a = {1e6 * a:.0f} µs, t = {1e6 * t:.2f} µs for a row")
+    print(f"    {rate:.1f} billion operations a second; the overhead is half of a step of {a / t:.0f} rows")
 
 # %% [markdown]
 # On the left the curve is flat: a step of few rows costs the overhead, and rows are nearly free. On the right it is a straight line of slope 1. In
@@ -569,8 +569,8 @@ def gradient_of_parts(means, counts, n_cases):
 
 
 # %% [markdown]
-# What does the message cost? Let $t$ be the seconds for a row, as measured above, and let a sum of $n$ numbers over $p$ ranks go round twice in pieces, each message
-# with a delay $\alpha$ and a rate of $\beta$ bytes a second. A step with $P$ parameters and a minibatch of $B$ rows takes
+# What does the message cost? Let $t$ be the seconds for a row, as measured above. The gradient of $P$ parameters, 8 bytes each, is summed over $p$ ranks: it goes round
+# twice in $p$ pieces, each message with a delay $\alpha$ and a rate of $\beta$ bytes a second. A step with a minibatch of $B$ rows takes
 #
 # $$
 # T(B, p) = \frac{tB}{p} + 2 (p - 1) \left( \alpha + \frac{8P}{p \beta} \right)

@@ -43,7 +43,9 @@ def namespace(*arrays):
         return np                                                  # the usual case, without a detour
     found = {}
     for array in arrays:
-        if hasattr(array, "__array_namespace__"):
+        if isinstance(array, np.generic):  # one number; before NumPy 2.1 it does not offer the method
+            xp = np
+        elif hasattr(array, "__array_namespace__"):
             xp = array.__array_namespace__()
         elif type(array).__module__.partition(".")[0] == "cupy":  # CuPy 14 does not offer the method
             xp = sys.modules["cupy"]

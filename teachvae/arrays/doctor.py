@@ -49,9 +49,9 @@ def numpy_():
 
 
 def blas():
-    """The library of NumPy's products, with its version."""
+    """The library of NumPy's products, with its version where NumPy knows it."""
     built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    return f"{built['name']} {built['version']}"
+    return " ".join(built[what] for what in ("name", "version") if what in built)
 
 
 def threads():

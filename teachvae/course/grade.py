@@ -229,7 +229,8 @@ def _code(answer):
 def _explained(exercise, arguments, given, report):
     """What is right already, what differs, and the mistake in a sentence: at most four lines."""
     wrong = [row for row in report.rows if not row.ok] or list(report.rows)
-    wrong.sort(key=lambda row: row.verdict != "WRONG")             # what could not be looked at comes last
+    unknown = "in no pattern known"                                # what tells most comes first
+    wrong.sort(key=lambda row: (row.verdict != "WRONG", unknown in row.diagnosis))
     d = "d" if report.columns == GRADIENT else ""                  # dW is the answer, W the parameter
     right = [d + row.path for row in report.rows if row.ok]
     lines = [f"right already: {', '.join(right)}"] if right else []

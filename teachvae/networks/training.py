@@ -180,7 +180,7 @@ def minibatches(
                 if flat_lower is not None:
                     flat[...] = xp.maximum(flat, flat_lower)
             # One message from the device: what every batch had, and whether all parameters are numbers.
-            sound = xp.astype(xp.all(xp.isfinite(flat)), flat.dtype)
+            sound = xp.min(xp.astype(xp.isfinite(flat), flat.dtype))
             *told, sound = to_numpy(xp.stack([*values, sound])).tolist()
             for batch, value in enumerate(told, 1):
                 if not math.isfinite(value):

@@ -5,9 +5,9 @@ Nothing is run, written or sent: a check has left its outcome in the notebook wh
 
 import re
 
+from ..course.exercises.table import EXERCISES
+from ..course.grade import OUTCOMES
 from ..messages import align
-from .exercises.table import EXERCISES
-from .grade import OUTCOMES
 from .notebook import code_cells
 
 NAME = re.compile(r"(\d\d)-.*\.ipynb")

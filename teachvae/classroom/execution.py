@@ -22,8 +22,8 @@ import sys
 from time import monotonic
 import types
 
-from . import grade
-from .exercises.table import EXERCISES
+from ..course import grade
+from ..course.exercises.table import EXERCISES
 
 LONGEST = 400                                                      # characters of a sentence that goes back
 LARGEST_FILE = 256 * 2**20                                         # bytes
