@@ -366,9 +366,17 @@
     };
   }
 
-  function mark(ctx, [px, py], c) {
-    const i = classes.indexOf(c), colour = data.colours[Math.max(i, 0) % data.colours.length];
-    ctx.fillStyle = ctx.strokeStyle = colour === "#000000" ? css("ink") : colour;
+  // A class's colour; on a dark page a third nearer to white, so that blue is read there too.
+  function colourOf(i, dark) {
+    const colour = data.colours[Math.max(i, 0) % data.colours.length];
+    if (!dark) return colour;
+    const parts = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+    return colour === "#000000" ? css("ink") : `rgb(${parts.map((part) => Math.round(part + (255 - part) / 3)).join()})`;
+  }
+
+  function mark(ctx, [px, py], c, dark) {
+    const i = classes.indexOf(c);
+    ctx.fillStyle = ctx.strokeStyle = colourOf(i, dark);
     if (written) {
       ctx.fillText(c, px, py);
       return;
@@ -481,8 +489,9 @@
     ctx.font = "12px system-ui, sans-serif";
     ctx.textAlign = "center";
     if (!hidden("marks")) {
-      ctx.globalAlpha = 0.8;
-      marks().forEach((at, n) => mark(ctx, toPlane(at), data.labels?.[n]));
+      const dark = window.matchMedia("(prefers-color-scheme: dark)").matches;
+      ctx.globalAlpha = 0.85;
+      marks().forEach((at, n) => mark(ctx, toPlane(at), data.labels?.[n], dark));
       ctx.globalAlpha = 1;
     }
     const ledger = found(), region = regions.get(ledgerKey());
