@@ -134,7 +134,7 @@ def index(book, used):
         "|---|---|---|---|---|",
     ]
     for card in sorted(book.values(), key=place):
-        course = ", ".join(f"[{Path(name).stem}](../notebooks/{name})" for name in used.get(card.number, []))
+        course = ", ".join(f"[{name[:2]}](../notebooks/{name})" for name in used.get(card.number, []))
         row = (f"[({card.number})]({card.anchor})", card.title, files(card.cited("In code")),
                files(card.cited("Checked by")), course)
         lines.append(f"| {' | '.join(row)} |")

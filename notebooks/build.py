@@ -27,6 +27,7 @@ import ast
 from collections import Counter
 from hashlib import sha256
 from itertools import groupby
+import os
 from pathlib import Path
 import re
 import sys
@@ -203,6 +204,7 @@ def execute(notebook, *, strict=True, say=print):
     client.resources = {"metadata": {"path": FOLDER}}
     if strict:
         client.extra_arguments = [f"--InteractiveShellApp.exec_lines={STRICT}"]
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")             # its second thread waits for busy cores
     start = monotonic()
     with client.setup_kernel():
         for place, cell in enumerate(notebook.cells):

@@ -292,19 +292,21 @@ def _explore_parser(commands):
     explore = commands.add_parser(
         "explore",
         help="a page on which saved models with K = 2 are played with: z, q, the posterior, the ledger",
-        description="Write one HTML file, which needs neither a network nor anything installed, on which saved models "
-        "with two latent variables are explored, data case by data case.",
+        description="Write one HTML file, which needs neither a network nor anything installed, on which "
+        "saved models with two latent variables are explored, data case by data case.",
     )
     explore.add_argument(
         "models", nargs="+", type=Path, metavar="FILE.npz|FOLDER",
-        help="models that were saved, one tab each; or the FOLDER of teachvae compare --save: its factor analysis, "
-        "variational EM and VAE, with the data that were held out",
+        help="models that were saved, one tab each; or the FOLDER of teachvae compare --save: its factor "
+        "analysis, variational EM and VAE, with the data that were held out",
     )
     explore.add_argument(
         "--data", metavar="NAME|FILE",
         help="the data cases to be shown, as for compare (default: those held out of a FOLDER, else digits)",
     )
-    explore.add_argument("--cases", type=_size, default=200, metavar="N", help="how many, at the most (default: 200)")
+    explore.add_argument(
+        "--cases", type=_size, default=200, metavar="N", help="how many, at the most (default: 200)"
+    )
     explore.add_argument(
         "--output", type=Path, default=Path("explorer.html"), metavar="FILE.html",
         help="where the page goes (default: explorer.html)",
@@ -459,7 +461,7 @@ def _doctor(arguments):
 
 
 def _course(arguments):
-    from .course import command
+    from .classroom import command
 
     if arguments.fault is None and (arguments.output is not None or arguments.tell):
         raise ValueError("--output and --tell belong to --break NAME")
@@ -473,7 +475,7 @@ def _course(arguments):
 
 
 def _grade(arguments):
-    from .course import command
+    from .classroom import command
 
     return command.grade(
         arguments.folder, arguments.csv, seed=arguments.seed, seconds=arguments.seconds,

@@ -1,5 +1,5 @@
-"""Chromium without a window, driven through the pipe of its DevTools protocol: pages are opened, looked at and
-typed into, and what they ask for is noted. No library is needed for it."""
+"""Chromium without a window, driven through the pipe of its DevTools protocol: pages are opened, looked at
+and typed into, and what they ask for is noted. No library is needed for it."""
 
 import base64
 import json
@@ -16,7 +16,10 @@ PLUG = (
     "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); "
     "os.execv(sys.argv[3], sys.argv[3:])"
 )
-KEYS = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab": 9, "Enter": 13, "Delete": 46}
+KEYS = {
+    "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab": 9, "Enter": 13, "Delete": 46,
+    "Escape": 27,
+}
 
 
 class Browser:
@@ -31,8 +34,8 @@ class Browser:
         ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (commands, answers)]
         os.close(commands), os.close(answers)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PLUG, *map(str, ends), CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu",
-             "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            [sys.executable, "-c", PLUG, *map(str, ends), CHROMIUM, "--headless", "--no-sandbox",
+             "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
              "--no-first-run", f"--user-data-dir={folder}", f"--window-size={width},{height}", *flags,
              "--remote-debugging-pipe", "about:blank"],
             pass_fds=ends, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -111,8 +114,8 @@ class Browser:
 
     def drag(self, *points):
         """Press the mouse at the first of the points (x, y), move over the others, and let go."""
-        self.send("Input.dispatchMouseEvent", type="mousePressed", x=points[0][0], y=points[0][1], button="left",
-                  buttons=1, clickCount=1)
+        self.send("Input.dispatchMouseEvent", type="mousePressed", x=points[0][0], y=points[0][1],
+                  button="left", buttons=1, clickCount=1)
         for x, y in points[1:]:
             self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y, button="left", buttons=1)
         self.send("Input.dispatchMouseEvent", type="mouseReleased", x=points[-1][0], y=points[-1][1],
@@ -120,7 +123,8 @@ class Browser:
 
     def look(self, width, height, dark=False, mobile=False, scale=1):
         """The window's size and whether it asks for dark pages."""
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=mobile)
+        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale,
+                  mobile=mobile)
         self.send("Emulation.setEmulatedMedia",
                   features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
 

@@ -19,7 +19,7 @@ FLOORS = [
     ["evaluation"],
     ["course"],
     ["routes"],
-    ["comparison"],
+    ["comparison", "classroom"],
     ["cli"],
     ["__main__"],
 ]

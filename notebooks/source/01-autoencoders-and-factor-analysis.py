@@ -180,8 +180,7 @@ def autoencoder_gradients(x, V, a, W, b):
     """dV (D, K), da (K,), dW (K, D), db (D,) of the mean over n of ½ ‖tanh(x V + a) W + b − x‖²."""
     z = np.tanh(x @ V + a)                           # (N, K)
     f = z @ W + b                                    # (N, D)
-    dV, da, dW, db = ..., ..., ..., ...
-    return dV, da, dW, db
+    return ...                                       # dV, da, dW, db
 
 
 # %% tags=["check"]
@@ -473,7 +472,7 @@ axes.set(xlabel="noise, standard deviation in grey values", ylabel=f"RMSE after 
 axes.set_xticks(sigmas, sigmas)
 axes.set_yticks([0.05, 0.1, 0.2, 0.4, 0.8], [0.05, 0.1, 0.2, 0.4, 0.8])
 axes.minorticks_off()
-axes.legend(fontsize=8)
+axes.legend(fontsize=8, loc="lower right")
 axes.spines[["top", "right"]].set_visible(False)
 plt.show()
 
@@ -516,8 +515,7 @@ plots.latent_scatter(panels, y_new)
 def probe_gradients(z, y, W, b, penalty):
     """dW (K, C), db (C,) of the mean of −log p(y|z) and ½ penalty ‖W‖², p = softmax(z W + b)."""
     logits = z @ W + b                               # (N, C)
-    dW, db = ..., ...
-    return dW, db
+    return ...                                       # dW, db
 
 
 # %% tags=["check"]
@@ -605,9 +603,9 @@ for name, model in models[few].items():
     print(f"{name:24}" + "".join(f"{'yes' if can[task] else '–':>9}" for task in methods))
 
 # %% [markdown]
-# One line has a yes in every column. It takes the density from factor analysis and the curve from the
-# autoencoder, and its recipe is one change to section 3: where factor analysis has $zW + b$, put a network
-# (1.2):
+# One line has a yes in every column (though its nlml is no formula: it takes an integral over $z$, found by
+# numbers). It takes the density from factor analysis and the curve from the autoencoder, and its recipe is
+# one change to section 3: where factor analysis has $zW + b$, put a network (1.2):
 #
 # $$
 # z \sim N(0, I), \qquad p(x|z) = N(x; f_w(z), \Psi)

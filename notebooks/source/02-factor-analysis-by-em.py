@@ -479,7 +479,9 @@ print("S:\n", S)
 for name, (by_hand, package) in rows.items():
     print(f"{name:10}{np.ravel(by_hand)!s:20}{np.ravel(package)!s:20}")
 after = linear_gaussian.e_step_moments(new_W, new_psi, S)[1]
-print(f"mean nlml before {package_nlml:.4f}, after {after:.4f}")
+squares = np.diag(S) - 2 * (new_W * xz.T)[0] + (new_W * (zz @ new_W))[0]            # expected, (D,)
+Q = 0.5 * (np.sum(squares / new_psi + np.log(2 * np.pi * new_psi)) + (zz - 1 + np.log(M)).item())
+print(f"mean nlml before {package_nlml:.4f} ≥ Q after the M-step {Q:.4f} ≥ mean nlml after {after:.4f}")
 
 # %% [markdown]
 # ### All of it
@@ -606,7 +608,8 @@ print(f"largest difference from SciPy:       {np.abs(dense - nlml).max():.1e}")
 # EM goes downhill, and stops where the gradient is 0. That need not be a minimum. *What do you expect of the
 # start* $W = 0$? Then $\beta = 0$, no variable has anything to do with $z$, and the regression finds just
 # that: EM stays for ever. A subtler trap is a start that is symmetric. Take four variables with the
-# correlations $0.4^{\vert i - j \vert}$, which look the same from both ends, and one factor.
+# correlations $0.4^{\vert i - j \vert}$, which look the same from both ends, and one factor. What is printed
+# is twice the nats by which the fit is above the best Gaussian with any covariance at all.
 
 # %%
 chain = 0.4 ** np.abs(np.subtract.outer(np.arange(4), np.arange(4)))
@@ -671,10 +674,11 @@ for i, (W_end, psi_end, _, _) in enumerate(plain):
     print(f"plain EM, start {i + 1}{off:18.4f}{of_C:16.1e}{canonical:19.1e}")
 
 # %% [markdown]
-# Never compare loadings of two fits; compare $W^\top W + \Psi$. Or turn both to the same axes first. The
-# *canonical* ones are those with a diagonal $W \Psi^{-1} W^\top$ (2.14): there the posterior's precision $M$
-# is diagonal, its $K$ numbers are independent, and a $q$ that is a product over $k$ loses nothing. In all
-# other axes it does. The bound sees what the data do not:
+# Never compare loadings of two fits; compare $W^\top W + \Psi$. (What is left there is no mistake: the nlml
+# is flat at its minimum, and a fit that is $10^{-8}$ nats above it may be $10^{-4}$ off in an entry.) Or turn
+# both to the same axes first. The *canonical* ones are those with a diagonal $W \Psi^{-1} W^\top$ (2.14):
+# there the posterior's precision $M$ is diagonal, its $K$ numbers are independent, and a $q$ that is a
+# product over $k$ loses nothing. In all other axes it does. The bound sees what the data do not:
 
 # %%
 if K == 1:
@@ -860,12 +864,17 @@ print(f"promax lets the factors correlate, by {oblique.correlations[0, 1]:.3f}")
 # %% [markdown]
 # How many factors? The likelihood alone would take ever more, since a model with one more can do all that the
 # smaller one can. BIC counts twice the nats of all data together and adds the logarithm of their number for
-# each parameter (7.18). *The data of section 2: how many will it find?*
+# each parameter (7.18). The candidates are all the numbers for which the model has no more parameters than a
+# covariance matrix has entries. *The data of section 2: how many will it find?*
 
 # %%
-selection = select_n_components(x, range(1, min(n_visible, 7)))
-print(f"made from {n_latent} latent variables\n{selection}")
-selection.figure()
+candidates = [k for k in range(1, 7) if k < n_visible and (n_visible - k) ** 2 >= n_visible + k]
+if candidates:
+    selection = select_n_components(x, candidates)
+    print(f"made from {n_latent} latent variables\n{selection}")
+else:
+    print(f"{n_visible} variables have too few covariances for any number of factors")
+selection.figure() if candidates else None
 
 # %% [markdown]
 # ## 6. What to remember

@@ -330,8 +330,9 @@ else:
     ax.set(xlabel="$m_{11}$", ylabel="$m_{12}$", aspect="equal", title="Contours of $Q_1$")
     ax.legend(framealpha=1, edgecolor="white")
     plt.show()
-    print(f"distance to the posterior mean: {np.linalg.norm(path[0] - best):.3f} at the start, "
-          f"{np.linalg.norm(path[K] - best):.3f} after one sweep, {np.linalg.norm(path[-1] - best):.3f} at the end")
+    left = np.linalg.norm(path - best, axis=1)
+    print(f"distance to the posterior mean: {left[0]:.3f} at the start, {left[K]:.3f} after one sweep, "
+          f"{left[-1]:.3f} at the end")
 
 # %% [markdown]
 # It never quite arrives: each sweep leaves a fixed share of the distance. The more slanted the ellipse, the more
@@ -407,7 +408,8 @@ for _ in range(200):
     moved = [part * (1 + 0.03 * rng.standard_normal(part.shape)) for part in theta]
     rises.append(Q(moved, phi).mean() - Q(theta, phi).mean())
 print(f"mean Q: {Q(start, phi).mean():.4f} before the M-step, {Q(theta, phi).mean():.4f} after it")
-print(f"of 200 random moves {sum(rise < 0 for rise in rises)} go lower; the least rise is {min(rises):.1e} nats")
+lower = sum(rise < 0 for rise in rises)
+print(f"of 200 random moves {lower} go lower; the least rise is {min(rises):.1e} nats")
 
 # %% [markdown]
 # No move goes lower, as it should be at a minimum. The term $\mathrm{diag}(s_n^2)$ deserves a second look. A common
@@ -420,7 +422,8 @@ as_if_known = phi.copy()
 as_if_known[:, K:] = -40.0                       # s = 0: the means are taken for the truth
 forgetful = m_step(as_if_known)
 print(f"mean Q: {Q(theta, phi).mean():.4f} with s², {Q(forgetful, phi).mean():.4f} without")
-print(f"size of W without s²: {np.linalg.norm(forgetful[0]) / np.linalg.norm(theta[0]):.3f} of what it should be")
+sizes = [np.linalg.norm(found[0]) for found in (forgetful, theta)]
+print(f"size of W without s²: {sizes[0] / sizes[1]:.3f} of what it should be")
 print(f"sum of ψ without s²:  {forgetful[2].sum() / theta[2].sum():.3f} of what it should be")
 
 # %% [markdown]
@@ -494,8 +497,8 @@ shown = min(rounds, 6)
 places = np.arange(2 * shown + 2) / 2
 for i in range(2 * shown):
     colour, style, name = (BLUE, "-", "E-step") if i % 2 == 0 else (ORANGE, (0, (1.2, 0.5)), "M-step")
-    ax.plot([places[i + 1]] * 2, half_steps[i : i + 2], color=colour, ls=style, lw=4, solid_capstyle="butt",
-            dash_capstyle="butt", label=name if i < 2 else None)
+    ax.plot([places[i + 1]] * 2, half_steps[i : i + 2], color=colour, ls=style, lw=4,
+            solid_capstyle="butt", dash_capstyle="butt", label=name if i < 2 else None)
     ax.plot(places[i : i + 2], [half_steps[i]] * 2, color="#666666", lw=1, label=None if i else "Q")
 ax.hlines(nlml[: 2 * shown], places[:-2], places[1:-1], color="black", ls=":", label="NLML of the same θ")
 ax.set(xlabel="round", ylabel="mean nats per data case", xticks=range(shown + 1))
@@ -586,7 +589,8 @@ def kl_to_posterior(theta, phi):
     mean, M = linear_gaussian.posterior(*theta, x)
     m, C = q.mean(phi), q.covariance(phi)
     square = np.sum((m - mean) @ M * (m - mean), axis=1)
-    return 0.5 * (np.sum(M * C, axis=(1, 2)) - K + square - np.linalg.slogdet(M)[1] - np.linalg.slogdet(C)[1])
+    log_dets = np.linalg.slogdet(M)[1] + np.linalg.slogdet(C)[1]
+    return 0.5 * (np.sum(M * C, axis=(1, 2)) - K + square - log_dets)
 
 
 stages = {"q is the prior": prior, "after an E-step": e_step(start)}
@@ -742,7 +746,8 @@ else:
     cov = np.linalg.inv(M)
     gap = Q(turned(angle), e_step(turned(angle))) - linear_gaussian.nlml(*turned(angle), x)
     print(f"at {angle}°: Q − nlml from {gap.min():.10f} to {gap.max():.10f} nats, over {cases} data cases")
-    print(f"standard deviation of z_1: {np.sqrt(cov[0, 0]):.4f} under the posterior, {M[0, 0] ** -0.5:.4f} under q")
+    print(f"standard deviation of z_1: {np.sqrt(cov[0, 0]):.4f} under the posterior, "
+          f"{M[0, 0] ** -0.5:.4f} under q")
     if K == 2:
         rho = cov[0, 1] / np.sqrt(cov[0, 0] * cov[1, 1])
         print(f"correlation ρ = {rho:.4f}, and −½ log(1 − ρ²) = {-0.5 * np.log(1 - rho**2):.10f}")
@@ -798,7 +803,8 @@ vem = VariationalEM(K, hidden=(), random_state=seed).fit(x)
 best = fa.nlml_path_[-1]
 fig, ax = plt.subplots(figsize=(7, 3.4))
 for title, path, colour, style in [
-    ("E- and M-steps alone: Q", np.array(plain), ORANGE, "-"), ("with the turn: Q", vem.q_path_, BLUE, "--"),
+    ("E- and M-steps alone: Q", np.array(plain), ORANGE, "-"),
+    ("with the turn: Q", vem.q_path_, BLUE, "--"),
     ("factor analysis by EM: NLML", fa.nlml_path_, "black", ":"),
 ]:
     ax.plot(np.arange(1, len(path) + 1), np.maximum(path - best, 1e-8), color=colour, ls=style, label=title)
@@ -827,7 +833,8 @@ first = Q(theta, e_step(theta)).mean(), linear_gaussian.nlml(*theta, x).mean()
 for t in range(rounds):
     theta = m_step(e_step(theta))
 last = Q(theta, e_step(theta)).mean(), linear_gaussian.nlml(*theta, x).mean()
-print(f"in {rounds} rounds mean Q changed by {last[0] - first[0]:+.6f} nats, mean NLML by {last[1] - first[1]:+.6f}")
+print(f"in {rounds} rounds mean Q changed by {last[0] - first[0]:+.6f} nats, "
+      f"mean NLML by {last[1] - first[1]:+.6f}")
 
 # %% [markdown]
 # The bound fell, and the NLML had nowhere to go but up. (With $K = 1$ there are no axes, and neither moves.) The model is
@@ -899,7 +906,8 @@ for steps in (0, 1, 2, 4, 8, 16):
 # %%
 fig, ax = plt.subplots(figsize=(6, 3.2))
 ax.plot(np.arange(1, len(vem.q_path_) + 1), vem.q_path_, "o-", ms=3, color=BLUE)
-ax.set(xlabel="round", ylabel="mean Q, nats per data case", title="With a neural decoder, after each E-step")
+ax.set(xlabel="round", ylabel="mean Q, nats per data case",
+       title=f"With hidden = {hidden}, after each E-step")
 plt.show()
 rises = np.diff(vem.q_path_)
 times = np.count_nonzero(rises > 0)

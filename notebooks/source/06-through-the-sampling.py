@@ -30,7 +30,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from teachvae import Model, Trace, VariationalEM, bound, datasets, grade, gradcheck, gradient_estimators
-from teachvae import infer, layers, likelihoods, linear_gaussian, optimizers, plots, posteriors, schedules, tree
+from teachvae import infer, layers, likelihoods, linear_gaussian, optimizers, plots, posteriors, schedules
+from teachvae import tree
 
 plt.rcParams["figure.dpi"] = 120
 plt.rcParams["axes.spines.top"] = plt.rcParams["axes.spines.right"] = False
@@ -64,12 +65,12 @@ phi[:, :K] += np.exp(phi[:, K:])
 phi[:, K:] += 0.2
 
 few, phi_few = x[:4], phi[:4]
-nodes = infer.nodes_for(model.posterior, 20, 4000, x)              # K ≤ 2: quadrature; beyond, many fixed draws
+nodes = infer.nodes_for(model.posterior, 20, 4000, x)              # K ≤ 2: quadrature; beyond, draws
 Q_few = bound.forward(model, theta, phi_few, few, nodes[0], weights=nodes[1])[0]
 print("Q of the first four images:", Q_few)
 
 # %% [markdown]
-# They are negative, and that is no mistake: minus a log density may be, where the density is above one.
+# Most are negative, and that is no mistake: minus a log density may be, where the density is above one.
 
 # %% [markdown]
 # <a id="lecture-s-samples"></a>
@@ -92,8 +93,9 @@ print("Q of the first four images:", Q_few)
 
 # %%
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")              # q was moved off its best, and a quadrature may be unsettled
-    figure = plots.q_against_s(vem, few[:2], phi=phi_few[:2], sizes=(1, 2, 5, 10, 20, 50, 100), n_repeats=60)
+    warnings.simplefilter("ignore")              # off its best a q is wide, and quadrature may not settle
+    sizes = 1, 2, 5, 10, 20, 50, 100
+    figure = plots.q_against_s(vem, few[:2], phi=phi_few[:2], sizes=sizes, n_repeats=60)
 figure
 
 # %% [markdown]
@@ -104,11 +106,9 @@ figure
 
 # %%
 rng = np.random.default_rng(seed)
-log_joint_less_log_q = []
-for _ in range(draws):
-    z, _ = model.posterior.sample(phi_few, rng.standard_normal((1, 4, K)))
-    log_joint_less_log_q.append(model.log_joint(theta, few, z)[0] - model.posterior.log_prob(phi_few, z)[0][0])
-slide = np.mean(log_joint_less_log_q, axis=0)
+z, _ = model.posterior.sample(phi_few, rng.standard_normal((draws, 4, K)))
+log_q, _ = model.posterior.log_prob(phi_few, z)
+slide = np.mean(model.log_joint(theta, few, z) - log_q, axis=0)
 print("Q, by nodes:               ", Q_few)
 print("the slide's sum, as printed:", slide)
 print("with the minus in front:   ", -slide)
@@ -189,7 +189,8 @@ for shift in shifts:
     row[0, 0] += shift
     exact.append(bound.forward(model, theta, row, few[:1], nodes[0], weights=nodes[1])[0][0])
     curves["z kept"].append(cost(row, frozen))
-    curves["z drawn afresh"].append(cost(row, model.posterior.sample(row, rng.standard_normal((S, 1, K)))[0]))
+    fresh, _ = model.posterior.sample(row, rng.standard_normal((S, 1, K)))
+    curves["z drawn afresh"].append(cost(row, fresh))
     curves["η kept"].append(cost(row, model.posterior.sample(row, eta)[0]))
 
 fig, ax = plt.subplots(figsize=(6.6, 3.8))
@@ -380,7 +381,7 @@ def leave_one_out(c):
 lam = 1.5
 z = -np.log(rng.uniform(size=draws)) / lam
 through_z = 2 * z * (-z / lam)                                     # ∂z²/∂z · ∂z/∂λ
-by_score = z**2 * (1 / lam - z)                                    # z² · ∂log q/∂λ, log q = log λ − λ z
+by_score = z**2 * (1 / lam - z)                                    # z² · ∂log q/∂λ
 print(f"exact {-4 / lam**3:.4f}")
 for name, g in {"through z": through_z, "by the score": by_score}.items():
     print(f"{name:13}{g.mean():.4f}, standard error {g.std() / np.sqrt(draws):.4f}")
@@ -405,10 +406,12 @@ for name, g in {"through z": through_z, "by the score": by_score}.items():
 # %%
 own = np.array([[-1.3, 0.9], [0.2, 1.5], [1.2, 0.3], [0.7, -1.1], [-0.4, -0.3], [-1.5, -1.2]])
 gaussians = {
-    "the base": ([0, 0], [1, 1]), "one q": ([0.8, 0.4], [1.0, 0.5]), "m and s moved": ([1.2, -0.2], [0.5, 1.1]),
+    "the base": ([0, 0], [1, 1]), "one q": ([0.8, 0.4], [1.0, 0.5]),
+    "m and s moved": ([1.2, -0.2], [0.5, 1.1]),
 }
 fig, axes = plt.subplots(1, 3, figsize=(7, 2.9), sharex=True, sharey=True)
-circle = np.stack([np.cos(np.linspace(0, 2 * np.pi, 101)), np.sin(np.linspace(0, 2 * np.pi, 101))], axis=1)
+round_ = np.linspace(0, 2 * np.pi, 101)
+circle = np.stack([np.cos(round_), np.sin(round_)], axis=1)
 for ax, (title, (mean, width)) in zip(axes, gaussians.items()):
     made = np.array(mean) + np.array(width) * own
     for radius in (1, 2):
@@ -590,7 +593,8 @@ small_theta = {
 small_x = np.array([[2.0, 3.0], [-1.0, 0.0]])
 small_phi = np.array([[0.5, np.log(1.0)], [0.0, np.log(0.5)]])     # [m | log s]
 small_eta = np.array([[[1.0], [1.0]], [[-1.0], [-1.0]]])           # (S, N, K)
-trace = Trace(small, small_theta, small_phi, small_x, small_eta, dQ=np.ones(2), optimizer=optimizers.Adam(0.1))
+step = {"dQ": np.ones(2), "optimizer": optimizers.Adam(0.1)}       # of the sum of Q_n
+trace = Trace(small, small_theta, small_phi, small_x, small_eta, **step)
 trace
 
 # %% [markdown]
@@ -653,8 +657,8 @@ for name, before, gradient, after in trace.updates():
 # %%
 z, _ = model.posterior.sample(phi, rng.standard_normal((1, N, K)))
 f, _ = model.f(theta, z)
-slopes = (f[0] - x) / model.likelihood.psi(theta["likelihood"], like=x)      # ∂Q_n/∂b, (N, D): a row a data case
-pixel = np.argmax(np.abs(slopes.mean(axis=0)) / slopes.std(axis=0))          # one that is far from its best
+slopes = (f[0] - x) / model.likelihood.psi(theta["likelihood"], like=x)      # ∂Q_n/∂b, (N, D)
+pixel = np.argmax(np.abs(slopes.mean(axis=0)) / slopes.std(axis=0))          # one far from its best
 per_case, whole = slopes[:, pixel], slopes[:, pixel].sum()
 M = min(batch, N)
 sums = np.array([per_case[rng.permutation(N)[:M]].sum() for _ in range(1000)])
@@ -662,12 +666,13 @@ sums = np.array([per_case[rng.permutation(N)[:M]].sum() for _ in range(1000)])
 fig, ax = plt.subplots(figsize=(6.4, 3))
 bins = np.linspace(np.minimum(sums, N / M * sums).min(), np.maximum(sums, N / M * sums).max(), 50)
 ax.hist(N / M * sums, bins, color=BLUE, alpha=0.8, label="N/M times the sum over the batch")
-ax.hist(sums, bins, color=ORANGE, alpha=0.8, hatch="//", edgecolor="white", label="the sum over the batch")
+ax.hist(sums, bins, color=ORANGE, alpha=0.8, hatch="//", edgecolor="white",
+        label="the sum over the batch")
 ax.axvline(whole, color="black", lw=2, label="all N data cases")
 ax.set(xlabel="gradient of Q in the bias of one pixel", ylabel="minibatches")
 ax.legend(frameon=False, fontsize=9)
 plt.show()
-print(f"all {N}: {whole:.0f};  mean of N/M Σ: {(N / M * sums).mean():.0f}, mean of Σ: {sums.mean():.0f}")
+print(f"all {N}: {whole:.0f};  mean of N/M Σ: {N / M * sums.mean():.0f}, mean of Σ: {sums.mean():.0f}")
 
 # %% [markdown]
 # **Exercise 06-7.** Write `minibatch_gradient(x, W, b, psi, z, rows)` for a linear decoder with given codes `z` (N, K):
@@ -730,7 +735,8 @@ for name, alpha in schedule.items():
         dtable, _ = bound.backward(small, small_theta, cache, np.ones(runs), need_dtheta=False)
         table = table - alpha(t) * dtable
         m, log_s = table.T
-        path.append(np.mean(0.5 * (4 * np.exp(2 * log_s) - 1 - np.log(4) - 2 * log_s + 4 * (m - 1) ** 2)))
+        twice = 4 * np.exp(2 * log_s) - 1 - np.log(4) - 2 * log_s + 4 * (m - 1) ** 2
+        path.append(np.mean(twice) / 2)          # M = 4, and the posterior's mean is 1
     gaps[name] = path
 
 fig, ax = plt.subplots(figsize=(6.4, 3.4))
@@ -833,7 +839,8 @@ ours = Model(layers.mlp(K, hidden, D), likelihoods.Gaussian(D), n_latent=K)
 flat, w = tree.pack(ours.init(rng))              # all of θ as one vector, and as a tree of views into it
 w["decoder"][-1]["b"][...], w["likelihood"]["log_psi"][...] = x.mean(axis=0), np.log(x.var())
 table = np.concatenate([0.5 * rng.standard_normal((N, K)), np.full((N, K), -1.0)], axis=1)
-state, state_of_rows = (np.zeros_like(flat), np.zeros_like(flat)), (np.zeros_like(table), np.zeros_like(table))
+state = np.zeros_like(flat), np.zeros_like(flat)                   # Adam's m and v, of θ
+m_rows, v_rows = np.zeros_like(table), np.zeros_like(table)        # and of the table
 clock, clocks, noisy = 0, np.zeros((N, 1)), []
 falling = schedules.Cosine(rate, epochs)         # constant would do; falling, it comes to rest
 
@@ -845,8 +852,8 @@ for epoch in range(1, epochs + 1):
         dtable, dw = bound.backward(ours, w, cache, np.full(len(rows), 1 / len(rows)))
         clock, clocks[rows] = clock + 1, clocks[rows] + 1
         flat[...], *state = adam(flat, tree.flatten(dw, w), *state, clock, falling(epoch))
-        table[rows], state_of_rows[0][rows], state_of_rows[1][rows] = adam(
-            table[rows], len(rows) * dtable, state_of_rows[0][rows], state_of_rows[1][rows], clocks[rows], 0.05
+        table[rows], m_rows[rows], v_rows[rows] = adam(
+            table[rows], len(rows) * dtable, m_rows[rows], v_rows[rows], clocks[rows], 0.05
         )
         noisy.append(Q.mean())
     if epoch % 20 == 0 or epoch == epochs:
@@ -866,7 +873,7 @@ tail = np.quantile(noisy, [0.0, 0.9])
 ax.set(xlabel="step", ylabel="nats per data case", ylim=(tail[0] - 3, tail[1] + 3))
 ax.legend(frameon=False, fontsize=9)
 plt.show()
-print(f"mean Q at the end: {settled:.3f} nats; after three rounds of variational EM it was {vem.q_path_[-1]:.3f}")
+print(f"mean Q at the end: {settled:.3f} nats; after the variational EM above it was {vem.q_path_[-1]:.3f}")
 
 # %%
 decoded, _ = ours.f(w, table[:10, :K])
@@ -900,7 +907,7 @@ class NarrowSampler(posteriors.DiagonalGaussian):
 
 right = small
 narrow = Model(layers.mlp(1, (), 2), likelihoods.Gaussian(2), n_latent=1, posterior=NarrowSampler(1))
-nlml = linear_gaussian.nlml(*linear_gaussian.parameters(small, small_theta), small_x)      # by its closed form
+nlml = linear_gaussian.nlml(*linear_gaussian.parameters(small, small_theta), small_x)
 
 # %% [markdown]
 # Four checks, first on the sampler that is right: a gradient check with fixed noise; whether $Q$ falls in E-steps;
@@ -912,11 +919,15 @@ def checks(model):
     noise = np.random.default_rng(seed).standard_normal((200, 2, 1))
     _, cache = bound.forward(model, small_theta, small_phi, small_x, noise)
     dphi, _ = bound.backward(model, small_theta, cache, np.ones(2))
-    report = gradcheck.check(lambda p: bound.forward(model, small_theta, p, small_x, noise)[0].sum(), small_phi, dphi)
+
+    def total(table):
+        return bound.forward(model, small_theta, table, small_x, noise)[0].sum()
+
+    report = gradcheck.check(total, small_phi, dphi)
     eta, weights = infer.nodes_for(model.posterior, 20, 200, small_x)
     before = bound.forward(model, small_theta, small_phi, small_x, eta, weights=weights)[0]
     best = infer.e_step(model, small_theta, small_phi, small_x, eta, weights)
-    z, _ = model.posterior.sample(small_phi, np.random.default_rng(seed).standard_normal((100_000, 2, 1)))
+    z, _ = model.posterior.sample(small_phi, np.random.default_rng(seed).standard_normal((10**5, 2, 1)))
     print(f"gradient check: largest error {report.worst.error:.0e}")
     print(f"falling Q:      {before.mean():.4f} → {best.Q.mean():.4f}")
     print(f"Q against nlml: Q − nlml = {np.round(best.Q - nlml, 6) + 0.0}")

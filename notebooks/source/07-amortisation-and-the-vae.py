@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 07 · Amortisation and the VAE
 #
-# Variational EM searches for the best $q_n$ of every data case, again and again, and for every new case anew.
-# Here a network takes the place of the search: it names $q_n$ from $x_n$ in one pass. With it the variational
-# autoencoder is complete. We build its gradient by hand, train it on digits, ask what it has become as a
-# model of data, and count what the network saves. Then we look at what goes wrong: a network that over-fits,
-# and latent variables that nobody uses.
+# Variational EM searches for the best $q_n$ of every data case, again and again, and for every new case
+# anew. Here a network takes the place of the search: it names $q_n$ from $x_n$ in one pass. With it the
+# variational autoencoder is complete. We build its gradient by hand, train it on digits, ask what it has
+# become as a model of data, and count what the network saves. Then we look at what goes wrong: a network
+# that over-fits, and latent variables that nobody uses.
 #
 # A number in parentheses leads to its card, with derivation and proof, in
 # [derivations/equations.md](../derivations/equations.md). First the settings. Change them and run all cells
@@ -25,7 +25,6 @@ import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
-
 from scipy.special import erfinv
 
 from teachvae import VAE, FactorAnalysis, Model, bound, datasets, grade, infer, plots, posteriors, tree
@@ -55,9 +54,10 @@ warnings.filterwarnings("ignore", message="training ended after")  # before Q ca
 # \phi_n^{\mathrm{opt}} = \arg\min_{\phi} Q_n(\theta, \phi).
 # $$
 #
-# Read this line once more. On its right stand $\theta$, which all cases share, and $x_n$. So with $\theta$ fixed,
-# $\phi_n^{\mathrm{opt}}$ is a *function of* $x_n$, whether or not anybody has written it down. A case with
-# the same $x$ gets the same $\phi$. Then why search for its values one by one? We can learn the function:
+# Read this line once more. On its right stand $\theta$, which all cases share, and $x_n$. So with $\theta$
+# fixed, $\phi_n^{\mathrm{opt}}$ is a *function of* $x_n$, whether or not anybody has written it down. A case
+# with the same $x$ gets the same $\phi$. Then why search for its values one by one? We can learn the
+# function:
 #
 # $$
 # \phi_n = g_v(x_n)
@@ -66,32 +66,33 @@ warnings.filterwarnings("ignore", message="training ended after")  # before Q ca
 # with one set of parameters $v$ for all data cases (1.17). The cost of the search is paid once, in training,
 # and spread over all cases that will ever come. This is called **amortised** inference.
 #
-# With a linear decoder we know the function. The posterior mean is $(x_n - b) \Psi^{-1} W^\top M^{-1}$ (2.3),
-# and the width of $q$ is the same for all cases: $\phi_n^{\mathrm{opt}}$ is *linear* in $x_n$.
-# **What do you expect**, then, if we fit a plain linear regression from $x_n$ to the rows that E-steps found,
-# and ask it about data it has not seen?
+# With a linear decoder we know the function. The posterior mean is $(x_n - b) \Psi^{-1} W^\top M^{-1}$
+# (2.3), and the width of $q$ is the same for all cases: $\phi_n^{\mathrm{opt}}$ is *linear* in $x_n$. **What
+# do you expect**, then, if we fit a plain linear regression from $x_n$ to the rows that E-steps found, and
+# ask it about data it has not seen?
 
 # %%
 linear_data = datasets.linear_gaussian(n_cases=600, n_visible=8, n_latent=K, seed=seed).x
 seen, unseen = linear_data[:500], linear_data[500:]
 fa = FactorAnalysis(K, random_state=seed).fit(seen)
 
-table = infer.closed_form(fa.model_, fa.theta_, seen)             # the E-step: a row [m | log s] for each case
+table = infer.closed_form(fa.model_, fa.theta_, seen)            # the E-step: a row [m | log s] for each case
 with_one = np.column_stack([seen, np.ones(len(seen))])
 regression = np.linalg.lstsq(with_one, table, rcond=None)[0]      # from x to φ
 
 guessed = np.column_stack([unseen, np.ones(len(unseen))]) @ regression
 searched = infer.closed_form(fa.model_, fa.theta_, unseen)
 print(f"the table has {table.size} numbers, the regression {regression.size}")
-print(f"new cases: largest difference between what it says and what a search finds {abs(guessed - searched).max():.0e}")
+off = abs(guessed - searched).max()
+print(f"new cases: what it says and what a search finds differ by at most {off:.0e}")
 
 # %% [markdown]
 # The regression is exact, also for new cases, to rounding. It has found a rule and not a table. This is the
 # recognition network of the linear model: one linear layer.
 #
 # But we let it learn from a search. The lecture does not: $v$ is learned **along with** $\theta$, by going
-# down the same $Q$. No E-step is run at all. For the linear model the expectation in $Q$ is exact on 2K sigma
-# points (1.14), so nothing is random, and L-BFGS can go to the end.
+# down the same $Q$. No E-step is run at all. For the linear model the expectation in $Q$ is exact on 2K
+# sigma points (1.14), so nothing is random, and L-BFGS can go to the end.
 
 # %%
 linear_vae = VAE(K, hidden=(), optimizer="lbfgs", nodes="sigma", random_state=seed).fit(seen)
@@ -144,8 +145,8 @@ print(f"a table for {cases} cases would have {2 * K * cases} numbers, and nothin
 # %% [markdown]
 # **Exercise 07-1.** Write the forward of a recognition network with one hidden layer. `x` is (N, D), the
 # hidden layer is $h = \tanh(xA + a)$ with `A` (D, H) and `a` (H,), and $\phi = hB + c$ with `B` (H, 2K) and
-# `c` (2K,). Of $\phi = [m \mid \log s]$ return the two arrays $m$ and $s$, each (N, K). Whoever mixes up $\log s$,
-# $s$ and $s^2$ here trains something else than he believes, and no error is raised.
+# `c` (2K,). Of $\phi = [m \mid \log s]$ return the two arrays $m$ and $s$, each (N, K). Whoever mixes up
+# $\log s$, $s$ and $s^2$ here trains something else than he believes, and no error is raised.
 
 # %% tags=["exercise"]
 def recognise(x, A, a, B, c):
@@ -163,8 +164,8 @@ grade.check("07-1", recognise)
 # K is not an argument. It is half the width of $\phi$: `phi.shape[1] // 2`.
 
 # %% [markdown] tags=["hint"]
-# `phi = np.tanh(x @ A + a) @ B + c`, and `m, log_s = phi[:, :K], phi[:, K:]`. What is missing is the way from
-# $\log s$ to $s$.
+# `phi = np.tanh(x @ A + a) @ B + c`, and `m, log_s = phi[:, :K], phi[:, K:]`. What is missing is the way
+# from $\log s$ to $s$.
 
 # %% tags=["solution"]
 def recognise(x, A, a, B, c):
@@ -176,8 +177,8 @@ def recognise(x, A, a, B, c):
 # %% [markdown]
 # ### How it learns
 #
-# $Q$ depends on $v$ only by way of the rows $\phi_n$. So the chain rule has one more link than in variational
-# EM (1.18):
+# $Q$ depends on $v$ only by way of the rows $\phi_n$. So the chain rule has one more link than in
+# variational EM (1.18):
 #
 # $$
 # \frac{\partial}{\partial v} \sum_n Q_n = \sum_{n=1}^N d\phi_n \frac{\partial g_v(x_n)}{\partial v},
@@ -208,15 +209,16 @@ print(f"pulls on the bias of m_1: {np.sum(pulls > 0)} cases pull down, {np.sum(p
 print(f"sum of their sizes {abs(pulls).sum():.0f}, size of their sum {abs(pulls.sum()):.0f}")
 
 # %% [markdown]
-# The terms are not small. They nearly cancel. At the end of training $v$ rests, though hardly any case has what
-# it asks for: each would like another $\phi_n$, and what helps one case hurts another. An E-step has no such
-# conflict, because there each row is free. The difference is the price of amortisation.
+# The terms are not small, and they point both ways. Of one bias the network can only make what suits the
+# sum: what helps one case hurts another, and at the end of training hardly any case has what it asks for. An
+# E-step has no such conflict, because there each row follows its own pull. The difference is the price of
+# amortisation.
 
 # %% [markdown]
-# **Exercise 07-2.** The backward of the network of exercise 07-1. Given `dphi` (N, 2K), the slope of $\sum_n Q_n$
-# in each entry of $\phi$, return the slopes in the weights: dA (D, H), da (H,), dB (H, 2K), dc (2K,), in this
-# order. Mind the shapes: each gradient has the shape of what it belongs to, and that leaves little choice of
-# where a transpose stands.
+# **Exercise 07-2.** The backward of the network of exercise 07-1. Given `dphi` (N, 2K), the slope of
+# $\sum_n Q_n$ in each entry of $\phi$, return the slopes in the weights: dA (D, H), da (H,), dB (H, 2K), dc
+# (2K,), in this order. Mind the shapes: each gradient has the shape of what it belongs to, and that leaves
+# little choice of where a transpose stands.
 
 # %% tags=["exercise"]
 def encoder_gradient(x, A, a, B, c, dphi):
@@ -232,8 +234,8 @@ grade.check("07-2", encoder_gradient)
 # Begin at the end. For the last layer $h$ is what $x$ is for the first: (4.3) and (4.4) give dB and dc.
 
 # %% [markdown] tags=["hint"]
-# Then go back through the last layer (4.2): `dh = dphi @ B.T`, (N, H). And through tanh (4.6), whose slope is
-# $1 - h^2$.
+# Then go back through the last layer (4.2): `dh = dphi @ B.T`, (N, H). And through tanh (4.6), whose slope
+# is $1 - h^2$.
 
 # %% [markdown] tags=["hint"]
 # `d = dh * (1 - h**2)`, (N, H), is the slope in $xA + a$. From there dA and da are to `d` what dB and dc are
@@ -266,9 +268,9 @@ def encoder_gradient(x, A, a, B, c, dphi):
 #
 # It is called an autoencoder because of its shape: from $x$ by the *encoder* $g_v$ to a code, and from the
 # code by the *decoder* $f_w$ back to $x$. Set $s = 0$, drop the KL and fix $\Psi = \sigma^2 I$, and what is
-# left is the squared error of a plain autoencoder (1.19). So the VAE differs from it by three things: noise in
-# the code, a price for being precise, and a noise $\Psi$ that is learned. They are not tricks that were added:
-# they are what the bound consists of.
+# left is the squared error of a plain autoencoder (1.19). So the VAE differs from it by three things: noise
+# in the code, a price for being precise, and a noise $\Psi$ that is learned. They are not tricks that were
+# added: they are what the bound consists of.
 #
 # One step of training:
 #
@@ -279,9 +281,9 @@ def encoder_gradient(x, A, a, B, c, dphi):
 
 # %% [markdown]
 # **Exercise 07-3.** Steps 2 and 3 by hand: this is the whole of a VAE. The encoder is that of exercise 07-1;
-# the decoder is $f(z) = \tanh(z) W + b$ with `W` (K, D) and `b` (D,); `log_psi` (D,) holds $\log \psi_d$. `x` is (N, D)
-# and `eta` (S, N, K). The forward is given. Return the gradients of the **mean** over the data cases of $Q_n$,
-# (12.1), in A, a, B, c, W, b and log_psi, in this order.
+# the decoder is $f(z) = \tanh(z) W + b$ with `W` (K, D) and `b` (D,); `log_psi` (D,) holds $\log \psi_d$.
+# `x` is (N, D) and `eta` (S, N, K). The forward is given. Return the gradients of the **mean** over the data
+# cases of $Q_n$, (12.1), in A, a, B, c, W, b and log_psi, in this order.
 
 # %% tags=["exercise"]
 def vae_gradient(x, eta, A, a, B, c, W, b, log_psi):
@@ -320,8 +322,8 @@ grade.check("07-3", vae_gradient)
 # $\frac{1}{2}(1 - r^2/\psi)$ (5.3). Back to z: `dz = df @ W.T * (1 - t**2)`.
 
 # %% [markdown] tags=["hint"]
-# $z = m + \eta s$, so $\partial z/\partial m = 1$ and $\partial z/\partial \log s = \eta s$ (3.3). The KL adds
-# $m/N$ and $(s^2 - 1)/N$ (3.5), (3.6). `dm = dz.sum(axis=0) + m / N`, and
+# $z = m + \eta s$, so $\partial z/\partial m = 1$ and $\partial z/\partial \log s = \eta s$ (3.3). The KL
+# adds $m/N$ and $(s^2 - 1)/N$ (3.5), (3.6). `dm = dz.sum(axis=0) + m / N`, and
 # `dlog_s = (dz * eta).sum(axis=0) * s + (s**2 - 1) / N`; both side by side are `dphi`.
 
 # %% tags=["solution"]
@@ -353,8 +355,8 @@ def vae_gradient(x, eta, A, a, B, c, W, b, log_psi):
 #
 # We compare three on the digits, from one start: both networks linear; the VAE from above, which has one
 # trunk; and one with two networks for $m$ and $s$, as in the lecture. `validation` notes the mean $Q$ of
-# held-out digits after every epoch. (Epochs are few here, and $Q$ still falls when they end. The warning that
-# says so is switched off above.)
+# held-out digits after every epoch. (Epochs are few here, and $Q$ still falls when they end. The warning
+# that says so is switched off above.)
 
 # %%
 options = dict(epochs=epochs, random_state=seed)
@@ -371,12 +373,11 @@ curves.axes[0].set(xscale="linear", xlabel="epoch")
 curves
 
 # %% [markdown]
-# Solid lines are training digits, dashed lines held-out ones; lower is better, and the first epochs lie above the
-# window. With hidden layers $Q$ falls far
-# below the linear pair. (It falls below zero, too, and that is no mistake: $Q$ is near to minus the
-# logarithm of a density of 64 continuous pixels, and a density may be larger than one.) The dashed
-# lines lie above their solid ones: whether that is the fault of the model or of its recognition network, $Q$ alone does
-# not say. We come to it in section 7.
+# Solid lines are training digits, dashed lines held-out ones; lower is better, and the first epochs lie
+# above the window. With hidden layers $Q$ falls far below the linear pair. (It falls below zero, too, and
+# that is no mistake: $Q$ is near to minus the logarithm of a density of 64 continuous pixels, and a density
+# may be larger than one.) The dashed lines lie above their solid ones: whether that is the fault of the
+# model or of its recognition network, $Q$ alone does not say. We come to it in section 7.
 
 # %% [markdown]
 # <a id="lecture-probabilistic-model"></a>
@@ -385,8 +386,9 @@ curves
 #
 # A plain autoencoder has codes and reconstructions. A VAE has a distribution $p(x)$. Two things follow.
 #
-# **It says how probable a data case is.** Here are held-out digits, the same upside down, and the same with their
-# pixels shuffled, alike for all of them. Every pixel value that occurs, occurs in all three. **What do you expect?**
+# **It says how probable a data case is.** Here are held-out digits, the same upside down, and the same with
+# their pixels shuffled, alike for all of them. Every pixel value that occurs, occurs in all three. **What do
+# you expect?**
 
 # %%
 rng = np.random.default_rng(seed)
@@ -406,9 +408,10 @@ for title, images in kinds.items():
 # z \sim \mathcal{N}(0, I), \qquad x \sim \mathcal{N}(f_w(z), \Psi)
 # $$
 #
-# The recognition network has no part in it. This is worth saying, because pictures of "samples" in papers are
-# sometimes something else: data cases that were encoded and decoded again. Those are *reconstructions*. They look
-# better, and they say nothing of $p(x)$: an autoencoder that copies its input has perfect reconstructions.
+# The recognition network has no part in it. This is worth saying, because pictures of "samples" in papers
+# are sometimes something else: data cases that were encoded and decoded again. Those are *reconstructions*.
+# They look better, and they say nothing of $p(x)$: an autoencoder that copies its input has perfect
+# reconstructions.
 
 # %%
 one_of_each = np.array([np.flatnonzero(y_new == c)[0] for c in np.unique(y_new)])
@@ -426,30 +429,32 @@ plots.image_rows(
 )
 
 # %% [markdown]
-# One digit of each class in the first row, and below it what is left after encoding and decoding. The third row has the
-# *means* of new digits; some lie between classes. The fourth has digits as the model makes them, with the noise that each
-# pixel has. A sample of $p(x)$ is the fourth row. To show the third and call it "samples" leaves out what the model
-# does not explain.
+# One digit of each class in the first row, and below it what is left after encoding and decoding. The third
+# row has the *means* of new digits; some lie between classes. The fourth has digits as the model makes them,
+# with the noise that each pixel has. A sample of $p(x)$ is the fourth row. To show the third and call it
+# "samples" leaves out what the model does not explain.
 #
-# If $q$ were perfect, the codes of the data, taken all together, would look like draws of the prior. Do they?
+# If $q$ were perfect, the codes of the data, taken all together, would look like draws of the prior. Do
+# they?
 
 # %%
-codes = vae.model_.posterior.sample(vae.encode(x), rng.standard_normal((1, len(x), K)))[0][0]   # a draw of q per case
+codes = vae.draw(x, method="q", random_state=seed).z[0]            # a draw of q for every training case
+of_prior = rng.standard_normal((10_000, K))
 print("prior:           mean 0, standard deviation 1 of every z_k")
 print("codes of data:   mean", codes.mean(axis=0), " standard deviation", codes.std(axis=0))
 print(f"further than 2.5 from the origin: {100 * np.mean(np.sum(codes**2, axis=1) > 6.25):.1f} % of codes, "
-      f"{100 * np.mean(np.sum(rng.standard_normal((10_000, K))**2, axis=1) > 6.25):.1f} % of draws of the prior")
+      f"{100 * np.mean(np.sum(of_prior**2, axis=1) > 6.25):.1f} % of draws of the prior")
 
 # %% [markdown]
-# Roughly, and not quite: more codes lie far out than the prior has mass there. So some digits are drawn more rarely than
-# they are written, and the middle of the plane too often. (With other settings there are holes instead, where the
-# prior has mass and the data have no codes: there $f(z)$ has never been asked for a digit.) Such samples are
-# honest all the same. They are what $p(x)$ is, and the NLML of data charges for it.
+# Roughly, and not quite: more codes lie far out than the prior has mass there. So some digits are drawn more
+# rarely than they are written, and the middle of the plane too often. (With other settings there are holes
+# instead, where the prior has mass and the data have no codes: there $f(z)$ has never been asked for a
+# digit.) Such samples are honest all the same. They are what $p(x)$ is, and the NLML of data charges for it.
 
 # %% [markdown]
 # **Exercise 07-4.** Make new data. On the table lie the codes `m` and `s` (S, K) of S data cases, standard
-# normal noise `eta` (S, K) and `epsilon` (S, D), and a decoder $f(z) = \tanh(z) W + b$ with noise variances `psi`
-# (D,). Return S new rows (S, D), drawn from the model. You do not need all that lies on the table.
+# normal noise `eta` (S, K) and `epsilon` (S, D), and a decoder $f(z) = \tanh(z) W + b$ with noise variances
+# `psi` (D,). Return S new rows (S, D), drawn from the model. You do not need all that lies on the table.
 
 # %% tags=["exercise"]
 def new_data(m, s, eta, epsilon, W, b, psi):
@@ -464,10 +469,12 @@ grade.check("07-4", new_data)
 # Which distribution does $z$ come from, when no data case is given?
 
 # %% [markdown] tags=["hint"]
-# From $\mathcal{N}(0, I)$, of which `eta` is a draw as it stands. `m` and `s` belong to data that there were already.
+# From $\mathcal{N}(0, I)$, of which `eta` is a draw as it stands. `m` and `s` belong to data that there were
+# already.
 
 # %% [markdown] tags=["hint"]
-# Decode `eta`, and add noise of the variance `psi` (5.5): a standard normal number times the root of the variance.
+# Decode `eta`, and add noise of the variance `psi` (5.5): a standard normal number times the root of the
+# variance.
 
 # %% tags=["solution"]
 def new_data(m, s, eta, epsilon, W, b, psi):
@@ -481,20 +488,24 @@ def new_data(m, s, eta, epsilon, W, b, psi):
 #
 # $f_w$ takes K numbers to D pixels. Its values are a surface of K dimensions in a space of 64. For factor
 # analysis the surface is a plane. A network bends it. The lecture says that it "can model complex non-linear
-# manifolds": how much is that worth? How many *flat* dimensions does it take to describe the digits
-# as well as one bent surface of K dimensions does?
+# manifolds": how much is that worth? How many *flat* dimensions does it take to describe the digits as well
+# as one bent surface of K dimensions does?
 
 # %%
 bent = vae.nlml(x_new[:60], "grid" if K <= 2 else None).values.mean()
 print(f"VAE, K = {K}: held-out NLML {bent:8.2f}")
+if not hidden:
+    print("With hidden = () the decoder is linear, and its surface as flat as the others.")
 for flat in (K, K + 2, 8, 12, 16):
     plane = FactorAnalysis(flat, random_state=seed).fit(x)
     value = plane.nlml(x_new[:60]).values.mean()
-    print(f"factor analysis, K = {flat:2}: {value:8.2f}" + ("   lower than the bent surface" if value < bent else ""))
+    beats = "   lower than the bent surface" if value < bent else ""
+    print(f"factor analysis, K = {flat:2}: {value:8.2f}{beats}")
 
 # %% [markdown]
-# It takes a plane of several times as many dimensions. Where do the digits lie on the surface? Each held-out digit is
-# drawn at the mean of its $q$, left by factor analysis and right by the VAE. No label was used in training.
+# It takes a plane of several times as many dimensions. Where do the digits lie on the surface? Each held-out
+# digit is drawn at the mean of its $q$, left by factor analysis and right by the VAE. No label was used in
+# training.
 
 # %%
 flat_fa = FactorAnalysis(K, random_state=seed).fit(x)
@@ -503,9 +514,9 @@ plots.latent_scatter(
 )
 
 # %% [markdown]
-# Both put like digits together; the network has more room to pull the classes apart. Walk over the same plane, and
-# decode where you stand: the map of what $f_w$ says at every place. The lattice has the quantiles of the prior
-# on its axes, so each picture stands for an equal share of $p(z)$.
+# Both put like digits together; the network has more room to pull the classes apart. Walk over the same
+# plane, and decode where you stand: the map of what $f_w$ says at every place. The lattice has the quantiles
+# of the prior on its axes, so each picture stands for an equal share of $p(z)$.
 
 # %%
 side = 12
@@ -526,22 +537,23 @@ ax.set(xlabel="$z_1$", ylabel="$z_2$" if K > 1 else "the same in every row")
 plt.show()
 
 # %% [markdown]
-# The map has no gaps. One digit turns into its neighbour, and on the way there are shapes that nobody has written.
+# The map has no gaps. One digit turns into its neighbour, and on the way there are shapes that nobody has
+# written.
 #
-# **Interpolation.** Two digits, and what lies between them: on the straight line between their pixels, and on the
-# image of the straight line between their codes. **What do you expect** half way?
+# **Interpolation.** Two digits, and what lies between them: on the straight line between their pixels, and
+# on the image of the straight line between their codes. **What do you expect** half way?
 
 # %%
 a, b = shown[0], shown[min(7, len(shown) - 1)]
 t = np.linspace(0, 1, 9)[:, None]
-plots.image_rows(
-    [("between pixels", (1 - t) * a + t * b), ("between codes", vae.interpolate(a, b, 9))], (8, 8), limits, ink=True
-)
+paths = [("between pixels", (1 - t) * a + t * b), ("between codes", vae.interpolate(a, b, 9))]
+plots.image_rows(paths, (8, 8), limits, ink=True)
 
 # %% [markdown]
-# Half way between the pixels lie two faint digits on top of each other. Half way between the codes lies one digit, if
-# perhaps another one: the path stays on the surface. How far from the surface are the blends of pixels? We
-# measure the part of an image that its own reconstruction leaves over, in units of the noise (1 is what the model expects).
+# Half way between the pixels lie two faint digits on top of each other. Half way between the codes lies one
+# digit, if perhaps another one: the path stays on the surface. How far from the surface are the blends of
+# pixels? We measure the part of an image that its own reconstruction leaves over, in units of the noise (1
+# is what the model expects).
 
 # %%
 pairs = rng.permutation(len(x_new))[: 2 * (min(len(x_new), 200) // 2)].reshape(2, -1)
@@ -557,16 +569,17 @@ def left_over(images):
 print(f"held-out digits {left_over(x_new):.2f}, blends of two of them {left_over(blends):.2f}")
 
 # %% [markdown]
-# Blending averages the noise of two images, which alone would *halve* what is left over. Blends have more left over than
-# that half, because they lie beside the surface.
+# Blending averages the noise of two images, which alone would *halve* what is left over. Blends have more
+# left over than that half, because they lie beside the surface.
 
 # %% [markdown]
 # <a id="lecture-inference-without-optimisation"></a>
 #
 # ## 6. Inference without optimisation
 #
-# What does the network save? Clocks differ from machine to machine, so we count. The unit is one latent point
-# sent through the decoder: an E-step does little else. We wrap the decoder of the trained VAE in a layer that counts.
+# What does the network save? Clocks differ from machine to machine, so we count. The unit is one latent
+# point sent through the decoder: an E-step does little else. We wrap the decoder of the trained VAE in a
+# layer that counts.
 
 # %%
 class Counted:
@@ -616,30 +629,31 @@ ways = {
     "5 E-steps from the network's": e_steps(named, 5),
 }
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")                                # of quadrature, under a q as wide as the prior
+    warnings.simplefilter("ignore")                                # of quadrature, under a q as wide as p(z)
     lowest = min(vae.bound(test, phi=phi, random_state=seed).mean() for phi, _ in ways.values())
     for title, (phi, rows) in ways.items():
         above = vae.bound(test, phi=phi, random_state=seed).mean() - lowest
         print(f"{title:38} {rows:9.0f} rows per case   Q is {above:10.2f} nats above the lowest")
 
 # %% [markdown]
-# The network sends nothing through the decoder, and one row per case through itself. A search sends thousands. This is
-# what the lecture means by *optimization-free approximate inference during and after learning*: during, because each
-# step of training has one pass of $g_v$ where variational EM has a search; and after, because a new case
-# costs one pass.
+# The network sends nothing through the decoder, and one row per case through itself. A search sends
+# thousands. This is what the lecture means by *optimization-free approximate inference during and after
+# learning*: during, because each step of training has one pass of $g_v$ where variational EM has a search;
+# and after, because a new case costs one pass.
 #
-# It is *approximate* in two ways. $q$ is a diagonal Gaussian, which the posterior is not. And the network's is not the
-# best of them: the difference in the last column is the **amortisation gap** (10.3),
+# It is *approximate* in two ways. $q$ is a diagonal Gaussian, which the posterior is not. And the network's
+# is not the best of them: the difference in the last column is the **amortisation gap** (10.3),
 #
 # $$
 # \mathrm{amortisation}_ n = Q_n(\phi_n) - Q_n(\phi_n^{\mathrm{opt}}) \geq 0.
 # $$
 #
 # Mind the sign. $Q$ is minimised, so the best comes second. (A well-known course page has it the other way
-# round, and calls a number that is never positive a gap.) The last line combines both: the network gives the start, and
-# a few E-steps from there pay most of the gap back. `vae.refine(x, n_steps=5)` does that.
+# round, and calls a number that is never positive a gap.) The last line combines both: the network gives the
+# start, and a few E-steps from there pay most of the gap back. `vae.refine(x, n_steps=5)` does that.
 #
-# With one or two latent variables we can look. The posterior of one digit, shaded, under the network's $q$ and the best one:
+# With one or two latent variables we can look. The posterior of one digit, shaded, under the network's $q$
+# and the best one:
 
 # %%
 if K <= 2:
@@ -652,16 +666,18 @@ else:
 picture
 
 # %% [markdown]
-# The title is a ledger: NLML, and what each approximation adds until $Q$ is reached. The best $q$ (dashed) follows the
-# posterior as well as its family can. The network's is about as narrow, and beside it. As both are narrow, a miss that
-# is small on the scale of the prior costs nats. The next notebook keeps this ledger for whole sets of data.
+# The title is a ledger: NLML, and what each approximation adds until $Q$ is reached. The best $q$ (dashed)
+# follows the posterior as well as its family can. The network's is about as narrow, and beside it. As both
+# are narrow, a miss that is small on the scale of the prior costs nats. The next notebook keeps this ledger
+# for whole sets of data.
 
 # %% [markdown]
 # **Exercise 07-5.** The amortisation gap on paper. In a linear-Gaussian model the posterior is
-# $\mathcal{N}(m_n^{\ast}, M^{-1})$, with the mean `mean` (N, K) and one precision `M` (K, K) for all cases. A network names `m` and
-# `s` (N, K). Return the gap (N,) in nats: how far $Q_n$ is above that of the best **diagonal** $q$. Two facts: by (1.6)
-# $Q_n$ is $nlml_n$ plus the KL from $q_n$ to the posterior, for which there is a formula (10.6); and the best diagonal
-# $q$ has the mean $m_n^{\ast}$ and the variances $1/M_{kk}$ (2.10).
+# $\mathcal{N}(m_n^{\ast}, M^{-1})$, with the mean `mean` (N, K) and one precision `M` (K, K) for all cases.
+# A network names `m` and `s` (N, K). Return the gap (N,) in nats: how far $Q_n$ is above that of the best
+# **diagonal** $q$. Two facts: by (1.6) $Q_n$ is $nlml_n$ plus the KL from $q_n$ to the posterior, for which
+# there is a formula (10.6); and the best diagonal $q$ has the mean $m_n^{\ast}$ and the variances $1/M_{kk}$
+# (2.10).
 
 # %% tags=["exercise"]
 def amortisation_gap(m, s, mean, M):
@@ -673,15 +689,17 @@ def amortisation_gap(m, s, mean, M):
 grade.check("07-5", amortisation_gap)
 
 # %% [markdown] tags=["hint"]
-# nlml cancels, so the gap is a difference of two KLs to the same posterior, the network's less the best one's.
+# nlml cancels, so the gap is a difference of two KLs to the same posterior, the network's less the best
+# one's.
 
 # %% [markdown] tags=["hint"]
-# $2\thinspace\mathrm{KL} = \sum_k M_{kk} s_k^2 - K + (m - m^{\ast}) M (m - m^{\ast})^\top - \sum_k \log s_k^2 - \log|M|$. Put
-# $s_k^2 = 1/M_{kk}$ and $m = m^{\ast}$ in for the best one, and subtract: $\log|M|$ cancels, too.
+# $2\thinspace\mathrm{KL} = \sum_k (M_{kk} s_k^2 - 1 - \log s_k^2) + (m - m^{\ast}) M (m - m^{\ast})^\top - \log|M|$.
+# Put $s_k^2 = 1/M_{kk}$ and $m = m^{\ast}$ in for the best one, and subtract: $\log|M|$ cancels, too.
 
 # %% [markdown] tags=["hint"]
-# What is left is $\frac{1}{2} \sum_k (M_{kk} s_k^2 - 1 - \log(M_{kk} s_k^2)) + \frac{1}{2} (m - m^{\ast}) M (m - m^{\ast})^\top$. For the
-# last term of all cases at once: `np.sum((r @ M) * r, axis=1)`.
+# What is left is
+# $\frac{1}{2} \sum_k (M_{kk} s_k^2 - 1 - \log(M_{kk} s_k^2)) + \frac{1}{2} (m - m^{\ast}) M (m - m^{\ast})^\top$.
+# For the last term of all cases at once: `np.sum((r @ M) * r, axis=1)`.
 
 # %% tags=["solution"]
 def amortisation_gap(m, s, mean, M):
@@ -692,9 +710,9 @@ def amortisation_gap(m, s, mean, M):
 # %% [markdown]
 # ## 7. A network that over-fits, and when to stop
 #
-# A table of $\phi$ cannot over-fit: each row is the best for its case, and a new case gets a search of its own. A
-# recognition network can. It is fitted to the cases it was trained on, and for others it guesses between
-# them. So there are *two* reasons why $Q$ of new data is higher than that of training data (12.2):
+# A table of $\phi$ cannot over-fit: each row is the best for its case, and a new case gets a search of its
+# own. A recognition network can. It is fitted to the cases it was trained on, and for others it guesses
+# between them. So there are *two* reasons why $Q$ of new data is higher than that of training data (12.2):
 #
 # $$
 # \bar{Q}^{\mathrm{new}} - \bar{Q}^{\mathrm{train}} =
@@ -703,8 +721,8 @@ def amortisation_gap(m, s, mean, M):
 # \underbrace{\overline{\mathrm{amort}}^{\mathrm{new}} - \overline{\mathrm{amort}}^{\mathrm{train}}}_ {\text{the network}}
 # $$
 #
-# To see it at its worst we train on very few digits, with long steps, and for too long. `validation` gives the dashed
-# line, and the parameters of its lowest point are kept.
+# To see it at its worst we train on very few digits, with long steps, and for too long. `validation` gives
+# the dashed line, and the parameters of its lowest point are kept.
 
 # %%
 too_few, watch = x[:small], x_new[-80:]
@@ -713,47 +731,52 @@ to_the_end = VAE(K, **long).fit(too_few)
 stopped = VAE(K, **long).fit(too_few, validation=watch)
 print(f"held-out Q was lowest after epoch {stopped.best_iter_} of {stopped.n_iter_}: "
       f"{stopped.q_validation_path_.min():.1f}; at the end it is {stopped.q_validation_path_[-1]:.1f}")
+if stopped.best_iter_ == stopped.n_iter_:
+    print("It has not turned: with these settings nothing over-fits in so many epochs.")
 curves = plots.learning_curves({f"{len(too_few)} digits": stopped})
 curves.axes[0].set(xscale="linear", xlabel="epoch")
 curves
 
 # %% [markdown]
-# The solid line goes on falling. The dashed one turns. Who is to blame, the model or its network?
+# The solid line goes on falling. The dashed one falls, and then turns. Who is to blame, the model or its network?
 
 # %%
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")                                # of cases whose q is too wide for quadrature
+    warnings.simplefilter("ignore")                                # of a q that is too wide for quadrature
     print(f"{'':34}{'NLML':>9}{'approximation':>15}{'amortisation':>14}{'Q':>9}")
     for title, model in {"kept at the lowest point": stopped, "at the end": to_the_end}.items():
-        for part, images in {"training": too_few[:few], "held out": test}.items():
+        for part, images in {"training": too_few[: few // 2], "held out": test[: few // 2]}.items():
             g = model.gaps(images, random_state=seed)
-            print(f"{title + ', ' + part:34}{g.nlml.mean():9.1f}{g.approximation.mean():15.2f}"
+            print(f"{title + ', ' + part:34}{g.nlml.mean():9.1f}{g.approximation.mean():z15.2f}"
                   f"{g.amortisation.mean():14.1f}{g.q_used.mean():9.1f}")
 
 # %% [markdown]
-# Read the held-out rows. On training digits the network is good, and it stays good. On held-out digits it is worse many times
-# over, and from the lowest point to the end it is the network that gets worse: the NLML does not rise, the
-# model has even gained a little. $Q$ alone would have accused the wrong one. A model whose network has over-fitted can be
-# rescued: E-steps for new cases need no new training. A model that has over-fitted itself cannot.
+# Read the held-out rows. On training digits the network is good, and it stays good. On held-out digits it is
+# worse many times over, and from the lowest point to the end it is the network that gets worse: the NLML
+# does not rise, the model has even gained a little. $Q$ alone would have accused the wrong one. A model
+# whose network has over-fitted can be rescued: E-steps for new cases need no new training. A model that has
+# over-fitted itself cannot.
 #
-# The usual cure is to stop in time. **Early stopping** watches held-out $Q$ and ends training when it has not fallen
-# for `patience` epochs.
+# The usual cure is to stop in time. **Early stopping** watches held-out $Q$ and ends training when it has
+# not fallen for `patience` epochs.
 
 # %%
 patient = VAE(K, **long).fit(too_few, validation=watch, patience=40)
-print(f"with a patience of 40, training ended after epoch {patient.n_iter_}, and those of epoch {patient.best_iter_} are kept")
+print(f"with a patience of 40, training ended after epoch {patient.n_iter_}; "
+      f"the parameters of epoch {patient.best_iter_} are kept")
 print(f"its lowest held-out Q is {patient.q_validation_path_.min():.1f}; "
       f"with all epochs it was {stopped.q_validation_path_.min():.1f}")
 
 # %% [markdown]
-# If the two numbers differ, patience ran out in front of a valley that lay further on. That is the price of not
-# knowing the future. And one more thing is easily forgotten: data that decided when to stop are no longer held
-# out. What is reported at the end should be measured on others.
+# If the two numbers differ, patience ran out in front of a valley that lay further on. That is the price of
+# not knowing the future. And one more thing is easily forgotten: data that decided when to stop are no
+# longer held out. What is reported at the end should be measured on others.
 
 # %% [markdown]
-# **Exercise 07-6.** Write the rule. `path` holds held-out $Q$ after epoch 1, 2, …; training ends as soon as `patience`
-# epochs in a row have brought no new lowest value (a value equal to the lowest is not a new one), or when the path is at its end.
-# Return how many epochs were run, and the epoch whose parameters are kept, both as whole numbers counted from 1.
+# **Exercise 07-6.** Write the rule. `path` holds held-out $Q$ after epoch 1, 2, …; training ends as soon as
+# `patience` epochs in a row have brought no new lowest value (a value equal to the lowest is not a new one),
+# or when the path is at its end. Return how many epochs were run, and the epoch whose parameters are kept,
+# both as whole numbers counted from 1.
 
 # %% tags=["exercise"]
 def stop_early(path, patience):
@@ -765,15 +788,16 @@ def stop_early(path, patience):
 grade.check("07-6", stop_early)
 
 # %% [markdown] tags=["hint"]
-# Go through the path epoch by epoch, as training does. What has to be remembered are the lowest value so far, and its epoch.
+# Go through the path epoch by epoch, as training does. What has to be remembered are the lowest value so
+# far, and its epoch.
 
 # %% [markdown] tags=["hint"]
 # `for epoch, Q in enumerate(path, start=1)`. A counter is not needed: since the best epoch, `epoch - best`
 # epochs have passed.
 
 # %% [markdown] tags=["hint"]
-# Inside the loop: if `Q < lowest`, then `lowest, best = Q, epoch`; else, if `epoch - best >= patience`, `break`. Start with
-# `lowest = np.inf`.
+# Inside the loop: if `Q < lowest`, then `lowest, best = Q, epoch`; else, if `epoch - best >= patience`,
+# `break`. Start with `lowest = np.inf`.
 
 # %% tags=["solution"]
 def stop_early(path, patience):
@@ -789,73 +813,78 @@ def stop_early(path, patience):
 # %% [markdown]
 # ## 8. Latent variables that nobody uses
 #
-# After training some latent variables may be at rest: $q(z_k|x_n)$ is the prior, whatever $x_n$ is. They are called
-# *collapsed*, the others *active*. How are they told apart? A unit that says something of $x$ has a mean that moves
-# with $x$ (10.8):
+# After training some latent variables may be at rest: $q(z_k|x_n)$ is the prior, whatever $x_n$ is. They are
+# called *collapsed*, the others *active*. How are they told apart? A unit that says something of $x$ has a
+# mean that moves with $x$ (10.8):
 #
 # $$
 # \mathrm{active}_ k = \left[ \mathrm{Var}_ n[m_{nk}] \gt \tau \right], \qquad \tau = 0.01 \text{ by custom}
 # $$
 #
-# The KL is often blamed ("it pushes $q$ to the prior"), or the encoder, or the optimiser. Before one blames, one should know
-# a case in which the cause is certain. It is the linear VAE with a *fixed* noise variance, $\Psi = \sigma^2 I$. Its optimum is
-# known: with $\lambda_1 \geq \lambda_2 \geq \dots$ the eigenvalues of the data's covariance, row $k$ of $W$ has the squared length
-# $\max(\lambda_k - \sigma^2, 0)$ (2.16). Therefore (10.10)
+# The KL is often blamed ("it pushes $q$ to the prior"), or the encoder, or the optimiser. Before one blames,
+# one should know a case in which the cause is certain. It is the linear VAE with a *fixed* noise variance,
+# $\Psi = \sigma^2 I$. Its optimum is known: with $\lambda_1 \geq \lambda_2 \geq \dots$ the eigenvalues of
+# the data's covariance, row $k$ of $W$ has the squared length $\max(\lambda_k - \sigma^2, 0)$ (2.16).
+# Therefore (10.10)
 #
 # $$
 # \mathrm{active} = \left| \lbrace i : \lambda_i \gt \sigma^2 \rbrace \right|, \qquad
 # \mathrm{Var}_ n[m_{nk}] = 1 - \frac{\sigma^2}{\lambda_k}
 # $$
 #
-# A direction in which the data vary by less than the noise is explained by the noise already. *Exact* maximum likelihood, with
-# no $q$ and no KL, drops it too. We offer six latent variables, and put $\sigma^2$ half way between the
-# third and the fourth eigenvalue. **How many will be active?**
+# A direction in which the data vary by less than the noise is explained by the noise already. *Exact*
+# maximum likelihood, with no $q$ and no KL, drops it too. We offer six latent variables, and put $\sigma^2$
+# half way between the third and the fourth eigenvalue. **How many will be active?**
 
 # %%
-eigenvalues = np.linalg.eigvalsh(np.cov(x.T, bias=True))[::-1]
+some = x[:500]                                                     # fewer digits, so that it is quick
+eigenvalues = np.linalg.eigvalsh(np.cov(some.T, bias=True))[::-1]
 sigma2 = float(eigenvalues[2:4].mean())
-six = VAE(6, hidden=(), noise=sigma2, optimizer="lbfgs", nodes="sigma", random_state=seed).fit(x)
+six = VAE(6, hidden=(), noise=sigma2, optimizer="lbfgs", nodes="sigma", random_state=seed).fit(some)
 
-print(f"σ² = {sigma2:.3f}; active units: {six.active_units(x).sum()} of 6")
+falling = np.argsort(-six.transform(some).var(axis=0))               # the units, the most active first
+print(f"σ² = {sigma2:.3f}; active units: {six.active_units(some).sum()} of 6")
 print("eigenvalues λ        ", eigenvalues[:6])
 print("1 − σ²/λ, or 0       ", np.maximum(0, 1 - sigma2 / eigenvalues[:6]))
-print("Var of the means     ", np.sort(six.transform(x).var(axis=0))[::-1])
-print("mean s of these units", np.exp(six.encode(x)[:, 6:]).mean(axis=0)[np.argsort(-six.transform(x).var(axis=0))])
+print("Var of the means     ", six.transform(some).var(axis=0)[falling])
+print("mean s of these units", np.exp(six.encode(some)[:, 6:]).mean(axis=0)[falling])
 
 # %% [markdown]
-# Three are at rest, with $s = 1$ and a mean that does not move: the prior. Encoder, KL and optimiser are all without fault.
-# Now change nothing but $\sigma^2$:
+# Three are at rest, with $s = 1$ and a mean that does not move: the prior. Encoder, KL and optimiser are all
+# without fault. Now change nothing but $\sigma^2$:
 
 # %%
 levels = [float(eigenvalues[i : i + 2].mean()) for i in (0, 4)]
 for level in levels:
-    model = VAE(6, hidden=(), noise=level, optimizer="lbfgs", nodes="sigma", random_state=seed).fit(x)
+    model = VAE(6, hidden=(), noise=level, optimizer="lbfgs", nodes="sigma", random_state=seed).fit(some)
     print(f"σ² = {level:6.3f}: {np.sum(eigenvalues[:6] > level)} eigenvalues above it, "
-          f"{model.active_units(x).sum()} units active")
+          f"{model.active_units(some).sum()} units active")
 
 # %%
 fig, ax = plt.subplots(figsize=(6, 3.2))
-ax.bar(np.arange(1, 11), eigenvalues[:10], color=plots.COLOURS[5], label="variance of the data along it, $\\lambda_i$")
-ax.bar(np.arange(1, 11), np.minimum(eigenvalues[:10], sigma2), color=plots.COLOURS[1], hatch="//", edgecolor="white",
+ten, of_noise = np.arange(1, 11), np.minimum(eigenvalues[:10], sigma2)
+ax.bar(ten, eigenvalues[:10], color=plots.COLOURS[5], label="variance of the data along it, $\\lambda_i$")
+ax.bar(ten, of_noise, color=plots.COLOURS[1], hatch="//", edgecolor="white",
        label="of this, explained by the noise")
 ax.axhline(sigma2, color="#000000", lw=1.2, ls="--", label=f"$\\sigma^2$ = {sigma2:.2f}")
 ax.set(xlabel="principal direction i", ylabel="variance")
-ax.set_xticks(range(1, 11))
+ax.set_xticks(ten)
 ax.legend(frameon=False)
 ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %% [markdown]
-# What stands above the line is left for $W$ to explain. So before the KL is blamed for collapse, look at the noise: a
-# fixed $\sigma^2$ that is too large collapses units even in the linear case, and a squared error *without* a noise
-# variance is a fixed $\sigma^2 = \frac{1}{2}$ or 1, chosen without thinking. A weight $\beta$ on the KL acts as a noise of
-# $\beta \sigma^2$ (12.3). If $\sigma^2$ is learned, units stay active in this model. In deep models there can be other causes
-# besides, such as a decoder that does without $z$, or a search that ended early; then one has to look.
+# What stands above the line is left for $W$ to explain. So before the KL is blamed for collapse, look at the
+# noise: a fixed $\sigma^2$ that is too large collapses units even in the linear case, and a squared error
+# *without* a noise variance is a fixed $\sigma^2 = \frac{1}{2}$ or 1, chosen without thinking. A weight
+# $\beta$ on the KL acts as a noise of $\beta \sigma^2$ (12.3). If $\sigma^2$ is learned, units stay active
+# in this model. In deep models there can be other causes besides, such as a decoder that does without $z$,
+# or a search that ended early; then one has to look.
 
 # %% [markdown]
 # **Exercise 07-7.** Count the active units. Given the means `m` (N, K) of $q$ for N data cases and a
-# `threshold`, return the variance of each unit's mean over the data, (K,), with divisor N, and whether the unit is active,
-# (K,) of bool.
+# `threshold`, return the variance of each unit's mean over the data, (K,), with divisor N, and whether the
+# unit is active, (K,) of bool.
 
 # %% tags=["exercise"]
 def active_units(m, threshold):
@@ -873,7 +902,8 @@ grade.check("07-7", active_units)
 # Subtract each column's mean, square, and take the mean over the cases.
 
 # %% [markdown] tags=["hint"]
-# `variance = np.mean((m - m.mean(axis=0)) ** 2, axis=0)`. The comparison `variance > threshold` is an array of bool.
+# `variance = np.mean((m - m.mean(axis=0)) ** 2, axis=0)`. The comparison `variance > threshold` is an array
+# of bool.
 
 # %% tags=["solution"]
 def active_units(m, threshold):
@@ -882,9 +912,10 @@ def active_units(m, threshold):
 
 
 # %% [markdown]
-# **Exercise 07-8.** Predict the collapse before anything is trained. Given the covariance `S` (D, D) of the data,
-# the fixed noise variance `sigma2` and the number `K` of latent variables, return $\mathrm{Var}_ n[m_{nk}]$ (K,) of the linear VAE at its
-# optimum, from the largest to the smallest; 0 for a unit at rest.
+# **Exercise 07-8.** Predict the collapse before anything is trained. Given the covariance `S` (D, D) of the
+# data, the fixed noise variance `sigma2` and the number `K` of latent variables, return
+# $\mathrm{Var}_ n[m_{nk}]$ (K,) of the linear VAE at its optimum, from the largest to the smallest; 0 for a
+# unit at rest.
 
 # %% tags=["exercise"]
 def variance_of_means(S, sigma2, K):
@@ -899,7 +930,8 @@ grade.check("07-8", variance_of_means)
 # Everything that is needed of S are its eigenvalues: `np.linalg.eigvalsh(S)`.
 
 # %% [markdown] tags=["hint"]
-# `eigvalsh` sorts them from the smallest on. The K largest, the largest first, are `np.linalg.eigvalsh(S)[::-1][:K]`.
+# `eigvalsh` sorts them from the smallest on. The K largest, the largest first, are
+# `np.linalg.eigvalsh(S)[::-1][:K]`.
 
 # %% [markdown] tags=["hint"]
 # (10.10) for $\lambda_k \gt \sigma^2$, and 0 otherwise, which `np.maximum` with 0 gives.
@@ -913,15 +945,15 @@ def variance_of_means(S, sigma2, K):
 # %% [markdown]
 # ## To try
 #
-# 1. Set `hidden = ()` and run all cells again. Which of the pictures are still the same for factor analysis and
-#    the VAE, and why?
+# 1. Set `hidden = ()` and run all cells again. Which of the pictures are still the same for factor analysis
+#    and the VAE, and why?
 # 2. Give the network less than it needs: let the linear VAE's network see only the first four of its eight
 #    variables. What does it lose, and on how many cases?
 
 # %% [markdown] summary="A solution to the second" tags=["solution"]
-# The best such network names the mean of $m_n^{\ast}$ given what it sees. We fit it by regression, as in section 1, and
-# measure what its $q$ costs. It loses on nearly all cases, new ones and old ones alike: it lacks information, it has not
-# over-fitted.
+# The best such network names the mean of $m_n^{\ast}$ given what it sees. We fit it by regression, as in
+# section 1, and measure what its $q$ costs. It loses on nearly all cases, new ones and old ones alike: it
+# lacks information, it has not over-fitted.
 
 # %% tags=["solution"]
 half = np.column_stack([seen[:, :4], np.ones(len(seen))])
@@ -931,6 +963,6 @@ lost = linear_vae.bound(seen, phi=phi_half) - linear_vae.bound(seen, phi=targets
 print(f"mean loss {lost.mean():.3f} nats, least {lost.min():.4f}, largest {lost.max():.3f}")
 
 # %% [markdown]
-# Before: [06, through the sampling](06-through-the-sampling.ipynb). Next: [08, the ledger](08-the-ledger.ipynb),
-# where every nat between NLML and Q is accounted for. Where the course begins:
-# [00, start here](00-start-here.ipynb).
+# Before: [06, through the sampling](06-through-the-sampling.ipynb). Next:
+# [08, the ledger](08-the-ledger.ipynb), where every nat between NLML and Q is accounted for. Where the
+# course begins: [00, start here](00-start-here.ipynb).

@@ -40,7 +40,7 @@ from teachvae.routes.vae import amortised
 plt.rcParams["figure.dpi"] = 120
 plt.rcParams["axes.spines.top"] = plt.rcParams["axes.spines.right"] = False
 np.set_printoptions(precision=4, suppress=True)
-warnings.filterwarnings("ignore", message="training ended after")  # a few epochs are enough to compare
+warnings.filterwarnings("ignore", message="training ended after")  # a few epochs do to compare
 
 # %% [markdown]
 # ## 1. What this machine has
@@ -198,7 +198,8 @@ for name, backend in backends.items():
 
 # %%
 for name in ("NumPy, float64", "elsewhere, float64"):
-    vae = VAE(K, hidden=hidden, epochs=3, random_state=seed, backend=backends[name]).fit(x_host[:200])
+    vae = VAE(K, hidden=hidden, epochs=3, random_state=seed, backend=backends[name])
+    vae.fit(x_host[:200])
     print(f"{name:20} mean Q after three epochs: {vae.q_path_[-1]:.8f}")
 
 # %% [markdown]
@@ -260,11 +261,12 @@ for dtype, colour in (("float64", COLOURS[0]), ("float32", COLOURS[3])):
         ax.loglog(sizes, np.maximum(error, 1e-17), style, color=colour, label=f"{dtype}, {name}")
 ax.axhline(1, color="#666666", lw=1, ls=":")
 ax.set(xlabel="log s", ylabel="relative error of the KL", ylim=(1e-17, 1e6))
-ax.legend(frameon=False, fontsize=8, loc="upper right")
+ax.legend(frameon=False, fontsize=8, loc="lower left")
 plt.show()
 
 small = np.float32(1e-4)
-print(f"float32, log s = 1e-4: as written {as_written(small):.2e}, with expm1 {with_expm1(small):.2e}, right {1e-8:.2e}")
+print("float32, log s = 1e-4, where the KL is 1e-8:")
+print(f"as written {as_written(small):.2e}, with expm1 {with_expm1(small):.2e}")
 
 # %% [markdown]
 # Above the dotted line the number has nothing to do with the KL; it may be negative, which a KL cannot. To be fair: in nats the error is never more
@@ -318,7 +320,7 @@ in_f, in_g = (
     sum(layer["W"].size for layer in net if layer)
     for net in (params["theta"]["decoder"], params["recognition"])
 )
-operations = 6 * (S * in_f + in_g)                                 # for a row: S samples go through the decoder
+operations = 6 * (S * in_f + in_g)                                 # for a row, of which S samples are drawn
 rows = [n for n in (10, 30, 100, 300, 1000) if n <= cases]
 measured = {}
 for name in [name for name in backends if name != "elsewhere, float64"]:
@@ -326,7 +328,7 @@ for name in [name for name in backends if name != "elsewhere, float64"]:
     clock = time.perf_counter if "CuPy" in name else time.process_time
     took = {n: [] for n in rows}
     with workers.threads(1):                                       # BLAS too has one thread
-        for _ in range(9):                                         # in turn, so that a disturbance hits all
+        for _ in range(9):                                         # in turn: a disturbance hits all
             for n in rows:
                 begun = clock()
                 step(params, x[:n], eta[:, :n])
@@ -340,13 +342,13 @@ for name, seconds in measured.items():
 
 # %%
 fits = {}
-for name, seconds in measured.items():                             # relative errors, so divide by the times
+for name, seconds in measured.items():                             # least squares of relative errors
     design = np.stack([np.ones(len(rows)), rows], axis=1) / seconds[:, None]
     fits[name] = np.maximum(np.linalg.lstsq(design, np.ones(len(rows)), rcond=None)[0], 1e-9)
 line = np.geomspace(min(rows), max(rows), 50)
 fig, ax = plt.subplots(figsize=(6, 3.4))
-styles = zip(measured.items(), (COLOURS[0], COLOURS[3], COLOURS[6], COLOURS[4]), ("o", "^", "s", "v"))
-for (name, seconds), colour, marker in styles:
+looks = zip([COLOURS[i] for i in (0, 3, 6, 4)], ("o", "^", "s", "v"))
+for (name, seconds), (colour, marker) in zip(measured.items(), looks):
     a, t = fits[name]
     ax.loglog(rows, 1e3 * seconds, marker, color=colour, label=name)
     ax.loglog(line, 1e3 * (a + t * line), color=colour, lw=1)
@@ -360,8 +362,8 @@ ax.legend(frameon=False)
 plt.show()
 for name, (a, t) in fits.items():
     rate = operations / t / 1e9
-    print(f"{name}: a = {1e6 * a:.0f} µs, t = {1e6 * t:.2f} µs for a row ({rate:.1f} billion operations a second); "
-          f"the overhead is half of a step of {a / t:.0f} rows")
+    print(f"{name}: a = {1e6 * a:.0f} µs, t = {1e6 * t:.2f} µs for a row")
+    print(f"    {rate:.1f} billion operations a second; the overhead is half of a step of {a / t:.0f} rows")
 
 # %% [markdown]
 # On the left the curve is flat: a step of few rows costs the overhead, and rows are nearly free. On the right it is a straight line of slope 1. In
@@ -398,7 +400,8 @@ for threads in (1, n_jobs):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         begun = time.perf_counter()
-        em = VariationalEM(K, hidden=hidden, epochs=1, random_state=seed, n_jobs=threads).fit(x_host[:300])
+        em = VariationalEM(K, hidden=hidden, epochs=1, random_state=seed, n_jobs=threads)
+        em.fit(x_host[:300])
         fits_of[threads] = em.phi_, time.perf_counter() - begun
     for warning in caught:
         if "threads" in str(warning.message):
@@ -420,9 +423,12 @@ print("the same bits in every φ:", np.array_equal(one, many))
 # %%
 p = np.arange(1, 65)
 fig, ax = plt.subplots(figsize=(6, 3.4))
-for share, colour, style in ((0.0, "#666666", ":"), (0.01, COLOURS[0], "-"), (0.1, COLOURS[3], "--"), (0.3, COLOURS[6], "-.")):
+for share, colour, style in [
+    (0.0, "#666666", ":"), (0.01, COLOURS[0], "-"), (0.1, COLOURS[3], "--"), (0.3, COLOURS[6], "-."),
+]:
     ax.loglog(p, 1 / (share + (1 - share) / p), style, color=colour, label=f"σ = {share:g}")
-ax.set(xlabel="workers, p", ylabel="times as fast", xticks=[1, 2, 4, 8, 16, 32, 64], yticks=[1, 2, 4, 8, 16, 32, 64])
+doubled = 2 ** np.arange(7)
+ax.set(xlabel="workers, p", ylabel="times as fast", xticks=doubled, yticks=doubled)
 ax.xaxis.set_major_formatter("{x:g}")
 ax.yaxis.set_major_formatter("{x:g}")
 ax.minorticks_off()
@@ -432,7 +438,7 @@ if n_jobs > 1:
     gain = t_one / t_many
     print(f"measured here with {n_jobs} threads: {gain:.2f} times as fast", end="")
     share = (n_jobs / gain - 1) / (n_jobs - 1)
-    print(f", σ = {share:.2f}" if share < 1 else "; this machine has no second core to spare at the moment")
+    print(f", σ = {share:.2f}" if share < 1 else "; there is no second core to spare at the moment")
 
 # %% [markdown]
 # A machine on which others work too, or one with fewer cores than threads, shows less, or even a loss. And BLAS' own threads on top, with
@@ -499,8 +505,10 @@ print(f"ranks with {len(first)} and {len(second)} rows; the scatter differs by "
       f"{np.abs(both.scatter - whole.scatter).max() / np.abs(whole.scatter).max():.0e}, relative")
 
 alone = FactorAnalysis(K, random_state=seed).fit(table)
-by_parts = FactorAnalysis(K, random_state=seed).fit_covariance(both.covariance, n_cases=cases, mean=both.mean)
-print(f"mean nlml {alone.nlml(table).values.mean():.9f} in one process, {by_parts.nlml(table).values.mean():.9f} by parts")
+by_parts = FactorAnalysis(K, random_state=seed)
+by_parts.fit_covariance(both.covariance, n_cases=cases, mean=both.mean)
+for words, fa in (("in one process", alone), ("by parts", by_parts)):
+    print(f"mean nlml {words}: {fa.nlml(table).values.mean():.9f}")
 
 # %% [markdown]
 # Why not the short formula, $T = \sum_n x_n^\top x_n - N \bar{x}^\top \bar{x}$, whose sums merge by plain addition? Far from the origin it is a difference of nearly equal
@@ -522,10 +530,12 @@ print(f"merged:        off by {np.abs(merged_far.scatter - whole.scatter).max() 
 # %%
 params, x, eta = started(backends["NumPy, float64"])
 cut = cases // 3
-parts = [step(params, x[rows], eta[:, rows], n_cases=cases) for rows in (slice(0, cut), slice(cut, cases))]
+shares = slice(0, cut), slice(cut, cases)
+parts = [step(params, x[rank], eta[:, rank], n_cases=cases) for rank in shares]
 together = sum(gradient for _, gradient in parts)
 print(f"mean Q: {sum(mean_Q for mean_Q, _ in parts):.10f} by parts, {reference:.10f} in one piece")
-print(f"the gradient differs by {np.abs(together - exact).max() / np.abs(exact).max():.0e}, relative")
+difference = np.abs(together - exact).max() / np.abs(exact).max()
+print(f"the gradient differs by {difference:.0e}, relative")
 
 # %% [markdown]
 # The trap is in the means. Programs usually report the *mean* gradient of a rank's rows. The mean of means is the mean of all only if all ranks have
@@ -559,8 +569,8 @@ def gradient_of_parts(means, counts, n_cases):
 
 
 # %% [markdown]
-# What does the message cost? Let $t$ be the seconds for a row, as measured above, and let a sum of $n$ numbers over $p$ ranks go round twice in pieces, each message
-# with a delay $\alpha$ and a rate of $\beta$ bytes a second. A step with $P$ parameters and a minibatch of $B$ rows takes
+# What does the message cost? Let $t$ be the seconds for a row, as measured above. The gradient of $P$ parameters, 8 bytes each, is summed over $p$ ranks: it goes round
+# twice in $p$ pieces, each message with a delay $\alpha$ and a rate of $\beta$ bytes a second. A step with a minibatch of $B$ rows takes
 #
 # $$
 # T(B, p) = \frac{tB}{p} + 2 (p - 1) \left( \alpha + \frac{8P}{p \beta} \right)
@@ -573,7 +583,9 @@ a, t = fits["NumPy, float64"]
 alpha, beta, numbers = 50e-6, 1.25e9, exact.size
 p = np.arange(1, 65)
 fig, ax = plt.subplots(figsize=(6, 3.4))
-for batch, colour, style in ((128, COLOURS[0], "-"), (4096, COLOURS[3], "--"), (131_072, COLOURS[6], "-.")):
+for batch, colour, style in [
+    (128, COLOURS[0], "-"), (4096, COLOURS[3], "--"), (131_072, COLOURS[6], "-."),
+]:
     seconds = t * batch / p + 2 * (p - 1) * (alpha + 8 * numbers / (p * beta))
     ax.loglog(p, seconds[0] / seconds, style, color=colour, label=f"minibatch of {batch}")
 ax.loglog(p, p, ":", color="#666666", label="p times as fast")

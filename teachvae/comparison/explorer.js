@@ -54,7 +54,7 @@
   const PARTS = [...root.querySelectorAll("[data-part]")].map((part) => [part.dataset.part, part.dataset.title]);
   const LAYERS = [["marks", "the other cases' marks"], ["posterior", "the posterior"], ["best", "the best q"]];
   const state = {
-    model: 0, case: 0, z: null, phi: null, S: 1, eta: "frozen", seed: 1, hide: new Set(), view: null, drawn: null,
+    model: 0, case: 0, from: 0, z: null, phi: null, S: 1, eta: "frozen", seed: 1, hide: new Set(), view: null, drawn: null,
   };
   const blank = () => new Uint8Array(D);                           // ink of a drawn case, from 0 to 15
 
@@ -213,7 +213,7 @@
       box.dataset.hide = name;
       box.addEventListener("change", () => {
         state.hide[box.checked ? "delete" : "add"](name);
-        show();
+        change({});
       });
       place("parts").append(element("label", {}, box, ` ${words}`));
     }
@@ -253,12 +253,12 @@
 
   function take(n) {
     const at = Math.min(Math.max(Math.round(n) || 0, 0), N - 1);
-    change({ case: at, phi: null, z: null });
+    change({ case: at, from: at, phi: null, z: null });
   }
 
   const actions = {
-    previous: () => take(drawn() ? N - 1 : state.case - 1),
-    next: () => take(drawn() ? 0 : state.case + 1),
+    previous: () => take(drawn() ? state.from : state.case - 1),
+    next: () => take(drawn() ? state.from : state.case + 1),
     used: () => change({ phi: null, z: null }),
     prior: () => change({ phi: model().family.pack([0, 0], [1, 0, 1]) }),
     estep: () => animate(),
@@ -275,7 +275,7 @@
       change({ view: { c: [...ledger.mean], r: Math.max(5 * Math.sqrt(c11), 5 * Math.sqrt(c22), reach(0), reach(1)) } });
     },
     copy: () => {
-      const from = x();
+      const from = cases.subarray(state.from * D, (state.from + 1) * D);
       const ink = Uint8Array.from(from, (v) => Math.round(15 * Math.min(Math.max((v - low) / (high - low), 0), 1)));
       change({ drawn: ink, case: "drawn", phi: null, z: null });
     },
@@ -659,9 +659,14 @@
     ]);
     if (certificate > 1e-4) say("steps", `Q by ${order} × ${order} nodes: it may be off by ${small(certificate)} nats.`);
     else if (find('[data-text="steps"]').textContent.startsWith("Q by")) say("steps", "");
-    if (!ledger) {
-      for (const name of ["shares", "looks", "ledger"]) place(name).replaceChildren();
-      say("certificate", "");
+    place("looks").parentElement.classList.toggle("stale", !ledger);
+    if (!ledger) {                                                 // nothing moves: a hand may be drawing below
+      rows("shares", [
+        ["NLML", "…"], ["+ not Gaussian", "…", "", "not-gaussian"], ["+ diagonal", "…", "", "diagonal"],
+        ["+ amortisation", "…", "", "amortisation"], ["= Q", number(Q), "sum"],
+      ]);
+      place("ledger").replaceChildren();
+      place("ledger").setAttribute("aria-label", "The ledger is being computed");
       return;
     }
     const last = state.phi ? "amortisation, of q as it stands" : "amortisation";
@@ -686,10 +691,11 @@
       ...[`±${number(look.range, 1)}`, String(look.mesh), String(look.points), number(look.nlml, 9)].map((text) => element("td", {}, text)))));
     const [narrow, wide] = ledger.looks, range = Math.abs(narrow.nlml - wide.nlml), end = ledger.looks.at(-1);
     say("certificate",
-      `Two meshes, ${end.mesh * 2} and ${end.mesh}, differ by ${small(ledger.certificate)} nats: this certificate says how far the ` +
+      `Two meshes, ${ledger.meshes.join(" and ")}, differ by ${small(ledger.certificate)} nats: this certificate says how far the ` +
       "finer one may be off, at the most; it says nothing about what lies beyond the lattice. " +
       (range > 1e-6 ? `Here the range matters: ±6 alone would miss ${small(range)} nats. ` : "Here ±6 was wide enough. ") +
       (end.range > 8 ? `The lattice was widened to ±${number(end.range, 1)}, until nothing was left at its edge. ` : "") +
+      (ledger.certificate > 1e-6 ? "That is not settled to a millionth: a decoder with kinks, or a mode too narrow. " : "") +
       "Halved meshes hold only points where the integrand is not e³⁰ times below its top. " +
       `Q at the best q: by ${ledger.qOptimal.order} × ${ledger.qOptimal.order} nodes, to ${small(ledger.qOptimal.certificate)} nats.`);
   }
@@ -831,6 +837,7 @@
     const [from, to_] = [y0 - pad, y1 + pad];
     const to = ([a, b]) => [left + (w - left - 8) * (a - x0) / (x1 - x0), h - below - (h - below - 18) * (b - from) / (to_ - from)];
     ctx.textBaseline = "middle";
+    ctx.lineWidth = 1;
     ctx.strokeStyle = css("line"); ctx.fillStyle = css("soft"); ctx.font = "11px system-ui, sans-serif";
     for (const [at, text] of ticks(x0, x1)) {
       const [px] = to([at, from]);
@@ -852,6 +859,7 @@
 
   let written_ = "";
   function remember() {
+    if (!moving && !location.hash.startsWith("#explorer?")) return; // nothing was touched: the address is another's
     const parts = { model: model().title, case: state.case };
     const list = (values) => [...values].map((v) => Number(v.toPrecision(6))).join(",");
     if (state.z) parts.z = list(state.z);
@@ -880,7 +888,7 @@
     if (parts.get("case") === "drawn" && data.shape && ink?.length === D && /^[0-9a-f]+$/.test(ink)) {
       state.drawn = Uint8Array.from(ink, (digit) => parseInt(digit, 16));
       state.case = "drawn";
-    } else state.case = Math.min(Math.max(Math.round(Number(parts.get("case"))) || 0, 0), N - 1);
+    } else state.case = state.from = Math.min(Math.max(Math.round(Number(parts.get("case"))) || 0, 0), N - 1);
     state.z = list("z", 2);
     const numbers = list("phi", model().family.n_phi), view_ = list("view", 3);
     state.phi = numbers && Float64Array.from(numbers);
@@ -904,9 +912,16 @@
     let size = root.clientWidth;
     new ResizeObserver(() => { if (root.clientWidth !== size) { size = root.clientWidth; show(); } }).observe(root);
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => show());
-    window.addEventListener("hashchange", () => { if (location.hash !== written_) { recall(); show(); } });
+    window.addEventListener("hashchange", () => {
+      if (location.hash === written_ || !location.hash.startsWith("#explorer?")) return;
+      recall();
+      show();
+    });
     // For a look from outside: what is shown, and what it is made of.
-    root.explorer = { state, change, models, rules, M, x: own, phi, bound, ledger: () => { measure(); return found(); } };
+    root.explorer = {
+      state, change, models, rules, M, x: own, phi, bound, ledger: () => { measure(); return found(); },
+      cases: (from, to) => Array.from({ length: to - from }, (_, n) => from + n),
+    };
   }
 
   const watch = new IntersectionObserver((seen) => {

@@ -1,8 +1,9 @@
-"""The latent explorer: one HTML page on which fitted models with K = 2 are played with, data case by data case.
+"""The latent explorer: one HTML page to play with fitted models of K = 2 on, data case by data case.
 
 The page holds the models' parameters, some data cases and plain JavaScript, and asks for nothing from
-elsewhere. What it computes, the decoder, Q, the E-step, NLML and the ledger, stands in `explorer_model.js`, function
-by function as in this package; `explorer.js` draws it, `explorer.html` and `explorer.css` are its skeleton.
+elsewhere. What it computes, the decoder, Q, the E-step, NLML and the ledger, stands in `explorer_model.js`,
+function by function as in this package; `explorer.js` draws it, `explorer.html` and `explorer.css` are its
+skeleton.
 """
 
 import base64
@@ -12,6 +13,7 @@ from importlib.resources import files
 import json
 import os
 from pathlib import Path
+import re
 
 import numpy as np
 
@@ -39,19 +41,22 @@ COARSE = 5                             # nodes per dimension on which an E-step 
 def opened(paths, data=None):
     """The models {title: estimator} of saved files, or of a folder of `compare --save`, and the data to show.
 
-    paths  of .npz files, or of such a folder: there factor analysis, variational EM and the VAE of its first seed
-    data   what `datasets.load` takes; None: what was held out of the folder, else the digits. Where a model takes
-           0 and 1 alone, images are cut at one half
+    paths  of .npz files, or of such a folder: factor analysis, variational EM and the VAE of its first seed
+    data   what `datasets.load` takes; None: what was held out of the folder, else the digits. Where a model
+           takes 0 and 1 alone, images are cut at one half
 
-    Raises ValueError and OSError as `teachvae.load` and `datasets.load` do, and where a folder holds no such model.
+    Raises ValueError and OSError as `teachvae.load` and `datasets.load` do, and where a folder has no split.
     """
     models, split = {}, None
     for path in map(Path, paths):
         entries = {None: path}
         if path.is_dir():
-            seeds = sorted(path.glob("seed*/split.npz"), key=lambda file: (len(file.parent.name), file.parent.name))
+            names = sorted(path.glob("seed*/split.npz"), key=lambda file: file.parent.name)
+            seeds = sorted(names, key=lambda file: len(file.parent.name))  # seed2 before seed10
             if not seeds:
-                raise ValueError(f"{path} is no folder of `teachvae compare --save FOLDER`: give that, or .npz files")
+                raise ValueError(
+                    f"{path} is no folder of `teachvae compare --save FOLDER`: give that, or .npz files"
+                )
             split = seeds[0]
             entries = {
                 entry: split.with_name(f"{entry.key}.npz") for entry in ENTRIES if entry.key in ROUTES
@@ -79,8 +84,8 @@ def _loaded(name, binary):
 
 
 def _held_out(split, whole, binary, named):
-    """What was held out of a comparison, from its split.npz: as a part of the data set `whole` where it is that, so
-    that images have their shape. named: the user says that it is.
+    """What was held out of a comparison, from its split.npz: as a part of the data set `whole` where it is
+    one, so that images have their shape. named: the user says that it is.
     """
     values = store.read(split)
     x, labels, rows = (values[f"held_out_{what}"] for what in ("x", "labels", "rows"))
@@ -88,15 +93,19 @@ def _held_out(split, whole, binary, named):
     places = [known.get(str(row)) for row in rows]
     if None not in places and x.shape[1] == whole.x.shape[1]:
         own = whole.x[places]
-        if ((x == 0) | (own > 0)).all() and ((x == 1) | (own < 1)).all() if binary else np.array_equal(own, x, True):
-            return replace(whole, x=x, labels=labels, rows=rows, truth=None, levels=None if binary else whole.levels)
+        may_be = ((x == 0) | (own > 0)).all() and ((x == 1) | (own < 1)).all()  # 0 and 1 drawn of grey values
+        if may_be if binary else np.array_equal(own, x, equal_nan=True):
+            levels = None if binary else whole.levels
+            return replace(whole, x=x, labels=labels, rows=rows, truth=None, levels=levels)
     if named:
-        raise ValueError(f"{split} holds other data than {whole.name}: give the data of the comparison, or none")
+        raise ValueError(
+            f"{split} holds other data than {whole.name}: give the data of the comparison, or none"
+        )
     return datasets.Dataset(x, "held-out data", "", str(split), labels=labels, rows=rows, missing=True)
 
 
 def write(models, dataset, path, *, cases=CASES):
-    """Write the page to `path` and return it: written beside, then moved there, so that no half page is found.
+    """Write the page to `path`, and return that. It is written beside and moved there: no half page is found.
 
     The rest as for `page`. Raises OSError where it cannot be written.
     """
@@ -137,13 +146,10 @@ def section(models, dataset, *, cases=CASES, phi=None):
     """
     data = json.dumps(exported(models, dataset, cases, phi), separators=(",", ":")).replace("<", "\\u003c")
     parts = {
-        "style": _file("explorer.css"), "data": data, "model": _file("explorer_model.js"),
-        "script": _file("explorer.js"),
+        "style": packaged("explorer.css"), "data": data, "model": packaged("explorer_model.js"),
+        "script": packaged("explorer.js"),
     }
-    text = _file("explorer.html")
-    for name, part in parts.items():
-        text = text.replace(f"{{{{{name}}}}}", part)
-    return text
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], packaged("explorer.html"))
 
 
 def refusal(estimator):
@@ -236,7 +242,7 @@ def _exact(kept, rest):
 
 
 def _layers(network, params):
-    """The layers of a network, one after the other, each {"W", "b"} or {"name"}. Raises TypeError for another."""
+    """The layers of a network one after the other, each {"W", "b"} or {"name"}; TypeError for others."""
     if type(network) is Sequential:
         return [layer for part, p in zip(network.layers, params) for layer in _layers(part, p)]
     if type(network) is Linear:
@@ -256,7 +262,8 @@ def _branches(network, params):
 
 def _packed_layers(layers):
     return [
-        layer if "name" in layer else {name: _packed(part) for name, part in layer.items()} for layer in layers
+        layer if "name" in layer else {name: _packed(part) for name, part in layer.items()}
+        for layer in layers
     ]
 
 
@@ -271,5 +278,6 @@ def _packed(array):
     return base64.b64encode(np.ascontiguousarray(to_numpy(array), dtype="<f8").tobytes()).decode("ascii")
 
 
-def _file(name):
+def packaged(name):
+    """The text of a file that lies beside this one."""
     return files(__package__).joinpath(name).read_text(encoding="utf-8")

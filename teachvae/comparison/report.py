@@ -15,21 +15,10 @@ from ..doors.columns import MovedWarning
 from ..likelihoods import Gaussian
 from ..posteriors import FullGaussian
 from . import compare, explorer, tables, tasks
+from .explorer import packaged
 
 SHOWN = 10  # images per row
 POINTS = 400  # points per cloud
-
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222 }
-body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.6rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem }
-th, td { padding: .22rem .5rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
-th { font-weight: 600 } th:first-child, td:first-child { text-align: left }
-thead tr:last-child th { border-bottom: 2px solid #444 }
-img { max-width: 100%; height: auto } .wide { overflow-x: auto } .note { color: #555; font-size: .92rem }
-.failed { border-left: 4px solid #D55E00; padding: .3rem .8rem; background: #fdf1ea }
-"""
 
 
 def write(comparison, path, seconds=None):
@@ -61,6 +50,7 @@ def _page(comparison, seconds):
     fitted = [f for f in run.fitted if f.estimator is not None]
     parts = [
         "<h1>Three routes, one bound</h1>",
+        *(f"<p class=lead>{escape(text)}</p>" for text in _lead(comparison)),
         f"<p class=note>{escape(_setting(comparison, seconds))}</p>",
         *(f"<p class=failed>Check failed: {escape(text)}</p>" for text in comparison.failures),
         "<h2>The table</h2>",
@@ -106,10 +96,53 @@ def _page(comparison, seconds):
     return (
         "<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body></html>\n"
+        f"<title>{escape(title)}</title><style>{packaged('report.css')}</style></head>\n<body>\n"
+        f"{_contents(parts)}\n<script>{packaged('report.js')}</script>\n</body></html>\n"
     )
+
+
+def _contents(parts):
+    """The parts of the page, and beside them the list of their headings, each a link."""
+    links, marked = [], []
+    for part in parts:
+        if part.startswith("<h2>"):
+            words = part.removeprefix("<h2>").removesuffix("</h2>")
+            name = f"part-{len(links) + 1}"
+            links.append(f"<li><a href=#{name}>{words}</a></li>")
+            part = f"<h2 id={name}>{words}</h2>"
+        marked.append(part)
+    nav = f"<nav aria-label=Contents><ol>{''.join(links)}</ol></nav>"
+    return "\n".join([nav, "<main>", *marked, "</main>"])
+
+
+def _lead(comparison):
+    """What the three routes are, and what the tables say of them, in sentences."""
+    yield (
+        "Factor analysis, variational EM and the variational autoencoder are one model, p(z) = N(0, I) with "
+        "p(x|z), and one bound, Q ≥ NLML. They differ in who fills in φ, the parameters of the q(z|φ) that "
+        "stands in for a data case's posterior: a closed form, a search for each case, or a recognition "
+        "network."
+    )
+    rows = [f.row for f in comparison.runs[0].fitted if f.row.q_held_out is not None]
+    if comparison.options.likelihood == "bernoulli-relaxed" or len(rows) < 2:
+        return
+    best = min(rows, key=lambda row: row.q_held_out)
+    text = (
+        f"Here the least Q on held-out data, {best.q_held_out:.3f} nats per data case, is that of "
+        f"{best.model}: the less, the better a model is sure to explain what it has not seen, for its NLML "
+        "is Q or less."
+    )
+    if all(row.gap_held_out is not None for row in rows):
+        better = min(rows, key=lambda row: row.nlml_held_out)
+        if better is not best:
+            text += f" By NLML itself, {better.nlml_held_out:.3f} nats, {better.model} is ahead."
+        worst = max(rows, key=lambda row: row.gap_held_out)
+        if worst.gap_held_out > 5e-4:
+            text += (
+                f" The widest gap between the two, {worst.gap_held_out:.3f} nats, is that of {worst.model}; "
+                "the ledger says what it is made of."
+            )
+    yield text
 
 
 def _setting(comparison, seconds):
@@ -400,4 +433,5 @@ def _versions():
 
 def _image(figure, alt):
     data = base64.b64encode(plots.png(figure)).decode("ascii")
-    return f'<p><img alt="{escape(alt)}" src="data:image/png;base64,{data}"></p>'
+    picture = f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+    return f'<p><button type=button class=picture title="Enlarge">{picture}</button></p>'

@@ -112,23 +112,25 @@ def by_choice(right, because):
     because  {(question, wrong word): why it is not that one}
     """
     def judge(arguments, given, sizes):
-        return Report([_chosen(question, word, given, because) for question, word in right.items()], 0.0)
+        rows = [_chosen(question, word, given, because) for question, word in right.items()]
+        return Report(rows, 0.0, columns=("yours", "asked"))
 
     return judge
 
 
 def _chosen(question, word, given, because):
     """The `Row` of one question."""
+    why = {other: words for (asked, other), words in because.items() if asked == question}
+    words = ", ".join(repr(other) for other in sorted({word, *why}))
     chosen = given.get(question) if isinstance(given, dict) else given
     attempted = chosen is not None and chosen is not Ellipsis
-    others = {other for asked, other in because if asked == question}
-    words = [repr(other) for other in sorted(others | {word})]
-    if attempted and isinstance(chosen, str) and chosen == word:
-        return Row(question, (), 0.0, (), 0.0, 0.0, "", "ok")
+    like = {other.lower(): other for other in (word, *why)}.get(str(chosen).strip().lower())
     if not isinstance(given, dict):
         says = "a dict is asked for, {question: your word for it}"
+    elif like == word:
+        return Row(question, (), 0.0, (), 0.0, 0.0, "", "ok")
     elif not attempted:
-        says = f"nothing is chosen for {question}; the words are {', '.join(words)}"
+        says = f"nothing is chosen for {question}; the words are {words}"
     else:
-        says = because.get((question, chosen), f"{chosen!r} is none of the words, {', '.join(words)}")
+        says = why.get(like, f"{str(chosen)[:40]!r} is none of the words, {words}")
     return Row(question, (), inf, (), inf, inf, says, "WRONG", attempted=attempted)

@@ -134,8 +134,10 @@ def _at(exercise, answer, sizes, seed):
     if report.outcome == "not attempted" and given is not None:
         return verdict("not attempted", task)
     if report.ok:
-        return verdict("right", f"on data drawn afresh the largest error is {report.worst.error:.0e}",
-                       error=report.worst.error)
+        error = report.worst.error
+        fresh = f"on data drawn afresh the largest error is {error:.0e}"
+        said = fresh if exercise.draw else "all of it is right"
+        return verdict("right", said, error=error)
     return verdict("not yet", *_explained(exercise, arguments, given, report), error=report.worst.error)
 
 
@@ -194,7 +196,10 @@ def _of_exception(answer, error):
     own = [frame for frame in frames if code is not None and frame.filename == code.co_filename]
     frame = (own or frames)[-1]
     text = (frame.line or linecache.getline(frame.filename, frame.lineno)).strip()[:LONGEST]
-    inside = f"line {frame.lineno - code.co_firstlineno} below its def" if own else "it"
+    inside = "it"
+    if own:
+        below = frame.lineno - code.co_firstlineno
+        inside = f"line {below} below its def" if below > 0 else f"line {frame.lineno} of its cell"
     lines = [f"{inside} raises {_short(error)}"]
     return [*lines, f"    {text}"] if text else lines
 
@@ -224,7 +229,8 @@ def _code(answer):
 def _explained(exercise, arguments, given, report):
     """What is right already, what differs, and the mistake in a sentence: at most four lines."""
     wrong = [row for row in report.rows if not row.ok] or list(report.rows)
-    wrong.sort(key=lambda row: row.verdict != "WRONG")             # what could not be looked at comes last
+    unknown = "in no pattern known"                                # what tells most comes first
+    wrong.sort(key=lambda row: (row.verdict != "WRONG", unknown in row.diagnosis))
     d = "d" if report.columns == GRADIENT else ""                  # dW is the answer, W the parameter
     right = [d + row.path for row in report.rows if row.ok]
     lines = [f"right already: {', '.join(right)}"] if right else []

@@ -93,9 +93,11 @@ def _explained(yours, asked, wrong, counts, tolerance):
         return "it is zero at every index; look for an array that was made and not filled"
 
     def agrees(candidate):
-        errors = value_error(yours, candidate), value_error(candidate, yours)  # of either's size: 1e300, or not
+        errors = value_error(yours, candidate), value_error(candidate, yours)  # of either's size
         return bool(np.all(np.maximum(*errors)[wrong] <= 2 * tolerance))
 
+    if not np.any(yours[wrong]):
+        return f"it is 0 {where}, and right elsewhere; look for what was not filled, a mask, or a diagonal"
     if np.all(yours >= 0) and np.any(~wrong & (asked > 0)) and agrees(np.abs(asked)):
         return f"its sign is lost {where}; look for a square, an abs or a root of a square"
     for says, candidate in _candidates(asked):
@@ -104,6 +106,8 @@ def _explained(yours, asked, wrong, counts, tolerance):
     if wrong.sum() > 1 or asked.size == 1:
         if constant := _off_by_a_constant(yours, asked, wrong, where, agrees, counts):
             return constant
+    if np.max(value_error(yours, asked)) < 1e-5:
+        return f"it is close {where}, but not equal; look for a small number added, or for lost digits"
     in_order = value_error(np.sort(yours, axis=None), np.sort(asked, axis=None))
     if asked.size > 1 and np.all(in_order <= tolerance):
         return "the right numbers stand at the wrong places; look for a reshape, or a sort"

@@ -39,9 +39,64 @@ def x_itself_projected(x, K):
     return x @ V.T @ V
 
 
+def one_mean(x, K):
+    r = x - np.mean(x)
+    V = np.linalg.eigh(r.T @ r)[1][:, -K:]
+    return r @ V @ V.T + np.mean(x)
+
+
+def spreads_forgotten(x, K):
+    mean = x.mean(0)
+    U, s, Vt = np.linalg.svd(x - mean)
+    return mean + U[:, :K] @ Vt[:K]
+
+
 def only_codes(x, K):
     r = x - x.mean(0)
     return r @ np.linalg.eigh(r.T @ r)[1][:, -K:]
+
+
+def along_standardised(x, K):
+    V = np.linalg.eigh(np.corrcoef(x, rowvar=False))[1][:, -K:]
+    return x.mean(0) + (x - x.mean(0)) @ V @ V.T
+
+
+def along_uncentred(x, K):
+    V = np.linalg.eigh(x.T @ x / len(x))[1][:, -K:]
+    return x.mean(0) + (x - x.mean(0)) @ V @ V.T
+
+
+def about_one_mean(x, K):
+    V = np.linalg.eigh(np.cov(x.T))[1][:, -K:]
+    return (x - x.mean()) @ V @ V.T + x.mean()
+
+
+def mean_only_added(x, K):
+    V = np.linalg.eigh(np.cov(x.T))[1][:, -K:]
+    return x @ V @ V.T + x.mean(0)
+
+
+def one_axis(x, K):
+    v = np.linalg.eigh(np.cov(x.T))[1][:, -1]
+    return x.mean(0) + np.outer((x - x.mean(0)) @ v, v)
+
+
+def standardised(x, K):
+    u = (x - x.mean(0)) / x.std(0)
+    V = np.linalg.eigh(np.corrcoef(x.T))[1][:, -K:]
+    return x.mean(0) + x.std(0) * (u @ V @ V.T)
+
+
+def standardised_and_left_there(x, K):
+    u = (x - x.mean(0)) / x.std(0)
+    V = np.linalg.eigh(u.T @ u)[1][:, -K:]
+    return u @ (V @ V.T)
+
+
+def all_axes(x, K):
+    r = x - x.mean(0)
+    V = np.linalg.eigh(r.T @ r)[1]
+    return x.mean(0) + r @ V @ V.T
 
 
 def left_vectors(x, K):
@@ -139,6 +194,20 @@ def in_another_order(x, V, a, W, b):
     return dW, db, dV, da
 
 
+def decoder_before_encoder(x, V, a, W, b):
+    dV, da, dW, db = by_hand(x, V, a, W, b)
+    return dW, dV, db, da
+
+
+def backwards(x, V, a, W, b):
+    return by_hand(x, V, a, W, b)[::-1]
+
+
+def weights_first(x, V, a, W, b):
+    dV, da, dW, db = by_hand(x, V, a, W, b)
+    return [dV, dW, da, db]
+
+
 def bias_forgotten(x, V, a, W, b):
     z = np.tanh(x @ V + a)
     e = (z @ W - x) / len(x)
@@ -220,6 +289,41 @@ def about_zero(noisy, W, b, psi, tau2):
     return (noisy - b) @ np.linalg.inv(C + tau2 * np.eye(len(b))) @ C
 
 
+def without_b(noisy, W, b, psi, tau2):
+    f = _mean_of_z(noisy, W, psi + tau2) @ W
+    return f + psi / (psi + tau2) * (noisy - f)
+
+
+def _weighed(f, noisy, psi, tau2):
+    share = psi / (psi + tau2)
+    return (1 - share) * f + share * noisy
+
+
+def f_without_b(noisy, W, b, psi, tau2):
+    m = _mean_of_z(noisy - b, W, psi + tau2)
+    return _weighed(m @ W, noisy, psi, tau2)
+
+
+def m_of_noisy(noisy, W, b, psi, tau2):
+    m = _mean_of_z(noisy, W, psi + tau2)
+    return _weighed(m @ W + b, noisy, psi, tau2)
+
+
+def clean_M(noisy, W, b, psi, tau2):
+    m = (noisy - b) / (psi + tau2) @ W.T @ np.linalg.inv(np.eye(len(W)) + W / psi @ W.T)
+    return _weighed(m @ W + b, noisy, psi, tau2)
+
+
+def clean_mean(noisy, W, b, psi, tau2):
+    m = (noisy - b) / psi @ W.T @ np.linalg.inv(np.eye(len(W)) + W / (psi + tau2) @ W.T)
+    return _weighed(m @ W + b, noisy, psi, tau2)
+
+
+def b_only_added(noisy, W, b, psi, tau2):
+    C = W.T @ W + np.diag(psi)
+    return b + noisy @ np.linalg.inv(C + tau2 * np.eye(len(b))) @ C
+
+
 def what_the_noise_was(noisy, W, b, psi, tau2):
     C = W.T @ W + np.diag(psi)
     return tau2 * (noisy - b) @ np.linalg.inv(C + tau2 * np.eye(len(b)))
@@ -238,6 +342,15 @@ def a_root_too_many(noisy, W, b, psi, tau2):
 def column_by_column(noisy, W, b, psi, tau2):
     variance = np.diag(W.T @ W) + psi
     return b + variance / (variance + tau2) * (noisy - b)
+
+
+def without_z(noisy, W, b, psi, tau2):
+    return (tau2 * b + psi * noisy) / (psi + tau2)
+
+
+def counted_twice(noisy, W, b, psi, tau2):
+    r = noisy - b
+    return b + _mean_of_z(r, W, psi + tau2) @ W + r * psi / (psi + tau2)
 
 
 def one_for_all(noisy, W, b, psi, tau2):
@@ -314,6 +427,10 @@ def sum_for_mean(z, y, W, b, penalty):
     return _probe(softmax(z @ W + b, axis=1) - np.eye(len(b))[y], z, W, penalty)
 
 
+def labels_as_numbers(z, y, W, b, penalty):
+    return _probe((softmax(z @ W + b, axis=1) - y.reshape(-1, 1)) / len(z), z, W, penalty)
+
+
 def everything_turned(z, y, W, b, penalty):
     dW, db = by_onehot(z, y, W, b, penalty)
     return -dW, -db
@@ -373,7 +490,17 @@ WRONG = {
         "the data were not centred": never_centred,
         "not put back": mean_lost,
         "x itself was projected": x_itself_projected,
-        "it has shape": only_codes,
+        "one mean was taken over all numbers: each column has its own, x.mean": one_mean,
+        "the singular values are missing": spreads_forgotten,
+        "this is the code, not the point": only_codes,
+        "x was standardised before": standardised,
+        "the directions are those of standardised": along_standardised,
+        "the directions are those of the uncentred": along_uncentred,
+        "the directions are right, and one mean": about_one_mean,
+        "the mean was put back, and not taken off": mean_only_added,
+        "the plane's first axis alone": one_axis,
+        "left in these units": standardised_and_left_there,
+        "these are the data themselves": all_axes,
         "raises ValueError": left_vectors,
     },
     "01-2": {
@@ -386,7 +513,10 @@ WRONG = {
         "you began with x − f": _scaled(lambda N, D: -1 / N),
         "is z = tanh(u), not u": u_for_z,
         "right already: dV, dW": mean_of_biases,
-        "it is transposed": in_another_order,
+        "the decoder's two came first": in_another_order,
+        "stand before the encoder's": decoder_before_encoder,
+        "from the last to the first": backwards,
+        "the weights came before the biases": weights_first,
         "the residual lacks b": bias_forgotten,
     },
     "01-3": {
@@ -396,9 +526,17 @@ WRONG = {
         "the wrong way round": wrong_way_round,
         "right but for b": about_zero,
         "this is what the noise was": what_the_noise_was,
+        "the b of f = b + m W": f_without_b,
+        "in m stands noisy": m_of_noisy,
+        "right but for M": clean_M,
+        "right but for the mean of z": clean_mean,
+        "b is nowhere": without_b,
+        "and not taken off before": b_only_added,
         "was squared": a_square_too_many,
         "a root of it": a_root_too_many,
         "by its own variance alone": column_by_column,
+        "z is nowhere": without_z,
+        "is counted twice": counted_twice,
         "it has shape": one_for_all,
     },
     "01-4": {
@@ -409,6 +547,7 @@ WRONG = {
         "a logistic function by itself": sigmoids,
         "the bias is not penalised": bias_penalised,
         "its 1/N is missing": sum_for_mean,
+        "labels are names": labels_as_numbers,
         "analytic = -1 · numeric": everything_turned,
     },
     "01-5": {

@@ -41,6 +41,18 @@ def input_reshaped(x, W, b, dy):
     return dy @ W.reshape(W.shape[::-1]), x.T @ dy, dy.sum(0)
 
 
+def but(right, place, change):
+    """The right answer, a tuple or a dict, with one leaf another, made of the right one and the arguments."""
+    def answer(*arguments):
+        found = right(*arguments)
+        leaf = change(found, *arguments)
+        if isinstance(found, dict):
+            return found | {place: leaf}
+        return tuple(leaf if i == place else own for i, own in enumerate(found))
+
+    return answer
+
+
 def dense_as_dict(x, W, b, dy):
     return {"dx": dy @ W.T, "dW": x.T @ dy, "db": dy.sum(0)}
 
@@ -167,6 +179,16 @@ def second_of_a(x, W1, b1, W2, b2, dy):
     a = x @ W1 + b1
     da = dy @ W2.T * (1 - np.tanh(a) ** 2)
     return da @ W1.T, x.T @ da, da.sum(0), a.T @ dy, dy.sum(0)
+
+
+def with_slope(slope):
+    """All five, with another slope, a function of h."""
+    def answer(x, W1, b1, W2, b2, dy):
+        h = np.tanh(x @ W1 + b1)
+        da = dy @ W2.T * slope(h)
+        return da @ W1.T, x.T @ da, da.sum(0), h.T @ dy, dy.sum(0)
+
+    return answer
 
 
 def no_first_bias(x, W1, b1, W2, b2, dy):
@@ -555,6 +577,43 @@ def no_offset(x, W, b, log_psi, phi, eta):
     return bound(x, W, 0 * b, log_psi, phi, eta)
 
 
+def with_kl(times):
+    """The gradient of φ with so many times the KL."""
+    def answer(x, W, b, log_psi, phi, eta):
+        m, s = phi[:, : len(W)], np.exp(phi[:, len(W) :])
+        dW, dphi = bound(x, W, b, log_psi, phi, eta)
+        return dW, dphi + (times(*eta.shape[:2]) - 1) * np.hstack([m, s * s - 1])
+
+    return answer
+
+
+def halves_exchanged(x, W, b, log_psi, phi, eta):
+    dW, dphi = bound(x, W, b, log_psi, phi, eta)
+    return dW, np.hstack([dphi[:, len(W) :], dphi[:, : len(W)]])
+
+
+def sums_apart(x, W, b, log_psi, phi, eta):
+    K = len(W)
+    m, s = phi[:, :K], np.exp(phi[:, K:])
+    h = np.tanh(m + s * eta)
+    df = (h @ W + b - x) / np.exp(log_psi) / len(eta)
+    dz = df @ W.T * (1 - h * h)
+    dlog_s = dz.sum(0) * eta.sum(0) * s + s * s - 1
+    return np.einsum("snk,snd->kd", h, df), np.hstack([dz.sum(0) + m, dlog_s])
+
+
+def without_noise(x, W, b, log_psi, phi, eta):
+    K = len(W)
+    m, s = phi[:, :K], np.exp(phi[:, K:])
+    df = (np.tanh(m + s * eta) @ W + b - x) / np.exp(log_psi) / len(eta)
+    return np.einsum("nk,snd->kd", np.tanh(m), df), bound(x, W, b, log_psi, phi, eta)[1]
+
+
+def with_power_of_psi(by):
+    """The residual over another power of ψ."""
+    return lambda x, W, b, log_psi, phi, eta: bound(x, W, b, by * log_psi, phi, eta)
+
+
 def elbo(x, W, b, log_psi, phi, eta):
     return tuple(-d for d in bound(x, W, b, log_psi, phi, eta))
 
@@ -654,6 +713,14 @@ WRONG = {
         "a forgotten minus": minus_bias,
         "W's numbers are read in another order": input_reshaped,
         "a dict came back, where 3 arrays": dense_as_dict,
+        "it is multiplied by b": but(dense, 2, lambda right, x, W, b, dy: dy.sum(0) * b),
+        "count no rows": but(dense, 2, lambda right, x, W, b, dy: np.full(len(b), float(len(x)))),
+        "right except for dx: dy is taken":
+            but(dense, 0, lambda right, x, W, b, dy: np.ones(dy.shape) @ W.T),
+        "right except for dW: dy is taken":
+            but(dense, 1, lambda right, x, W, b, dy: x.T @ np.ones(dy.shape)),
+        "it takes y, the output": but(dense, 1, lambda right, x, W, b, dy: x.T @ (b + x @ W)),
+        "right except for dW: mean": but(dense, 1, lambda right, x, W, b, dy: right[1] / len(dy)),
     },
     "10-2": {
         "y is taken for x": lambda y, dy: dy * (1 - np.tanh(y) ** 2),
@@ -663,6 +730,10 @@ WRONG = {
         "it has its sign turned": lambda y, dy: dy * (y**2 - 1),
         "was added to it": lambda y, dy: (1 - y**2) + dy,
         "divided by the slope": lambda y, dy: dy / (1 - y) / (1 + y),
+        "dy is multiplied by y,": lambda y, dy: y * dy,
+        "1 − tanh y": lambda y, dy: dy - dy * np.tanh(y),
+        "it falls towards both ends": lambda y, dy: dy + dy * y**2,
+        "the root of the slope": lambda y, dy: dy * (1 - y**2) ** 0.5,
     },
     "10-3": {
         "not finite": softplus_as_written,
@@ -674,6 +745,14 @@ WRONG = {
         "is the slope of σ":
             lambda x, dy: softplus(x, dy) | {"dx": dy * special.expit(x) * special.expit(-x)},
         "and right elsewhere": softplus_cut_off,
+        "log(1 + exp(−|x|)) is missing": but(softplus, "y", lambda right, x, dy: np.where(x > 0, x, 0.0)),
+        "so it is softplus of −|x|": but(softplus, "y", lambda right, x, dy: np.logaddexp(0, -np.abs(x))),
+        "tanh stands where": but(softplus, "dx", lambda right, x, dy: np.tanh(x) * dy),
+        "σ is taken at y": but(softplus, "dx", lambda right, x, dy: dy * special.expit(right["y"])),
+        "right for positive x alone": but(softplus, "dx", lambda right, x, dy: dy * special.expit(np.abs(x))),
+        "right for negative x alone":
+            but(softplus, "dx", lambda right, x, dy: dy * special.expit(-np.abs(x))),
+        "this is y itself times dy": but(softplus, "dx", lambda right, x, dy: dy * right["y"]),
     },
     "10-4": {
         "the slope of tanh is forgotten": straight_through,
@@ -682,6 +761,14 @@ WRONG = {
         "it takes a, what goes into tanh": second_of_a,
         "b1 is left out": no_first_bias,
         "mean where it sums over them": network_means,
+        "dh is multiplied by h": with_slope(lambda h: h),
+        "1 − h, where": with_slope(lambda h: 1 - h),
+        "right except for dx: the slope of tanh":
+            but(network, 0, lambda right, x, W1, b1, W2, b2, dy: dy @ (W1 @ W2).T),
+        "right except for db1: the slope of tanh":
+            but(network, 2, lambda right, x, W1, b1, W2, b2, dy: W2 @ dy.sum(0)),
+        "it takes the slope 1 − h²":
+            but(network, 3, lambda right, x, W1, b1, W2, b2, dy: np.cosh(x @ W1 + b1).T ** -2 @ dy),
         "it has shape (7, 2) where (5, 7) is asked for": last_layer_first,
     },
     "10-5": {
@@ -703,6 +790,10 @@ WRONG = {
         "a plain mean of dy": lambda y, dy: y * (dy - np.mean(dy, axis=1)[:, None]),
         "a plain sum of dy": lambda y, dy: y * (dy - np.sum(dy, axis=1)[:, None]),
         "in front of the bracket": lambda y, dy: dy - np.einsum("ni,ni->n", y, dy)[:, None],
+        "of derivatives, without dy": lambda y, dy: y - y * y,
+        "softmax and log likelihood together": lambda y, dy: y - dy,
+        "the sum is taken off y": lambda y, dy: (y - np.sum(dy * y, axis=1)[:, None]) * dy,
+        "multiply the whole bracket": lambda y, dy: y * dy - np.einsum("ni,ni->n", y, dy)[:, None],
         "the backward of log softmax": lambda y, dy: dy - y * np.sum(dy, axis=1)[:, None],
         "its sign turned": lambda y, dy: -softmax(y, dy),
     },
@@ -715,6 +806,18 @@ WRONG = {
         "that is the slope in ψ": in_psi,
         "dlog_p is taken for all ones": from_above_left_out,
         "axis 0 of length S = 7 is still there": samples_not_summed,
+        "this is its square":
+            but(gaussian, 0, lambda right, f, p, x, d: d[..., None] * (x - f) ** 2 / np.exp(p)),
+        "for df: it lacks dlog_p": but(gaussian, 0, lambda right, f, p, x, d: (x - f) / np.exp(p)),
+        "for dlog_psi: it lacks dlog_p":
+            but(gaussian, 1, lambda right, f, p, x, d: 0.5 * ((x - f) ** 2 / np.exp(p) - 1).sum((0, 1))),
+        "is not multiplied by dlog_p":
+            but(gaussian, 1, lambda right, f, p, x, d: right[1] + 0.5 * d.sum() - 0.5 * len(f) * len(x)),
+        "the −½ is taken off once":
+            but(gaussian, 1, lambda right, f, p, x, d: right[1] + 0.5 * d.sum() - 0.5),
+        "where its square belongs":
+            but(gaussian, 1, lambda right, f, p, x, d:
+                (d[..., None] * ((x - f) / np.exp(p) - 1)).sum((0, 1)) / 2),
         "a mean stands where a sum belongs": mean_over_samples,
     },
     "10-8": {
@@ -723,12 +826,16 @@ WRONG = {
         "mean where it sums over variables":
             only("log_p", lambda u, b, d: -(np.abs(u) + np.log(2 * b)).mean(2)),
         "the square of a residual": only("log_p", lambda u, b, d: -(u**2 + np.log(2 * b)).sum(2)),
-        "its sign is turned": only("df", lambda u, b, d: -d * np.sign(u) / b),
+        "log b has its sign turned": only("log_p", lambda u, b, d: (np.log(b / 2) - np.abs(u)).sum(2)),
+        "and this is −log p": only("log_p", lambda u, b, d: (np.log(2 * b) + np.abs(u)).sum(2)),
+        "log_p: u stands where": only("log_p", lambda u, b, d: -(np.log(2 * b) + u).sum(2)),
+        "|u| stands where": only("df", lambda u, b, d: d * np.abs(u) / b),
+        "f nearer to x": only("df", lambda u, b, d: -d * np.sign(u) / b),
         "it lacks 1/b": only("df", lambda u, b, d: d * np.sign(u)),
         "it has the residual itself": only("df", lambda u, b, d: d * u / b),
         "df: it lacks dlog_p": only("df", lambda u, b, d: np.sign(u) / b),
         "it lacks the −1 that log 2b leaves": only("dlog_b", lambda u, b, d: (d * np.abs(u)).sum((0, 1))),
-        "u stands where |u| belongs": only("dlog_b", lambda u, b, d: (d * (u - 1)).sum((0, 1))),
+        "dlog_b: u stands where": only("dlog_b", lambda u, b, d: (d * (u - 1)).sum((0, 1))),
         "it is the slope in b": only("dlog_b", lambda u, b, d: (d * (np.abs(u) - 1) / b).sum((0, 1))),
         "dlog_b: it lacks dlog_p": only("dlog_b", lambda u, b, d: (np.abs(u) - 1).sum((0, 1))),
     },
@@ -746,6 +853,16 @@ WRONG = {
         "phi is taken for [m | log s²]": variance_in_phi,
         "taken for the logarithm of a standard deviation; ψ": deviations_in_psi,
         "you redrew the noise": other_noise,
+        "without the noise": without_noise,
+        "the KL is missing, m and s² − 1": with_kl(lambda S, N: 0),
+        "the KL has its sign turned": with_kl(lambda S, N: -1),
+        "the KL is there S times": with_kl(lambda S, N: S),
+        "the KL is divided by S": with_kl(lambda S, N: 1 / S),
+        "the KL is divided by N": with_kl(lambda S, N: 1 / N),
+        "its halves are exchanged": halves_exchanged,
+        "where each sample's dz meets its own η": sums_apart,
+        "the residual is divided by √ψ": with_power_of_psi(0.5),
+        "the residual is not divided by ψ": with_power_of_psi(0.0),
     },
     "10-10": {
         "no entry agrees": SEEN | {"B1": "moments"},

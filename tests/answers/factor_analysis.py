@@ -39,6 +39,42 @@ def psi_forgotten(x, W, b, psi):
     return {"mean": (x - b) @ W.T @ cov, "cov": cov}
 
 
+def one_plus(x, W, b, psi):
+    cov = np.linalg.inv(1 + W / psi @ W.T)
+    return {"mean": (x - b) / psi @ W.T @ cov, "cov": cov}
+
+
+def unweighed_mean(x, W, b, psi):
+    cov = np.linalg.inv(np.eye(len(W)) + W / psi @ W.T)
+    return {"mean": (x - b) @ W.T @ cov, "cov": cov}
+
+
+def times_M(x, W, b, psi):
+    M = np.eye(len(W)) + W / psi @ W.T
+    return {"mean": (x - b) / psi @ W.T @ M, "cov": np.linalg.inv(M)}
+
+
+def psi_forgotten_in_M(x, W, b, psi):
+    cov = np.linalg.inv(np.eye(len(W)) + W @ W.T)
+    return {"mean": (x - b) / psi @ W.T @ cov, "cov": cov}
+
+
+def times_psi(x, W, b, psi):
+    cov = np.linalg.inv(np.eye(len(W)) + W * psi @ W.T)
+    return {"mean": (x - b) * psi @ W.T @ cov, "cov": cov}
+
+
+def roots_of_psi_inside(x, W, b, psi):
+    sd = np.sqrt(psi)
+    cov = np.linalg.inv(np.eye(len(W)) + W / sd @ W.T)
+    return {"mean": (x - b) / sd @ W.T @ cov, "cov": cov}
+
+
+def mean_field(x, W, b, psi):
+    found = by_einsum(x, W, b, psi)
+    return {"mean": found["mean"], "cov": found["cov"] * np.eye(len(W))}
+
+
 def a_tuple(x, W, b, psi):
     return tuple(by_the_joint(x, W, b, psi).values())
 
@@ -133,6 +169,67 @@ def no_covariances(x, W, b, psi):
     return -multivariate_normal(b, C).logpdf(x)
 
 
+def log_det_minus(x, W, b, psi):
+    constant, log_psi, log_M, squares, prior = _parts(x, W, b, psi)
+    return 0.5 * (constant - log_psi - log_M + squares + prior)
+
+
+def log_det_of_the_covariance(x, W, b, psi):
+    constant, log_psi, log_M, squares, prior = _parts(x, W, b, psi)
+    return 0.5 * (constant + log_psi - log_M + squares + prior)
+
+
+def whole_square(x, W, b, psi):
+    constant, log_psi, log_M, squares, prior = _parts(x, W, b, psi)
+    return 0.5 * (constant + log_psi + log_M) + squares + prior
+
+
+def not_inverted_in_the_square(x, W, b, psi):
+    constant, log_psi, log_M, squares, prior = _parts(x, W, b, psi)
+    return 0.5 * (constant + log_psi + log_M + np.einsum("nd,de,ne->n", x - b, W.T @ W + np.diag(psi), x - b))
+
+
+def determinant_itself(x, W, b, psi):
+    C, r = W.T @ W + np.diag(psi), x - b
+    constant = len(b) * np.log(2 * np.pi) + np.linalg.det(C)
+    return 0.5 * (constant + np.einsum("nd,de,ne->n", r, np.linalg.inv(C), r))
+
+
+def determinant_of_M(x, W, b, psi):
+    constant, log_psi, log_M, squares, prior = _parts(x, W, b, psi)
+    return 0.5 * (constant + log_psi + np.linalg.det(np.eye(len(W)) + W / psi @ W.T) + squares + prior)
+
+
+def identity_for_psi(x, W, b, psi):
+    return -multivariate_normal(b, W.T @ W + np.eye(len(b))).logpdf(x)
+
+
+def no_W(x, W, b, psi):
+    return -multivariate_normal(b, np.diag(psi)).logpdf(x)
+
+
+def psi_as_standard_deviations(x, W, b, psi):
+    return -multivariate_normal(b, W.T @ W + np.diag(psi) ** 2).logpdf(x)
+
+
+def roots_of_psi(x, W, b, psi):
+    return -multivariate_normal(b, W.T @ W + np.diag(psi**0.5)).logpdf(x)
+
+
+def b_left_out(x, W, b, psi):
+    return -multivariate_normal(np.zeros(len(b)), W.T @ W + np.diag(psi)).logpdf(x)
+
+
+def no_prior_square(x, W, b, psi):
+    constant, log_psi, log_M, squares, prior = _parts(x, W, b, psi)
+    return 0.5 * (constant + log_psi + log_M + squares)
+
+
+def residuals_of_b(x, W, b, psi):
+    constant, log_psi, log_M, *_ = _parts(x, W, b, psi)
+    return 0.5 * (constant + log_psi + log_M + ((x - b) ** 2 / psi).sum(1))
+
+
 def one_number(x, W, b, psi):
     return by_m(x, W, b, psi).mean()
 
@@ -192,6 +289,48 @@ def without_the_prior(S, W, psi):
     return {"xz": S @ beta.T, "zz": beta @ S @ beta.T + cov}
 
 
+def covariance_alone(S, W, psi):
+    cov, beta = _beta(W, psi)
+    return {"xz": S @ beta.T, "zz": cov}
+
+
+def means_taken_off(S, W, psi):
+    cov, beta = _beta(W, psi)
+    return {"xz": S @ beta.T, "zz": cov - beta @ S @ beta.T}
+
+
+def loadings_for_xz(S, W, psi):
+    cov, beta = _beta(W, psi)
+    return {"xz": W.T.copy(), "zz": cov + beta @ S @ beta.T}
+
+
+def beta_without_cov(S, W, psi):
+    cov, _ = _beta(W, psi)
+    beta = W @ np.diag(1 / psi)
+    return {"xz": S @ beta.T, "zz": cov + beta @ S @ beta.T}
+
+
+def psi_in_beta_alone(S, W, psi):
+    cov = np.linalg.inv(np.eye(len(W)) + W @ W.T)
+    beta = cov @ W / psi
+    return {"xz": S @ beta.T, "zz": cov + beta @ S @ beta.T}
+
+
+def noise_one(S, W, psi):
+    cov = np.linalg.inv(np.eye(len(W)) + W @ W.T)
+    return {"xz": S @ W.T @ cov, "zz": cov + cov @ W @ S @ W.T @ cov}
+
+
+def noise_squared(S, W, psi):
+    cov, beta = _beta(W, psi * psi)
+    return {"xz": S @ beta.T, "zz": cov + beta @ S @ beta.T}
+
+
+def beta_for_xz(S, W, psi):
+    cov, beta = _beta(W, psi)
+    return {"xz": beta.T, "zz": cov + beta @ S @ beta.T}
+
+
 def precision_added(S, W, psi):
     cov, beta = _beta(W, psi)
     return {"xz": S @ beta.T, "zz": np.linalg.inv(cov) + beta @ S @ beta.T}
@@ -201,6 +340,21 @@ def psi_left_out(S, W, psi):
     cov, _ = _beta(W, psi)
     beta = cov @ W
     return {"xz": S @ beta.T, "zz": cov + beta @ S @ beta.T}
+
+
+def without_S(S, W, psi):
+    cov, beta = _beta(W, psi)
+    return {"xz": S @ beta.T, "zz": cov + beta @ beta.T}
+
+
+def identity(S, W, psi):
+    cov, beta = _beta(W, psi)
+    return {"xz": S @ beta.T, "zz": np.eye(len(W))}
+
+
+def prior_added_again(S, W, psi):
+    cov, beta = _beta(W, psi)
+    return {"xz": S @ beta.T, "zz": np.eye(len(W)) + cov + beta @ S @ beta.T}
 
 
 def turned_around(S, W, psi):
@@ -275,6 +429,102 @@ def no_constant_in_it(x, m, C):
     W = np.linalg.inv(m.T @ m / len(x) + C) @ (m.T @ x / len(x))
     b = x.mean(0)
     return {"W": W, "b": b, "psi": ((x - b - m @ W) ** 2).mean(0) + np.diag(W.T @ C @ W)}
+
+
+def spread_taken_off(x, m, C):
+    W, b, _ = from_moments(x, m, C).values()
+    return {"W": W, "b": b, "psi": ((x - b - m @ W) ** 2).mean(0) - np.diag(W.T @ C @ W)}
+
+
+def spread_of_the_prior(x, m, C):
+    W, b, _ = from_moments(x, m, C).values()
+    return {"W": W, "b": b, "psi": ((x - b - m @ W) ** 2).mean(0) + np.diag(W.T @ W)}
+
+
+def unbiased(x, m, C):
+    W, b, psi = from_moments(x, m, C).values()
+    return {"W": W, "b": b, "psi": psi * len(x) / (len(x) - 1)}
+
+
+def one_psi(x, m, C):
+    W, b, psi = from_moments(x, m, C).values()
+    return {"W": W, "b": b, "psi": np.ones_like(psi) * psi.mean()}
+
+
+def C_once_beside_sums(x, m, C):
+    dx, dm = x - x.mean(0), m - m.mean(0)
+    W = np.linalg.inv(dm.T @ dm + C) @ dm.T @ dx
+    b = x.mean(0) - m.mean(0) @ W
+    return {"W": W, "b": b, "psi": ((x - b - m @ W) ** 2).mean(0) + np.diag(W.T @ C @ W)}
+
+
+def _with_loadings(W, x, m, C, b=None):
+    """W, b, and by the formula the psi that belongs to them."""
+    b = x.mean(0) - m.mean(0) @ W if b is None else b
+    return {"W": W, "b": b, "psi": ((x - b - m @ W) ** 2).mean(0) + np.einsum("kd,kj,jd->d", W, C, W)}
+
+
+def C_forgotten_in_W(x, m, C):
+    dx, dm = x - x.mean(0), m - m.mean(0)
+    return _with_loadings(np.linalg.inv(dm.T @ dm) @ dm.T @ dx, x, m, C)
+
+
+def N_C_beside_means(x, m, C):
+    dx, dm, N = x - x.mean(0), m - m.mean(0), len(x)
+    return _with_loadings(np.linalg.inv(dm.T @ dm / N + N * C) @ (dm.T @ dx / N), x, m, C)
+
+
+def identity_for_C(x, m, C):
+    dx, dm, N = x - x.mean(0), m - m.mean(0), len(x)
+    return _with_loadings(np.linalg.inv(dm.T @ dm / N + np.eye(len(C))) @ (dm.T @ dx / N), x, m, C)
+
+
+def C_alone(x, m, C):
+    dx, dm, N = x - x.mean(0), m - m.mean(0), len(x)
+    return _with_loadings(np.linalg.inv(C) @ (dm.T @ dx / N), x, m, C)
+
+
+def sum_over_mean(x, m, C):
+    dx, dm, N = x - x.mean(0), m - m.mean(0), len(x)
+    return _with_loadings(np.linalg.inv(dm.T @ dm / N + C) @ (dm.T @ dx), x, m, C)
+
+
+def moments_not_inverted(x, m, C):
+    return _with_loadings((m - m.mean(0)).T @ (x - x.mean(0)) / len(x), x, m, C)
+
+
+def neither_centred(x, m, C):
+    return _with_loadings(np.linalg.inv(m.T @ m + len(x) * C) @ (m.T @ x), x, m, C)
+
+
+def nothing_but_m(x, m, C):
+    W = np.linalg.lstsq(m, x, rcond=None)[0]
+    return {"W": W, "b": x.mean(0), "psi": np.mean((x - m @ W - x.mean(0)) ** 2, axis=0)}
+
+
+def m_not_centred(x, m, C):
+    dx, N = x - x.mean(0), len(x)
+    return _with_loadings(np.linalg.inv(m.T @ m + N * C) @ m.T @ dx, x, m, C, b=x.mean(0))
+
+
+def mean_for_b_and_in_psi(x, m, C):
+    return _with_loadings(from_moments(x, m, C)["W"], x, m, C, b=x.mean(0))
+
+
+def by_np_cov(x, m, C):
+    dx, dm = x - x.mean(0), m - m.mean(0)
+    W = np.linalg.inv(np.cov(m, rowvar=False) + C) @ (dm.T @ dx / (len(x) - 1))
+    return _with_loadings(W, x, m, C)
+
+
+def unbiased_variance_of_the_rest(x, m, C):
+    W, b, _ = from_moments(x, m, C).values()
+    return {"W": W, "b": b, "psi": ((x - b - m @ W) ** 2).sum(0) / (len(x) - 1)}
+
+
+def unbiased_squares(x, m, C):
+    W, b, _ = from_moments(x, m, C).values()
+    return {"W": W, "b": b, "psi": ((x - b - m @ W) ** 2).sum(0) / (len(x) - 1) + np.diag(W.T @ C @ W)}
 
 
 def loadings_transposed(x, m, C):
@@ -371,6 +621,17 @@ def _step_isotropic(S, W, psi):
     return W, np.mean(psi) * np.ones(len(psi))
 
 
+def _step_without_zz(S, W, psi):
+    _, beta = _beta(W, psi)
+    W = beta @ S
+    return W, np.diag(S) - np.sum(W * W, axis=0)
+
+
+def _step_of_diagonals(S, W, psi):
+    W, _ = _step(S, W, psi)
+    return W, np.diag(S - W.T @ W)
+
+
 def from_the_first_step(S, W, psi, n_steps):
     W, psi = _step(S, W, psi)
     return by_steps(S, W, psi, n_steps)
@@ -458,6 +719,14 @@ def floor_added(v, variance, share):
     return {"psi": v + share * variance, "at_floor": v <= share * variance}
 
 
+def share_of_the_deviation(v, variance, share):
+    return {"psi": np.maximum(v, share * variance**0.5), "at_floor": v <= share * variance}
+
+
+def never_put_there(v, variance, share):
+    return {"psi": v, "at_floor": v <= share * variance}
+
+
 def names_the_others(v, variance, share):
     psi = np.maximum(v, share * variance)
     return {"psi": psi, "at_floor": psi == v}
@@ -513,6 +782,13 @@ WRONG = {
         "still to be multiplied by cov": not_divided,
         "as if they were standard deviations": psi_as_deviations,
         "as if every column had the noise 1": psi_forgotten,
+        "and not its inverse": times_M,
+        "Ψ⁻¹ is left out of M, and": psi_forgotten_in_M,
+        "W was multiplied by Ψ": times_psi,
+        "you divided by their roots": roots_of_psi_inside,
+        "np.eye(K)": one_plus,
+        "in which Ψ⁻¹ is missing": unweighed_mean,
+        "which is 0 beside its diagonal": mean_field,
         "a dict with the names mean, cov": a_tuple,
     },
     "02-2": {
@@ -523,8 +799,21 @@ WRONG = {
         "the constant of a Gaussian density": no_constant,
         "it is 2 times what is asked": no_half,
         "it has its sign turned": the_elbo,
-        "came in in full": whole_determinant,
+        "log |Σ| came in in full": whole_determinant,
+        "the wider a density is": log_det_minus,
+        "that of M⁻¹ was taken": log_det_of_the_covariance,
+        "which came in in full": whole_square,
+        "and this is r Σ rᵀ": not_inverted_in_the_square,
+        "½ m mᵀ, the prior's part": no_prior_square,
+        "still to be taken off": residuals_of_b,
         "they were taken as independent": no_covariances,
+        "|Σ| stands where": determinant_itself,
+        "|M| stands where": determinant_of_M,
+        "the identity stands where Ψ belongs": identity_for_psi,
+        "as if z were always 0": no_W,
+        "you squared them": psi_as_standard_deviations,
+        "their roots were taken": roots_of_psi,
+        "b is left out": b_left_out,
         "is gone; look for a sum or a mean": one_number,
     },
     "02-3": {
@@ -532,16 +821,45 @@ WRONG = {
         "those of a flat p(z)": without_the_prior,
         "and not M": precision_added,
         "you left out its Ψ⁻¹": psi_left_out,
+        "of β and of M, as if every column": noise_one,
+        "M⁻¹ alone is what is not known": covariance_alone,
+        "has its sign turned: it is added to M⁻¹": means_taken_off,
+        "Wᵀ is what p(z) says": loadings_for_xz,
+        "and you left out its M⁻¹": beta_without_cov,
+        "Ψ⁻¹ is left out of M, and": psi_in_beta_alone,
+        "by their squares in β and in M": noise_squared,
+        "β takes x to z, and S is missing": beta_for_xz,
+        "S is missing between": without_S,
+        "what p(z) says of z": identity,
+        "stands in it already": prior_added_again,
         "it is transposed": turned_around,
     },
     "02-4": {
         "as if z were known": plain_regression,
         "divided by N it is all but lost": C_over_N,
+        "C is forgotten in E[zᵀz], which": C_forgotten_in_W,
+        "and not N · C": N_C_beside_means,
+        "x was centred and m was not": m_not_centred,
+        "where C belongs, that of q": identity_for_C,
+        "E[zᵀz] is C alone": C_alone,
+        "and the other is a sum": sum_over_mean,
+        "and the inverse is missing": moments_not_inverted,
+        "W is off: x and m were not centred; a": neither_centred,
+        "were not centred, and C is forgotten": nothing_but_m,
+        "psi has to pay for it": mean_for_b_and_in_psi,
+        "those of np.cov": by_np_cov,
+        "squared residuals are divided by N − 1": unbiased_squares,
+        "with N − 1 below": unbiased_variance_of_the_rest,
         "psi is taken at the means of q": no_spread_in_psi,
         "these are their roots": psi_rooted,
         "this is a sum": psi_summed,
         "z has not the covariance I": variance_less_loadings,
         "the regression goes through 0": no_constant_in_it,
+        "and you took it off": spread_taken_off,
+        "where diag(Wᵀ C W) belongs": spread_of_the_prior,
+        "the divisor N − 1": unbiased,
+        "psi is one number for all columns": one_psi,
+        "C counts N times": C_once_beside_sums,
         "it is transposed": loadings_transposed,
         "b is the constant of the regression": mean_for_b,
     },
@@ -550,6 +868,10 @@ WRONG = {
         "½ D log 2π is missing": _iterated(
             _step, lambda S, W, psi: _mean_nlml(S, W, psi) - 0.5 * len(S) * np.log(2 * np.pi)),
         "Ψ stays what it was": _iterated(lambda S, W, psi: (_step(S, W, psi)[0], psi)),
+        "nothing moves": _iterated(lambda S, W, psi: (W, psi)),
+        "W stays what it was": _iterated(lambda S, W, psi: (W, _step(S, W, psi)[1])),
+        "the inverse is missing": _iterated(_step_without_zz),
+        "that makes the diagonals agree": _iterated(_step_of_diagonals),
         "E[zᵀz] lacks M⁻¹": _iterated(_step_of_means),
         "Ψ came from the old W": _iterated(_step_with_old_loadings),
         "that is probabilistic PCA": _iterated(_step_isotropic),
@@ -571,6 +893,8 @@ WRONG = {
         "one floor for all columns": clipped_alike,
         "a share of the mean variance": share_of_the_mean,
         "a share of the largest variance": share_of_the_largest,
+        "a variance is compared with a variance": share_of_the_deviation,
+        "psi is v itself": never_put_there,
         "the floor was added": floor_added,
         "True where the column is above its floor": names_the_others,
         "not the smaller": the_smaller,

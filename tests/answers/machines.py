@@ -31,6 +31,17 @@ def overflowing(log_p):
     return xp.log(xp.sum(xp.exp(log_p), axis=1))
 
 
+def top_of_all(log_p):
+    xp = namespace(log_p)
+    top = xp.max(log_p)
+    return top + xp.log(xp.sum(xp.exp(log_p - top), axis=1))
+
+
+def top_of_all_off_and_own_on(log_p):
+    xp = namespace(log_p)
+    return xp.max(log_p, axis=1) + xp.log(xp.sum(xp.exp(log_p - xp.max(log_p)), axis=1))
+
+
 def over_cases(log_p):
     xp = namespace(log_p)
     top = xp.max(log_p, axis=0)
@@ -164,10 +175,21 @@ def with_factor(factor):
     return answer
 
 
-def with_share(share):
-    """The mean with another share of δ."""
+def entry_by_entry(n1, mean1, scatter1, n2, mean2, scatter2):
+    right = merged(n1, mean1, scatter1, n2, mean2, scatter2)
+    between = n1 * n2 / (n1 + n2) * (mean2 - mean1) ** 2
+    return right | {"scatter": scatter1 + scatter2 + between}
+
+
+def pooled(n1, mean1, scatter1, n2, mean2, scatter2):
+    right = merged(n1, mean1, scatter1, n2, mean2, scatter2)
+    return right | {"scatter": n1 / right["n"] * scatter1 + n2 / right["n"] * scatter2}
+
+
+def with_share(share, start=lambda mean1, mean2: mean1):
+    """The mean with another share of δ, or from elsewhere."""
     def answer(n1, mean1, scatter1, n2, mean2, scatter2):
-        mean = mean1 + share(n1, n2) * (mean2 - mean1)
+        mean = start(mean1, mean2) + share(n1, n2) * (mean2 - mean1)
         return merged(n1, mean1, scatter1, n2, mean2, scatter2) | {"mean": mean}
 
     return answer
@@ -236,7 +258,10 @@ WRONG = {
         "TypeError: NumPy was handed": by_numpy,
         "the numbers have left their library": on_the_host,
         "has no attribute 'max'": by_methods,
-        "not finite": overflowing,
+        "overflows: take the largest": overflowing,
+        "what is far below it vanishes": top_of_all,
+        "axis=1 is missing in one of them": top_of_all_off_and_own_on,
+        "its log is asked for": lambda log_p: namespace(log_p).sum(namespace(log_p).exp(log_p), axis=1),
         "(5,) where (6,) is asked for": over_cases,
         "is not added again": top_not_added,
         "this is the largest alone": top_alone,
@@ -253,6 +278,9 @@ WRONG = {
         "mean where it sums": lambda m, log_s: exactly(m, log_s) / m.shape[1],
         "without −2 log s": lambda m, log_s: 0.5 * (m**2 + np.expm1(2 * log_s)).sum(axis=1),
         "taken for log s²": lambda m, log_s: 0.5 * (m**2 + np.expm1(log_s) - log_s).sum(axis=1),
+        "inside the bracket": lambda m, log_s: 0.5 * np.sum(m**2 + np.expm1(2 * log_s) - log_s, axis=1),
+        "+2 log s": lambda m, log_s: 0.5 * np.sum(m**2 + np.expm1(2 * log_s) + 2 * log_s, axis=1),
+        "for the part of s": lambda m, log_s: 0.5 * np.sum(m**2 + log_s**2, axis=1),
         "zero at every index": lambda m, log_s: np.zeros(len(m)),
         "axis 1 of length K = 2 is still there": lambda m, log_s: 0.5 * (m**2 + np.expm1(2 * log_s)) - log_s,
         "its sign turned": lambda m, log_s: -exactly(m, log_s),
@@ -260,6 +288,9 @@ WRONG = {
     "11-3": {
         "the sums of the two alone": with_factor(lambda n1, n2: 0),
         "counts as much as the other": with_share(lambda n1, n2: 0.5),
+        "the two means are added": with_share(lambda n1, n2: 0, lambda mean1, mean2: mean1 + mean2),
+        "is no matrix": entry_by_entry,
+        "a weighted mean of the two": pooled,
         "the shares are exchanged": with_share(lambda n1, n2: n1 / (n1 + n2)),
         "which N divides": with_factor(lambda n1, n2: n1 * n2),
         "δᵀδ has no factor": with_factor(lambda n1, n2: 1),
@@ -274,6 +305,7 @@ WRONG = {
         "the mean over the minibatch":
             lambda means, counts, n_cases: np.average(means, axis=0, weights=counts),
         "the sum over the minibatch: N/M": lambda means, counts, n_cases: (counts[:, None] * means).sum(0),
+        "M/N, where the sum": lambda means, counts, n_cases: counts.sum() / n_cases * (counts @ means),
         "divided by N, where": lambda means, counts, n_cases: (counts / n_cases) @ means,
         "the ranks' means are added": lambda means, counts, n_cases: n_cases * means.sum(0),
         "it still has to be divided": lambda means, counts, n_cases: n_cases * (counts @ means),

@@ -15,6 +15,21 @@ def away(rng, shape, low=0.5, high=1.5):
     return rng.choice([-1.0, 1.0], shape) * rng.uniform(low, high, shape)
 
 
+def but(right, **leaves):
+    """A mistake: the right answer, a tuple or a dict, with some leaves others.
+
+    leaves  {name or "_place": function of the right answer and of the arguments}
+    """
+    def mistake(**arguments):
+        answer = right(**arguments)
+        changed = {name: change(answer, **arguments) for name, change in leaves.items()}
+        if isinstance(answer, dict):
+            return answer | changed
+        return tuple(changed.get(f"_{place}", leaf) for place, leaf in enumerate(answer))
+
+    return mistake
+
+
 # ---- a dense layer ---------------------------------------------------------------------------
 
 
@@ -29,6 +44,11 @@ def draw_dense(rng, n):
 def dense_sum(x, W, b, dy):
     """The number whose gradient a dense layer's backward is."""
     return np.sum(dy * (x @ W + b))
+
+
+def dense(x, W, b, dy):
+    """dx, dW and db."""
+    return dy @ W.T, x.T @ dy, dy.sum(axis=0)
 
 
 def dense_of_ones(x, W, b, dy):
@@ -104,6 +124,21 @@ def _network(x, W1, b1, W2, dy, slope, into=lambda a: np.tanh(a)):
     a = x @ W1 + b1
     da = (dy @ W2.T) * slope(a)
     return da @ W1.T, x.T @ da, da.sum(axis=0), into(a).T @ dy, dy.sum(axis=0)
+
+
+def network_right(x, W1, b1, W2, b2, dy):
+    """All five."""
+    return _network(x, W1, b1, W2, dy, lambda a: 1 - np.tanh(a) ** 2)
+
+
+def network_slope_h(x, W1, b1, W2, b2, dy):
+    """h for 1 − h²."""
+    return _network(x, W1, b1, W2, dy, np.tanh)
+
+
+def network_slope_one_minus_h(x, W1, b1, W2, b2, dy):
+    """1 − h for 1 − h²."""
+    return _network(x, W1, b1, W2, dy, lambda a: 1 - np.tanh(a))
 
 
 def network_without_slope(x, W1, b1, W2, b2, dy):
@@ -270,6 +305,36 @@ def _gaussian(f, log_psi, x, dlog_p, one=1.0, half=0.5, by=1.0):
     return d * r * np.exp(-by * log_psi), half * np.sum(d * (r**2 * np.exp(-log_psi) - one), axis=(0, 1))
 
 
+def gaussian_right(f, log_psi, x, dlog_p):
+    """df and dlog_psi."""
+    return _gaussian(f, log_psi, x, dlog_p)
+
+
+def _quadratic(f, log_psi, x, dlog_p):
+    """The part of dlog_psi that the squares have."""
+    return 0.5 * np.sum(dlog_p[:, :, None] * (x - f) ** 2 * np.exp(-log_psi), axis=(0, 1))
+
+
+GAUSSIAN = {
+    "right except for df: the residual itself is asked for, and this is its square":
+        but(gaussian_right, _0=lambda right, f, log_psi, x, dlog_p: right[0] * (x - f)),
+    "right except for df: it lacks dlog_p, what comes back from above":
+        but(gaussian_right, _0=lambda right, f, log_psi, x, dlog_p: (x - f) * np.exp(-log_psi)),
+    "right except for dlog_psi: it lacks dlog_p, what comes back from above":
+        but(gaussian_right, _1=lambda right, f, log_psi, x, dlog_p:
+            _gaussian(f, log_psi, x, np.ones_like(dlog_p))[1]),
+    "right except for dlog_psi: the −1 is not multiplied by dlog_p; take it off before the product":
+        but(gaussian_right, _1=lambda right, f, log_psi, x, dlog_p:
+            _quadratic(f, log_psi, x, dlog_p) - 0.5 * dlog_p.size),
+    "right except for dlog_psi: the −½ is taken off once, and belongs to every sample and data case":
+        but(gaussian_right, _1=lambda right, f, log_psi, x, dlog_p:
+            _quadratic(f, log_psi, x, dlog_p) - 0.5),
+    "right except for dlog_psi: the residual stands where its square belongs":
+        but(gaussian_right, _1=lambda right, f, log_psi, x, dlog_p:
+            0.5 * np.sum(dlog_p[:, :, None] * ((x - f) * np.exp(-log_psi) - 1), axis=(0, 1))),
+}
+
+
 def gaussian_of_deviation(f, log_psi, x, dlog_p):
     """As if log_psi were the logarithm of a standard deviation."""
     r, d = x - f, dlog_p[:, :, None]
@@ -315,6 +380,16 @@ LAPLACE = {
         _laplace(lambda right, u, f, log_b, x, d: {"log_p": right["log_p"] / x.shape[1]}),
     "right except for log_p: the square of a residual, as of a Gaussian, and Laplace's has its size":
         _laplace(lambda right, u, f, log_b, x, d: {"log_p": -(u**2 + log_b + math.log(2)).sum(axis=2)}),
+    "right except for log_p: log b has its sign turned; a wider density is a lower one":
+        _laplace(lambda right, u, f, log_b, x, d: {
+            "log_p": -(np.abs(u) - log_b + math.log(2)).sum(axis=2)
+        }),
+    "right except for log_p: its sign is turned; log p is asked for, and this is −log p":
+        _laplace(lambda right, u, f, log_b, x, d: {"log_p": -right["log_p"]}),
+    "right except for log_p: u stands where |u| belongs":
+        _laplace(lambda right, u, f, log_b, x, d: {"log_p": -(u + log_b + math.log(2)).sum(axis=2)}),
+    "right except for df: |u| stands where the sign of u belongs":
+        _laplace(lambda right, u, f, log_b, x, d: {"df": d * np.abs(u) * np.exp(-log_b)}),
     "right except for df: its sign is turned; f nearer to x makes x more probable":
         _laplace(lambda right, u, f, log_b, x, d: {"df": -right["df"]}),
     "right except for df: it lacks 1/b, the slope of u = (x − f)/b in f":
@@ -385,14 +460,48 @@ BOUND_INPUTS = {
 }
 
 
-def _bound(x, W, b, log_psi, phi, eta, h=np.tanh, slope=lambda z: 1 - np.tanh(z) ** 2):
-    """dW and dphi, with another h for tanh in dW, and another slope in dphi."""
+def _bound(x, W, b, log_psi, phi, eta, h=np.tanh, slope=lambda z: 1 - np.tanh(z) ** 2, by=1.0):
+    """dW and dphi, with another h for tanh in dW, another slope in dphi, or another power of ψ."""
     m, _, s, z = _parts(phi, eta)
-    df = (np.tanh(z) @ W + b - x) / np.exp(log_psi) / len(eta)
+    df = (np.tanh(z) @ W + b - x) * np.exp(-by * log_psi) / len(eta)
     dz = df @ W.T * slope(z)
     kl = np.concatenate([m, s**2 - 1], axis=1)
     both = np.concatenate([dz.sum(axis=0), (dz * eta).sum(axis=0) * s], axis=1)
     return np.einsum("snk,snd->kd", h(z), df), both + kl
+
+
+def bound_right(x, W, b, log_psi, phi, eta):
+    """dW and dphi."""
+    return _bound(x, W, b, log_psi, phi, eta)
+
+
+def _kl_slopes(phi):
+    m, log_s = np.split(phi, 2, axis=1)
+    return np.concatenate([m, np.exp(2 * log_s) - 1], axis=1)
+
+
+def bound_with_kl(times):
+    """A mistake: the KL's part of dphi so many times, a function of S and N."""
+    return but(bound_right, _1=lambda right, phi, eta, **_: (
+        right[1] + (times(*eta.shape[:2]) - 1) * _kl_slopes(phi)
+    ))
+
+
+def bound_of_sums(x, W, b, log_psi, phi, eta):
+    """The sum of dz times the sum of η."""
+    dW, dphi = bound_right(x, W, b, log_psi, phi, eta)
+    _, _, s, _ = _parts(phi, eta)
+    K = len(W)
+    dz = (dphi - _kl_slopes(phi))[:, :K]
+    dlog_s = dz * eta.sum(axis=0) * s + s**2 - 1
+    return dW, np.concatenate([dphi[:, :K], dlog_s], axis=1)
+
+
+def bound_dW_of_m(x, W, b, log_psi, phi, eta):
+    """dW at the mean of q, all of df added up before."""
+    m, _, _, z = _parts(phi, eta)
+    df = (np.tanh(z) @ W + b - x) / np.exp(log_psi) / len(eta)
+    return np.tanh(m).T @ df.sum(axis=0), bound_right(x, W, b, log_psi, phi, eta)[1]
 
 
 def bound_without_slope(x, W, b, log_psi, phi, eta):
@@ -495,9 +604,21 @@ EXERCISES = [
             "right except for dW and db: mean where they sum over the rows; a mean would be in dy already":
                 dense_by_means,
             "right except for db: mean where it sums over the rows":
-                lambda x, W, b, dy: (dy @ W.T, x.T @ dy, dy.mean(axis=0)),
+                but(dense, _2=lambda right, x, W, b, dy: dy.mean(axis=0)),
+            "right except for db: it is multiplied by b, which y has no product with":
+                but(dense, _2=lambda right, x, W, b, dy: b * right[2]),
+            "right except for db: dy is taken for all ones; count no rows, add up what comes back":
+                but(dense, _2=lambda right, x, W, b, dy: np.ones_like(b) * len(x)),
             "right except for dx: W's numbers are read in another order; take the transpose, no reshape":
-                lambda x, W, b, dy: (dy @ W.reshape(W.T.shape), x.T @ dy, dy.sum(axis=0)),
+                but(dense, _0=lambda right, x, W, b, dy: dy @ W.reshape(W.T.shape)),
+            "right except for dx: dy is taken for all ones, whatever comes back":
+                but(dense, _0=lambda right, x, W, b, dy: np.ones_like(dy) @ W.T),
+            "right except for dW: dy is taken for all ones, whatever comes back":
+                but(dense, _1=lambda right, x, W, b, dy: x.T @ np.ones_like(dy)),
+            "right except for dW: it takes y, the output, where dy comes back":
+                but(dense, _1=lambda right, x, W, b, dy: x.T @ (x @ W + b)),
+            "right except for dW: mean where it sums over the rows":
+                but(dense, _1=lambda right, x, W, b, dy: right[1] / len(x)),
         },
     ),
     Exercise(
@@ -513,6 +634,10 @@ EXERCISES = [
                 lambda y, dy: dy * y * (1 - y),
             "dy has to be multiplied by the slope, and was added to it": lambda y, dy: dy + 1 - y**2,
             "divided by the slope, where dy is multiplied by it": lambda y, dy: dy / (1 - y**2),
+            "dy is multiplied by y, and the slope is 1 − y²": lambda y, dy: dy * y,
+            "1 − tanh y: y is the tanh already, and the slope is 1 − y²": lambda y, dy: dy * (1 - np.tanh(y)),
+            "1 + y², where the slope is 1 − y²: it falls towards both ends": lambda y, dy: dy * (1 + y**2),
+            "the root of the slope: there is none in 1 − y²": lambda y, dy: dy * np.sqrt(1 - y**2),
         },
     ),
     Exercise(
@@ -522,6 +647,20 @@ EXERCISES = [
             "right except for dx: dy is left out, what comes back from above": softplus_without_dy,
             "right except for dx: this is 1 − σ(x), the slope of softplus at −x": softplus_mirrored,
             "this is the rectifier, which softplus follows far from 0 and rounds off near it": rectifier,
+            "right except for y: log(1 + exp(−|x|)) is missing; max(x, 0) alone is the rectifier":
+                but(softplus_both, y=lambda right, x, dy: np.maximum(x, 0)),
+            "right except for y: max(x, 0) is missing, so it is softplus of −|x|":
+                but(softplus_both, y=lambda right, x, dy: np.log1p(np.exp(-np.abs(x)))),
+            "right except for dx: tanh stands where the slope is σ(x), from 0 to 1":
+                but(softplus_both, dx=lambda right, x, dy: dy * np.tanh(x)),
+            "right except for dx: σ is taken at y, and the slope at x":
+                but(softplus_both, dx=lambda right, x, dy: dy * 0.5 * (1 + np.tanh(0.5 * right["y"]))),
+            "right except for dx: this is σ(|x|), right for positive x alone":
+                but(softplus_both, dx=lambda right, x, dy: dy * 0.5 * (1 + np.tanh(0.5 * np.abs(x)))),
+            "right except for dx: this is σ(−|x|), right for negative x alone":
+                but(softplus_both, dx=lambda right, x, dy: dy * 0.5 * (1 - np.tanh(0.5 * np.abs(x)))),
+            "right except for dx: this is y itself times dy, and the slope is σ(x)":
+                but(softplus_both, dx=lambda right, x, dy: dy * right["y"]),
             "right except for dx: the rectifier's slope, a step, where softplus has σ(x)":
                 lambda x, dy: softplus_both(x, dy) | {"dx": dy * (x > 0)},
             "right except for dx: σ(x) (1 − σ(x)) is the slope of σ, and softplus' is σ itself":
@@ -541,6 +680,15 @@ EXERCISES = [
             "right except for dW2: it takes a, what goes into tanh; the second layer was given h":
                 network_dW2_of_a,
             "right except for what the rows share: mean where it sums over them": network_of_mean,
+            "dh is multiplied by h, and the slope of tanh is 1 − h²": network_slope_h,
+            "1 − h, where the slope of tanh is 1 − h²": network_slope_one_minus_h,
+            "right except for dx: the slope of tanh is missing on its way, dh stands where da belongs":
+                but(network_right, _0=lambda right, x, W1, b1, W2, b2, dy: dy @ W2.T @ W1.T),
+            "right except for db1: the slope of tanh is missing on its way, dh stands where da belongs":
+                but(network_right, _2=lambda right, x, W1, b1, W2, b2, dy: (dy @ W2.T).sum(axis=0)),
+            "right except for dW2: it takes the slope 1 − h²; the second layer was given h":
+                but(network_right, _3=lambda right, x, W1, b1, W2, b2, dy:
+                    (1 - np.tanh(x @ W1 + b1) ** 2).T @ dy),
             "b1 is left out: the forward adds it before the tanh, and the slope is taken there":
                 network_without_b1,
         },
@@ -580,6 +728,13 @@ EXERCISES = [
                 lambda y, dy: y * (dy - dy.sum(axis=1, keepdims=True)),
             "the y in front of the bracket is missing":
                 lambda y, dy: dy - np.sum(y * dy, axis=1, keepdims=True),
+            "y (1 − y), the diagonal of the matrix of derivatives, without dy": lambda y, dy: y * (1 - y),
+            "y − dy is what comes of softmax and log likelihood together; here dy is what comes back":
+                lambda y, dy: y - dy,
+            "the sum is taken off y, and has to be taken off dy":
+                lambda y, dy: dy * (y - np.sum(y * dy, axis=1, keepdims=True)),
+            "y has to multiply the whole bracket, the sum too":
+                lambda y, dy: y * dy - np.sum(y * dy, axis=1, keepdims=True),
             "this is the backward of log softmax": lambda y, dy: dy - y * dy.sum(axis=1, keepdims=True),
         },
     ),
@@ -603,6 +758,7 @@ EXERCISES = [
                 ),
             "dlog_p is taken for all ones: what comes back from above is left out":
                 lambda f, log_psi, x, dlog_p: _gaussian(f, log_psi, x, np.ones_like(dlog_p)),
+            **GAUSSIAN,
         },
     ),
     Exercise(
@@ -616,6 +772,22 @@ EXERCISES = [
             "right except for dphi: on the way from h = tanh z to z the slope 1 − h² is missing":
                 bound_without_slope,
             "right except for dW: it takes z, and what meets W is h = tanh z": bound_dW_of_z,
+            "right except for dW: it takes tanh m, without the noise; what met W was tanh z": bound_dW_of_m,
+            "right except for dphi: the KL is missing, m and s² − 1": bound_with_kl(lambda S, N: 0),
+            "right except for dphi: the KL has its sign turned": bound_with_kl(lambda S, N: -1),
+            "right except for dphi: the KL is there S times; it is one a data case, not one a sample":
+                bound_with_kl(lambda S, N: S),
+            "right except for dphi: the KL is divided by S; the mean over samples is of log p alone":
+                bound_with_kl(lambda S, N: 1 / S),
+            "right except for dphi: the KL is divided by N; Σ_n Q_n has all of every case's":
+                bound_with_kl(lambda S, N: 1 / N),
+            "right except for dphi: its halves are exchanged; m comes first, log s second":
+                but(bound_right, _1=lambda right, phi, **_: np.roll(right[1], phi.shape[1] // 2, axis=1)),
+            "right except for dphi: Σ dz · Σ η, where each sample's dz meets its own η": bound_of_sums,
+            "the residual is divided by √ψ, and −r²/2ψ has the slope r/ψ":
+                lambda x, W, b, log_psi, phi, eta: _bound(x, W, b, log_psi, phi, eta, by=0.5),
+            "the residual is not divided by ψ":
+                lambda x, W, b, log_psi, phi, eta: _bound(x, W, b, log_psi, phi, eta, by=0.0),
             "b is left out of f(z) = tanh(z) W + b": bound_without_b,
             "log_psi is taken for the logarithm of a standard deviation; ψ is a variance":
                 bound_of_deviation,

@@ -166,6 +166,14 @@ ROWS = {
         lambda log_p: log_sum(log_p) + log_p.max(axis=1),
     "this is the largest alone; the others add to it": lambda log_p: log_p.max(axis=1),
     "mean where it sums: it is log D too low": lambda log_p: log_sum(log_p) - np.log(log_p.shape[1]),
+    "exp is taken of the logarithms as they are, and overflows: take the largest of each row off before":
+        lambda log_p: np.log(np.exp(log_p).sum(axis=1)),
+    "the largest of all rows is taken off each: what is far below it vanishes; axis=1 is missing":
+        lambda log_p: log_p.max() + np.log(np.exp(log_p - log_p.max()).sum(axis=1)),
+    "the largest of all rows is taken off, and each row's own is added: axis=1 is missing in one of them":
+        lambda log_p: log_p.max(axis=1) + np.log(np.exp(log_p - log_p.max()).sum(axis=1)),
+    "this is the sum of exp, which overflows; its log is asked for":
+        lambda log_p: np.exp(log_p).sum(axis=1),
     "the log is missing: this is the sum over the largest":
         lambda log_p: np.exp(log_sum(log_p) - log_p.max(axis=1)),
 }
@@ -285,6 +293,11 @@ EXERCISES = [
                 lambda m, log_s: near_prior(m, log_s) / m.shape[1],
             "s² − 1 alone, without −2 log s: the two cancel but for their second order":
                 lambda m, log_s: np.sum(0.5 * m**2 + 0.5 * np.expm1(2 * log_s), axis=1),
+            "−log s where −2 log s belongs, inside the bracket with the ½ before it":
+                lambda m, log_s: near_prior(m, log_s) + 0.5 * log_s.sum(axis=1),
+            "+2 log s where −2 log s belongs": lambda m, log_s: near_prior(m, log_s) + 2 * log_s.sum(axis=1),
+            "½ (log s)² for the part of s: e^{2l} − 1 − 2l begins with 2l², half of which is l²":
+                lambda m, log_s: 0.5 * np.sum(m**2 + log_s**2, axis=1),
             "log s is taken for log s²: expm1(log s) − log s stands where both have a 2":
                 lambda m, log_s: near_prior(m, 0.5 * log_s),
         },
@@ -293,6 +306,17 @@ EXERCISES = [
         "11-3", "merged_moments", "2.18", "n, mean (D,) and scatter (D, D) of the rows of two ranks",
         draw_moments, by_value(merged),
         {
+            "right except for the mean: the two means are added; it lies between them":
+                _merged(lambda right, within, between, middle, n1, n2: {"mean": 2 * middle}),
+            "right except for the scatter: δ² entry by entry is no matrix; take the outer product":
+                _merged(lambda right, within, between, middle, n1, n2: {
+                    "scatter": within + n1 * n2 / (n1 + n2) * np.diag(between)
+                }),
+            "right except for the scatter: a weighted mean of the two, where the sums are added":
+                lambda n1, mean1, scatter1, n2, mean2, scatter2: (
+                    merged(n1, mean1, scatter1, n2, mean2, scatter2)
+                    | {"scatter": (n1 * scatter1 + n2 * scatter2) / (n1 + n2)}
+                ),
             "right except for the scatter: the sums of the two alone, as if both had the same mean":
                 _merged(lambda right, within, between, middle, n1, n2: {"scatter": within}),
             "right except for the mean: the rank with fewer rows counts as much as the other":
@@ -337,6 +361,8 @@ EXERCISES = [
                 lambda means, counts, n_cases: counts @ means,
             "divided by N, where there are M rows in the minibatch, and N multiplies":
                 lambda means, counts, n_cases: counts @ means / n_cases,
+            "M/N, where the sum over the minibatch has to be made larger, by N/M":
+                lambda means, counts, n_cases: counts.sum() / n_cases * (counts @ means),
             "the ranks' means are added: with R ranks that is R times too much":
                 lambda means, counts, n_cases: n_cases * means.sum(axis=0),
             "N times the sum over the minibatch: it still has to be divided by its M rows":

@@ -5,9 +5,9 @@ Nothing is run, written or sent: a check has left its outcome in the notebook wh
 
 import re
 
+from ..course.exercises.table import EXERCISES
+from ..course.grade import OUTCOMES
 from ..messages import align
-from .exercises.table import EXERCISES
-from .grade import OUTCOMES
 from .notebook import code_cells
 
 NAME = re.compile(r"(\d\d)-.*\.ipynb")
@@ -42,7 +42,7 @@ def table(outcomes, names):
     rows = [("notebook", "right", "not yet", "not attempted", "of", "not yet right")]
     for number in dict.fromkeys(EXERCISES[name].notebook for name in outcomes):
         own = {name: outcome for name, outcome in outcomes.items() if EXERCISES[name].notebook == number}
-        open_ = [f"{name} {EXERCISES[name].asks}" for name, outcome in own.items() if outcome != "right"]
+        open_ = [name for name, outcome in own.items() if outcome != "right"]
         rows.append((names.get(number, f"{number} (not in this folder)"), *_counted(own), ", ".join(open_)))
     rows.append(("in all", *_counted(outcomes), ""))
     left = align([row[:-1] for row in rows], left=1).splitlines()

@@ -20,14 +20,14 @@ import tempfile
 import threading
 from time import monotonic, sleep
 
+from ..course.exercises.table import EXERCISES
+from ..course.grade import OUTCOMES
 from ..messages import align, counted
-from .exercises.table import EXERCISES
-from .grade import OUTCOMES
 from .notebook import code_cells
 
 NOT_JUDGED = "not judged"
 COLUMNS = "student", "file", "exercise", "asks", "outcome", "why", "errors", "seconds", "seed"
-START = "import sys; sys.path.insert(0, sys.argv[1]); from teachvae.course.execution import main; main()"
+START = "import sys; sys.path.insert(0, sys.argv[1]); from teachvae.classroom.execution import main; main()"
 HANDED_ON = re.compile(
     r"PATH|HOME|LANG|LC_.*|TZ|SYSTEMROOT|WINDIR|USERPROFILE|APPDATA|LOCALAPPDATA|LD_LIBRARY_PATH|DYLD_.*|"
     r"PYTHONPATH|PYTHONHOME|PYTHONUSERBASE|VIRTUAL_ENV|CONDA_PREFIX|TEACHVAE_.*"

@@ -1,0 +1,1 @@
+"""Around the course: starting it, counting what is done, planting faults, judging a folder of notebooks."""
