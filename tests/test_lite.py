@@ -6,6 +6,7 @@ They need the extra lite, Chromium and Node, and a distribution of Pyodide 0.27.
 TEACHVAE_PYODIDE.
 """
 
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import json
@@ -54,6 +55,15 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
+@contextmanager
+def served(folder):
+    """The address of a folder's files, for as long as the context lasts."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
 @pytest.fixture(scope="module")
 def address(site):
     """Where the site is served; JupyterLab is within reach of the pages' scripts."""
@@ -61,10 +71,8 @@ def address(site):
     said = json.loads(settings.read_text(encoding="utf-8"))
     said["jupyter-config-data"]["exposeAppInBrowser"] = True
     settings.write_text(json.dumps(said), encoding="utf-8")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=site)) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with served(site) as address:
+        yield address
 
 
 @pytest.fixture
@@ -121,6 +129,19 @@ def test_a_notebook_runs_to_its_end_and_asks_for_nothing_from_elsewhere(address,
     for needed in ("static/pyodide/pyodide.asm.wasm", "static/pyodide/numpy", "pypi/comm", "pypi/teachvae"):
         assert any(url.startswith(f"{address}/{needed}") for url in urls)  # the worker's requests are seen
     assert [url for url in urls if not url.startswith((address, "blob:", "data:"))] == []
+
+
+def test_what_a_worker_asks_for_elsewhere_is_found(browse, tmp_path):
+    browser, asked = browse
+    ask = "fetch('https://example.invalid/a').catch(() => postMessage('asked'))"
+    (tmp_path / "a.html").write_text(
+        f'<script>new Worker(URL.createObjectURL(new Blob(["{ask}"]))).onmessage = () => {{ window.done = 1; }}'
+        "</script>"
+    )
+    with served(tmp_path) as address:
+        browser.open(f"{address}/a.html")
+        browser.until("window.done === 1")
+        assert "https://example.invalid/a" in asked()
 
 
 def test_a_number_leads_to_its_card(address, browse):
