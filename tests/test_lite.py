@@ -30,6 +30,19 @@ NODE = shutil.which("node") or shutil.which("nodejs")
 PANEL = "[...jupyterapp.shell.widgets('main')].find(one => one.content && one.content.widgets)"
 CELLS = f"{PANEL}.content.widgets.filter(cell => cell.model.type == 'code')"
 
+RUN = """
+import warnings, matplotlib
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+warnings.simplefilter("error")
+warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
+names = {"__name__": "__main__"}
+for place, source in enumerate(SOURCES):
+    exec(compile(source, f"code cell {place}", "exec"), names)
+    plt.close("all")
+print(len(SOURCES), "cells")
+"""
+
 
 def build(*arguments):
     return subprocess.run(
@@ -188,19 +201,24 @@ def test_what_is_no_distribution_and_a_folder_of_something_else_are_refused(site
     assert (tmp_path / "thesis.tex").exists()
 
 
-def test_in_pyodide_the_numbers_are_those_that_are_had_here(site):
+def in_pyodide(site, file):
+    """What a Python file printed in Pyodide under Node."""
     if NODE is None:
         pytest.skip("needs Node")
-    smoke = ROOT / "tests/pyodide_smoke.py"
-    wheels = [file for name in ("teachvae", "tqdm") for file in site.glob(f"pypi/{name}-*.whl")]
-    in_pyodide = [NODE, ROOT / "tests/pyodide_run.mjs", PYODIDE, smoke, *wheels]
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    there, here = (
-        subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=ROOT, env=environment)
-        for command in (in_pyodide, [sys.executable, smoke])
+    wheels = [wheel for name in ("teachvae", "tqdm") for wheel in site.glob(f"pypi/{name}-*.whl")]
+    ran = subprocess.run(
+        [NODE, ROOT / "tests/pyodide_run.mjs", PYODIDE, file, *wheels],
+        capture_output=True, text=True, timeout=900,
     )
-    assert there.returncode == 0, there.stdout[-2000:] + there.stderr[-3000:]
-    there, here = (json.loads(ran.stdout.splitlines()[-1]) for ran in (there, here))
+    assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-3000:]
+    return ran.stdout
+
+
+def test_in_pyodide_the_numbers_are_those_that_are_had_here(site):
+    smoke = ROOT / "tests/pyodide_smoke.py"
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, smoke], capture_output=True, text=True, timeout=900, env=environment)
+    there, here = (json.loads(out.splitlines()[-1]) for out in (in_pyodide(site, smoke), ran.stdout))
     assert there["told"] == {
         "bits of a place": 32, "warned": ["ThreadsWarning"], "right": "right", "wrong": "not yet",
         "gradients": 0, "doctor": ["ok", "ok", "ok"],
@@ -208,3 +226,12 @@ def test_in_pyodide_the_numbers_are_those_that_are_had_here(site):
     assert there["numbers"] == pytest.approx(here["numbers"], rel=1e-8)
     Q = [there["numbers"][f"{route}, Q"] for route in ("FactorAnalysis", "VariationalEM", "VAE")]
     assert max(Q) - min(Q) < 1e-7
+
+
+@pytest.mark.parametrize("name", [file.stem for file in sorted(ROOT.glob("notebooks/*.ipynb"))])
+def test_in_pyodide_a_notebook_runs_to_its_end_without_a_warning(site, tmp_path, name):
+    cells = json.loads((ROOT / f"notebooks/{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    program = tmp_path / "cells.py"
+    program.write_text(f"SOURCES = {sources!r}\n{RUN}", encoding="utf-8")
+    assert in_pyodide(site, program).splitlines()[-1] == f"{len(sources)} cells"
