@@ -148,10 +148,8 @@ def test_a_notebook_runs_to_its_end_and_asks_for_nothing_from_elsewhere(address,
 def test_what_a_worker_asks_for_elsewhere_is_found(browse, tmp_path):
     browser, asked = browse
     ask = "fetch('https://example.invalid/a').catch(() => postMessage('asked'))"
-    (tmp_path / "a.html").write_text(
-        f'<script>new Worker(URL.createObjectURL(new Blob(["{ask}"]))).onmessage = () => {{ window.done = 1; }}'
-        "</script>"
-    )
+    worker = f'new Worker(URL.createObjectURL(new Blob(["{ask}"])))'
+    (tmp_path / "a.html").write_text(f"<script>{worker}.onmessage = () => {{ window.done = 1; }}</script>")
     with served(tmp_path) as address:
         browser.open(f"{address}/a.html")
         browser.until("window.done === 1")
@@ -178,7 +176,7 @@ def test_the_first_page_is_the_first_notebook(address, browse):
         try:
             browser.until(f"{titles}.some(title => title.startsWith('00'))", 120)
             break
-        except RuntimeError:                                       # asked on the page that leads on to another
+        except RuntimeError:                                       # asked of the page that leads on
             assert monotonic() < end
 
 
@@ -216,8 +214,8 @@ def in_pyodide(site, file):
 
 def test_in_pyodide_the_numbers_are_those_that_are_had_here(site):
     smoke = ROOT / "tests/pyodide_smoke.py"
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    ran = subprocess.run([sys.executable, smoke], capture_output=True, text=True, timeout=900, env=environment)
+    alone = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, smoke], capture_output=True, text=True, timeout=900, env=alone)
     there, here = (json.loads(out.splitlines()[-1]) for out in (in_pyodide(site, smoke), ran.stdout))
     assert there["told"] == {
         "bits of a place": 32, "warned": ["ThreadsWarning"], "right": "right", "wrong": "not yet",
