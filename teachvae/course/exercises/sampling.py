@@ -288,7 +288,7 @@ def leave_one_out(c):
 # ---- 06-5 and 06-6, through the sample -----------------------------------------------------------
 
 
-def draw_backward(rng, n):
+def draw_gradients(rng, n):
     """q, noise, and what comes back from above, dz (S, N, K)."""
     return {
         "m": rng.standard_normal((n.N, n.K)), "log_s": rng.uniform(-1.0, 0.6, (n.N, n.K)),
@@ -716,7 +716,7 @@ EXERCISES = [
         },
     ),
     Exercise(
-        "06-5", "sample_backward", "3.3", "dm and dlog_s (N, K) from dz, for z = m + s η", draw_backward,
+        "06-5", "sample_backward", "3.3", "dm and dlog_s (N, K) from dz, for z = m + s η", draw_gradients,
         by_gradient(along_dz, ("m", "log_s"), inputs={
             "eta": lambda m, log_s, eta, dz: eta, "s": lambda m, log_s, eta, dz: np.exp(log_s),
         }),
