@@ -71,7 +71,6 @@ x = datasets.linear_gaussian(n_cases=cases, n_visible=n_visible, n_latent=K, see
 D, q = n_visible, posteriors.DiagonalGaussian(K)
 
 
-
 def rotation(degrees):
     """R (K, K), which turns the first two latent variables; with K = 1 there is nothing to turn."""
     R, c, s = np.eye(K), np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
@@ -336,7 +335,7 @@ else:
 
 # %% [markdown]
 # It never quite arrives: each sweep leaves a fixed share of the distance. The more slanted the ellipse, the more
-# the coordinates have to wait for each other. Remember this picture. Variational EM as a whole does the same with
+# the coordinates have to wait for each other. (With `angle = 0` nothing slants, and one sweep is enough.) Remember this picture. Variational EM as a whole does the same with
 # $\phi$ and $\theta$ in place of $m_{11}$ and $m_{12}$.
 #
 # **Exercise 05-3.** Write one such move for all data cases: `coordinate_update(x, W, b, psi, m, k)` returns a new
@@ -423,8 +422,8 @@ as_if_known[:, K:] = -40.0                       # s = 0: the means are taken fo
 forgetful = m_step(as_if_known)
 print(f"mean Q: {Q(theta, phi).mean():.4f} with s², {Q(forgetful, phi).mean():.4f} without")
 sizes = [np.linalg.norm(found[0]) for found in (forgetful, theta)]
-print(f"size of W without s²: {sizes[0] / sizes[1]:.3f} of what it should be")
-print(f"sum of ψ without s²:  {forgetful[2].sum() / theta[2].sum():.3f} of what it should be")
+print(f"size of W without s²: {sizes[0] / sizes[1]:.3f} times what it should be")
+print(f"sum of ψ without s²:  {forgetful[2].sum() / theta[2].sum():.3f} times what it should be")
 
 # %% [markdown]
 # The noise $\psi$ is too small, since the noise of the codes is not counted. $W$ is too large: the means $m_n$ scatter
@@ -900,8 +899,8 @@ for steps in (0, 1, 2, 4, 8, 16):
     print(f"{steps:4} steps: Q_1 = {found.Q[0]:9.4f}, largest slope left {found.gradient_norm[0]:.1e}")
 
 # %% [markdown]
-# No step raises $Q_1$: a step that would is tried again at half its length. A dozen steps for *one* data case, and
-# again after each M-step, for every case in the data. This is the cost that amortisation will spare us.
+# No step raises $Q_1$: a step that would is tried again at half its length. A handful of steps for *one* data case,
+# and again after each M-step, for every case in the data. This is the cost that amortisation will spare us.
 
 # %%
 fig, ax = plt.subplots(figsize=(6, 3.2))
@@ -932,7 +931,7 @@ print(vem.gaps(bent[:20], phi=vem.phi_[:20]))
 # The line of the NLML, what a Gaussian $q$ misses, what a diagonal one misses beyond that, and what the table in use
 # misses beyond its best: they add up to $Q$. For a table the last is small, since every row was searched for. With
 # a bent decoder no rotation makes all posteriors upright at once, as each slants in its own way: the price of mean
-# field is real here, though not the largest item.
+# field is real here, though not the largest item. (With $K = 1$ there is none, and with `hidden = ()` neither of the two.)
 
 # %% [markdown]
 # ## To try

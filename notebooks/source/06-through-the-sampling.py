@@ -116,7 +116,8 @@ print("with the minus in front:   ", -slide)
 # %% [markdown]
 # **Exercise 06-1.** Write `sampled_bound(x, W, b, psi, m, s, eta)`, the estimate of $Q_n$, shape (N,), for a linear
 # decoder $f(z) = zW + b$ with noise variances `psi`, from the samples $z_{ns} = m_n + s_n \eta_{ns}$. All three log
-# densities are sampled. `x` is (N, D), `W` (K, D), `m` and `s` (N, K), `eta` (S, N, K). Mind the sign.
+# densities are sampled, also where the KL has a closed form. `x` is (N, D), `W` (K, D), `b` and `psi` (D,), `m` and
+# `s` (N, K), `eta` (S, N, K); `s` are standard deviations. Mind the sign.
 
 # %% tags=["exercise"]
 def sampled_bound(x, W, b, psi, m, s, eta):
@@ -675,7 +676,8 @@ plt.show()
 print(f"all {N}: {whole:.0f};  mean of N/M Σ: {N / M * sums.mean():.0f}, mean of Σ: {sums.mean():.0f}")
 
 # %% [markdown]
-# **Exercise 06-7.** Write `minibatch_gradient(x, W, b, psi, z, rows)` for a linear decoder with given codes `z` (N, K):
+# **Exercise 06-7.** Write `minibatch_gradient(x, W, b, psi, z, rows)` for a linear decoder, shapes as in 06-1, with given
+# codes `z` (N, K):
 # the estimate of $\partial / \partial W$ of $-\sum_{n=1}^{N} \log p(x_n \mid z_n)$, (K, D), that looks only at the data
 # cases whose places are in `rows` (M,).
 

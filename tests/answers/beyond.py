@@ -492,8 +492,27 @@ def shares_by_ratios_of_densities(x, pi, b, W, psi):
         return 1 / np.exp(log_p[:, None, :] - log_p[:, :, None]).sum(axis=2)
 
 
+# ---- what a student hands in ------------------------------------------------------------------
+
+
+def kl_changed(squares=1.0, means=1.0, logs=1.0):
+    def answer(m, L):
+        log_det = np.linalg.slogdet(L)[1]
+        return 0.5 * (squares * (L**2).sum((1, 2)) + means * (m**2).sum(1) - m.shape[1]) - logs * log_det
+
+    return answer
+
+
+def top_forgotten(log_w, k):
+    groups = log_w.reshape(-1, k, log_w.shape[1])
+    return -np.log(np.exp(groups - groups.max(1, keepdims=True)).mean(1)).mean(0)
+
+
 WRONG = {
     "12-1": {
+        "log |L|, which is missing": kl_changed(logs=0.0),
+        "the trace, which is missing": kl_changed(squares=0.0),
+        "the entries of m are added up": lambda m, L: kl_changed(means=0.0)(m, L) + 0.5 * m.sum(1),
         "log |L| is halved": log_det_halved,
         "log |L Lᵀ| is not halved": log_det_of_the_covariance,
         "below the diagonal of L is left out": no_correlations,
@@ -505,6 +524,9 @@ WRONG = {
         "1/(K = ": mean_over_latents,
     },
     "12-2": {
+        "tanh² stands where 1 − tanh²": lambda u, r, w, b: np.log(1 + r @ w * np.tanh(u @ w + b) ** 2),
+        "log(1 + t) is no t": lambda u, r, w, b: r @ w * (1 - np.tanh(u @ w + b) ** 2),
+        "b is taken off where": lambda u, r, w, b: planar_by_cosh(u, r, w, -b),
         "the slope of tanh is left out": no_slope,
         "tanh stands where its slope": tanh_itself,
         "1 − tanh stands where": tanh_not_squared,
@@ -516,6 +538,8 @@ WRONG = {
         "it has shape": one_number,
     },
     "12-3": {
+        "has to be added again outside": top_forgotten,
+        "only the first group is used": lambda log_w, k: np.log(k) - special.logsumexp(log_w[:k], axis=0),
         "that is L_1 = Q": q_again,
         "a sum of k weights": sum_of_weights,
         "all draws are under one log": one_group,
@@ -527,6 +551,8 @@ WRONG = {
         "it has shape": every_group,
     },
     "12-4": {
+        "the shares of the others": lambda log_w, dL: -dL * (1 - special.softmax(log_w, axis=0)),
+        "draws and data cases together": lambda log_w, dL: -dL * special.softmax(log_w),
         "that is the gradient of Q": equal_shares,
         "not divided by their sum": weights_themselves,
         "the shares go over the data cases": shared_by_cases,
@@ -537,6 +563,10 @@ WRONG = {
         "divided by their mean": by_the_mean,
     },
     "12-5": {
+        "U is divided by m": lambda t, v: rubin_by_std(t, v / len(t)),
+        "1 − 1/m stands where": lambda t, v: {
+            "mean": t.mean(0), "se": np.sqrt(v.mean(0) + (1 - 1 / len(t)) * t.var(0, ddof=1))
+        },
         "what differs between the tables is left out": within_alone,
         "B counts 1 + 1/m times": endless_tables,
         "as if each table were new data": new_data,
@@ -549,6 +579,9 @@ WRONG = {
         "S = ": summed,
     },
     "12-6": {
+        "b is left out": lambda x, pi, b, W, psi: shares_from_scipy(x, pi, 0 * b, W, psi),
+        "π itself is added": lambda x, pi, b, W, psi: shares_from_scipy(x, np.exp(pi), b, W, psi),
+        "π multiplies after": lambda x, pi, b, W, psi: pi * shares_from_scipy(x, np.ones(len(pi)), b, W, psi),
         "π is left out": unweighted,
         "normalised over the data cases": over_the_cases,
         "log |C_j| is left out": no_determinant,

@@ -671,8 +671,36 @@ SEEN = {
     "gradient check": "passes", "falling Q": "passes", "Q against nlml": "fails", "moments of z": "fails",
 }
 
+
+# ---- what a student hands in ------------------------------------------------------------------
+
+
+def q_changed(p=1.0, prior=1.0, q=1.0, power=1.0, join=lambda c: c.mean(0)):
+    def answer(x, W, b, psi, m, s, eta):
+        z = m + s**power * eta
+        log_p = -0.5 * (np.log(2 * np.pi * psi) + (x - z @ W - b) ** 2 / psi).sum(2)
+        log_prior = -0.5 * (np.log(2 * np.pi) + z**2).sum(2)
+        log_q = -0.5 * (np.log(2 * np.pi * s**2) + eta**2).sum(2)
+        return join(q * log_q - prior * log_prior - p * log_p)
+
+    return answer
+
+
+def score_changed(s=lambda log_s: np.exp(log_s), dlog_s=lambda u: u**2 - 1, factor=1.0):
+    def answer(z, m, log_s):
+        width = s(log_s)
+        u = (z - m) / width
+        return (u / width).mean(0), factor * dlog_s(u).mean(0)
+
+    return answer
+
+
 WRONG = {
     "06-1": {
+        "log p(z), whose sign": q_changed(prior=-1.0),
+        "log p(x|z), which is missing": q_changed(p=0.0),
+        "multiplied by √s": q_changed(power=0.5),
+        "before the logarithm": q_changed(join=lambda c: -np.log(np.exp(-c).mean(0))),
         "without its minus sign": q_of_the_slide,
         "1/S is missing": q_summed,
         "KL in closed form": q_with_analytic_kl,
@@ -684,6 +712,10 @@ WRONG = {
         "N = 6 is gone": q_one_number,
     },
     "06-2": {
+        "log s is taken for a log variance": score_changed(lambda log_s: np.exp(log_s / 2), factor=0.5),
+        "as if it were s": score_changed(lambda log_s: log_s),
+        "½ u² where u²": score_changed(dlog_s=lambda u: u**2 / 2 - 1),
+        "the −1 alone": score_changed(dlog_s=lambda u: 0 * u - 1),
         "dm lacks one of its two s": naive_one_s,
         "the derivative in s": naive_in_s,
         "lacks the −1 that comes": naive_no_norm,
@@ -693,6 +725,10 @@ WRONG = {
         "zero is its expectation": naive_zero,
     },
     "06-3": {
+        "the other samples' costs": lambda z, m, log_s, c: score(
+            z, m, log_s, c - (c.sum(0) - c) / (len(c) - 1)
+        ),
+        "without the sample's own": lambda z, m, log_s, c: score(z, m, log_s, c - c.mean(0)),
         "the score alone": score_alone,
         "not the product of the means": score_of_means,
         "the gradient of −Q": score_up,
@@ -702,6 +738,9 @@ WRONG = {
         "1/S is missing": score_sum,
     },
     "06-4": {
+        "the mean of the other data cases": lambda c: c - (c.sum(1, keepdims=True) - c) / (c.shape[1] - 1),
+        "one mean over everything": lambda c: c - c.mean(),
+        "a bracket is missing": lambda c: c - c.sum(0) - c / (len(c) - 1),
         "has c itself in it": baseline_of_all,
         "runs over the data cases": baseline_over_cases,
         "this is the baseline": baseline_alone,
@@ -711,6 +750,11 @@ WRONG = {
         "the sign is turned": baseline_other_sign,
     },
     "06-5": {
+        "log_s stands in dlog_s": lambda m, log_s, eta, dz: (dz.sum(0), (dz * eta).sum(0) * log_s),
+        "summed apart": lambda m, log_s, eta, dz: (dz.sum(0), dz.sum(0) * eta.sum(0) * np.exp(log_s)),
+        "z in the place of s η": lambda m, log_s, eta, dz: (
+            dz.sum(0), (dz * (m + np.exp(log_s) * eta)).sum(0)
+        ),
         "lacks the factor s": through_no_s,
         "s² where s belongs": through_s2,
         "η is missing": through_no_eta,
@@ -721,6 +765,8 @@ WRONG = {
         "redrew the noise": through_fresh_noise,
     },
     "06-6": {
+        "ψ is left out": lambda x, W, b, psi, *rest: whole(x, W, b, np.ones(len(psi)), *rest),
+        "b is left out": lambda x, W, b, *rest: whole(x, W, 0 * b, *rest),
         "z stands still": whole_frozen,
         "the KL, which is missing": whole_no_kl,
         "the sign of the KL": whole_kl_turned,
@@ -732,6 +778,10 @@ WRONG = {
         "lacks the −1 of s² − 1": whole_no_one,
     },
     "06-7": {
+        "the first M data cases are used": lambda x, W, b, psi, z, rows: batch(
+            x, W, b, psi, z, np.arange(len(rows))
+        ),
+        "N/M is in it twice": lambda x, W, b, psi, z, rows: batch(x, W, b, psi, z, rows) * len(x) / len(rows),
         "gradient of M data cases": batch_sum,
         "the mean over the batch": batch_mean,
         "M/N stands where": batch_inverse,
@@ -741,6 +791,9 @@ WRONG = {
         "it is transposed": batch_transposed,
     },
     "06-8": {
+        "β₁ and β₂ are exchanged": lambda p, g, m, v, t, a, b1, b2, e: adam(p, g, m, v, t, a, b2, b1, e),
+        "is left out beside the root": lambda *given: adam(*given[:-1], 0.0),
+        "the order p, m, v": lambda *given: adam(*given)[::2] + adam(*given)[1:2],
         "their bias towards 0": adam_biased,
         "only m is corrected": adam_v_biased,
         "only v is corrected": adam_m_biased,

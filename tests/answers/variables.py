@@ -582,8 +582,33 @@ def by_one_column_after_another(x, W, b, psi):
     return {"mean": means, "x": np.where(np.isnan(x), b + means @ W, x)}
 
 
+# ---- what a student hands in ------------------------------------------------------------------
+
+
+def poisson_changed(log_p=None, df=None):
+    def answer(f, x):
+        rate = np.exp(f)
+        value = x * f - rate - special.gammaln(x + 1) if log_p is None else log_p(f, x)
+        return {"log_p": value.sum(1), "df": x - rate if df is None else df(f, x)}
+
+    return answer
+
+
+def student_whole_case(x, f, psi, dof):
+    u2 = ((x - f) ** 2 / psi).sum(1, keepdims=True)
+    weight = (dof + x.shape[1]) / (dof + u2) * np.ones(x.shape)
+    return {"weight": weight, "psi": (weight * (x - f) ** 2).mean(0)}
+
+
+def seen_terms(terms):
+    return lambda x, f, psi: np.where(np.isnan(x), 0.0, terms(x, f, psi)).sum(1)
+
+
 WRONG = {
     "09-1": {
+        "f is a logit and not": lambda f, x: np.sum(x * np.log(f) + (1 - x) * np.log(1 - f), axis=2),
+        "log(1 + exp(f)), which is missing": lambda f, x: np.sum(x * f, axis=2),
+        "exp(f) overflows": lambda f, x: np.sum(x * f - np.log(1 + np.exp(f)), axis=2),
         "is a log of 0": naive,
         "the mean over the D pixels": mean_over_pixels,
         "the minus belongs to Q": loss,
@@ -596,6 +621,11 @@ WRONG = {
         "shape": over_the_samples,
     },
     "09-2": {
+        "for f it is p (1 − p) times": lambda f, x, w: w[..., None] * (
+            x * (1 + np.exp(-f)) - (1 - x) * (1 + np.exp(f))
+        ),
+        "−1/S is written in": lambda f, x, w: (1 / (1 + np.exp(-f)) - x) / len(f),
+        "summed over the samples: each": lambda f, x, w: w.sum(0)[:, None] * (x - 1 / (1 + np.exp(-f))),
         "dlog_p, which is left out": all_ones,
         "belongs to a squared error": squared_error,
         "x − f is the residual of a Gaussian": gaussian_residual,
@@ -606,6 +636,12 @@ WRONG = {
         "1/(S = ": divided_by_samples,
     },
     "09-3": {
+        "right except for log_p: the rate exp(f), whose sign": poisson_changed(
+            lambda f, x: x * f + np.exp(f) - special.gammaln(x + 1)
+        ),
+        "f is taken off where its exp": poisson_changed(lambda f, x: x * f - f - special.gammaln(x + 1)),
+        "a first guess of log x!": poisson_changed(lambda f, x: x * f - np.exp(f) - special.xlogy(x, x) + x),
+        "has no λ in front": poisson_changed(df=lambda f, x: (x - np.exp(f)) * np.exp(f)),
         "log x! is left out": no_factorial,
         "log (x − 1)! stands": gamma_of_x,
         "x/λ − 1 is the derivative": by_the_rate,
@@ -627,6 +663,12 @@ WRONG = {
         "D = ": mean_of_categories,
     },
     "09-5": {
+        "ψ multiplies where": lambda x, f, psi, dof: student_by_einsum(x, f, 1 / psi, dof),
+        "the weights are those under the new psi": lambda x, f, psi, dof: (
+            student_by_einsum(x, f, psi, dof)
+            | {"weight": student_by_einsum(x, f, student_by_einsum(x, f, psi, dof)["psi"], dof)["weight"]}
+        ),
+        "that of Student's t in D dimensions": student_whole_case,
         "you divide by ψ²": psi_squared,
         "the residual is not divided by ψ": unscaled,
         "the residual is not squared": not_squared,
@@ -638,6 +680,13 @@ WRONG = {
         "this is its root": psi_as_sd,
     },
     "09-6": {
+        "log ψ, which is missing": seen_terms(
+            lambda x, f, psi: -0.5 * ((x - f) ** 2 / psi + np.log(2 * np.pi))
+        ),
+        "not divided by ψ": seen_terms(lambda x, f, psi: -0.5 * ((x - f) ** 2 + np.log(2 * np.pi * psi))),
+        "filled with their columns' means first": lambda x, f, psi: stats.norm.logpdf(
+            np.where(np.isnan(x), np.nanmean(x, 0), x), f, np.sqrt(psi)
+        ).sum(1),
         "the mean over the observed entries": mean_of_seen,
         "still paid for entries that nobody saw": residual_alone,
         "a hole is taken for the value 0": zero_for_nan,

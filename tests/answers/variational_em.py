@@ -524,10 +524,77 @@ def gap_by_eigenvalues(W, psi, R):
     return 0.5 * (np.log(diagonal) - np.log1p(values)).sum()
 
 
+# ---- what a student hands in ------------------------------------------------------------------
+
+
+def q_one_term_changed(kl=1.0, squares=1.0, logs=1.0, spread=1.0):
+    def q(x, W, b, psi, m, s):
+        r = x - m @ W - b
+        total = kl * (0.5 * (m**2 + s**2 - 1) - np.log(s)).sum(1) + 0.5 * squares * (r**2 / psi).sum(1)
+        return total + 0.5 * logs * np.log(2 * np.pi * psi).sum() + 0.5 * spread * s**2 @ (W**2 / psi).sum(1)
+
+    return q
+
+
+def q_all_of_the_matrix(x, W, b, psi, m, s):
+    spread = (s**2 @ W @ np.diag(1 / psi) @ W.T).sum(1)
+    return q_one_term_changed(spread=0.0)(x, W, b, psi, m, s) + 0.5 * spread
+
+
+def e_step_changed(m=lambda m, M, pull: m, s=lambda s, M: s):
+    def answer(x, W, b, psi):
+        M = np.eye(len(W)) + W @ np.diag(1 / psi) @ W.T
+        pull = (x - b) @ np.diag(1 / psi) @ W.T
+        best = pull @ np.linalg.inv(M)
+        return {"m": m(best, M, pull), "s": s(np.tile(np.diag(M) ** -0.5, (len(x), 1)), M)}
+
+    return answer
+
+
+def coordinate_changed(change):
+    def answer(x, W, b, psi, m, k):
+        out, w = m.copy(), W[k] / psi
+        out[:, k] = change(x - b - m @ W, w, m[:, k], W[k], 1 + W[k] @ w)
+        return out
+
+    return answer
+
+
+def coordinate_all(x, W, b, psi, m, k):
+    for j in range(len(W)):
+        m = coordinate(x, W, b, psi, m, j)
+    return m
+
+
+def regress_changed(
+    extra=lambda s: np.append((s**2).sum(0), 0), noise=lambda r, s, W: (r**2 + s**2 @ W**2).mean(0)
+):
+    def answer(x, m, s):
+        Z = np.c_[m, np.ones(len(m))]
+        G = np.linalg.inv(Z.T @ Z + np.diag(extra(s))) @ Z.T @ x
+        return {"W": G[:-1], "b": G[-1], "psi": noise(x - Z @ G, s, G[:-1])}
+
+    return answer
+
+
+def kl_changed(trace=1.0, square=1.0, log_m=1.0, log_s=1.0):
+    def answer(m, s, mean, M):
+        d = mean - m
+        terms = trace * s**2 @ np.diag(M) + square * np.einsum("nj,jk,nk->n", d, M, d)
+        return 0.5 * (terms - len(M) - log_m * np.log(np.linalg.det(M))) - log_s * np.log(s).sum(1)
+
+    return answer
+
+
 WRONG = {
     "05-1": {
+        "the KL to the prior, whose sign": q_one_term_changed(kl=-1.0),
+        "residuals, which is twice": q_one_term_changed(squares=2.0),
+        "the spread of z, whose sign": q_one_term_changed(spread=-1.0),
+        "took it for a standard deviation": lambda x, W, b, psi, m, s: q_by_hand(x, W, b, psi**2, m, s),
+        "only the diagonal of W": q_all_of_the_matrix,
         "spread of z around it": q_at_the_mean,
-        "but for the KL to the prior": q_without_kl,
+        "the reconstruction term alone": q_without_kl,
         "mean over the D variables": q_with_mean,
         "took it for a variance": q_of_variances,
         "sign of log s in the KL": q_with_plus,
@@ -536,6 +603,12 @@ WRONG = {
         "axis 0 of length N = 6 is gone": lambda *given: q_by_hand(*given).mean(),
     },
     "05-2": {
+        "the means are not divided by M": e_step_changed(m=lambda m, M, pull: pull),
+        "the means are multiplied by M": e_step_changed(m=lambda m, M, pull: pull @ M),
+        "s is (K,)": e_step_changed(s=lambda s, M: np.diag(M) ** -0.5),
+        "your s is (M⁻¹)_kk": e_step_changed(s=lambda s, M: 0 * s + np.diag(np.linalg.inv(M))),
+        "your s is M_kk": e_step_changed(s=lambda s, M: 0 * s + np.diag(M)),
+        "ψ is left out": lambda x, W, b, psi: e_step(x, W, b, np.ones(len(psi))),
         "your s is s²": e_step_variance,
         "narrower 1/√M_kk": e_step_marginal,
         "wide where s is narrow": e_step_precision,
@@ -547,6 +620,11 @@ WRONG = {
         "one number along axis 0": lambda *given: e_step(*given) | {"s": e_step(*given)["s"][:1]},
     },
     "05-3": {
+        "m_k's own part is taken off": coordinate_changed(lambda r, w, m, W, M: r @ w / M),
+        "lacks the prior's pull": coordinate_changed(lambda r, w, m, W, M: m + r @ w / M),
+        "the division by M_kk is missing": coordinate_changed(lambda r, w, m, W, M: (r + np.outer(m, W)) @ w),
+        "all columns have been moved": coordinate_all,
+        "is a size written down": lambda x, W, b, psi, m, k: coordinate(x, W, b, psi, m, 0),
         "others are left out": coordinate_alone,
         "has to be taken off": coordinate_added,
         "m_k's own old value": coordinate_own,
@@ -556,16 +634,24 @@ WRONG = {
         "axis 1 of length K = 2 is gone": coordinate_column,
     },
     "05-4": {
+        "the constant of z̃": regress_changed(lambda s: np.append((s**2).sum(0), len(s))),
+        "a mean: sum both": regress_changed(lambda s: np.append((s**2).mean(0), 0)),
+        "in ψ s stands": regress_changed(noise=lambda r, s, W: (r**2 + s @ W**2).mean(0)),
+        "the spread is taken off": regress_changed(noise=lambda r, s, W: (r**2 - s**2 @ W**2).mean(0)),
+        "variances add up": regress_changed(noise=lambda r, s, W: (r**2 + (s @ W) ** 2).mean(0)),
         "as if z were known": regress_means,
         "what the mean code leaves": regress_lost_psi,
         "and W does not": regress_late_spread,
-        "s stands where s² belongs": regress_s,
+        "second moment has the variance": regress_s,
         "regression with a constant": regress_centred,
         "your psi is its root": regress_root,
         "divided by N − 1": regress_unbiased,
         "summed over the data cases": regress_sum,
     },
     "05-5": {
+        "the trace tr(M C), which is missing": kl_changed(trace=0.0),
+        "log|M|, whose sign": kl_changed(log_m=-1.0),
+        "log s, which is half": kl_changed(log_s=0.5),
         "the other way round": kl_turned_round,
         "took it for its covariance": kl_of_wrong_matrix,
         "but for the square of the means": kl_square_diagonal,
@@ -575,6 +661,9 @@ WRONG = {
         "2 times what is asked": kl_twice,
     },
     "05-6": {
+        "log|M|, which is missing": lambda W, psi, R: 0.5 * np.log(
+            np.diag(np.eye(len(W)) + R @ W / psi @ (R @ W).T)
+        ).sum(),
         "before the turn": gap_not_turned,
         "turned the other way": gap_transposed,
         "lacks the 1 of the prior": gap_no_prior,

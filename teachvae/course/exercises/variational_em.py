@@ -111,7 +111,26 @@ def spread_without_noise(x, W, b, psi, m, s):
     return without(3)(x=x, W=W, b=b, psi=psi, m=m, s=s) + 0.5 * np.sum(s**2 @ W**2, axis=1)
 
 
-BOUND = of_terms({
+def other_squares(weight):
+    """The squares of the residuals with another weight than 1/ψ."""
+    def made(x, W, b, psi, m, s):
+        extra = 0.5 * np.sum((x - b - m @ W) ** 2 * (weight(psi) - 1 / psi), axis=1)
+        return on_nodes(x, W, b, psi, m, s) + extra
+
+    return made
+
+
+def kl_of_all(**given):
+    """The KL of all data cases in each of them."""
+    kl, *others = parts(**given)
+    return sum(others) + kl.sum()
+
+
+BOUND = {
+    "the squares of the residuals are not divided by ψ": other_squares(np.ones_like),
+    "the squares of the residuals are divided by ψ², and ψ is a variance": other_squares(lambda psi: psi**-2),
+    "the KL is summed over the data cases, too: each has its own, axis 1 alone": kl_of_all,
+} | of_terms({
     "the KL to the prior": part(0), "the reconstruction": lambda **given: sum(parts(**given)[1:]),
 }) | of_terms({
     "the squares of the residuals": part(1), "log|Ψ|": lambda **given: (
