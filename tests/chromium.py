@@ -23,9 +23,10 @@ KEYS = {
 
 
 class Browser:
-    """One page in a Chromium of its own; `folder` is for its profile. Close it in the end."""
+    """One page in a Chromium of its own; `folder` is for its profile, `flags` are further ones of the command.
+    Close it in the end."""
 
-    def __init__(self, folder, width=1280, height=900):
+    def __init__(self, folder, width=1280, height=900, flags=()):
         import fcntl
 
         commands, self.commands = os.pipe()
@@ -34,9 +35,8 @@ class Browser:
         os.close(commands), os.close(answers)
         self.process = subprocess.Popen(
             [sys.executable, "-c", PLUG, *map(str, ends), CHROMIUM, "--headless", "--no-sandbox",
-             "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-             "--disable-sync", "--no-first-run", f"--user-data-dir={folder}",
-             f"--window-size={width},{height}",
+             "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+             "--no-first-run", f"--user-data-dir={folder}", f"--window-size={width},{height}", *flags,
              "--remote-debugging-pipe", "about:blank"],
             pass_fds=ends, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )

@@ -27,7 +27,7 @@ def test_namespace_is_that_of_the_arrays(backend):
 
 
 def test_a_number_of_numpy_is_an_array_of_numpy_in_every_numpy():
-    class Before21(np.float64):                                    # NumPy 2.0's numbers are without the method
+    class Before21(np.float64):                                    # NumPy 2.0's are without the method
         @property
         def __array_namespace__(self):
             raise AttributeError

@@ -261,6 +261,32 @@ def test_handles_are_dragged_and_marks_are_clicked(page):
     assert told(page, f"{EXPLORER}.state.case") == far[0] and page.errors == []
 
 
+def test_a_finger_drags_a_handle_taps_and_draws(page):
+    page.run(f"{EXPLORER}.change({{view: {{c: [0, 0], r: 3}}, z: [-1, -1]}})")
+    page.run(f"{EXPLORER}.change({{phi: Float64Array.of(1, 1, -1, -1)}})")
+    page.until(RESTS)
+    x, y, size, _ = middle(page, "[data-canvas=plane]")
+
+    def at(z1, z2):
+        return {"x": x + z1 * size / 6, "y": y - z2 * size / 6}
+
+    def touch(*points):
+        for i, point in enumerate(points):
+            kind = "touchMove" if i else "touchStart"
+            page.send("Input.dispatchTouchEvent", type=kind, touchPoints=[point])
+        page.send("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        page.until(RESTS)
+
+    touch(at(1, 1), at(0.8, 1), at(0, 1.5))
+    np.testing.assert_allclose(told(page, f"{EXPLORER}.phi()")[:2], [0, 1.5], atol=0.05)
+    page.run(f"{EXPLORER}.change({{hide: new Set(['marks'])}})")
+    touch(at(2, -2))
+    np.testing.assert_allclose(told(page, f"{EXPLORER}.state.z"), [2, -2], atol=0.05)
+    x, y, size, _ = middle(page, "[data-canvas=draw]")
+    touch({"x": x, "y": y - size / 3}, {"x": x, "y": y}, {"x": x, "y": y + size / 3})
+    assert told(page, f"[...{EXPLORER}.state.drawn].filter(ink => ink > 7).length") > 8 and page.errors == []
+
+
 def test_a_drawn_case_is_named_by_the_network_and_refined(page):
     x, y, size, height = middle(page, "[data-canvas=draw]")
     assert abs(size - height) < 2
@@ -577,7 +603,7 @@ def test_a_report_without_a_plane_says_why(monkeypatch):
     assert "the latent plane has two axes, and this VAE has K = 1" in text and "explorer-data" not in text
 
 
-def test_a_picture_of_the_report_fills_the_window_and_contents_lead_to_every_part(comparison, browser, tmp_path):
+def test_pictures_of_the_report_fill_the_window_and_contents_lead_to_all_parts(comparison, browser, tmp_path):
     result, _ = comparison
     (tmp_path / "report.html").write_text(report.html(result.comparison), encoding="utf-8")
     browser.errors.clear()

@@ -180,8 +180,7 @@ def autoencoder_gradients(x, V, a, W, b):
     """dV (D, K), da (K,), dW (K, D), db (D,) of the mean over n of ½ ‖tanh(x V + a) W + b − x‖²."""
     z = np.tanh(x @ V + a)                           # (N, K)
     f = z @ W + b                                    # (N, D)
-    dV, da, dW, db = ..., ..., ..., ...
-    return dV, da, dW, db
+    return ...                                       # dV, da, dW, db
 
 
 # %% tags=["check"]
@@ -516,8 +515,7 @@ plots.latent_scatter(panels, y_new)
 def probe_gradients(z, y, W, b, penalty):
     """dW (K, C), db (C,) of the mean of −log p(y|z) and ½ penalty ‖W‖², p = softmax(z W + b)."""
     logits = z @ W + b                               # (N, C)
-    dW, db = ..., ...
-    return dW, db
+    return ...                                       # dW, db
 
 
 # %% tags=["check"]

@@ -717,18 +717,20 @@ print(gradcheck.check(total_of_parts, parts, wrong))
 # How the gradient finds its way through the sampling is the matter of
 # [notebook 06](06-through-the-sampling.ipynb).
 #
-# **Exercise 04-4.** Write `sampled_bound(x, m, log_s, eta, W, b, log_psi)`: $Q_n$ of every data case, (N,), for
-# the bent decoder $f(z) = \tanh(z) W + b$. Given are `x` (N, D), `m` and `log_s` (N, K), the noise `eta` (S, N,
-# K), `W` (K, D), `b` (D,), and `log_psi` (D,), logarithms of variances. Take the KL in closed form and the
-# reconstruction as a mean over the samples. This is the objective of a variational autoencoder, complete.
+# **Exercise 04-4.** Write `bound_by_samples(x, m, log_s, eta, W, b, log_psi)`: $Q_n$ of every data case, (N,),
+# for the bent decoder $f(z) = \tanh(z) W + b$. Given are `x` (N, D), `m` and `log_s` (N, K), the noise `eta` (S,
+# N, K), `W` (K, D), `b` (D,), and `log_psi` (D,), logarithms of variances. Mind that this function takes the two
+# halves of $\phi$ one by one, `m` and `log_s`, where exercise 04-3 takes `phi` (N, 2K) in one piece. Take the KL in
+# closed form and the reconstruction as a mean over the samples. This is the objective of a variational
+# autoencoder, complete.
 
 # %% tags=["exercise"]
-def sampled_bound(x, m, log_s, eta, W, b, log_psi):
+def bound_by_samples(x, m, log_s, eta, W, b, log_psi):
     """Q_n, (N,), in nats."""
     ...
 
 # %% tags=["check"]
-grade.check("04-4", sampled_bound)
+grade.check("04-4", bound_by_samples)
 
 # %% [markdown] tags=["hint"]
 # Four lines: the samples `z` (S, N, K); the means `f` (S, N, D); the log likelihood `log_p` (S, N), a sum over
@@ -743,7 +745,7 @@ grade.check("04-4", sampled_bound)
 # the walk above.
 
 # %% tags=["solution"]
-def sampled_bound(x, m, log_s, eta, W, b, log_psi):
+def bound_by_samples(x, m, log_s, eta, W, b, log_psi):
     """Q_n, (N,), in nats."""
     z = m + np.exp(log_s) * eta                             # (S, N, K)
     r = x - np.tanh(z) @ W - b                              # (S, N, D)

@@ -213,7 +213,7 @@
       box.dataset.hide = name;
       box.addEventListener("change", () => {
         state.hide[box.checked ? "delete" : "add"](name);
-        show();
+        change({});
       });
       place("parts").append(element("label", {}, box, ` ${words}`));
     }
@@ -859,6 +859,7 @@
 
   let written_ = "";
   function remember() {
+    if (!moving && !location.hash.startsWith("#explorer?")) return; // nothing was touched: the address is another's
     const parts = { model: model().title, case: state.case };
     const list = (values) => [...values].map((v) => Number(v.toPrecision(6))).join(",");
     if (state.z) parts.z = list(state.z);
@@ -911,7 +912,11 @@
     let size = root.clientWidth;
     new ResizeObserver(() => { if (root.clientWidth !== size) { size = root.clientWidth; show(); } }).observe(root);
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => show());
-    window.addEventListener("hashchange", () => { if (location.hash !== written_) { recall(); show(); } });
+    window.addEventListener("hashchange", () => {
+      if (location.hash === written_ || !location.hash.startsWith("#explorer?")) return;
+      recall();
+      show();
+    });
     // For a look from outside: what is shown, and what it is made of.
     root.explorer = {
       state, change, models, rules, M, x: own, phi, bound, ledger: () => { measure(); return found(); },

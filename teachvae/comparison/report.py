@@ -129,7 +129,8 @@ def _lead(comparison):
     best = min(rows, key=lambda row: row.q_held_out)
     text = (
         f"Here the least Q on held-out data, {best.q_held_out:.3f} nats per data case, is that of "
-        f"{best.model}: the less, the better a model is sure to explain what it has not seen, for its NLML is Q or less."
+        f"{best.model}: the less, the better a model is sure to explain what it has not seen, for its NLML "
+        "is Q or less."
     )
     if all(row.gap_held_out is not None for row in rows):
         better = min(rows, key=lambda row: row.nlml_held_out)

@@ -47,6 +47,11 @@ def _in_turn(x, A, a, B, c):
     return phi[:, 0::2], np.exp(phi[:, 1::2])
 
 
+def _linear_only(x, A, a, B, c):
+    m, log_s = np.hsplit((x @ A + a) @ B + c, 2)
+    return m, np.exp(log_s)
+
+
 def _all_in_one(x, A, a, B, c):
     return _phi(x, A, a, B, c)
 
@@ -549,6 +554,7 @@ WRONG = {
         "the output layer is linear": _tanh_at_the_end,
         "columns of φ are taken in turn": _in_turn,
         "2 arrays in their order": _all_in_one,
+        "both layers are one linear map": _linear_only,
     },
     "07-2": {
         "slope of tanh, 1 − h², is left out": _no_slope_of_tanh,
@@ -568,6 +574,7 @@ WRONG = {
         }),
         "and the −1, of −log s, is missing": _but(KL_of_l=lambda v, k: k["s"] ** 2 / k["N"]),
         "is s² − 1 without a ½": _but(KL_of_l=lambda v, k: v / 2),
+        "and in log s it is s times that": _but(KL_of_l=lambda v, k: (k["s"] - 1 / k["s"]) / k["N"]),
         "the factor s is left out": _but(dl=lambda v, k: (k["dz"] * k["eta"]).sum(axis=0)),
         "the noise is left out": _but(dl=lambda v, k: k["dz"].sum(axis=0) * k["s"]),
         "the slope 1 − tanh²z is left out": _but(dz=lambda v, k: k["df"] @ k["W"].T),
@@ -584,6 +591,7 @@ WRONG = {
             np.tanh(m + eta * s) @ W + b + psi**0.5 * epsilon
         ),
         "neither z nor x was drawn": lambda m, s, eta, epsilon, W, b, psi: np.tanh(m) @ W + b,
+        "and x has no noise": lambda m, s, eta, epsilon, W, b, psi: np.tanh(m + s * eta) @ W + b,
         "z is drawn, x is not": lambda m, s, eta, epsilon, W, b, psi: np.tanh(eta) @ W + b,
         "ψ is a variance": lambda m, s, eta, epsilon, W, b, psi: np.tanh(eta) @ W + b + psi * epsilon,
         "without the s of any data case": lambda m, s, eta, epsilon, W, b, psi: (
@@ -600,6 +608,13 @@ WRONG = {
             np.diag(M) * s**2 - 1 - np.log(np.diag(M) * s**2) + np.diag(M) * (m - mean) ** 2, axis=1
         ),
         "right except for the widths": lambda m, s, mean, M: 0.5 * np.diag((m - mean) @ M @ (m - mean).T),
+        "the means are left out": lambda m, s, mean, M: _gap_by_kls(m, s, m, M),
+        "which is forgotten": lambda m, s, mean, M: 0.5 * np.sum(
+            np.diag(M) * s**2 - 1 - np.log(np.diag(M) * s**2), axis=1
+        ) + np.sum((m - mean) @ M * (m - mean), axis=1),
+        "right except for a constant": lambda m, s, mean, M: 0.5 * np.sum(
+            np.diag(M) * s**2 - 1 - np.log(s**2), axis=1
+        ) + 0.5 * np.sum((m - mean) @ M * (m - mean), axis=1),
         "s is a standard deviation": _variance_for_s,
         "it was taken for a covariance": _of_a_covariance,
         "a ½ is forgotten": _no_half,

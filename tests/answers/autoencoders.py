@@ -56,6 +56,49 @@ def only_codes(x, K):
     return r @ np.linalg.eigh(r.T @ r)[1][:, -K:]
 
 
+def along_standardised(x, K):
+    V = np.linalg.eigh(np.corrcoef(x, rowvar=False))[1][:, -K:]
+    return x.mean(0) + (x - x.mean(0)) @ V @ V.T
+
+
+def along_uncentred(x, K):
+    V = np.linalg.eigh(x.T @ x / len(x))[1][:, -K:]
+    return x.mean(0) + (x - x.mean(0)) @ V @ V.T
+
+
+def about_one_mean(x, K):
+    V = np.linalg.eigh(np.cov(x.T))[1][:, -K:]
+    return (x - x.mean()) @ V @ V.T + x.mean()
+
+
+def mean_only_added(x, K):
+    V = np.linalg.eigh(np.cov(x.T))[1][:, -K:]
+    return x @ V @ V.T + x.mean(0)
+
+
+def one_axis(x, K):
+    v = np.linalg.eigh(np.cov(x.T))[1][:, -1]
+    return x.mean(0) + np.outer((x - x.mean(0)) @ v, v)
+
+
+def standardised(x, K):
+    u = (x - x.mean(0)) / x.std(0)
+    V = np.linalg.eigh(np.corrcoef(x.T))[1][:, -K:]
+    return x.mean(0) + x.std(0) * (u @ V @ V.T)
+
+
+def standardised_and_left_there(x, K):
+    u = (x - x.mean(0)) / x.std(0)
+    V = np.linalg.eigh(u.T @ u)[1][:, -K:]
+    return u @ (V @ V.T)
+
+
+def all_axes(x, K):
+    r = x - x.mean(0)
+    V = np.linalg.eigh(r.T @ r)[1]
+    return x.mean(0) + r @ V @ V.T
+
+
 def left_vectors(x, K):
     r = x - x.mean(0)
     U = np.linalg.svd(r)[0][:K]
@@ -151,6 +194,20 @@ def in_another_order(x, V, a, W, b):
     return dW, db, dV, da
 
 
+def decoder_before_encoder(x, V, a, W, b):
+    dV, da, dW, db = by_hand(x, V, a, W, b)
+    return dW, dV, db, da
+
+
+def backwards(x, V, a, W, b):
+    return by_hand(x, V, a, W, b)[::-1]
+
+
+def weights_first(x, V, a, W, b):
+    dV, da, dW, db = by_hand(x, V, a, W, b)
+    return [dV, dW, da, db]
+
+
 def bias_forgotten(x, V, a, W, b):
     z = np.tanh(x @ V + a)
     e = (z @ W - x) / len(x)
@@ -230,6 +287,41 @@ def wrong_way_round(noisy, W, b, psi, tau2):
 def about_zero(noisy, W, b, psi, tau2):
     C = W.T @ W + np.diag(psi)
     return (noisy - b) @ np.linalg.inv(C + tau2 * np.eye(len(b))) @ C
+
+
+def without_b(noisy, W, b, psi, tau2):
+    f = _mean_of_z(noisy, W, psi + tau2) @ W
+    return f + psi / (psi + tau2) * (noisy - f)
+
+
+def _weighed(f, noisy, psi, tau2):
+    share = psi / (psi + tau2)
+    return (1 - share) * f + share * noisy
+
+
+def f_without_b(noisy, W, b, psi, tau2):
+    m = _mean_of_z(noisy - b, W, psi + tau2)
+    return _weighed(m @ W, noisy, psi, tau2)
+
+
+def m_of_noisy(noisy, W, b, psi, tau2):
+    m = _mean_of_z(noisy, W, psi + tau2)
+    return _weighed(m @ W + b, noisy, psi, tau2)
+
+
+def clean_M(noisy, W, b, psi, tau2):
+    m = (noisy - b) / (psi + tau2) @ W.T @ np.linalg.inv(np.eye(len(W)) + W / psi @ W.T)
+    return _weighed(m @ W + b, noisy, psi, tau2)
+
+
+def clean_mean(noisy, W, b, psi, tau2):
+    m = (noisy - b) / psi @ W.T @ np.linalg.inv(np.eye(len(W)) + W / (psi + tau2) @ W.T)
+    return _weighed(m @ W + b, noisy, psi, tau2)
+
+
+def b_only_added(noisy, W, b, psi, tau2):
+    C = W.T @ W + np.diag(psi)
+    return b + noisy @ np.linalg.inv(C + tau2 * np.eye(len(b))) @ C
 
 
 def what_the_noise_was(noisy, W, b, psi, tau2):
@@ -398,9 +490,17 @@ WRONG = {
         "the data were not centred": never_centred,
         "not put back": mean_lost,
         "x itself was projected": x_itself_projected,
-        "one mean was taken over all": one_mean,
+        "one mean was taken over all numbers: each column has its own, x.mean": one_mean,
         "the singular values are missing": spreads_forgotten,
-        "it has shape": only_codes,
+        "this is the code, not the point": only_codes,
+        "x was standardised before": standardised,
+        "the directions are those of standardised": along_standardised,
+        "the directions are those of the uncentred": along_uncentred,
+        "the directions are right, and one mean": about_one_mean,
+        "the mean was put back, and not taken off": mean_only_added,
+        "the plane's first axis alone": one_axis,
+        "left in these units": standardised_and_left_there,
+        "these are the data themselves": all_axes,
         "raises ValueError": left_vectors,
     },
     "01-2": {
@@ -413,7 +513,10 @@ WRONG = {
         "you began with x − f": _scaled(lambda N, D: -1 / N),
         "is z = tanh(u), not u": u_for_z,
         "right already: dV, dW": mean_of_biases,
-        "it is transposed": in_another_order,
+        "the decoder's two came first": in_another_order,
+        "stand before the encoder's": decoder_before_encoder,
+        "from the last to the first": backwards,
+        "the weights came before the biases": weights_first,
         "the residual lacks b": bias_forgotten,
     },
     "01-3": {
@@ -423,6 +526,12 @@ WRONG = {
         "the wrong way round": wrong_way_round,
         "right but for b": about_zero,
         "this is what the noise was": what_the_noise_was,
+        "the b of f = b + m W": f_without_b,
+        "in m stands noisy": m_of_noisy,
+        "right but for M": clean_M,
+        "right but for the mean of z": clean_mean,
+        "b is nowhere": without_b,
+        "and not taken off before": b_only_added,
         "was squared": a_square_too_many,
         "a root of it": a_root_too_many,
         "by its own variance alone": column_by_column,

@@ -534,7 +534,7 @@ WRONG = {
         "dL, which is left out": dL_forgotten,
         "the shares are squared": squared_shares,
         "the logarithms of the shares": log_shares,
-        "the factor is S": by_the_mean,
+        "divided by their mean": by_the_mean,
     },
     "12-5": {
         "what differs between the tables is left out": within_alone,

@@ -49,6 +49,27 @@ def unweighed_mean(x, W, b, psi):
     return {"mean": (x - b) @ W.T @ cov, "cov": cov}
 
 
+def times_M(x, W, b, psi):
+    M = np.eye(len(W)) + W / psi @ W.T
+    return {"mean": (x - b) / psi @ W.T @ M, "cov": np.linalg.inv(M)}
+
+
+def psi_forgotten_in_M(x, W, b, psi):
+    cov = np.linalg.inv(np.eye(len(W)) + W @ W.T)
+    return {"mean": (x - b) / psi @ W.T @ cov, "cov": cov}
+
+
+def times_psi(x, W, b, psi):
+    cov = np.linalg.inv(np.eye(len(W)) + W * psi @ W.T)
+    return {"mean": (x - b) * psi @ W.T @ cov, "cov": cov}
+
+
+def roots_of_psi_inside(x, W, b, psi):
+    sd = np.sqrt(psi)
+    cov = np.linalg.inv(np.eye(len(W)) + W / sd @ W.T)
+    return {"mean": (x - b) / sd @ W.T @ cov, "cov": cov}
+
+
 def mean_field(x, W, b, psi):
     found = by_einsum(x, W, b, psi)
     return {"mean": found["mean"], "cov": found["cov"] * np.eye(len(W))}
@@ -168,6 +189,37 @@ def not_inverted_in_the_square(x, W, b, psi):
     return 0.5 * (constant + log_psi + log_M + np.einsum("nd,de,ne->n", x - b, W.T @ W + np.diag(psi), x - b))
 
 
+def determinant_itself(x, W, b, psi):
+    C, r = W.T @ W + np.diag(psi), x - b
+    constant = len(b) * np.log(2 * np.pi) + np.linalg.det(C)
+    return 0.5 * (constant + np.einsum("nd,de,ne->n", r, np.linalg.inv(C), r))
+
+
+def determinant_of_M(x, W, b, psi):
+    constant, log_psi, log_M, squares, prior = _parts(x, W, b, psi)
+    return 0.5 * (constant + log_psi + np.linalg.det(np.eye(len(W)) + W / psi @ W.T) + squares + prior)
+
+
+def identity_for_psi(x, W, b, psi):
+    return -multivariate_normal(b, W.T @ W + np.eye(len(b))).logpdf(x)
+
+
+def no_W(x, W, b, psi):
+    return -multivariate_normal(b, np.diag(psi)).logpdf(x)
+
+
+def psi_as_standard_deviations(x, W, b, psi):
+    return -multivariate_normal(b, W.T @ W + np.diag(psi) ** 2).logpdf(x)
+
+
+def roots_of_psi(x, W, b, psi):
+    return -multivariate_normal(b, W.T @ W + np.diag(psi**0.5)).logpdf(x)
+
+
+def b_left_out(x, W, b, psi):
+    return -multivariate_normal(np.zeros(len(b)), W.T @ W + np.diag(psi)).logpdf(x)
+
+
 def no_prior_square(x, W, b, psi):
     constant, log_psi, log_M, squares, prior = _parts(x, W, b, psi)
     return 0.5 * (constant + log_psi + log_M + squares)
@@ -235,6 +287,48 @@ def without_the_prior(S, W, psi):
     cov = np.linalg.inv((W / psi) @ W.T)
     beta = cov @ W @ np.diag(1 / psi)
     return {"xz": S @ beta.T, "zz": beta @ S @ beta.T + cov}
+
+
+def covariance_alone(S, W, psi):
+    cov, beta = _beta(W, psi)
+    return {"xz": S @ beta.T, "zz": cov}
+
+
+def means_taken_off(S, W, psi):
+    cov, beta = _beta(W, psi)
+    return {"xz": S @ beta.T, "zz": cov - beta @ S @ beta.T}
+
+
+def loadings_for_xz(S, W, psi):
+    cov, beta = _beta(W, psi)
+    return {"xz": W.T.copy(), "zz": cov + beta @ S @ beta.T}
+
+
+def beta_without_cov(S, W, psi):
+    cov, _ = _beta(W, psi)
+    beta = W @ np.diag(1 / psi)
+    return {"xz": S @ beta.T, "zz": cov + beta @ S @ beta.T}
+
+
+def psi_in_beta_alone(S, W, psi):
+    cov = np.linalg.inv(np.eye(len(W)) + W @ W.T)
+    beta = cov @ W / psi
+    return {"xz": S @ beta.T, "zz": cov + beta @ S @ beta.T}
+
+
+def noise_one(S, W, psi):
+    cov = np.linalg.inv(np.eye(len(W)) + W @ W.T)
+    return {"xz": S @ W.T @ cov, "zz": cov + cov @ W @ S @ W.T @ cov}
+
+
+def noise_squared(S, W, psi):
+    cov, beta = _beta(W, psi * psi)
+    return {"xz": S @ beta.T, "zz": cov + beta @ S @ beta.T}
+
+
+def beta_for_xz(S, W, psi):
+    cov, beta = _beta(W, psi)
+    return {"xz": beta.T, "zz": cov + beta @ S @ beta.T}
 
 
 def precision_added(S, W, psi):
@@ -362,6 +456,75 @@ def C_once_beside_sums(x, m, C):
     W = np.linalg.inv(dm.T @ dm + C) @ dm.T @ dx
     b = x.mean(0) - m.mean(0) @ W
     return {"W": W, "b": b, "psi": ((x - b - m @ W) ** 2).mean(0) + np.diag(W.T @ C @ W)}
+
+
+def _with_loadings(W, x, m, C, b=None):
+    """W, b, and by the formula the psi that belongs to them."""
+    b = x.mean(0) - m.mean(0) @ W if b is None else b
+    return {"W": W, "b": b, "psi": ((x - b - m @ W) ** 2).mean(0) + np.einsum("kd,kj,jd->d", W, C, W)}
+
+
+def C_forgotten_in_W(x, m, C):
+    dx, dm = x - x.mean(0), m - m.mean(0)
+    return _with_loadings(np.linalg.inv(dm.T @ dm) @ dm.T @ dx, x, m, C)
+
+
+def N_C_beside_means(x, m, C):
+    dx, dm, N = x - x.mean(0), m - m.mean(0), len(x)
+    return _with_loadings(np.linalg.inv(dm.T @ dm / N + N * C) @ (dm.T @ dx / N), x, m, C)
+
+
+def identity_for_C(x, m, C):
+    dx, dm, N = x - x.mean(0), m - m.mean(0), len(x)
+    return _with_loadings(np.linalg.inv(dm.T @ dm / N + np.eye(len(C))) @ (dm.T @ dx / N), x, m, C)
+
+
+def C_alone(x, m, C):
+    dx, dm, N = x - x.mean(0), m - m.mean(0), len(x)
+    return _with_loadings(np.linalg.inv(C) @ (dm.T @ dx / N), x, m, C)
+
+
+def sum_over_mean(x, m, C):
+    dx, dm, N = x - x.mean(0), m - m.mean(0), len(x)
+    return _with_loadings(np.linalg.inv(dm.T @ dm / N + C) @ (dm.T @ dx), x, m, C)
+
+
+def moments_not_inverted(x, m, C):
+    return _with_loadings((m - m.mean(0)).T @ (x - x.mean(0)) / len(x), x, m, C)
+
+
+def neither_centred(x, m, C):
+    return _with_loadings(np.linalg.inv(m.T @ m + len(x) * C) @ (m.T @ x), x, m, C)
+
+
+def nothing_but_m(x, m, C):
+    W = np.linalg.lstsq(m, x, rcond=None)[0]
+    return {"W": W, "b": x.mean(0), "psi": np.mean((x - m @ W - x.mean(0)) ** 2, axis=0)}
+
+
+def m_not_centred(x, m, C):
+    dx, N = x - x.mean(0), len(x)
+    return _with_loadings(np.linalg.inv(m.T @ m + N * C) @ m.T @ dx, x, m, C, b=x.mean(0))
+
+
+def mean_for_b_and_in_psi(x, m, C):
+    return _with_loadings(from_moments(x, m, C)["W"], x, m, C, b=x.mean(0))
+
+
+def by_np_cov(x, m, C):
+    dx, dm = x - x.mean(0), m - m.mean(0)
+    W = np.linalg.inv(np.cov(m, rowvar=False) + C) @ (dm.T @ dx / (len(x) - 1))
+    return _with_loadings(W, x, m, C)
+
+
+def unbiased_variance_of_the_rest(x, m, C):
+    W, b, _ = from_moments(x, m, C).values()
+    return {"W": W, "b": b, "psi": ((x - b - m @ W) ** 2).sum(0) / (len(x) - 1)}
+
+
+def unbiased_squares(x, m, C):
+    W, b, _ = from_moments(x, m, C).values()
+    return {"W": W, "b": b, "psi": ((x - b - m @ W) ** 2).sum(0) / (len(x) - 1) + np.diag(W.T @ C @ W)}
 
 
 def loadings_transposed(x, m, C):
@@ -619,6 +782,10 @@ WRONG = {
         "still to be multiplied by cov": not_divided,
         "as if they were standard deviations": psi_as_deviations,
         "as if every column had the noise 1": psi_forgotten,
+        "and not its inverse": times_M,
+        "Ψ⁻¹ is left out of M, and": psi_forgotten_in_M,
+        "W was multiplied by Ψ": times_psi,
+        "you divided by their roots": roots_of_psi_inside,
         "np.eye(K)": one_plus,
         "in which Ψ⁻¹ is missing": unweighed_mean,
         "which is 0 beside its diagonal": mean_field,
@@ -640,6 +807,13 @@ WRONG = {
         "½ m mᵀ, the prior's part": no_prior_square,
         "still to be taken off": residuals_of_b,
         "they were taken as independent": no_covariances,
+        "|Σ| stands where": determinant_itself,
+        "|M| stands where": determinant_of_M,
+        "the identity stands where Ψ belongs": identity_for_psi,
+        "as if z were always 0": no_W,
+        "you squared them": psi_as_standard_deviations,
+        "their roots were taken": roots_of_psi,
+        "b is left out": b_left_out,
         "is gone; look for a sum or a mean": one_number,
     },
     "02-3": {
@@ -647,6 +821,14 @@ WRONG = {
         "those of a flat p(z)": without_the_prior,
         "and not M": precision_added,
         "you left out its Ψ⁻¹": psi_left_out,
+        "of β and of M, as if every column": noise_one,
+        "M⁻¹ alone is what is not known": covariance_alone,
+        "has its sign turned: it is added to M⁻¹": means_taken_off,
+        "Wᵀ is what p(z) says": loadings_for_xz,
+        "and you left out its M⁻¹": beta_without_cov,
+        "Ψ⁻¹ is left out of M, and": psi_in_beta_alone,
+        "by their squares in β and in M": noise_squared,
+        "β takes x to z, and S is missing": beta_for_xz,
         "S is missing between": without_S,
         "what p(z) says of z": identity,
         "stands in it already": prior_added_again,
@@ -655,6 +837,19 @@ WRONG = {
     "02-4": {
         "as if z were known": plain_regression,
         "divided by N it is all but lost": C_over_N,
+        "C is forgotten in E[zᵀz], which": C_forgotten_in_W,
+        "and not N · C": N_C_beside_means,
+        "x was centred and m was not": m_not_centred,
+        "where C belongs, that of q": identity_for_C,
+        "E[zᵀz] is C alone": C_alone,
+        "and the other is a sum": sum_over_mean,
+        "and the inverse is missing": moments_not_inverted,
+        "W is off: x and m were not centred; a": neither_centred,
+        "were not centred, and C is forgotten": nothing_but_m,
+        "psi has to pay for it": mean_for_b_and_in_psi,
+        "those of np.cov": by_np_cov,
+        "squared residuals are divided by N − 1": unbiased_squares,
+        "with N − 1 below": unbiased_variance_of_the_rest,
         "psi is taken at the means of q": no_spread_in_psi,
         "these are their roots": psi_rooted,
         "this is a sum": psi_summed,

@@ -357,6 +357,51 @@ def mean_over_cases(x, m, log_s, eta, W, b, log_psi):
     return q_by_scipy(x, m, log_s, eta, W, b, log_psi).mean()
 
 
+def kl_by_half(x, m, log_s, eta, W, b, log_psi):
+    return q_by_scipy(x, m, log_s, eta, W, b, log_psi) - 0.5 * right_kl(m, log_s)
+
+
+def kl_doubled(x, m, log_s, eta, W, b, log_psi):
+    kl = np.sum(m**2 + np.exp(log_s) ** 2 - 1 - 2 * log_s, axis=1)
+    return kl - log_lik(x, m + np.exp(log_s) * eta, W, b, log_psi).mean(0)
+
+
+def kl_over_N(x, m, log_s, eta, W, b, log_psi):
+    return right_kl(m, log_s) / len(x) - log_lik(x, m + np.exp(log_s) * eta, W, b, log_psi).mean(0)
+
+
+def tanh_of_the_output(x, m, log_s, eta, W, b, log_psi):
+    f = np.tanh(np.einsum("snk,kd->snd", m + np.exp(log_s) * eta, W) + b)
+    return right_kl(m, log_s) - stats.norm.logpdf(x, f, np.exp(log_psi / 2)).sum(2).mean(0)
+
+
+def kl_by_mean(x, m, log_s, eta, W, b, log_psi):
+    kl = np.mean(0.5 * (m**2 + np.exp(2 * log_s) - 1) - log_s, axis=1)
+    return kl - log_lik(x, m + np.exp(log_s) * eta, W, b, log_psi).mean(0)
+
+
+def one_mean_sample(x, m, log_s, eta, W, b, log_psi):
+    z = (m + np.exp(log_s) * eta).mean(0, keepdims=True)
+    return right_kl(m, log_s) - log_lik(x, z, W, b, log_psi)[0]
+
+
+def one_mean_output(x, m, log_s, eta, W, b, log_psi):
+    f = sum(np.tanh(m + np.exp(log_s) * e) @ W + b for e in eta) / len(eta)
+    return right_kl(m, log_s) - stats.norm.logpdf(x, f, np.exp(log_psi / 2)).sum(1)
+
+
+def iwae(x, m, log_s, eta, W, b, log_psi):
+    s = np.exp(log_s)
+    z = m + s * eta
+    log_w = log_lik(x, z, W, b, log_psi) + (stats.norm.logpdf(z) - stats.norm.logpdf(z, m, s)).sum(2)
+    return np.log(len(eta)) - special.logsumexp(log_w, axis=0)
+
+
+def log_of_mean_likelihood(x, m, log_s, eta, W, b, log_psi):
+    p = np.exp(log_lik(x, m + np.exp(log_s) * eta, W, b, log_psi))
+    return right_kl(m, log_s) - np.log(p.mean(0))
+
+
 def straight_decoder(x, m, log_s, eta, W, b, log_psi):
     z = m + np.exp(log_s) * eta
     log_p = stats.norm.logpdf(x, z @ W + b, np.sqrt(np.exp(log_psi))).sum(2)
@@ -447,6 +492,15 @@ WRONG = {
         "this is the ELBO": elbo,
         "the KL's sign": kl_subtracted,
         "nothing keeps q near the prior": kl_forgotten,
+        "it has the weight ½": kl_by_half,
+        "it counts twice": kl_doubled,
+        "each data case pays its own": kl_over_N,
+        "tanh stands around all of it": tanh_of_the_output,
+        "mean over the latent variables where": kl_by_mean,
+        "the mean of the samples was decoded": one_mean_sample,
+        "the mean of what the samples decode to": one_mean_output,
+        "the importance-weighted bound": iwae,
+        "the log of the mean likelihood stands here": log_of_mean_likelihood,
         "mean where the bound sums": mean_over_variables,
         "sum where the bound has a mean": sum_over_samples,
         "for the log of a variance in z": log_variance_in_samples,

@@ -228,6 +228,7 @@ WRONG = {
         "each is counted from nlml on": lambda a, b, c, d: (b - a, c - a, d - a),
         "diagonal is the whole approximation gap": lambda a, b, c, d: (b - a, c - a, d - c),
         "the best Gaussian q are exchanged": lambda a, b, c, d: (c - a, b - c, d - b),
+        "what the family costs is not": lambda a, b, c, d: (b - a, c - b, d - a),
         "axis 0 of length N": lambda a, b, c, d: (np.mean(b - a), np.mean(c - b), np.mean(d - c)),
     },
     "08-2": {
@@ -238,6 +239,9 @@ WRONG = {
             _rise_by_means(train, new)[2],
         ),
         "how far the columns rise": lambda train, new: tuple((new.mean(0) - train.mean(0))[[0, 2, 3]]),
+        "the first part is the model's own": lambda train, new: tuple(
+            np.diff(new.mean(axis=0) - train.mean(axis=0))
+        ),
         "on new cases alone": lambda train, new: _rise_by_means(0 * train, new),
         "is all of Q − nlml here": lambda train, new: (
             *_rise_by_means(train, new)[:2], np.mean(new @ [-1, 0, 0, 1]) - np.mean(train @ [-1, 0, 0, 1]),
@@ -249,6 +253,9 @@ WRONG = {
         "the sign: NLML is minus": lambda log_w: np.logaddexp.reduce(log_w, axis=0) - np.log(len(log_w)),
         "it is over the draws, axis 0": lambda log_w: np.log(log_w.shape[1]) - logsumexp(log_w, axis=1),
         "only the largest weight": lambda log_w: -np.max(log_w, axis=0),
+        "put back with the wrong sign": lambda log_w: -np.log(
+            np.mean(np.exp(log_w - np.max(log_w, axis=0)), axis=0)
+        ) + np.max(log_w, axis=0),
         "not added again behind the log": lambda log_w: -np.log(
             np.mean(np.exp(log_w - np.max(log_w, axis=0)), axis=0)
         ),
@@ -256,6 +263,10 @@ WRONG = {
     },
     "08-4": {
         "the error is that of one weight": lambda log_w: (_weights(log_w).std(axis=0, ddof=1), _size(log_w)),
+        "the error is over S": lambda log_w: (_weights(log_w).std(axis=0, ddof=1) / len(log_w), _size(log_w)),
+        "the root of the number of data cases": lambda log_w: (
+            _weights(log_w).std(axis=0, ddof=1) / np.sqrt(log_w.shape[1]), _size(log_w)
+        ),
         "in the error the divisor under the root is S": lambda log_w: (
             np.std(_weights(log_w), axis=0) / np.sqrt(len(log_w)), _size(log_w)
         ),
@@ -281,6 +292,16 @@ WRONG = {
         ),
         "a size, and never below 0": lambda log_p, h: (
             -_lse(log_p) - np.log(h), _lse(log_p[:, ::2]) + np.log(2) - _lse(log_p)
+        ),
+        "without a sign": lambda log_p, h: (
+            -_lse(log_p) - np.log(h), _lse(log_p) - np.log(2) - _lse(log_p[:, ::2])
+        ),
+        "a difference of integrals": lambda log_p, h: (
+            -_lse(log_p) - np.log(h),
+            np.abs(np.exp(log_p).sum(axis=1) * h - np.exp(log_p[:, ::2]).sum(axis=1) * 2 * h),
+        ),
+        "log h has the wrong sign": lambda log_p, h: (
+            -_lse(log_p) + np.log(h), np.abs(_lse(log_p) - _lse(log_p[:, ::2]) - np.log(2))
         ),
         "the sign: NLML is minus": lambda log_p, h: (
             _lse(log_p) + np.log(h), np.abs(_lse(log_p) - _lse(log_p[:, ::2]) - np.log(2))
@@ -314,6 +335,9 @@ WRONG = {
         ),
         "has the divisor N − 1": lambda z, draws: (
             (draws < z).sum(0), (draws < z).sum(0).var(axis=0, ddof=1) * 12 / len(draws) / (len(draws) + 2)
+        ),
+        "stands the number of data cases": lambda z, draws: (
+            (draws < z).sum(0), (draws < z).sum(0).var(axis=0) * 12 / len(z) / (len(z) + 2)
         ),
         "not yet divided": lambda z, draws: ((draws < z).sum(0), (draws < z).sum(0).var(axis=0)),
     },

@@ -43,6 +43,28 @@ def joint_by_means(x, z, W1, b1, W2, b2, log_psi):
     return log_lik + stats.norm.logpdf(z).sum(-1)
 
 
+def joint_by_means_alone(x, z, W1, b1, W2, b2, log_psi):
+    log_lik = normal(x, network(z, W1, b1, W2, b2), np.exp(log_psi))
+    return np.mean(log_lik, axis=-1) + np.mean(normal(z, 0.0, 1.0), axis=-1)
+
+
+def joint_with_mean_of_prior(x, z, W1, b1, W2, b2, log_psi):
+    log_lik = normal(x, network(z, W1, b1, W2, b2), np.exp(log_psi)).sum(2)
+    return log_lik + normal(z, 0.0, 1.0).mean(2)
+
+
+def joint_of_squares(x, z, W1, b1, W2, b2, log_psi):
+    return -((x - network(z, W1, b1, W2, b2)) ** 2).sum(-1) / 2 - (z * z).sum(-1) / 2
+
+
+def joint_without_b2(x, z, W1, b1, W2, b2, log_psi):
+    return normal(x, np.tanh(z @ W1 + b1) @ W2, np.exp(log_psi)).sum(-1) + normal(z, 0.0, 1.0).sum(-1)
+
+
+def joint_without_b1(x, z, W1, b1, W2, b2, log_psi):
+    return normal(x, np.tanh(z @ W1) @ W2 + b2, np.exp(log_psi)).sum(-1) + normal(z, 0.0, 1.0).sum(-1)
+
+
 def likelihood_alone(x, z, W1, b1, W2, b2, log_psi):
     return normal(x, network(z, W1, b1, W2, b2), np.exp(log_psi)).sum(-1)
 
@@ -102,6 +124,18 @@ def joint_by_logs_of_densities(x, z, W1, b1, W2, b2, log_psi):
 
 def noise_times_variance(z, epsilon, W1, b1, W2, b2, log_psi):
     return network(z, W1, b1, W2, b2) + epsilon * np.exp(log_psi)
+
+
+def noise_times_square(z, epsilon, W1, b1, W2, b2, log_psi):
+    return network(z, W1, b1, W2, b2) + epsilon * np.exp(log_psi) ** 2
+
+
+def data_without_b2(z, epsilon, W1, b1, W2, b2, log_psi):
+    return np.tanh(z @ W1 + b1) @ W2 + np.sqrt(np.exp(log_psi)) * epsilon
+
+
+def data_without_b1(z, epsilon, W1, b1, W2, b2, log_psi):
+    return np.tanh(z @ W1) @ W2 + b2 + np.sqrt(np.exp(log_psi)) * epsilon
 
 
 def noise_times_log(z, epsilon, W1, b1, W2, b2, log_psi):
@@ -175,6 +209,27 @@ def slope_without_bend(x, z, W1, b1, W2, b2, log_psi):
 def slope_with_half_a_bend(x, z, W1, b1, W2, b2, log_psi):
     h = np.tanh(z @ W1 + b1)
     return ((x - h @ W2 - b2) / np.exp(log_psi) @ W2.T * (1 - h)) @ W1.T - z
+
+
+def slope_with_a_for_h(x, z, W1, b1, W2, b2, log_psi):
+    a = z @ W1 + b1
+    df = (x - np.tanh(a) @ W2 - b2) / np.exp(log_psi)
+    return (df @ W2.T * (1 - a * a)) @ W1.T - z
+
+
+def slope_without_b2(x, z, W1, b1, W2, b2, log_psi):
+    h = np.tanh(z @ W1 + b1)
+    return ((x - h @ W2) / np.exp(log_psi) @ W2.T * (1 - h * h)) @ W1.T - z
+
+
+def slope_bent_at_z(x, z, W1, b1, W2, b2, log_psi):
+    df = (x - network(z, W1, b1, W2, b2)) / np.exp(log_psi)
+    return (df @ W2.T) @ W1.T / np.cosh(z) ** 2 - z
+
+
+def slope_with_z_for_h(x, z, W1, b1, W2, b2, log_psi):
+    df = (x - network(z, W1, b1, W2, b2)) / np.exp(log_psi)
+    return (1 + z) * (1 - z) * (df @ W2.T @ W1.T) - z
 
 
 def slope_without_variances(x, z, W1, b1, W2, b2, log_psi):
@@ -263,6 +318,53 @@ def left_rectangles(z, log_p):
     return {"nlml": nlml, "posterior": np.exp(log_p + nlml)}
 
 
+def right_rectangles(z, log_p):
+    nlml = -special.logsumexp(log_p[1:], b=np.diff(z)[:, None], axis=0)
+    return {"nlml": nlml, "posterior": np.exp(log_p + nlml)}
+
+
+def double_cells(z, log_p):
+    gaps = np.diff(z)
+    w = np.zeros(len(z))
+    w[:-1] += gaps
+    w[1:] += gaps
+    nlml = -special.logsumexp(log_p, b=w[:, None], axis=0)
+    return {"nlml": nlml, "posterior": np.exp(log_p + nlml)}
+
+
+def double_cells_in_nlml(z, log_p):
+    right = by_simple_areas(z, log_p)
+    return {"nlml": right["nlml"] - np.log(2), "posterior": right["posterior"]}
+
+
+def softmax_over_cases(z, log_p):
+    return {"nlml": by_simple_areas(z, log_p)["nlml"], "posterior": special.softmax(log_p, axis=1)}
+
+
+def shifted_softmax_over_cases(z, log_p):
+    p = np.exp(log_p - log_p.max(0))
+    return {"nlml": by_simple_areas(z, log_p)["nlml"], "posterior": (p.T / p.sum(1)).T}
+
+
+def unit_gaps(z, log_p):
+    top = log_p.max(0)
+    p = np.exp(log_p - top)
+    area = integrate.trapezoid(p, axis=0)
+    return {"nlml": -np.log(area) - top, "posterior": p / area}
+
+
+def top_taken_off(z, log_p):
+    top = log_p.max(0)
+    right = by_simple_areas(z, log_p)
+    return {"nlml": right["nlml"] + 2 * top, "posterior": right["posterior"]}
+
+
+def one_shift_for_all(z, log_p):
+    top = np.max(log_p)
+    nlml = -np.log(integrate.trapezoid(np.exp(log_p - top), z, axis=0)) - top
+    return {"nlml": nlml, "posterior": np.exp(log_p + nlml)}
+
+
 def without_shift(z, log_p):
     p = np.exp(log_p)
     p_x = integrate.trapezoid(p, z, axis=0)
@@ -341,6 +443,15 @@ def sum_of_draws(x, z, f, log_psi):
     return -special.logsumexp(pairs(x, f, log_psi), axis=0)
 
 
+def log_S_taken_off(x, z, f, log_psi):
+    return -special.logsumexp(pairs(x, f, log_psi), axis=0) - np.log(len(z))
+
+
+def mean_over_variables(x, z, f, log_psi):
+    log_p = normal(x[None], f[:, None], np.exp(log_psi)).mean(axis=2)
+    return np.log(len(z)) - special.logsumexp(log_p, axis=0)
+
+
 def straight_from_the_formula(x, z, f, log_psi):
     return -np.log(np.mean(np.exp(pairs(x, f, log_psi)), axis=0))
 
@@ -409,6 +520,11 @@ WRONG = {
         "was taken for that of a standard": joint_with_standard_deviations,
         "a wide density": joint_without_determinant,
         "mean over the variables of x": joint_by_means,
+        "both log densities have sums": joint_by_means_alone,
+        "where the prior has a sum": joint_with_mean_of_prior,
+        "the squares alone": joint_of_squares,
+        "b2, the bias of its last layer": joint_without_b2,
+        "b1, the bias of its hidden layer": joint_without_b1,
         "this is log p(x|z) alone": likelihood_alone,
         "lacks the tanh": joint_of_a_straight_decoder,
         "its sign turned": negative_joint,
@@ -416,6 +532,9 @@ WRONG = {
     },
     "03-2": {
         "it is multiplied by ψ, a variance": noise_times_variance,
+        "multiplied by ψ², the square": noise_times_square,
+        "b2 is missing from the mean": data_without_b2,
+        "b1 is missing from what goes": data_without_b1,
         "multiplied by log ψ itself": noise_times_log,
         "variance 1 in every variable": standard_noise,
         "the mean of x given z": means_alone,
@@ -427,6 +546,10 @@ WRONG = {
         "has a slope too": slope_of_likelihood,
         "the derivative of tanh is missing": slope_without_bend,
         "and not 1 − tanh a": slope_with_half_a_bend,
+        "and was taken at z": slope_bent_at_z,
+        "and here stands 1 − a²": slope_with_a_for_h,
+        "f lacks its b2": slope_without_b2,
+        "and here stands 1 − z²": slope_with_z_for_h,
         "are not divided by ψ": slope_without_variances,
         "and here by its root": slope_with_standard_deviations,
         "is +(x − f)/ψ": slope_of_residuals_turned,
@@ -439,7 +562,15 @@ WRONG = {
         "a sum over the points is no integral": softmax,
         "one mean width was taken": one_width,
         "to its right alone": left_rectangles,
-        "out of each case": without_shift,
+        "to its left alone": right_rectangles,
+        "and here both gaps in full": double_cells,
+        "so p(x) is twice as large": double_cells_in_nlml,
+        "adds up to 1 over the data cases": softmax_over_cases,
+        "its sum over the data cases": shifted_softmax_over_cases,
+        "np.trapezoid was not told z": unit_gaps,
+        "so nlml has it with a minus": top_taken_off,
+        "one largest log was taken out of all": one_shift_for_all,
+        "take the largest log of each data case out": without_shift,
         "divided by a plain sum": probabilities,
         "its sign turned": evidence,
         "its peak is 1": unnormalised,
@@ -447,7 +578,9 @@ WRONG = {
     "03-5": {
         "mean of the logs where": mean_of_logs,
         "the prior counts twice": prior_once_more,
-        "right except for 1/S": sum_of_draws,
+        "this is the sum of the likelihoods": sum_of_draws,
+        "and log S was taken off": log_S_taken_off,
+        "where log p(x|z) has a sum": mean_over_variables,
         "add it again outside": straight_from_the_formula,
         "and not put back": largest_forgotten,
         "its sign turned": positive,

@@ -54,6 +54,10 @@ RECOGNISE = Exercise(
             _heads(lambda m, log_s: (np.tanh(m), np.exp(np.tanh(log_s)))),
         "the columns of φ are taken in turn; φ = [m | log s] has all of m first":
             lambda **arguments: (_layers(**arguments)[:, ::2], np.exp(_layers(**arguments)[:, 1::2])),
+        "the hidden layer's tanh is left out: without it both layers are one linear map":
+            lambda x, A, a, B, c: (
+                ((x @ A + a) @ B + c)[:, : len(c) // 2], np.exp(((x @ A + a) @ B + c)[:, len(c) // 2 :])
+            ),
     },
 )
 
@@ -158,7 +162,7 @@ def _vae_slip(x, eta, A, a, B, c, W, b, log_psi, *, slip):
     price = {"no KL": 0, "KL of all": 1}.get(slip, 1 / N)
     dm = dz.sum(axis=0) + price * m
     ds = dz.sum(axis=0) if slip == "eta" else (dz * eta).sum(axis=0)
-    slope = {"-1": s**2, "half": 0.5 * (s**2 - 1)}.get(slip, s**2 - 1)
+    slope = {"-1": s**2, "half": 0.5 * (s**2 - 1), "in s": s - 1 / s}.get(slip, s**2 - 1)
     dlog_s = ds * (1 if slip == "s" else s) + price * slope
     dphi = np.concatenate([dm, dlog_s], axis=1)
     before = dphi @ B.T * (1 - h**2)
@@ -177,6 +181,7 @@ VAE_GRADIENT = Exercise(
         "KL of all": "right except for the KL term: it is a sum over the data cases, where Q is their mean",
         "-1": "right except for the KL term: its slope in log s is s² − 1, and the −1, of −log s, is missing",
         "half": "right except for the KL term: its slope in log s is s² − 1 without a ½, as ∂s²/∂log s = 2s²",
+        "in s": "right except for the KL term: s − 1/s is its slope in s, and in log s it is s times that",
         "s": "the decoder is right; on the way to log s the factor s is left out: ∂s/∂log s = s",
         "eta": "the decoder is right; on the way to s the noise is left out: ∂z/∂s = η",
         "tanh": "the decoder's own gradient is right; on the way back to z the slope 1 − tanh²z is left out",
@@ -221,6 +226,8 @@ NEW_DATA = Exercise(
             lambda m, s, eta, epsilon, W, b, psi: np.tanh(m + s * eta) @ W + b + np.sqrt(psi) * epsilon,
         "these are decoded means of codes: neither z nor x was drawn":
             lambda m, s, eta, epsilon, W, b, psi: np.tanh(m) @ W + b,
+        "these are decoded draws of q: z = m + sη encodes data that there were, and x has no noise":
+            lambda m, s, eta, epsilon, W, b, psi: np.tanh(m + s * eta) @ W + b,
         "z is drawn, x is not: f(z) is the mean of p(x|z), and a row has noise of variance ψ around it":
             lambda m, s, eta, epsilon, W, b, psi: np.tanh(eta) @ W + b,
         "ψ is a variance: the noise is times its root":
@@ -279,6 +286,12 @@ AMORTISATION_GAP = Exercise(
             ),
         "right except for the widths, which cost something too wherever M_kk s² is not 1":
             lambda m, s, mean, M: 0.5 * np.einsum("nk,kj,nj->n", m - mean, M, m - mean),
+        "the means are left out: q pays for lying beside the posterior, too":
+            lambda m, s, mean, M: _excess(m, s, m, M),
+        "right except for the ½ of the quadratic form in m − m*, which is forgotten":
+            lambda m, s, mean, M: 2 * _excess(m, s, mean, M) - _excess(m, s, m, M),
+        "right except for a constant: the best widths are 1/√M_kk, so under the log stands M_kk s², not s²":
+            lambda m, s, mean, M: _excess(m, s, mean, M) + 0.5 * np.sum(np.log(np.diag(M))),
         "s is a standard deviation: s² belongs beside M_kk":
             lambda m, s, mean, M: _excess(m, np.sqrt(s), mean, M),
         "M is a precision, and it was taken for a covariance":

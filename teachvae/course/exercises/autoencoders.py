@@ -2,6 +2,8 @@
 autoencoder, denoising by Bayes' rule, the gradient of a linear probe, and which model can do what.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..exercise import Exercise, by_choice, by_gradient, by_value
@@ -64,6 +66,45 @@ def plane_of_uncentred(x, K):
     return x @ V.T @ V
 
 
+def plane_of_standardised(x, K, *, undone=True):
+    """The plane of columns that were divided by their standard deviations; these multiplied back, or not."""
+    mean, scale = x.mean(axis=0), x.std(axis=0)
+    u = (x - mean) / scale
+    V = np.linalg.svd(u, full_matrices=False)[2][:K]
+    return u @ V.T @ V * scale + mean if undone else u @ V.T @ V
+
+
+def plane_along_standardised(x, K):
+    """The deviations, projected on the directions of standardised columns."""
+    V = np.linalg.svd((x - x.mean(axis=0)) / x.std(axis=0), full_matrices=False)[2][:K]
+    return x.mean(axis=0) + (x - x.mean(axis=0)) @ V.T @ V
+
+
+def plane_along_uncentred(x, K):
+    """The deviations, projected on the directions of the uncentred products."""
+    V = np.linalg.svd(x, full_matrices=False)[2][:K]
+    return x.mean(axis=0) + (x - x.mean(axis=0)) @ V.T @ V
+
+
+def plane_through(mean, x, K):
+    """The right directions, through another point."""
+    V = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)[2][:K]
+    return mean + (x - mean) @ V.T @ V
+
+
+def points_or_codes(arguments, given, sizes):
+    """A judge: the points of the plane; codes (N, K) in their place are told what they are."""
+    report = by_value(plane, names=("points",))(arguments, given, sizes)
+    x, K = arguments["x"], arguments["K"]
+    if getattr(given, "shape", None) not in ((len(x), K), (K, len(x))):
+        return report
+    sentence = (
+        f"it has shape {given.shape} where {x.shape} is asked for: this is the code, not the point; multiply "
+        "it by the transpose of the K eigenvectors, and add the mean"
+    )
+    return replace(report, rows=[replace(row, diagnosis=sentence) for row in report.rows])
+
+
 # ---- the gradient of an autoencoder ------------------------------------------------------------
 
 
@@ -81,7 +122,9 @@ def squared_error(x, V, a, W, b):
     return 0.5 * np.sum((np.tanh(x @ V + a) @ W + b - x) ** 2) / len(x)
 
 
-def backward(x, V, a, W, b, *, bend=lambda z: 1 - z**2, df=lambda residual, x: residual / len(x)):
+def autoencoder_gradients(
+    x, V, a, W, b, *, bend=lambda z: 1 - z**2, df=lambda residual, x: residual / len(x)
+):
     """The four gradients, with the slope of tanh, given z, and that of the loss as they are handed in."""
     z = np.tanh(x @ V + a)
     df = df(z @ W + b - x, x)
@@ -91,13 +134,22 @@ def backward(x, V, a, W, b, *, bend=lambda z: 1 - z**2, df=lambda residual, x: r
 
 def bias_left_out(x, V, a, W, b):
     """The residual of z W alone."""
-    return backward(x, V, a, W, b, df=lambda residual, x: (residual - b) / len(x))
+    return autoencoder_gradients(x, V, a, W, b, df=lambda residual, x: (residual - b) / len(x))
 
 
 def of_shared_code(x, V, a, W, b):
     """dW from the decoder's input before its tanh."""
-    dV, da, _, db = backward(x, V, a, W, b)
+    dV, da, _, db = autoencoder_gradients(x, V, a, W, b)
     return dV, da, (x @ V + a).T @ (np.tanh(x @ V + a) @ W + b - x) / len(x), db
+
+
+def in_order(*order):
+    """A mistake: the right gradients in this order."""
+    def mistake(**given):
+        found = dict(zip(("V", "a", "W", "b"), autoencoder_gradients(**given)))
+        return tuple(found[name] for name in order)
+
+    return mistake
 
 
 # ---- denoising by Bayes' rule ------------------------------------------------------------------
@@ -138,6 +190,14 @@ def weighed_the_other_way(noisy, W, b, psi, tau2):
     """τ² over the sum in place of ψ over the sum."""
     f = decoded(noisy, W, b, psi, tau2)
     return f + tau2 / (psi + tau2) * (noisy - f)
+
+
+def reconstructed(noisy, W, b, psi, tau2, *, b_of_f=1.0, b_of_m=1.0, more_in_M=1.0, more_in_m=1.0):
+    """The two formulas of the notebook, with a share of b and of τ² in each place."""
+    M = np.eye(len(W)) + (W / (psi + more_in_M * tau2)) @ W.T
+    m = np.linalg.solve(M, (W / (psi + more_in_m * tau2)) @ (noisy - b_of_m * b).T).T
+    f = b_of_f * b + m @ W
+    return f + psi / (psi + tau2) * (noisy - f)
 
 
 def filtered_about_zero(noisy, W, b, psi, tau2):
@@ -193,7 +253,7 @@ def probe_loss(z, y, W, b, penalty):
     return cross_entropy(z, y, W, b, penalty) + weight_decay(z, y, W, b, penalty)
 
 
-def probe_backward(z, y, W, b, penalty, *, p=None, onehot=None, decay_W=1.0, decay_b=0.0, scale=None):
+def probe_gradients(z, y, W, b, penalty, *, p=None, onehot=None, decay_W=1.0, decay_b=0.0, scale=None):
     """The two gradients with these probabilities, labels and decays in place of the right ones."""
     logits = z @ W + b
     right = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
@@ -270,6 +330,22 @@ PLANES = {
     "the singular values are missing between U and V: all codes have the same spread": plane_without_spreads,
     "the directions are right, but x itself was projected: take the mean off before, and put it back after":
         plane_of_uncentred,
+    "x was standardised before: that is the plane of other data; here every column keeps its own unit":
+        plane_of_standardised,
+    "the directions are those of standardised columns: take them from the deviations as they are":
+        plane_along_standardised,
+    "the directions are those of the uncentred products x.T @ x: take the mean off before":
+        plane_along_uncentred,
+    "the directions are right, and one mean was taken over all numbers: each column has its own":
+        lambda x, K: plane_through(x.mean(), x, K),
+    "the mean was put back, and not taken off before the projection":
+        lambda x, K: x.mean(axis=0) + plane_of_uncentred(x, K),
+    "this is the plane's first axis alone, a line: K axes are asked for":
+        lambda x, K: plane(x, 1),
+    "x was standardised, and the points were left in these units: columns keep their unit, and their mean":
+        lambda x, K: plane_of_standardised(x, K, undone=False),
+    "these are the data themselves: all D axes were kept, or nothing was projected; the plane has K of them":
+        lambda x, K: x,
 }
 GRADIENTS = {
     "the decoder's part is right; the encoder's lacks the slope of tanh, 1 − z²": {"bend": np.ones_like},
@@ -300,6 +376,18 @@ DENOISED = {
         weighed_the_other_way,
     "right but for b, which has to be added again": filtered_about_zero,
     "this is what the noise was, on average, and not what x was: τ² and C have changed places": noise_itself,
+    "right but for the b of f = b + m W, which is missing: the rest is then weighed as noisy − m W":
+        lambda **given: reconstructed(**given, b_of_f=0.0),
+    "in m stands noisy where noisy − b belongs: m is about deviations from b":
+        lambda **given: reconstructed(**given, b_of_m=0.0),
+    "right but for M, in which the noise is ψ: given noisy it is ψ + τ² there, too":
+        lambda tau2, **given: reconstructed(tau2=tau2, **given, more_in_M=0.0),
+    "right but for the mean of z, in which the noise is ψ: given noisy it is ψ + τ² there, too":
+        lambda tau2, **given: reconstructed(tau2=tau2, **given, more_in_m=0.0),
+    "b is nowhere: the deviations noisy − b are filtered, and b is added again afterwards":
+        lambda noisy, b, **given: denoised(noisy, b=0 * b, **given),
+    "b was added, and not taken off before: it is the deviations noisy − b that are filtered":
+        lambda noisy, b, **given: b + denoised(noisy, b=0 * b, **given),
     "tau2 is a variance already, and was squared": lambda tau2, **given: denoised(tau2=tau2**2, **given),
     "tau2 is a variance, and a root of it was added to Ψ: variances add, standard deviations do not":
         lambda tau2, **given: denoised(tau2=np.sqrt(tau2), **given),
@@ -334,14 +422,22 @@ def varied(function, changed):
 EXERCISES = [
     Exercise(
         "01-1", "principal_plane", "8.7", "the points of the principal plane nearest to x, (N, D)",
-        draw_plane, by_value(plane, names=("points",)), PLANES,
+        draw_plane, points_or_codes, PLANES,
     ),
     Exercise(
         "01-2", "autoencoder_gradients", "1.19", "dV (D, K), da (K,), dW (K, D), db (D,), in this order",
         draw_autoencoder, by_gradient(squared_error, ("V", "a", "W", "b")),
-        {sentence: varied(backward, changed) for sentence, changed in GRADIENTS.items()} | {
+        {sentence: varied(autoencoder_gradients, changed) for sentence, changed in GRADIENTS.items()} | {
             "right except for dW: what the decoder multiplies W by is z = tanh(u), not u": of_shared_code,
             "the decoder's output is f = z W + b, and the residual lacks b": bias_left_out,
+            "all four are right, but in another order: dV, da, dW, db is asked for, and the decoder's two "
+            "came first": in_order("W", "b", "V", "a"),
+            "all four are right, but in another order: dV, da, dW, db is asked for, and the decoder's stand "
+            "before the encoder's": in_order("W", "V", "b", "a"),
+            "all four are right, but in another order: dV, da, dW, db is asked for, and they came from the "
+            "last to the first": in_order("b", "W", "a", "V"),
+            "all four are right, but in another order: dV, da, dW, db is asked for, and the weights came "
+            "before the biases": in_order("V", "W", "a", "b"),
         },
     ),
     Exercise(
@@ -351,7 +447,7 @@ EXERCISES = [
     Exercise(
         "01-4", "probe_gradients", "8.4", "dW (K, C), db (C,), in this order", draw_probe,
         by_gradient(probe_loss, ("W", "b"), terms=PROBE_TERMS),
-        {sentence: varied(probe_backward, changed) for sentence, changed in PROBES.items()},
+        {sentence: varied(probe_gradients, changed) for sentence, changed in PROBES.items()},
     ),
     Exercise(
         "01-5", "who_can", "1.19", "for each task: autoencoder, factor analysis, both or neither", None,

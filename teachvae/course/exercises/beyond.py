@@ -5,6 +5,7 @@ from scipy.special import log_softmax, logsumexp, softmax
 
 from ...inference.linear_gaussian import nlml
 from ..exercise import Exercise, by_gradient, by_value
+from ..terms import VARIANCE, of_argument, of_terms
 
 LOG_2PI = np.log(2 * np.pi)
 
@@ -71,6 +72,54 @@ def planar_with(slope=lambda a: 1 - np.tanh(a) ** 2, along=None, given=np.log):
     return answer
 
 
+FULL = {
+    "log of the determinant is missing: log |L|, and not |L|": lambda m, L: (
+        kl_full(m, L) + log_det(L) - np.linalg.det(L)
+    ),
+    "the logarithm is of the sum of the diagonal: of each of its entries, and then the sum": lambda m, L: (
+        kl_full(m, L) + log_det(L) - np.log(np.trace(L, axis1=1, axis2=2))
+    ),
+    "the entries of L are added up, where it is their squares": lambda m, L: (
+        kl_full(m, L) + 0.5 * (L - L * L).sum(axis=(1, 2))
+    ),
+    "the entries of m are added up, where it is their squares": lambda m, L: (
+        kl_full(m, L) + 0.5 * (m - m * m).sum(axis=1)
+    ),
+    "only the squares on the diagonal of L are added up: the trace of L Lᵀ has those of all entries":
+        lambda m, L: kl_full(m, L) + 0.5 * (np.trace(L * L, axis1=1, axis2=2) - (L * L).sum(axis=(1, 2))),
+} | of_terms({
+    "the trace": lambda m, L: 0.5 * (L * L).sum(axis=(1, 2)), "m mᵀ": lambda m, L: 0.5 * (m * m).sum(axis=1),
+    "the constant −K/2": lambda m, L: -0.5 * m.shape[1] + 0 * m[:, 0], "log |L|": lambda m, L: -log_det(L),
+})
+PLANAR = {
+    "right but for the sign before the slope: T adds to u": lambda u, r, w, b: (
+        np.log(1 - (r @ w) * (1 - np.tanh(u @ w + b) ** 2))
+    ),
+    "the 1 is missing, which comes of the u in u + r tanh(…)": lambda u, r, w, b: (
+        np.log((r @ w) * (1 - np.tanh(u @ w + b) ** 2))
+    ),
+    "log(1 + t) is no t: only where t is small it is near it": lambda u, r, w, b: (
+        (r @ w) * (1 - np.tanh(u @ w + b) ** 2)
+    ),
+    "tanh² stands where 1 − tanh² belongs": planar_with(slope=lambda a: np.tanh(a) ** 2),
+    "1 + tanh² stands where 1 − tanh² belongs": planar_with(slope=lambda a: 1 + np.tanh(a) ** 2),
+    "w wᵀ stands where r wᵀ belongs: r says which way a point is moved": lambda u, r, w, b: (
+        planar_log_det(u, w, w, b)
+    ),
+    "the sums of r and of w are multiplied: r wᵀ is the sum of the products": lambda u, r, w, b: (
+        np.log(1 + r.sum() * w.sum() * (1 - np.tanh(u @ w + b) ** 2))
+    ),
+    "the slope of tanh is 1/cosh², and yours 1/cosh": planar_with(slope=lambda a: 1 / np.cosh(a)),
+    "b is taken off where it is added": planar_with(along=lambda u, r, w, b: u @ w - b),
+    "the slope is that at T(u): it is asked at u": planar_with(
+        along=lambda u, r, w, b: (u + r * np.tanh(u @ w + b)[:, None]) @ w + b
+    ),
+    "all K directions have the factor: |I + pᵀq| changes one of them, and leaves the others":
+        lambda u, r, w, b: len(w) * planar_log_det(u, r, w, b),
+    "this is the logarithm to the base 10: nats are asked": planar_with(given=np.log10),
+}
+
+
 LADDER = [
     Exercise(
         "12-1", "kl_full", "3.16", "KL(N(m, L Lᵀ) ‖ N(0, I)) of every case, (N,), in nats",
@@ -92,7 +141,7 @@ LADDER = [
                 other_way_round,
             "m mᵀ is left out: a q that lies beside the prior pays for the way":
                 lambda m, L: kl_full(0 * m, L),
-        },
+        } | FULL,
     ),
     Exercise(
         "12-2", "planar_log_det", "3.36", "log |∂T/∂u| of u + r tanh(u wᵀ + b) at every point, (S,)",
@@ -114,7 +163,7 @@ LADDER = [
                 planar_with(along=lambda u, r, w, b: u @ w),
             "r and w are exchanged: w says where a point lies, r which way it is moved":
                 planar_with(along=lambda u, r, w, b: u @ r + b),
-        },
+        } | PLANAR,
     ),
 ]
 
@@ -153,6 +202,69 @@ def weighted_bound(log_w, dL):
     return np.sum(dL * (np.log(len(log_w)) - logsumexp(log_w, axis=0)))
 
 
+def off_by(number):
+    """L_k off by a number of the weights' shape and k."""
+    return lambda log_w, k: iwae_bound(log_w, k) + number(len(log_w), k)
+
+
+def top_forgotten(log_w, k):
+    """The largest weight taken off, and not put back."""
+    groups = grouped(log_w, k)
+    return -np.log(np.exp(groups - groups.max(axis=1, keepdims=True)).mean(axis=1)).mean(axis=0)
+
+
+BOUND = {
+    "the largest log weight is taken off inside, and has to be added again outside": top_forgotten,
+    "only the first group is used: asked is the mean over all of them": lambda log_w, k: (
+        iwae_bound(log_w[:k], k)
+    ),
+    "only the first k weights are used, and their mean is a sum: log k is missing": lambda log_w, k: (
+        iwae_bound(log_w[:k], k) - np.log(k)
+    ),
+    "the logarithm goes over the groups, axis 0, and has to go over the k draws of a group, axis 1":
+        lambda log_w, k: -(logsumexp(grouped(log_w, k), axis=0) - np.log(len(log_w) // k)).mean(axis=0),
+    "log k is taken off twice, or with the wrong sign: it is a mean of k weights": off_by(
+        lambda S, k: 2 * np.log(k)
+    ),
+    "the sum in a group is divided by the number of groups: it has k draws": off_by(
+        lambda S, k: np.log(S // k) - np.log(k)
+    ),
+    "the sum in a group is divided by all draws: it has k of them": off_by(
+        lambda S, k: np.log(S) - np.log(k)
+    ),
+    "the groups are summed: asked is their mean": lambda log_w, k: iwae_bound(log_w, k) * (len(log_w) // k),
+    "L_k is divided by k: the mean over k stands inside of the logarithm": lambda log_w, k: (
+        iwae_bound(log_w, k) / k
+    ),
+}
+SHARES = {
+    "the shares go over draws and data cases together: each case has its own, axis 0":
+        lambda log_w, dL: -dL * softmax(log_w),
+    "these are the shares of the others, 1 − share": lambda log_w, dL: -dL * (1 - softmax(log_w, axis=0)),
+    "this is the slope of a share itself: asked is that of the logarithm of the mean": lambda log_w, dL: (
+        -dL * softmax(log_w, axis=0) * (1 - softmax(log_w, axis=0))
+    ),
+    "the share is multiplied by its log weight: that of ∂ log ω/∂ log ω is 1": lambda log_w, dL: (
+        -dL * softmax(log_w, axis=0) * log_w
+    ),
+    "the log weights themselves are shared out: their exp is": lambda log_w, dL: (
+        -dL * log_w / log_w.sum(axis=0)
+    ),
+    "the weights are divided by their mean: by their sum, so that the shares add up to 1": lambda log_w, dL: (
+        -dL * softmax(log_w, axis=0) * len(log_w)
+    ),
+    "the mean of dL is used: each case counts by its own": lambda log_w, dL: (
+        -dL.mean() * softmax(log_w, axis=0)
+    ),
+    "1/S is taken off the shares: that is the difference to the gradient of Q": lambda log_w, dL: (
+        -dL * (softmax(log_w, axis=0) - 1 / len(log_w))
+    ),
+    "all of it goes to the largest weight: each draw has its share": lambda log_w, dL: (
+        -dL * (log_w == log_w.max(axis=0))
+    ),
+}
+
+
 TIGHTER = [
     Exercise(
         "12-3", "iwae_bound", "7.8", "L_k (N,), the mean over groups of k rows of log_w, one after the other",
@@ -174,7 +286,7 @@ TIGHTER = [
                 ),
             "the largest weight alone is taken of every group, and the others are not there":
                 lambda log_w, k: -grouped(log_w, k).max(axis=1).mean(axis=0),
-        },
+        } | BOUND,
     ),
     Exercise(
         "12-4", "iwae_backward", "7.22", "dlog_w (S, N) of Σ dL L, all S draws of a case being one group",
@@ -194,7 +306,7 @@ TIGHTER = [
                 lambda log_w, dL: -dL * softmax(log_w, axis=0) ** 2,
             "these are the logarithms of the shares; their exp is asked":
                 lambda log_w, dL: -dL * log_softmax(log_w, axis=0),
-        },
+        } | SHARES,
     ),
 ]
 
@@ -221,6 +333,39 @@ def pooled_with(total):
     }
 
 
+SE = {
+    "U is divided by m, as if more tables made more data": lambda m, U, B, v: U / m + (1 + 1 / m) * B,
+    "all of it is divided by m, as if more tables made more data": lambda m, U, B, v: (
+        (U + (1 + 1 / m) * B) / m
+    ),
+    "1 − 1/m stands where 1 + 1/m belongs: few tables leave more open": lambda m, U, B, v: (
+        U + (1 - 1 / m) * B
+    ),
+    "1 + m stands where 1 + 1/m belongs": lambda m, U, B, v: U + (1 + m) * B,
+    "1/(m − 1) stands where 1/m belongs, beside the 1": lambda m, U, B, v: U + (1 + 1 / (m - 1)) * B,
+    "the v are summed, and U is their mean": lambda m, U, B, v: m * U + (1 + 1 / m) * B,
+    "the roots of the two parts are added: variances add up, then comes the root": lambda m, U, B, v: (
+        (np.sqrt(U) + np.sqrt((1 + 1 / m) * B)) ** 2
+    ),
+    "B is the variance of the v, and should be that of the estimates t": lambda m, U, B, v: (
+        U + (1 + 1 / m) * v.var(axis=0, ddof=1)
+    ),
+}
+
+
+def other_mean(mean):
+    """The right standard error beside another mean."""
+    return lambda t, v: pooled(t, v) | {"mean": mean(t, v)}
+
+
+POOLED = {f"right except for se: {sentence}": pooled_with(total) for sentence, total in SE.items()} | {
+    "right except for mean: it is weighted by 1/v, and Rubin's rules take the plain mean": other_mean(
+        lambda t, v: (t / v).sum(axis=0) / (1 / v).sum(axis=0)
+    ),
+    "right except for mean: this is the median": other_mean(lambda t, v: np.median(t, axis=0)),
+}
+
+
 DRAWS = [
     Exercise(
         "12-5", "pooled", "7.21", "mean (D,) and se (D,) from t and v (m, D) of m tables, in a dict",
@@ -244,7 +389,7 @@ DRAWS = [
                 pooled_with(lambda m, U, B, v: (U + (1 + 1 / m) * B) ** 2),
             "right except for se: the spread between the tables is left without what each table is unsure of":
                 pooled_with(lambda m, U, B, v: (1 + 1 / m) * B),
-        },
+        } | POOLED,
     ),
 ]
 
@@ -288,6 +433,59 @@ def as_on_paper(x, pi, b, W, psi):
     return density / density.sum(axis=1, keepdims=True)
 
 
+def with_log_joint(change):
+    """Shares of other log joints, made of squares, log |C_j| (J,) and the arguments."""
+    def made(x, pi, b, W, psi):
+        C = covariances(W, psi)
+        r = x[:, None] - b
+        squares = np.einsum("njd,jde,nje->nj", r, np.linalg.inv(C), r)
+        return softmax(change(squares, np.linalg.slogdet(C)[1], np.log(pi), r, C), axis=1)
+
+    return made
+
+
+SHARED = {
+    "b is left out: each component has its own middle": lambda x, pi, b, W, psi: (
+        responsibilities(x, pi, 0 * b, W, psi)
+    ),
+    "the ½ before the squares is missing": with_log_joint(
+        lambda squares, logs, log_pi, r, C: log_pi - squares - 0.5 * logs
+    ),
+    "the ½ is missing, before the squares and before log |C_j|": with_log_joint(
+        lambda squares, logs, log_pi, r, C: log_pi - squares - logs
+    ),
+    "log |C_j| has its sign turned: a wide component has the lower density": with_log_joint(
+        lambda squares, logs, log_pi, r, C: log_pi - 0.5 * squares + 0.5 * logs
+    ),
+    "the squares have the sign of a plus: what is far is improbable": with_log_joint(
+        lambda squares, logs, log_pi, r, C: log_pi + 0.5 * squares - 0.5 * logs
+    ),
+    "C_j stands in the squares where its inverse belongs": with_log_joint(
+        lambda squares, logs, log_pi, r, C: log_pi - 0.5 * np.einsum("njd,jde,nje->nj", r, C, r) - 0.5 * logs
+    ),
+    "these are shares by the plain distance to b: the covariance says what is far": with_log_joint(
+        lambda squares, logs, log_pi, r, C: log_pi - 0.5 * np.sum(r * r, axis=2)
+    ),
+    "only the diagonal of C_j is used: W_jᵀ W_j ties the variables together": with_log_joint(
+        lambda squares, logs, log_pi, r, C: log_pi - 0.5 * np.sum(
+            r * r / np.diagonal(C, axis1=1, axis2=2) + np.log(np.diagonal(C, axis1=1, axis2=2)), axis=2
+        )
+    ),
+    "π itself is added in log space: its logarithm is": with_log_joint(
+        lambda squares, logs, log_pi, r, C: np.exp(log_pi) - 0.5 * squares - 0.5 * logs
+    ),
+    "π multiplies after the rows were normalised, so that they do not add up to 1 any more":
+        lambda x, pi, b, W, psi: pi * responsibilities(x, 1 + 0 * pi, b, W, psi),
+    "these are log p(x_n, j): exp and normalise the rows": log_joint,
+    "these are the densities p(x_n|j), which are not normalised": lambda x, pi, b, W, psi: (
+        np.exp(log_joint(x, 1 + 0 * pi, b, W, psi))
+    ),
+    "this is the number of the most probable component, and its shares are asked": lambda x, pi, b, W, psi: (
+        log_joint(x, pi, b, W, psi).argmax(axis=1)
+    ),
+} | of_argument(responsibilities, "psi", VARIANCE)
+
+
 MIXTURE = [
     Exercise(
         "12-6", "responsibilities", "9.12", "p(j|x_n) (N, J), each row adds up to 1", draw_analysers,
@@ -313,7 +511,7 @@ MIXTURE = [
                 lambda x, pi, b, W, psi: log_softmax(log_joint(x, pi, b, W, psi), axis=1),
             "each case is given to one component: the shares are asked, not the largest of them":
                 lambda x, pi, b, W, psi: np.eye(len(pi))[log_joint(x, pi, b, W, psi).argmax(axis=1)],
-        },
+        } | SHARED,
     ),
 ]
 

@@ -2,6 +2,8 @@
 what a rotation changes, and the floor of a noise variance.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from ...arrays.special import LOG_2PI
@@ -46,6 +48,18 @@ def without_b(x, W, b, psi):
 def mean_times_precision(x, W, b, psi):
     """A mean that was not multiplied by the covariance."""
     return posterior(x, W, b, psi) | {"mean": (x - b) @ (W / psi).T}
+
+
+def mean_by_precision(x, W, b, psi):
+    """M in the place of its inverse, in the mean."""
+    found = mean_times_precision(x, W, b, psi)
+    return found | {"mean": found["mean"] @ np.linalg.inv(found["cov"])}
+
+
+def precision_without_psi(x, W, b, psi):
+    """M = I + W Wᵀ, and the mean with Ψ⁻¹."""
+    cov = np.linalg.inv(np.eye(len(W)) + W @ W.T)
+    return {"mean": (x - b) @ (W / psi).T @ cov, "cov": cov}
 
 
 def mean_without_psi(x, W, b, psi):
@@ -143,6 +157,18 @@ def independent_columns(x, W, b, psi):
     return normal_nlml(x - b, np.diag(np.sum(W**2, axis=0) + psi))
 
 
+def square_of_log_determinant(x, W, b, psi):
+    """|Σ| in the place of log |Σ|."""
+    log_det = np.linalg.slogdet(W.T @ W + np.diag(psi))[1]
+    return nlml(x, W, b, psi) + 0.5 * (np.exp(log_det) - log_det)
+
+
+def determinant_of_precision(x, W, b, psi):
+    """|M| in the place of log |M|."""
+    log_det = np.linalg.slogdet(np.eye(len(W)) + (W / psi) @ W.T)[1]
+    return nlml(x, W, b, psi) + 0.5 * (np.exp(log_det) - log_det)
+
+
 # ---- the two steps of EM -----------------------------------------------------------------------
 
 
@@ -184,6 +210,24 @@ def moments_without_psi(S, W, psi):
     """β with W in the place of W Ψ⁻¹."""
     cov = np.linalg.inv(np.eye(len(W)) + (W / psi) @ W.T)
     beta = cov @ W
+    return {"xz": S @ beta.T, "zz": cov + beta @ S @ beta.T}
+
+
+def moments_of_noise_one(S, W, psi):
+    """β and M⁻¹ as if every ψ were 1."""
+    return moments(S, W, np.ones_like(psi))
+
+
+def moments_without_cov(S, W, psi):
+    """β = W Ψ⁻¹."""
+    beta = W / psi
+    return {"xz": S @ beta.T, "zz": np.linalg.inv(np.eye(len(W)) + beta @ W.T) + beta @ S @ beta.T}
+
+
+def moments_with_psi_in_beta(S, W, psi):
+    """M = I + W Wᵀ, and β with Ψ⁻¹."""
+    cov = np.linalg.inv(np.eye(len(W)) + W @ W.T)
+    beta = cov @ (W / psi)
     return {"xz": S @ beta.T, "zz": cov + beta @ S @ beta.T}
 
 
@@ -231,6 +275,36 @@ def parameters_like(x, m, C):
 def mean_as_constant(x, m, C):
     """The data's mean for b."""
     return regression(x, m, C) | {"b": x.mean(axis=0)}
+
+
+def mean_as_constant_throughout(x, m, C):
+    """The data's mean for b, and ψ of what that leaves."""
+    found = mean_as_constant(x, m, C)
+    return found | {"psi": at_the_mean(found, x, m) + np.sum(found["W"] * (C @ found["W"]), axis=0)}
+
+
+def loadings(x, m, C, *, zz=None, centred_m=True, centred_x=True):
+    """W with this, of mᵀm, C and N, for E[zᵀz], and of x and m as they are where they are not centred."""
+    m = m - m.mean(axis=0) if centred_m else m
+    x = x - x.mean(axis=0) if centred_x else x
+    N, mm = len(x), m.T @ m
+    return np.linalg.solve(mm / N + C if zz is None else zz(mm, C, N), m.T @ x / N)
+
+
+def judge_m_step(arguments, given, sizes):
+    """A judge: of the minimum, and where W is a known wrong one a note says so, whatever stands beside it."""
+    report = by_minimum(expected_cost, like=parameters_like)(arguments, given, sizes)
+    W = given.get("W") if isinstance(given, dict) else None
+    if report.ok or np.shape(W) != (arguments["m"].shape[1], arguments["x"].shape[1]):
+        return report
+    notes = [words for words, made in LOADINGS.items() if np.allclose(made(**arguments), W, 1e-7, 0.0)]
+    return replace(report, notes=notes + report.notes)
+
+
+def unbiased_residuals(x, m, C):
+    """N − 1 under the squared residuals alone."""
+    found = regression(x, m, C)
+    return found | {"psi": found["psi"] + at_the_mean(found, x, m) / (len(x) - 1)}
 
 
 def at_the_mean(found, x, m):
@@ -416,6 +490,14 @@ POSTERIORS = {
     "correlated": only_variances,
     "psi holds variances: you divided by their squares, as if they were standard deviations":
         lambda psi, **given: by_precision(psi=psi, noise=psi**2, **given),
+    "the mean is r Ψ⁻¹ Wᵀ M⁻¹: M was multiplied by, and not its inverse":
+        mean_by_precision,
+    "Ψ⁻¹ is left out of M, and stands in the mean rightly: M is I + W Ψ⁻¹ Wᵀ":
+        precision_without_psi,
+    "W was multiplied by Ψ, and Ψ divides it: the noisier a column is, the less it says of z":
+        lambda psi, **given: by_precision(psi=psi, noise=1 / psi, **given),
+    "psi holds variances: you divided by their roots, as if the density had them":
+        lambda psi, **given: by_precision(psi=psi, noise=np.sqrt(psi), **given),
     "Ψ is left out, as if every column had the noise 1: the noisier a column, the less it says of z":
         lambda psi, **given: by_precision(psi=psi, noise=np.ones_like(psi), **given),
 }
@@ -436,6 +518,17 @@ DENSITIES = {
     "right except for the quadratic form: this is r Ψ⁻¹ rᵀ, and what W explains is still to be taken off":
         square_of_noise,
     "Σ is WᵀW + Ψ, and psi holds variances: you squared them": lambda psi, **given: nlml(psi=psi**2, **given),
+    "|Σ| stands where log |Σ| belongs: np.linalg.slogdet(Sigma)[1] is the logarithm, and cannot overflow":
+        square_of_log_determinant,
+    "|M| stands where log |M| belongs: np.linalg.slogdet(M)[1] is the logarithm": determinant_of_precision,
+    "the identity stands where Ψ belongs in Σ: every column has a variance of its own, psi":
+        lambda psi, **given: nlml(psi=np.ones_like(psi), **given),
+    "W is left out: this is −log N(x; b, Ψ), as if z were always 0; Σ is WᵀW + Ψ":
+        lambda W, **given: nlml(W=0 * W, **given),
+    "psi holds variances, and their roots were taken: Σ is WᵀW + Ψ, with psi as it is on the diagonal":
+        lambda psi, **given: nlml(psi=np.sqrt(psi), **given),
+    "b is left out: what is squared are the deviations x − b":
+        lambda b, **given: nlml(b=0 * b, **given),
     "each column has the right variance, and they were taken as independent: W couples "
     "them": independent_columns,
 }
@@ -451,11 +544,55 @@ MOMENTS = {
     "right except for zz: M⁻¹ is all that is added, the prior's identity stands in it already":
         other_zz(lambda beta, S, cov: cov + beta @ S @ beta.T + np.eye(len(cov))),
     "β is M⁻¹ W Ψ⁻¹, and you left out its Ψ⁻¹": moments_without_psi,
+    "Ψ⁻¹ is left out of β and of M, as if every column had the noise 1": moments_of_noise_one,
+    "psi holds variances: you divided by their squares in β and in M, as if they were standard deviations":
+        lambda psi, **given: moments(psi=psi**2, **given),
+    "right except for zz: M⁻¹ alone is what is not known of z; what is known, β S βᵀ, is added":
+        other_zz(lambda beta, S, cov: cov),
+    "right except for zz: β S βᵀ, what the means spread, has its sign turned: it is added to M⁻¹":
+        other_zz(lambda beta, S, cov: cov - beta @ S @ beta.T),
+    "right except for xz: Wᵀ is what p(z) says of it; what the data say is S βᵀ":
+        lambda S, W, psi: moments(S, W, psi) | {"xz": W.T},
+    "β is M⁻¹ W Ψ⁻¹, and you left out its M⁻¹": moments_without_cov,
+    "Ψ⁻¹ is left out of M, and stands in β rightly: M is I + W Ψ⁻¹ Wᵀ": moments_with_psi_in_beta,
+    "right except for xz: β takes x to z, and S is missing: E[xᵀz] is S βᵀ":
+        lambda S, W, psi: moments(S, W, psi) | {"xz": np.linalg.solve(W.T @ W + np.diag(psi), W.T)},
+}
+LOADINGS = {
+    "W is off: C is forgotten in E[zᵀz], which is the mean of mᵀm, and C beside it":
+        lambda **table: loadings(**table, zz=lambda mm, C, N: mm / N),
+    "W is off: beside a mean over the data cases stands C, and not N · C":
+        lambda **table: loadings(**table, zz=lambda mm, C, N: mm / N + N * C),
+    "W is off: beside a sum over the data cases stands N · C, and not C":
+        lambda **table: loadings(**table, zz=lambda mm, C, N: (mm + C) / N),
+    "W is off: the moments beside C are those of np.cov, which divides by N − 1; they are means, bias=True":
+        lambda **table: loadings(**table, zz=lambda mm, C, N: mm / N + (N - 1) / N * C),
+    "W is off: in E[zᵀz] stands the identity, the prior's covariance, where C belongs, that of q":
+        lambda **table: loadings(**table, zz=lambda mm, C, N: mm / N + np.eye(len(C))),
+    "W is off: E[zᵀz] is C alone, and the mean of mᵀm is forgotten in it":
+        lambda **table: loadings(**table, zz=lambda mm, C, N: C),
+    "W is off: one of its two moments is a mean over the data cases, and the other is a sum":
+        lambda **table: len(table["x"]) * loadings(**table),
+    "W is E[zᵀz]⁻¹ E[zᵀx], and the inverse is missing":
+        lambda **table: loadings(**table, zz=lambda mm, C, N: np.eye(len(C))),
+    "x was centred and m was not: a regression with a constant takes deviations of both from their means":
+        lambda **table: loadings(**table, centred_m=False),
+    "W is off: x and m were not centred; a regression with a constant takes deviations from the means":
+        lambda **table: loadings(**table, centred_m=False, centred_x=False),
+    "W is off: x and m were not centred, and C is forgotten in E[zᵀz]":
+        lambda **table: loadings(
+            **table, zz=lambda mm, C, N: mm / N, centred_m=False, centred_x=False),
 }
 REGRESSIONS = {
     "this regresses on the means as if z were known: the second moment of z has the covariance C of q as "
     "well":
         lambda **given: regression(**given, spread=0.0),
+    "b is mean(x) − mean(m) W: mean(x) alone is too much by mean(m) W, and psi has to pay for it":
+        mean_as_constant_throughout,
+    "psi is the variance of x − m W with N − 1 below: below stands N, and the spread diag(Wᵀ C W) is added":
+        other_psi(lambda f, x, m, C: np.var(x - m @ f["W"], axis=0, ddof=1)),
+    "in psi the squared residuals are divided by N − 1, which is for unbiased variances; Q is least with N":
+        unbiased_residuals,
     "C stands in the mean of zᵀz, once, as it is: divided by N it is all but lost":
         lambda x, m, C: regression(x, m, C, spread=1 / len(x)),
     "psi is taken at the means of q: W carries the spread of z over to x, diag(Wᵀ C W)": psi_at_the_mean,
@@ -538,7 +675,7 @@ EXERCISES = [
     ),
     Exercise(
         "02-4", "m_step", "2.11", "W (K, D), b (D,), psi (D,), in a dict, of least Q for the table m, C",
-        draw_table, by_minimum(expected_cost, like=parameters_like), REGRESSIONS,
+        draw_table, judge_m_step, REGRESSIONS,
     ),
     Exercise(
         "02-5", "em_path", "2.36", "the mean nlml, (n_steps + 1,), at the start and after each step",

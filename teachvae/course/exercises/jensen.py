@@ -173,11 +173,15 @@ def kl_with(each, taken=np.sum):
 
 
 def draw_walk(rng, n):
-    """Data, a q for each, noise, and the bent decoder tanh(z) W + b with log ψ."""
+    """Data, a q for each, noise, and the bent decoder tanh(z) W + b with log ψ.
+
+    With 2 K latent variables, so that a mean over them is not the half.
+    """
+    K = 2 * n.K
     return {
-        "x": rng.standard_normal((n.N, n.D)), "m": rng.standard_normal((n.N, n.K)),
-        "log_s": rng.uniform(-1.0, 0.3, (n.N, n.K)), "eta": rng.standard_normal((n.S, n.N, n.K)),
-        "W": rng.standard_normal((n.K, n.D)), "b": rng.standard_normal(n.D),
+        "x": rng.standard_normal((n.N, n.D)), "m": rng.standard_normal((n.N, K)),
+        "log_s": rng.uniform(-1.0, 0.3, (n.N, K)), "eta": rng.standard_normal((n.S, n.N, K)),
+        "W": rng.standard_normal((K, n.D)), "b": rng.standard_normal(n.D),
         "log_psi": rng.uniform(-1.0, 1.0, n.D),
     }
 
@@ -188,6 +192,11 @@ def sampled_q(x, m, log_s, eta, W, b, log_psi):
     model = Model(Sequential((Tanh(), Linear(K, D))), Gaussian(D), K)
     theta = {"decoder": [{}, {"W": W, "b": b}], "likelihood": {"log_psi": log_psi}}
     return bound.forward(model, theta, np.concatenate([m, log_s], axis=1), x, eta, kl="analytic")[0]
+
+
+def judge_walk(arguments, given, sizes):
+    """A judge, by `sampled_q`, of the sizes that `draw_walk` has."""
+    return by_value(sampled_q)(arguments, given, sizes._replace(K=2 * sizes.K))
 
 
 def price_of(m, log_s):
@@ -208,6 +217,33 @@ def walk_with(*, sign=1.0, kl=1.0, price=price_of, bias=1.0, over=np.sum, sample
         return sign * (kl * cost - samples(log_lik, axis=0))
 
     return mistake
+
+
+def bent_output(x, m, log_s, eta, W, b, log_psi):
+    """tanh(z W + b) in the place of tanh(z) W + b."""
+    r = x - np.tanh((m + np.exp(log_s) * eta) @ W + b)
+    cost = 0.5 * np.sum(r**2 / np.exp(log_psi) + log_psi + LOG_2PI, axis=2)
+    return price_of(m, log_s) + np.mean(cost, axis=0)
+
+
+def decoded_mean(x, m, log_s, eta, W, b, log_psi):
+    """The mean of the samples decoded, one z for each data case."""
+    return walk_with()(x, m, log_s, np.mean(eta, axis=0, keepdims=True), W, b, log_psi)
+
+
+def mean_decoded(x, m, log_s, eta, W, b, log_psi):
+    """The likelihood of the mean of what the samples decode to."""
+    f = np.mean(np.tanh(m + np.exp(log_s) * eta) @ W + b, axis=0)
+    log_lik = -0.5 * np.sum((x - f) ** 2 / np.exp(log_psi) + log_psi + LOG_2PI, axis=1)
+    return price_of(m, log_s) - log_lik
+
+
+def importance_weighted(x, m, log_s, eta, W, b, log_psi):
+    """−log of the mean of the weights p(x, z)/q(z)."""
+    z = m + np.exp(log_s) * eta
+    log_w = -0.5 * np.sum(z**2 - eta**2 - 2 * log_s, axis=2)
+    log_w = log_w - 0.5 * np.sum((x - np.tanh(z) @ W - b) ** 2 / np.exp(log_psi) + log_psi + LOG_2PI, axis=2)
+    return -log_mean(log_w, axis=0)
 
 
 def log_mean(log_lik, axis):
@@ -333,12 +369,20 @@ EXERCISES = [
         },
     ),
     Exercise(
-        "04-4", "sampled_bound", "1.8", "Q_n by the given noise, with the KL in closed form, (N,)", draw_walk,
-        by_value(sampled_q),
+        "04-4", "bound_by_samples", "1.8", "Q_n by the given noise, with the KL in closed form, (N,)",
+        draw_walk, judge_walk,
         {
             "this is the ELBO, −Q: the course minimises an upper bound on −log p(x)": walk_with(sign=-1.0),
             "right except for the KL: it is not there, so nothing keeps q near the prior": walk_with(kl=0.0),
             "right except for the KL's sign: it is a price, and is added": walk_with(kl=-1.0),
+            "right except for the KL: it has the weight ½, and the bound has it in full": walk_with(kl=0.5),
+            "right except for the KL: it counts twice, its ½ is missing": walk_with(kl=2.0),
+            "the mean of the samples was decoded: decode every sample, and take the mean of its log "
+            "likelihoods": decoded_mean,
+            "the mean of what the samples decode to was held against x: the mean over S is of the log "
+            "likelihoods": mean_decoded,
+            "this is the importance-weighted bound, −log of the mean of p(x, z)/q(z): a tighter one, and "
+            "here Q is asked for": importance_weighted,
             "mean where the bound sums over the variables of x: the KL then weighs D times too much":
                 walk_with(over=np.mean),
             "sum where the bound has a mean over the samples": walk_with(samples=np.sum),
@@ -352,6 +396,9 @@ EXERCISES = [
                 walk_with(price=lambda m, log_s: price_of(m, log_s) + 0.5 * np.sum(log_s, axis=1)),
             "the squared error alone is no log likelihood: it lacks ψ, log ψ and the constant":
                 walk_with(psi=np.ones_like, log_det=0.0, constant=0.0),
+            "right except for the KL: it was divided by N, and each data case pays its own":
+                lambda m, **given: walk_with(kl=1 / len(m))(m=m, **given),
+            "right except for the decoder: f is tanh(z) W + b, and tanh stands around all of it": bent_output,
             "right except for the decoder: its bias b is missing": walk_with(bias=0.0),
             "right except for the samples: log s was taken for the log of a variance in z = m + s η":
                 walk_with(width=lambda log_s: np.exp(0.5 * log_s)),

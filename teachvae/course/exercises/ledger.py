@@ -39,6 +39,8 @@ SHARES = Exercise(
             lambda nlml, q_full, q_optimal, q_used: (q_full - nlml, q_optimal - nlml, q_used - nlml),
         "diagonal is the whole approximation gap here: what no Gaussian saves is a share of its own":
             lambda nlml, q_full, q_optimal, q_used: (q_full - nlml, q_optimal - nlml, q_used - q_optimal),
+        "the amortisation gap is all of Q − nlml here: what the family costs is not the network's":
+            lambda nlml, q_full, q_optimal, q_used: (q_full - nlml, q_optimal - q_full, q_used - nlml),
         "the best diagonal and the best Gaussian q are exchanged":
             lambda nlml, q_full, q_optimal, q_used: (q_optimal - nlml, q_full - q_optimal, q_used - q_full),
     },
@@ -79,6 +81,8 @@ RISE_OF_Q = Exercise(
             _of_columns(lambda u, t: (u[0] - t[0], u[2] - u[1] - t[2] + t[1], u[3] - u[2] - t[3] + t[2])),
         "the three are how far the columns rise: a gap is the difference of two columns":
             _of_columns(lambda u, t: (u[0] - t[0], u[2] - t[2], u[3] - t[3])),
+        "these are the rises of the three shares of Q − nlml: the first part is the model's own, NLML":
+            _of_columns(lambda u, t: np.diff(u - t)),
         "these are the means on new cases alone: subtract what the training cases have":
             _of_columns(lambda u, t: (u[0], u[2] - u[0], u[3] - u[2])),
         "the network's part is all of Q − nlml here: the family's is counted twice":
@@ -90,8 +94,10 @@ RISE_OF_Q = Exercise(
 
 
 def _log_weights(rng, n):
-    """log ω (S, N), as small as those of images are: exp of them is 0 in double precision."""
-    return {"log_w": -790 + 5 * rng.standard_normal(n.N) + 2.5 * rng.standard_normal((n.S, n.N))}
+    """log ω (S, N), as small as those of images are: exp of them is 0 in double precision, and still is for
+    some cases where the largest of all of them is taken out.
+    """
+    return {"log_w": -770 - 180 * rng.permutation(n.N) + 2.5 * rng.standard_normal((n.S, n.N))}
 
 
 def _log_mean(log_w):
@@ -111,6 +117,8 @@ NLML_ESTIMATE = Exercise(
             lambda log_w: _log_mean(log_w.T),
         "only the largest weight of each case is taken: the others count, too":
             lambda log_w: -log_w.max(axis=0),
+        "the largest logarithm is put back with the wrong sign: it is added to the log, inside of the minus":
+            lambda log_w: _log_mean(log_w) + 2 * log_w.max(axis=0),
         "the largest logarithm was subtracted before exp, and not added again behind the log":
             lambda log_w: _log_mean(log_w - log_w.max(axis=0)),
     },
@@ -139,6 +147,10 @@ ERROR_AND_SIZE = Exercise(
     {
         "the size is right; the error is that of one weight: of a mean of S it is smaller by √S":
             _but(error=lambda w: w.std(axis=0, ddof=1)),
+        "the size is right; the error is over S, and that of a mean of S is over √S":
+            _but(error=lambda w: w.std(axis=0, ddof=1) / len(w)),
+        "the size is right; the error is over the root of the number of data cases, and of draws is asked":
+            _but(error=lambda w: w.std(axis=0, ddof=1) / w.shape[1] ** 0.5),
         "the size is right; in the error the divisor under the root is S, where S − 1 makes it unbiased":
             _but(error=lambda w: w.std(axis=0) / len(w) ** 0.5),
         "the size is right; the error is a variance: take its root":
@@ -194,6 +206,14 @@ NLML_ON_GRID = Exercise(
             lambda log_p, h: (_lattice(log_p, h)[0], np.abs(_lse(log_p[:, ::2]) - _lse(log_p))),
         "right except for the certificate: it is how far the value moved, a size, and never below 0":
             lambda log_p, h: (_lattice(log_p, h)[0], _lse(log_p[:, ::2]) + math.log(2) - _lse(log_p)),
+        "right except for the certificate: it is how far the value moved, a size, without a sign":
+            lambda log_p, h: (_lattice(log_p, h)[0], _lse(log_p) - math.log(2) - _lse(log_p[:, ::2])),
+        "right except for the certificate: it is a difference of integrals, and one of nats is asked for":
+            lambda log_p, h: (
+                _lattice(log_p, h)[0], np.abs(h * np.exp(_lse(log_p)) - 2 * h * np.exp(_lse(log_p[:, ::2])))
+            ),
+        "log h has the wrong sign: the integral is the sum times h, so −log h belongs to NLML":
+            lambda log_p, h: (_lattice(log_p, h)[0] + 2 * math.log(h), _lattice(log_p, h)[1]),
         "the sign: NLML is minus the logarithm of the integral":
             lambda log_p, h: (-_lattice(log_p, h)[0], _lattice(log_p, h)[1]),
         "a mean over the lattice stands where an integral belongs: the sum times the mesh":
@@ -253,6 +273,8 @@ RANKS_AND_SPREAD = Exercise(
             _spread_by(lambda r, L: r.var(axis=1) / (L * (L + 2) / 12)),
         "the ranks are right; the variance has the divisor N − 1, and N is asked for":
             _spread_by(lambda r, L: r.var(axis=0, ddof=1) / (L * (L + 2) / 12)),
+        "the ranks are right; in L (L + 2) / 12 stands the number of data cases for that of draws":
+            lambda z, draws: _spread_by(lambda r, L: r.var(axis=0) / (len(z) * (len(z) + 2) / 12))(z, draws),
         "the ranks are right; the spread is not yet divided by the variance that flat ranks have":
             _spread_by(lambda r, L: r.var(axis=0)),
     },

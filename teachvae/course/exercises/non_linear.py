@@ -53,13 +53,13 @@ def log_joint(x, z, **network):
     return model.log_joint(theta, x, z)
 
 
-def log_joint_with(decoder=decoded, *, psi=np.exp, squares=1.0, log_det=1.0, taken=np.sum, prior=1.0,
-                   constants=1.0):
+def log_joint_with(decoder=decoded, *, psi=np.exp, squares=1.0, log_det=1.0, taken=np.sum, of_z=np.sum,
+                   prior=1.0, constants=1.0):
     """A mistake in the joint density: one of its parts as it is often written instead."""
     def mistake(x, z, W1, b1, W2, b2, log_psi):
         u = squares * (x - decoder(z, W1, b1, W2, b2)) ** 2 / psi(log_psi)
         log_lik = -0.5 * taken(u + log_det * log_psi + constants * LOG_2PI, axis=-1)
-        return log_lik - 0.5 * prior * np.sum(z**2 + constants * LOG_2PI, axis=-1)
+        return log_lik - 0.5 * prior * of_z(z**2 + constants * LOG_2PI, axis=-1)
 
     return mistake
 
@@ -120,6 +120,11 @@ def without_last_bias(z, W1, b1, W2, b2):
     return decoded(z, W1, b1, W2, 0.0 * b2)
 
 
+def without_first_bias(z, W1, b1, W2, b2):
+    """f of a hidden layer without b1."""
+    return decoded(z, W1, 0.0 * b1, W2, b2)
+
+
 # ---- the slope in z ---------------------------------------------------------------------------
 
 
@@ -147,12 +152,21 @@ def total_log_joint(**arguments):
     return total_log_lik(**arguments) + total_log_prior(**arguments)
 
 
-def slope_with(bend=lambda h: 1 - h**2, psi=np.exp, prior=1.0, sign=1.0):
+def slope_with(bend=lambda h: 1 - h**2, psi=np.exp, prior=1.0, sign=1.0, bias=1.0):
     """A mistake in the slope: another derivative of tanh, variance, or share of the prior."""
     def mistake(x, z, W1, b1, W2, b2, log_psi):
         h = np.tanh(z @ W1 + b1)
-        df = sign * (x - h @ W2 - b2) / psi(log_psi)
+        df = sign * (x - h @ W2 - bias * b2) / psi(log_psi)
         return (df @ W2.T * bend(h)) @ W1.T - prior * z
+
+    return mistake
+
+
+def bent_at_z(bend):
+    """A mistake: the derivative of tanh taken at z, after the way back through both layers."""
+    def mistake(x, z, W1, b1, W2, b2, log_psi):
+        df = (x - decoded(z, W1, b1, W2, b2)) / np.exp(log_psi)
+        return df @ W2.T @ W1.T * bend(z) - z
 
     return mistake
 
@@ -221,6 +235,18 @@ def not_put_back(z, log_p):
     """The integral of what was shifted."""
     right = by_trapezoids(z, log_p)
     return right | {"nlml": right["nlml"] + log_p.max(axis=0)}
+
+
+def over_the_cases(z, log_p):
+    """The right nlml, and a posterior that sums to 1 over the data cases."""
+    posterior = np.exp(log_p - np.logaddexp.reduce(log_p, axis=1, keepdims=True))
+    return by_trapezoids(z, log_p) | {"posterior": posterior}
+
+
+def shifted_over_the_cases(z, log_p):
+    """The same of p, after each case's largest value was taken out."""
+    p = np.exp(log_p - log_p.max(axis=0))
+    return by_trapezoids(z, log_p) | {"posterior": p / p.sum(axis=1, keepdims=True)}
 
 
 def ratio_of_exps(z, log_p):
@@ -306,6 +332,8 @@ EXERCISES = [
         "03-1", "tanh_log_joint", "1.2", "log p(x_n, z_ns) of every point, (S, N), all constants kept",
         draw_points, by_value(log_joint),
         {
+            "the squares alone are no log density: ψ, log ψ and the constants belong to it":
+                log_joint_with(psi=np.ones_like, log_det=0.0, constants=0.0),
             "both constants are missing, ½ log 2π for each of the D variables of x and the K of z: without "
             "them it is no log density": log_joint_with(constants=0.0),
             "right except for the noise: log ψ is the log of a variance, and was taken for that of a "
@@ -321,6 +349,13 @@ EXERCISES = [
             "right except for the prior's sign: log p(z) is −½ z zᵀ − ½ K log 2π, and is added":
                 log_joint_with(prior=-1.0),
             "mean over the variables of x where the joint density has a sum": log_joint_with(taken=np.mean),
+            "means stand where both log densities have sums: over the D variables of x, and over the K of z":
+                log_joint_with(taken=np.mean, of_z=np.mean),
+            "mean over the latent variables where the prior has a sum": log_joint_with(of_z=np.mean),
+            "right except for the decoder: b2, the bias of its last layer, is missing":
+                log_joint_with(without_last_bias),
+            "right except for the decoder: b1, the bias of its hidden layer, is missing":
+                log_joint_with(without_first_bias),
             "this is log p(x|z) alone: the joint density has log p(z) too": log_joint_with(prior=0.0),
             "right except for the decoder: its hidden layer lacks the tanh, so the model is linear":
                 log_joint_with(straight),
@@ -334,6 +369,8 @@ EXERCISES = [
         {
             "right except for the noise: it is multiplied by ψ, a variance; a draw needs the standard "
             "deviation": drawn(scale=np.exp),
+            "right except for the noise: it is multiplied by ψ², the square of a variance; a draw needs the "
+            "root of ψ": drawn(scale=square),
             "right except for the noise: it is multiplied by log ψ itself":
                 drawn(scale=lambda log_psi: log_psi),
             "right except for the noise: it is divided by the standard deviation":
@@ -347,6 +384,8 @@ EXERCISES = [
             "right except for ε, which is not used: every data case is moved by the same standard deviation":
                 unmoved,
             "right except for the last bias: b2 is missing from the mean": drawn(decoder=without_last_bias),
+            "right except for the first bias: b1 is missing from what goes into tanh":
+                drawn(decoder=without_first_bias),
             "right except for the decoder: the hidden layer lacks its tanh": drawn(decoder=straight),
             "right except for the decoder: a tanh stands on its output too": drawn(decoder=bent_twice),
         },
@@ -367,12 +406,19 @@ EXERCISES = [
                 slope_with(bend=lambda h: 1 - np.tanh(h) ** 2),
             "right except for the bend: h (1 − h) is the derivative of the logistic function; that of tanh "
             "is 1 − h²": slope_with(bend=lambda h: h * (1 - h)),
+            "right except for the bend: the derivative of tanh belongs to the hidden layer, (N, H), and was "
+            "taken at z": bent_at_z(lambda z: 1 - np.tanh(z) ** 2),
+            "right except for the bend: 1 − h² belongs to the hidden layer h, (N, H), and here stands "
+            "1 − z²": bent_at_z(lambda z: 1 - z**2),
             "right except for the variances: log ψ is the log of a variance, and was taken for that of a "
             "standard deviation": slope_with(psi=square),
             "right except for the variances: residuals are divided by ψ, and here by its root":
                 slope_with(psi=lambda log_psi: np.exp(0.5 * log_psi)),
             "right except for the variances: the residuals are not divided by ψ":
                 slope_with(psi=np.ones_like),
+            "right except for the bend: the derivative of tanh a is 1 − tanh² a, and here stands 1 − a²":
+                slope_with(bend=lambda h: 1 - np.arctanh(h) ** 2),
+            "right except for the residual x − f, in which f lacks its b2": slope_with(bias=0.0),
             "right except for the likelihood's sign: ∂/∂f of −(x − f)²/2ψ is +(x − f)/ψ":
                 slope_with(sign=-1.0),
         },
@@ -383,6 +429,10 @@ EXERCISES = [
         {
             "a sum over the points is no integral: each stands for the width of its cell, and the widths are "
             "missing": on_grid(np.ones_like),
+            "the ½ of the trapezoidal rule is missing: a point has half of the gap on either side, and here "
+            "both gaps in full": on_grid(lambda z: 2 * trapezoid(z)),
+            "the posterior is right; in nlml the ½ of the trapezoidal rule is missing, so p(x) is twice as "
+            "large": on_grid(lambda z: 2 * trapezoid(z), trapezoid),
             "the points are not equally far apart: one mean width was taken for all of them":
                 on_grid(lambda z: np.full_like(z, np.diff(z).mean())),
             "the first and the last point stand for half a cell each, and count as if they had another half":
@@ -393,14 +443,23 @@ EXERCISES = [
             "both of its ends": on_grid(lambda z: np.append(0.0, np.diff(z))),
             "the posterior adds up to 1 as numbers, and a density integrates to 1: divide by p(x), no more":
                 mass_at_points,
-            "exp of a log density far below 0 is 0 in floating point: take the largest log out of each case "
-            "first": without_shift,
+            "exp of a log density far below 0 is 0 in floating point: take the largest log of each data case "
+            "out first": without_shift,
             "one largest log was taken out of all data cases; each needs its own, or exp of the others is 0":
                 shifted_alike,
             "right except for the largest log: it was taken out of the sum, and not put back into nlml":
                 not_put_back,
             "right except for the posterior: it is exp(log p) / exp(log p(x)), 0/0 far out; subtract the "
             "logs first": ratio_of_exps,
+            "the posterior adds up to 1 over the data cases, axis 1: each case has its own, a density in z "
+            "along axis 0": over_the_cases,
+            "the posterior was divided by its sum over the data cases, axis 1: it is divided by the integral "
+            "over z, along axis 0": shifted_over_the_cases,
+            "np.trapezoid was not told z: it takes all points to be 1 apart":
+                on_grid(lambda z: trapezoid(np.arange(len(z)))),
+            "right except for the largest log: log p(x) is that of the sum plus it, so nlml has it with a "
+            "minus": lambda z, log_p: not_put_back(z, log_p) | {
+                "nlml": not_put_back(z, log_p)["nlml"] + log_p.max(axis=0)},
             "the posterior is not divided by p(x): its peak is 1, and its integral is not": peak_of_one,
             "the posterior is divided by a plain sum, and p(x) is the integral":
                 on_grid(trapezoid, np.ones_like),
@@ -416,12 +475,17 @@ EXERCISES = [
                 averaged(log_mean, prior=True),
             "right except for 1/S: this is the sum of the likelihoods and not their mean":
                 averaged(lambda log_p: -np.logaddexp.reduce(log_p, axis=0)),
+            "right except for 1/S: nlml is −log of the sum plus log S, and log S was taken off":
+                averaged(lambda log_p: log_mean(log_p) - 2 * math.log(len(log_p))),
+            "mean over the variables of x where log p(x|z) has a sum":
+                lambda x, z, f, log_psi: log_mean(log_lik_of_pairs(x, f, log_psi) / x.shape[1]),
             "right except for 1/S: the sum is divided by N, the number of data cases":
                 lambda x, z, f, log_psi: by_draws(x, z, f, log_psi) + math.log(len(x) / len(z)),
             "right except for the largest exponent: it was taken out under the sum, and not put back":
                 averaged(lambda log_p: log_mean(log_p - log_p.max(axis=0))),
-            "exp of a log likelihood far below 0 is 0 in floating point: take the largest log out first, and "
-            "add it again outside": averaged(lambda log_p: -np.log(np.exp(log_p).mean(axis=0))),
+            "exp of a log likelihood far below 0 is 0 in floating point: take the largest log of each data "
+            "case out first, and add it again outside":
+                averaged(lambda log_p: -np.log(np.exp(log_p).mean(axis=0))),
             "this is the best draw alone: the largest log p(x|z) is not yet a mean over the draws":
                 averaged(lambda log_p: -log_p.max(axis=0)),
             "right except for the noise: log ψ is the log of a variance, and was taken for that of a "

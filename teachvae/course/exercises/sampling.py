@@ -8,6 +8,7 @@ from ...model import Model
 from ...networks.layers import mlp
 from ...networks.optimizers import Adam
 from ..exercise import Exercise, by_choice, by_gradient, by_value
+from ..terms import OFFSET, VARIANCE, of_argument, of_terms
 
 LOG_2PI = np.log(2 * np.pi)
 
@@ -90,6 +91,55 @@ def with_variance(**given):
     return np.mean(log_q - log_prior - log_p, axis=0)
 
 
+def power_of_s(power):
+    """z = m + s^power η, with the right log q: in it the noise stands, and not z."""
+    def made(**given):
+        _, log_prior, log_p = costs(**given, z=given["m"] + given["s"] ** power * given["eta"])
+        return np.mean(costs(**given)[0] - log_prior - log_p, axis=0)
+
+    return made
+
+
+def variance_in_q(**given):
+    """s taken for a variance in log q."""
+    z = given["m"] + given["s"] * given["eta"]
+    return of_the_heart(**given) + np.mean(
+        log_normal(z, given["m"], 0.5 * np.log(given["s"])) - costs(**given)[0], axis=0
+    )
+
+
+def half_log_in_q(**given):
+    """−½ log s for −log s in log q."""
+    return of_the_heart(**given) + 0.5 * np.sum(np.log(given["s"]), axis=1)
+
+
+def importance_weighted(**given):
+    """The logarithm of the mean in the place of the mean of the logarithm."""
+    log_q, log_prior, log_p = costs(**given)
+    return -np.log(np.mean(np.exp(log_prior + log_p - log_q), axis=0))
+
+
+def noiseless(**given):
+    """z = m."""
+    _, log_prior, log_p = costs(**given, z=given["m"] + 0 * given["eta"])
+    return np.mean(costs(**given)[0] - log_prior - log_p, axis=0)
+
+
+SAMPLED = {
+    "the noise is multiplied by √s, and s is a standard deviation: z = m + s η": power_of_s(0.5),
+    "right but for z: the noise is multiplied by a variance, s², and z = m + s η": power_of_s(2),
+    "right but for log q, in which you took s for a variance": variance_in_q,
+    "right but for log q: its constant is − log s, or −½ log s², and yours −½ log s": half_log_in_q,
+    "the mean over the samples is taken before the logarithm: that is the bound L_S of notebook 12":
+        importance_weighted,
+    "z stands at the mean m in all samples: the noise is not used": noiseless,
+} | of_terms({
+    "log q": lambda **given: np.mean(costs(**given)[0], axis=0),
+    "log p(z)": lambda **given: -np.mean(costs(**given)[1], axis=0),
+    "log p(x|z)": lambda **given: -np.mean(costs(**given)[2], axis=0),
+}) | of_argument(of_the_heart, "psi", VARIANCE) | of_argument(of_the_heart, "b", OFFSET)
+
+
 # ---- 06-2 and 06-3, the score and what it is multiplied by --------------------------------------
 
 
@@ -161,6 +211,67 @@ def summed(z, m, log_s, c=None):
     return len(z) * dm, len(z) * dlog_s
 
 
+def log_variance(**given):
+    """log s taken for a log variance."""
+    dm, dlog_s = score(**given | {"log_s": 0.5 * given["log_s"]})
+    return dm, 0.5 * dlog_s
+
+
+def without_exp(**given):
+    """log s used as s."""
+    with np.errstate(all="ignore"):
+        return score(**given | {"log_s": np.log(given["log_s"] + 0j)})
+
+
+def another_square(change):
+    """dlog_s with another function of the square u²."""
+    def made(z, m, log_s, c=None):
+        u, c = (z - m) / np.exp(log_s), 1.0 if c is None else c[:, :, None]
+        return score(z, m, log_s)[0] if np.isscalar(c) else np.mean(c * u / np.exp(log_s), axis=0), np.mean(
+            c * change(u**2), axis=0
+        )
+
+    return made
+
+
+def real(function):
+    """The real parts of what a function gives."""
+    return lambda **given: tuple(np.real(part) for part in function(**given))
+
+
+SCORE = {
+    "log s is taken for a log variance: here s = exp(log s) is the standard deviation": log_variance,
+    "log_s is used as if it were s: first s = exp(log_s)": real(without_exp),
+    "dm is right, and dlog_s has ½ u² where u² belongs": another_square(lambda u2: 0.5 * u2 - 1),
+    "dm is right, and dlog_s has 2 u² where u² belongs": another_square(lambda u2: 2 * u2 - 1),
+    "dm is right, and the sign of the −1 of u² − 1 is turned": another_square(lambda u2: u2 + 1),
+    "dm is right, and dlog_s is the −1 alone: the square ((z − m)/s)² moves with s, too":
+        another_square(lambda u2: 0 * u2 - 1),
+}
+
+
+def with_costs(change):
+    """The score function's estimate with other costs."""
+    return lambda z, m, log_s, c: score(z, m, log_s, change(c))
+
+
+def only_dm(z, m, log_s, c):
+    """c in dm alone."""
+    return score(z, m, log_s, c)[0], score(z, m, log_s)[1]
+
+
+COSTS = {
+    "the mean of the other samples' costs is taken off: right on average, with less noise, and asked in the "
+    "next exercise only": with_costs(lambda c: leave_one_out(c)),
+    "the mean of the costs is taken off: that is for the next exercise, and there without the sample's own":
+        with_costs(lambda c: c - c.mean(axis=0)),
+    "the mean of all costs is taken off, over all data cases: asked are the costs as they are":
+        with_costs(lambda c: c - c.mean()),
+    "the logarithm of c stands where c belongs: c is a sum of logarithms already": with_costs(np.log),
+    "dm is right, and dlog_s lacks the factor c": only_dm,
+}
+
+
 # ---- 06-4, a baseline --------------------------------------------------------------------------
 
 
@@ -177,7 +288,7 @@ def leave_one_out(c):
 # ---- 06-5 and 06-6, through the sample -----------------------------------------------------------
 
 
-def draw_backward(rng, n):
+def draw_gradients(rng, n):
     """q, noise, and what comes back from above, dz (S, N, K)."""
     return {
         "m": rng.standard_normal((n.N, n.K)), "log_s": rng.uniform(-1.0, 0.6, (n.N, n.K)),
@@ -198,6 +309,41 @@ def back(m, log_s, eta, dz, power=1, taken=np.sum):
 def without_noise(m, log_s, eta, dz):
     """η left out."""
     return dz.sum(axis=0), dz.sum(axis=0) * np.exp(log_s)
+
+
+def back_in_log_s(change):
+    """dm as it is, and another dlog_s."""
+    return lambda m, log_s, eta, dz: (dz.sum(axis=0), change(m, log_s, eta, dz))
+
+
+THROUGH = {
+    "dm is right, and log_s stands in dlog_s where s = exp(log_s) belongs": back_in_log_s(
+        lambda m, log_s, eta, dz: np.sum(dz * eta, axis=0) * log_s
+    ),
+    "dm is right, and dlog_s is of a log variance: ½ exp(½ log_s) for exp(log_s)": back_in_log_s(
+        lambda m, log_s, eta, dz: 0.5 * np.sum(dz * eta, axis=0) * np.exp(0.5 * log_s)
+    ),
+    "dm is right, and in dlog_s dz and η are summed apart: first multiply, sample by sample": back_in_log_s(
+        lambda m, log_s, eta, dz: dz.sum(axis=0) * eta.sum(axis=0) * np.exp(log_s)
+    ),
+    "dm is right, and in dlog_s stands the mean of η: multiply sample by sample, then sum": back_in_log_s(
+        lambda m, log_s, eta, dz: dz.sum(axis=0) * eta.mean(axis=0) * np.exp(log_s)
+    ),
+    "dm is right, and dlog_s has z in the place of s η: m does not move with log s": back_in_log_s(
+        lambda m, log_s, eta, dz: np.sum(dz * (m + np.exp(log_s) * eta), axis=0)
+    ),
+    "dm is right, and dlog_s is divided by s where it is multiplied: ∂s/∂log s = s": back_in_log_s(
+        lambda m, log_s, eta, dz: np.sum(dz * eta, axis=0) / np.exp(log_s)
+    ),
+    "dm is right, and dlog_s has η²: z is linear in η": back_in_log_s(
+        lambda m, log_s, eta, dz: np.sum(dz * eta**2, axis=0) * np.exp(log_s)
+    ),
+    "the gradient of the KL is in it, too: asked is what comes through the samples alone": (
+        lambda m, log_s, eta, dz: (
+            dz.sum(axis=0) + m, np.sum(dz * eta, axis=0) * np.exp(log_s) + np.exp(2 * log_s) - 1
+        )
+    ),
+}
 
 
 def draw_bound(rng, n):
@@ -259,6 +405,19 @@ def mean_over_cases(**given):
     return tuple(part / len(given["x"]) for part in slopes(**given))
 
 
+def sampled_kl(**given):
+    """The KL's slopes through the samples, too."""
+    s, m, eta = np.exp(given["log_s"]), given["m"], given["eta"]
+    dm, dlog_s = slopes(**given, pull=0.0)
+    z = m + s * eta
+    return dm + z.mean(axis=0), dlog_s + np.mean(z * eta, axis=0) * s - 1
+
+
+def residual_at_the_mean(**given):
+    """The residual of the mean code for all samples."""
+    return slopes(**given | {"eta": 0 * given["eta"]}, eta_back=given["eta"])
+
+
 # ---- 06-7, a minibatch ---------------------------------------------------------------------------
 
 
@@ -293,6 +452,31 @@ def all_of_them(x, W, b, psi, z, rows):
 def without_psi(x, W, b, psi, z, rows):
     """ψ left out."""
     return weighted(x, W, b, np.ones_like(psi), z, rows)
+
+
+def other_rows(change_x=False, change_z=False):
+    """x or z of the first M data cases, whatever rows says."""
+    def made(x, W, b, psi, z, rows):
+        first = np.arange(len(rows))
+        r = z[rows] @ W + b - x[first if change_x else rows]
+        if change_x and change_z:
+            r = z[first] @ W + b - x[first]
+        return len(x) / len(rows) * z[first if change_z else rows].T @ (r / psi)
+
+    return made
+
+
+BATCH = {
+    "the first M data cases are used: rows says which": other_rows(True, True),
+    "the codes of the first M data cases stand beside the residuals of rows: z[rows], too": other_rows(
+        change_z=True
+    ),
+    "the decoder is left out of the residual: it is z W + b − x": lambda x, W, b, psi, z, rows: (
+        -len(x) / len(rows) * z[rows].T @ (x[rows] / psi)
+    ),
+    "M stands as a factor: to scale a sum over M data cases up to N it is N/M": scaled(lambda N, M: N),
+    "N/M is in it twice": scaled(lambda N, M: (N / M) ** 2),
+}
 
 
 # ---- 06-8, Adam ----------------------------------------------------------------------------------
@@ -352,6 +536,78 @@ def by_old_moments(**given):
     return given["p"] - given["alpha"] * hats[0] / (np.sqrt(hats[1]) + given["epsilon"]), m, v
 
 
+def other_means(in_m=None, in_v=None):
+    """Adam with other running means."""
+    def made(p, g, m, v, t, alpha, beta1, beta2, epsilon):
+        m = (in_m or (lambda m, g, beta: beta * m + (1 - beta) * g))(m, g, beta1)
+        v = (in_v or (lambda v, g, beta: beta * v + (1 - beta) * g**2))(v, g, beta2)
+        m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+        return p - alpha * m_hat / (np.sqrt(v_hat) + epsilon), m, v
+
+    return made
+
+
+def swapped_betas(**given):
+    """β₁ for β₂."""
+    return of_the_package(**given | {"beta1": given["beta2"], "beta2": given["beta1"]})
+
+
+def another_order(**given):
+    """(p, v, m)."""
+    p, m, v = of_the_package(**given)
+    return p, v, m
+
+
+def without_epsilon(**given):
+    """ε left out."""
+    return adam(**given, root=lambda v, epsilon: np.sqrt(v))
+
+
+def epsilon_before_correction(**given):
+    """ε beside the root of the uncorrected v."""
+    correction = 1 - given["beta2"] ** given["t"]
+    return adam(**given, root=lambda v, epsilon: np.sqrt(v) + epsilon / np.sqrt(correction))
+
+
+def by_gradient_itself(**given):
+    """g in the place of m̂."""
+    _, m, v = of_the_package(**given)
+    v_hat = v / (1 - given["beta2"] ** given["t"])
+    return given["p"] - given["alpha"] * given["g"] / (np.sqrt(v_hat) + given["epsilon"]), m, v
+
+
+def plain_step(**given):
+    """p − α g."""
+    _, m, v = of_the_package(**given)
+    return given["p"] - given["alpha"] * given["g"], m, v
+
+
+def a_step_early(**given):
+    """The correction of the step after."""
+    _, m, v = of_the_package(**given)
+    return adam(**given | {"t": given["t"] + 1})[0], m, v
+
+
+ADAM = {
+    "β₁ and β₂ are exchanged: β₁ belongs to m, β₂ to v": swapped_betas,
+    "v is right, and m lacks the 1 − β₁ before g": other_means(in_m=lambda m, g, beta: beta * m + g),
+    "m is right, and v lacks the 1 − β₂ before g²": other_means(in_v=lambda v, g, beta: beta * v + g**2),
+    "the weights are exchanged: β belongs to the old mean, 1 − β to the new gradient": other_means(
+        lambda m, g, beta: (1 - beta) * m + beta * g, lambda v, g, beta: (1 - beta) * v + beta * g**2
+    ),
+    "v is of the length of the whole gradient: each parameter has its own g²": other_means(
+        in_v=lambda v, g, beta: beta * v + (1 - beta) * np.sum(g**2)
+    ),
+    "p is right, and asked is the order p, m, v": another_order,
+    "m and v are right, and ε is left out beside the root": without_epsilon,
+    "m and v are right, and ε stands beside the root of the v that is not corrected: a known variant, in "
+    "which ε has another size": epsilon_before_correction,
+    "m and v are right, and the gradient itself stands where m̂ belongs": by_gradient_itself,
+    "m and v are right, and p takes a plain gradient step: they are not used": plain_step,
+    "m and v are right, and the correction is that of step t + 1: this is step t": a_step_early,
+}
+
+
 # ---- 06-9, a fault ------------------------------------------------------------------------------
 
 
@@ -389,7 +645,7 @@ EXERCISES = [
             "log q is the density of z, and yours that of η: z is stretched by s, so − log s belongs to it":
                 density_of_noise,
             "the noise is multiplied by s², a variance: z = m + s η": with_variance,
-        },
+        } | SAMPLED,
     ),
     Exercise(
         "06-2", "naive_gradient", "1.24", "dm and dlog_s (N, K) of the mean of log q, z held fixed",
@@ -408,7 +664,7 @@ EXERCISES = [
                 np.zeros_like(m), np.zeros_like(m)
             ),
             "it is the gradient of −log q": lambda **given: tuple(-part for part in score(**given)),
-        },
+        } | SCORE,
     ),
     Exercise(
         "06-3", "score_gradient", "1.25", "dm and dlog_s (N, K) by the score function", draw_costs,
@@ -423,7 +679,7 @@ EXERCISES = [
             "dlog_s is right, and dm lacks one of its two s": one_s_short,
             "dm is right, and the −1 of u² − 1 has lost its cost, or is missing": without_one,
             "1/S is missing: the samples are summed": summed,
-        },
+        } | COSTS | SCORE,
     ),
     Exercise(
         "06-4", "leave_one_out", "1.26", "c (S, N) less the mean of the other samples of its data case",
@@ -441,10 +697,26 @@ EXERCISES = [
             ),
             "it is the baseline less c: the sign is turned": lambda c: others(c) - c,
             "the baseline is added: it has to be taken off": lambda c: c + others(c),
+            "the mean of the other data cases is taken off: asked are the other samples of the same one":
+                lambda c: leave_one_out(c.T).T,
+            "one mean over everything is taken off: each data case has its own": lambda c: c - c.mean(),
+            "the sum over all S is divided by S − 1, and has c itself in it": lambda c: (
+                c - c.sum(axis=0) / (len(c) - 1)
+            ),
+            "one other sample is taken off, and asked is the mean of all others": lambda c: (
+                c - np.roll(c, 1, axis=0)
+            ),
+            "a bracket is missing: the sum of the others is total − c, and all of it is divided": lambda c: (
+                c - c.sum(axis=0) - c / (len(c) - 1)
+            ),
+            "this divides by the standard deviation, too: asked is the difference alone": lambda c: (
+                (c - c.mean(axis=0)) / c.std(axis=0)
+            ),
+            "the median is taken off: asked is the mean of the others": lambda c: c - np.median(c, axis=0),
         },
     ),
     Exercise(
-        "06-5", "sample_backward", "3.3", "dm and dlog_s (N, K) from dz, for z = m + s η", draw_backward,
+        "06-5", "sample_backward", "3.3", "dm and dlog_s (N, K) from dz, for z = m + s η", draw_gradients,
         by_gradient(along_dz, ("m", "log_s"), inputs={
             "eta": lambda m, log_s, eta, dz: eta, "s": lambda m, log_s, eta, dz: np.exp(log_s),
         }),
@@ -462,7 +734,7 @@ EXERCISES = [
             "dlog_s is right, and dm is the derivative in η: m moves z one to one": lambda **given: (
                 np.sum(given["dz"] * np.exp(given["log_s"]), axis=0), back(**given)[1]
             ),
-        },
+        } | THROUGH,
     ),
     Exercise(
         "06-6", "gradient_of_q", "1.12", "dm and dlog_s (N, K) of Σ_n Q_n, with the analytic KL", draw_bound,
@@ -485,7 +757,11 @@ EXERCISES = [
             "dm is right, and dlog_s is the derivative in s: ∂/∂log s is s times that": in_s_of_q,
             "it is the gradient of the mean over the data cases, 1/N of what is asked: Σ_n Q_n":
                 mean_over_cases,
-        },
+            "this has the slopes of a KL that is sampled: right on average, and asked is the analytic one":
+                sampled_kl,
+            "the residual is that of the mean code, z = m, and has to be each sample's own":
+                residual_at_the_mean,
+        } | of_argument(slopes, "psi", VARIANCE) | of_argument(slopes, "b", OFFSET),
     ),
     Exercise(
         "06-7", "minibatch_gradient", "1.29", "an estimate of dW (K, D) of all N data cases, from M of them",
@@ -500,7 +776,7 @@ EXERCISES = [
             "it is the gradient of +log p: what is minimised is −log p":
                 lambda **given: -weighted(**given),
             "the residuals are not divided by ψ": without_psi,
-        },
+        } | BATCH | of_argument(weighted, "psi", VARIANCE) | of_argument(weighted, "b", OFFSET),
     ),
     Exercise(
         "06-8", "adam_step", "6.2", "p, m and v (P,) after step t of Adam", draw_adam,
@@ -527,7 +803,7 @@ EXERCISES = [
             "v is a running mean of g, and has to be one of g²": lambda **given: (
                 *adam(**given)[:2], given["beta2"] * given["v"] + (1 - given["beta2"]) * given["g"]
             ),
-        },
+        } | ADAM,
     ),
     Exercise(
         "06-9", "narrow_sampler", "3.1", "which check sees the narrow sampler: passes or fails", None,

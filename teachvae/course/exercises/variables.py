@@ -8,6 +8,7 @@ from ...likelihoods.categorical import Categorical
 from ...likelihoods.poisson import Poisson
 from ...likelihoods.student_t import StudentT
 from ..exercise import Exercise, by_gradient, by_value
+from ..terms import VARIANCE, of_argument, of_terms
 
 LOG_2PI = np.log(2 * np.pi)
 
@@ -41,6 +42,40 @@ def weighted_bernoulli(f, x, dlog_p):
     return np.sum(dlog_p * bernoulli_log_p(f, x))
 
 
+LOG_P_OF_BITS = {
+    "f is a logit and not the probability itself: that is σ(f)":
+        lambda f, x: (x * np.log(f) + (1 - x) * np.log(1 - f)).sum(axis=-1),
+    "the probabilities of the pixels are added up: they are multiplied, so their logarithms add up":
+        lambda f, x: (x * expit(f) + (1 - x) * expit(-f)).sum(axis=-1),
+    "this is a Gaussian's square: of a bit the log likelihood is x f − log(1 + exp(f))":
+        lambda f, x: -0.5 * ((x - f) ** 2).sum(axis=-1),
+    "the sum goes over the data cases, axis 1: the pixels are the last axis":
+        lambda f, x: log_expit((2 * x - 1) * f).sum(axis=1),
+    "exp(f) overflows for f = 800: np.logaddexp(0, f) is log(1 + exp(f)) without it":
+        lambda f, x: (x * f - np.log(1 + np.exp(f))).sum(axis=-1),
+} | of_terms({
+    "x f": lambda f, x: (x * f).sum(axis=-1),
+    "log(1 + exp(f))": lambda f, x: -np.logaddexp(0, f).sum(axis=-1),
+})
+SLOPE_OF_BITS = {
+    "zeros and ones are exchanged: x − σ(f), and not 1 − x − σ(f)":
+        lambda f, x, dlog_p: dlog_p[:, :, None] * (1 - x - expit(f)),
+    "only pixels that are 1 are heard of: one that is 0 gives −σ(f)":
+        lambda f, x, dlog_p: dlog_p[:, :, None] * x * (1 - expit(f)),
+    "x is missing: the residual is x − σ(f)": lambda f, x, dlog_p: -dlog_p[:, :, None] * expit(f),
+    "this is the slope for the probability p: for f it is p (1 − p) times that, which leaves x − p":
+        lambda f, x, dlog_p: dlog_p[:, :, None] * (x / expit(f) - (1 - x) / expit(-f)),
+    "this is the slope of σ itself: asked is that of the logarithm of what was seen":
+        lambda f, x, dlog_p: dlog_p[:, :, None] * expit(f) * expit(-f),
+    "−1/S is written in: what comes in from above is dlog_p, whatever it is":
+        lambda f, x, dlog_p: -(x - expit(f)) / len(f),
+    "dlog_p is summed over the samples: each sample has its own":
+        lambda f, x, dlog_p: dlog_p.sum(axis=0)[None, :, None] * (x - expit(f)),
+    "dlog_p is summed over the data cases: each case has its own":
+        lambda f, x, dlog_p: dlog_p.sum(axis=1)[:, None, None] * (x - expit(f)),
+}
+
+
 BITS = [
     Exercise(
         "09-1", "bernoulli_log_p", "5.7", "log p(x|f) (S, N) of bits x (N, D) under logits f (S, N, D)",
@@ -63,7 +98,7 @@ BITS = [
             "where f is large σ(f) is rounded to 1, and log(1 − σ(f)) is a log of 0: write it by "
             "log(1 + exp(f)), and that so that exp cannot overflow":
                 lambda f, x: (x * np.log(expit(f)) + (1 - x) * np.log(1 - expit(f))).sum(axis=-1),
-        },
+        } | LOG_P_OF_BITS,
     ),
     Exercise(
         "09-2", "bernoulli_backward", "5.8", "df (S, N, D) of Σ dlog_p log p(x|f)",
@@ -79,7 +114,7 @@ BITS = [
                 lambda f, x, dlog_p: dlog_p[:, :, None] * (expit(f) - x),
             "x alone is left of x − σ(f): the term −log(1 + exp(f)) has a derivative too":
                 lambda f, x, dlog_p: dlog_p[:, :, None] * x + 0 * f,
-        },
+        } | SLOPE_OF_BITS,
     ),
 ]
 
@@ -142,6 +177,79 @@ def overflowing(f):
     return np.exp(f) / np.exp(f).sum(axis=1, keepdims=True)
 
 
+def beside(other, **parts):
+    """{sentence: function}: mistakes of one entry of the dict, the others being right."""
+    (name, changed), = parts.items()
+    return {
+        f"right except for {name}: {sentence}": lambda f, x, change=change: (
+            other(f, x) | {name: change(f=f, x=x)}
+        )
+        for sentence, change in changed.items()
+    }
+
+
+POISSON = beside(poisson, log_p={
+    sentence.removeprefix("right but for "): function for sentence, function in of_terms({
+        "x f": lambda f, x: (x * f).sum(axis=1), "the rate exp(f)": lambda f, x: -np.exp(f).sum(axis=1),
+        "log x!": lambda f, x: -gammaln(x + 1).sum(axis=1),
+    }).items()
+} | {
+    "f is taken off where its exp, the rate, should be": lambda f, x: np.sum(
+        x * f - f - gammaln(x + 1), axis=1
+    ),
+    "only x f is left: rate and log x! are missing": lambda f, x: (x * f).sum(axis=1),
+    "x log x − x is a first guess of log x!, and not exact: special.gammaln(x + 1) is": lambda f, x: (
+        x * f - np.exp(f) - np.where(x > 0, x * np.log(np.maximum(x, 1)) - x, 0)
+    ).sum(axis=1),
+    "it is infinite where x = 0 and off elsewhere: log x! is gammaln(x + 1)": lambda f, x: (
+        x * f - np.exp(f) - gammaln(x)
+    ).sum(axis=1),
+    "250! is beyond what a floating-point number can hold: gammaln gives its logarithm": lambda f, x: (
+        x * f - np.exp(f) - np.where(x > 170, np.inf, gammaln(x + 1))
+    ).sum(axis=1),
+}) | beside(poisson, df={
+    "the slope for f = log λ has no λ in front: (x/λ − 1) λ is x − λ": lambda f, x: (
+        (x - np.exp(f)) * np.exp(f)
+    ),
+    "the rate is missing: −exp(f) has a slope, too": lambda f, x: x + 0 * f,
+    "the counts are missing: data minus mean": lambda f, x: -np.exp(f),
+    "f stands where the data x belong": lambda f, x: f - np.exp(f),
+}) | {
+    "both have their sign turned: asked are log p and its gradient": lambda f, x: {
+        name: -part for name, part in poisson(f, x).items()
+    },
+}
+CATEGORICAL = beside(categorical, log_p={
+    "the normaliser log Σ_j exp(f_j) is missing: the logit alone is no log probability":
+        lambda f, x: (x * f).sum(axis=1),
+    "the largest logit was taken off, and in one of the two terms only": lambda f, x: (
+        (x * f).sum(axis=1) - np.log(np.exp(f - f.max(axis=1, keepdims=True)).sum(axis=1))
+    ),
+    "it is that of the most probable category: asked is the one that was seen":
+        lambda f, x: log_softmax(f, axis=1).max(axis=1),
+    "this is Σ π log π, an entropy: x says which category was seen":
+        lambda f, x: np.sum(softmax(f) * log_softmax(f, axis=1), axis=1),
+    "categories that were not seen have no term of their own: Σ_d x_d log π_d is all": lambda f, x: np.sum(
+        x * log_softmax(f, axis=1) + (1 - x) * np.log1p(-softmax(f)), axis=1
+    ),
+}) | beside(categorical, df={
+    "log π stands where π belongs: x − π": lambda f, x: x - log_softmax(f, axis=1),
+    "x is missing: the gradient is x − π": lambda f, x: softmax(f),
+    "this is the slope of π itself: asked is that of its logarithm": lambda f, x: (
+        x * softmax(f) * (1 - softmax(f))
+    ),
+    "this is the slope for π: for the logits it is x − π": lambda f, x: x / softmax(f),
+}) | {
+    "the largest logit of the whole table is taken off: it has to be that of each row": lambda f, x: {
+        "log_p": (x * np.log(overflowing(f - f.max()))).sum(axis=1), "df": x - overflowing(f - f.max()),
+    },
+    "the largest logit of the whole table is taken off; it has to be that of each row": lambda f, x: (
+        lambda g: {"log_p": (x * (g - np.log(np.exp(g).sum(axis=1, keepdims=True)))).sum(axis=1),
+                   "df": x - overflowing(g)}
+    )(f - f.max()),
+}
+
+
 COUNTS = [
     Exercise(
         "09-3", "poisson", "5.13", "log_p (N,) and df (N, D) of counts x (N, D) with rates exp(f), in a dict",
@@ -161,7 +269,7 @@ COUNTS = [
                 poisson_with(log_poisson, lambda f, x: x - f),
             "right except for df, which is that of −log p: data minus mean, x − exp(f), is that of log p":
                 poisson_with(log_poisson, lambda f, x: np.exp(f) - x),
-        },
+        } | POISSON,
     ),
     Exercise(
         "09-4", "categorical", "5.31", "log_p (N,) and df (N, D) of one-hot x (N, D), logits f, in a dict",
@@ -192,7 +300,7 @@ COUNTS = [
                 categorical_with(df=lambda f, x: x - f),
             "right except for df, which is that of −log p: π − x, and x − π is asked":
                 categorical_with(df=lambda f, x: softmax(f) - x),
-        },
+        } | CATEGORICAL,
     ),
 ]
 
@@ -227,6 +335,71 @@ def student_with(weight=lambda u2, dof: (dof + 1) / (dof + u2), psi=lambda w, r2
     return lambda x, f, psi, dof: answer(x, f, psi, dof)
 
 
+def with_old_psi(psi):
+    """The right weights, and ψ by a function of weights, squares and the ψ before."""
+    def answer(x, f, psi_before, dof):
+        r2 = (x - f) ** 2
+        weight = (dof + 1) / (dof + r2 / psi_before)
+        return {"weight": weight, "psi": psi(weight, r2, psi_before)}
+
+    return lambda x, f, psi, dof: answer(x, f, psi, dof)
+
+
+def weight_after(x, f, psi, dof):
+    """The weights under the new ψ."""
+    made = student_with()(x, f, psi, dof)
+    return made | {"weight": student_with()(x, f, made["psi"], dof)["weight"]}
+
+
+def pull_for_weight(x, f, psi, dof):
+    """ω (x − f)/ψ in the place of ω."""
+    made = student_with()(x, f, psi, dof)
+    return made | {"weight": made["weight"] * (x - f) / psi}
+
+
+STUDENT = {
+    "ψ multiplies where it should divide: u² = (x − f)²/ψ": lambda x, f, psi, dof: (
+        student_with()(x, f, 1 / psi, dof)
+    ),
+    "the residual is divided by √ψ, and its square has to be by ψ": lambda x, f, psi, dof: (
+        student_with()(x, f, np.sqrt(psi), dof)
+    ),
+    "u stands where u² belongs: (ν + 1)/(ν + u²)":
+        student_with(weight=lambda u2, dof: (dof + 1) / (dof + np.sqrt(u2))),
+    "the weight is (ν + 1)/(ν + u²), and yours has 1 + u² below": student_with(
+        weight=lambda u2, dof: (dof + 1) / (1 + u2)
+    ),
+    "u² is taken off below where it is added": student_with(weight=lambda u2, dof: (dof + 1) / (dof - u2)),
+    "D stands where 1 belongs: each entry has a weight of its own, of one variable": student_with(
+        weight=lambda u2, dof: (dof + u2.shape[1]) / (dof + u2)
+    ),
+    "this is one weight for a whole data case, that of Student's t in D dimensions: each entry has its own":
+        student_with(
+            weight=lambda u2, dof: (dof + u2.shape[1]) / (dof + u2.sum(axis=1, keepdims=True)) + 0 * u2
+        ),
+    "2 stands where 1 belongs above: (ν + 1)/(ν + u²)": student_with(
+        weight=lambda u2, dof: (dof + 2) / (dof + u2)
+    ),
+    "the weights are divided by their sum: they are precisions, and need not add up to 1": student_with(
+        weight=lambda u2, dof: (dof + 1) / (dof + u2) / np.sum((dof + 1) / (dof + u2), axis=0)
+    ),
+    "this is the pull ω (x − f)/ψ: the weight ω alone is asked": pull_for_weight,
+    "the weights are those under the new psi: they are read from the psi that is given": weight_after,
+    "right except for psi: the weights are squared in it": student_with(
+        psi=lambda w, r2: (w**2 * r2).mean(axis=0)
+    ),
+    "right except for psi: divided by N − 1, and the step is a mean over N": student_with(
+        psi=lambda w, r2: (w * r2).sum(axis=0) / (len(r2) - 1)
+    ),
+    "right except for psi: you handed back its logarithm": student_with(
+        psi=lambda w, r2: np.log((w * r2).mean(axis=0))
+    ),
+    "right except for psi: it is multiplied by the old one: the new one replaces it": with_old_psi(
+        lambda w, r2, psi: psi * (w * r2).mean(axis=0)
+    ),
+}
+
+
 ERRORS = [
     Exercise(
         "09-5", "student_t_step", "5.37", "weight (N, D) of every residual, and the new psi (D,), in a dict",
@@ -254,7 +427,7 @@ ERRORS = [
                 student_with(psi=lambda w, r2: (w * r2).sum(axis=0)),
             "right except for psi: this is its root; ψ is a squared scale":
                 student_with(psi=lambda w, r2: np.sqrt((w * r2).mean(axis=0))),
-        },
+        } | STUDENT,
     ),
 ]
 
@@ -357,6 +530,79 @@ def without_mask(x, W, b, psi):
     return (x - b) / psi @ W.T @ np.linalg.inv(np.eye(len(W)) + (W / psi) @ W.T)
 
 
+def of_seen(term):
+    """A term of every entry, added up where something was seen."""
+    return lambda x, f, psi: np.nansum(term(x, f, psi) + 0 * x, axis=1)
+
+
+SEEN = of_terms({
+    "the squares of the residuals": of_seen(lambda x, f, psi: -0.5 * (x - f) ** 2 / psi),
+    "log ψ": of_seen(lambda x, f, psi: -0.5 * np.log(psi)),
+    "log 2π": of_seen(lambda x, f, psi: -0.5 * LOG_2PI),
+}) | of_terms({
+    "the squares": of_seen(lambda x, f, psi: -0.5 * (x - f) ** 2 / psi),
+    "log 2πψ": of_seen(lambda x, f, psi: -0.5 * np.log(2 * np.pi * psi)),
+}) | {
+    "the squares of the residuals are not divided by ψ": of_seen(
+        lambda x, f, psi: entries(x, f, psi) + 0.5 * (x - f) ** 2 * (1 / psi - 1)
+    ),
+    "the sum is scaled up to all D entries: nothing stands for what nobody saw": lambda x, f, psi: (
+        observed_log_p(x, f, psi) * x.shape[1] / np.maximum(seen_in(x), 1)
+    ),
+    "it is a mean over what was seen, and 0/0 where nothing was: asked is the sum": lambda x, f, psi: (
+        np.nansum(entries(x, f, psi), axis=1) / seen_in(x)
+    ),
+    "the holes are filled with their columns' means first: nobody saw those": lambda x, f, psi: (
+        entries(np.where(np.isnan(x), np.nanmean(x, axis=0), x), f, psi).sum(axis=1)
+    ),
+    "½ log 2π is still paid for entries that nobody saw": lambda x, f, psi: (
+        np.nansum(entries(x, f, psi) + 0.5 * LOG_2PI, axis=1) - 0.5 * x.shape[1] * LOG_2PI
+    ),
+    "the sum goes over the data cases, axis 0: asked is one over the variables": lambda x, f, psi: (
+        np.nansum(entries(x, f, psi), axis=0)
+    ),
+} | of_argument(observed_log_p, "psi", VARIANCE)
+
+
+def other_precision(noise_in_M=True, noise_in_r=True, solved=1):
+    """Means of z without ψ in one of its two places, or with M multiplied or not there."""
+    def means(x, W, b, psi):
+        o, r, ones = ~np.isnan(x), np.where(np.isnan(x), 0.0, x - b), 1.0 + 0 * psi
+        M = [np.eye(len(W)) + (W * seen / (psi if noise_in_M else ones)) @ W.T for seen in o]
+        pull = (r / (psi if noise_in_r else ones)) @ W.T
+        power = {1: np.linalg.solve, 0: lambda M, p: p, -1: np.matmul}[solved]
+        return np.array([power(*both) for both in zip(M, pull)])
+
+    return means
+
+
+def filled_first(x, W, b, psi):
+    """Means of z of a table whose holes were filled by their columns' means."""
+    return by_precisions(np.where(np.isnan(x), np.nanmean(x, axis=0), x), W, b, psi)
+
+
+IMPUTE = {
+    "M is not divided by: m M = r Ψ⁻¹ Wᵀ has to be solved": with_mean(other_precision(solved=0)),
+    "M is multiplied where m M = r Ψ⁻¹ Wᵀ has to be solved": with_mean(other_precision(solved=-1)),
+    "Ψ is left out of M: each entry adds W Wᵀ/ψ": with_mean(other_precision(noise_in_M=False)),
+    "Ψ is left out of r Ψ⁻¹ Wᵀ, and is in M": with_mean(other_precision(noise_in_r=False)),
+    "the mean of what was seen of x stands where the model's b belongs": lambda x, W, b, psi: with_mean(
+        by_precisions
+    )(x, W, np.nanmean(x, axis=0), psi),
+    "the holes are filled with their columns' means before z is read: they should leave the sums":
+        with_mean(filled_first),
+    "right except for x: the holes are 0": with_mean(
+        by_precisions, fill=lambda x, m, W, b: np.where(np.isnan(x), 0.0, x)
+    ),
+    "right except for x: the holes have the means of what was seen of their columns; z says more": with_mean(
+        by_precisions, fill=lambda x, m, W, b: np.where(np.isnan(x), np.nanmean(x, axis=0), x)
+    ),
+    "right except for x: np.where has its two branches exchanged": with_mean(
+        by_precisions, fill=lambda x, m, W, b: np.where(np.isnan(x), x, b + m @ W)
+    ),
+} | of_argument(with_mean(by_precisions), "psi", VARIANCE)
+
+
 MISSING = [
     Exercise(
         "09-6", "observed_log_p", "5.40", "log p (N,) of what was observed of x (N, D), holes being NaN",
@@ -382,7 +628,7 @@ MISSING = [
                 lambda x, f, psi: np.nansum(entries(x, f, psi) + 0.5 * LOG_2PI, axis=1),
             "ψ is a variance: (x − f)²/ψ, and you divide by its square":
                 lambda x, f, psi: np.nansum(entries(x, f, psi**2), axis=1),
-        },
+        } | SEEN,
     ),
     Exercise(
         "09-7", "impute", "2.20", "mean (N, K) of z given what was seen, and x with holes filled, in a dict",
@@ -408,7 +654,7 @@ MISSING = [
                 with_mean(by_precisions, fill=lambda x, m, W, b: np.where(np.isnan(x), m @ W, x)),
             "right except for x: the holes have their columns' means b; z says more":
                 with_mean(by_precisions, fill=lambda x, m, W, b: np.where(np.isnan(x), b, x)),
-        },
+        } | IMPUTE,
     ),
 ]
 
