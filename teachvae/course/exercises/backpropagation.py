@@ -933,7 +933,7 @@ EXERCISES = [
                 bound_kl_of_log_s(lambda s: 0.5 * (s**2 - 1)),
             "right except for dphi: s − 1/s is the KL's slope in s; by log s it is s times as much, s² − 1":
                 bound_kl_of_log_s(lambda s: s - 1 / s),
-            "right except for dphi: z meets dz where η belongs: z = m + e^l η has the slope e^l η in l = log s":
+            "right except for dphi: z meets dz where η belongs: z = m + s η has the slope s η in log s":
                 bound_with_z_for_eta,
             "right except for dphi: this is the gradient of Q with its KL by samples, log q − log p(z)":
                 bound_kl_by_samples,

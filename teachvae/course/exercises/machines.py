@@ -359,7 +359,7 @@ EXERCISES = [
                 _merged(lambda right, within, between, middle, n1, n2: {
                     "scatter": right["scatter"] / (n1 + n2)
                 }),
-            "right except for the scatter: divided by N − 1 it is the sample covariance; the sums are asked for":
+            "right except for the scatter: divided by N − 1 it is a covariance; the sums are asked for":
                 _merged(lambda right, within, between, middle, n1, n2: {
                     "scatter": right["scatter"] / (n1 + n2 - 1)
                 }),

@@ -161,7 +161,7 @@ EXERCISES = [
                 ("eta", "N"): "η is drawn anew for every sample, K numbers for each",
                 ("f", "N, D"): "every sample has a mean f(z_sn) of its own",
                 ("f", "S, N, K"): "f is in the space of the data",
-                ("f", "N, 2K"): "f is a mean of x, D numbers, and every sample has its own; 2K numbers are φ's",
+                ("f", "N, 2K"): "f is a mean of x: D numbers, for every sample; 2K numbers are φ's",
                 ("f", "N"): "f is a mean of x: D numbers, for every sample of every data case",
                 ("Q", "S, N, D"): "Q averages over the samples and adds up over the variables",
                 ("Q", "N, D"): "log p(x|z) adds up over the D variables",
