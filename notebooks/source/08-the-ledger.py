@@ -26,8 +26,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy.stats import multivariate_normal
 
-from teachvae import VAE, FactorAnalysis, VariationalEM, ais, bound, datasets, grade, iwae, nlml, optimizers
-from teachvae import plots, posteriors, tree
+from teachvae import VAE, FactorAnalysis, VariationalEM, ais, bound, datasets, grade, infer, iwae, nlml
+from teachvae import optimizers, plots, posteriors, tree
 from teachvae.arrays.backend import get_backend
 from teachvae.posteriors import FullGaussian
 from teachvae.routes.vae import recognition_network
@@ -419,7 +419,7 @@ picture
 # %% [markdown]
 # Above each panel stand the approximation gap and the amortisation gap. The best diagonal and the best full
 # Gaussian lie on the posterior, where a Gaussian can. In the median and the worst case the network's $q$ is
-# about as narrow as theirs, and beside it: it is sure of itself where it is wrong. As both are narrow, a
+# hardly wider than theirs, and beside it: it is sure of itself where it is wrong. As all are narrow, a
 # miss that is small on the scale of the prior costs many nats.
 
 # %% [markdown]
@@ -431,6 +431,17 @@ picture
 
 # %%
 steps, mean_Q = (0, 1, 2, 5, 10, 20), []
+_, (eta, weights) = infer.coarse_and_fine(vae.model_.posterior, 64 + 4 * K, new)   # that refine works with
+
+
+def on_nodes(phi):
+    """Q (N,) on the nodes of the E-steps, which are few."""
+    return bound.forward(vae.model_, vae.theta_, phi, new, eta, weights=weights)[0]
+
+
+start, start_on_nodes = vae.bound(new), on_nodes(vae.encode(new))
+heads = f"{'largest rise of a Q_n':>24}{'on its nodes':>14}{'not settled':>13}"
+print(f"{'':10}{'mean Q':>10}{'to pay':>9}{heads}")
 for k in steps:
     phi = vae.refine(new, n_steps=k)
     with warnings.catch_warnings(record=True) as caught:             # a QuadratureWarning names the cases
@@ -438,8 +449,9 @@ for k in steps:
         Q = vae.bound(new, phi=phi)
     mean_Q.append(Q.mean())
     unsettled = sum(len(getattr(warning.message, "places", ())) for warning in caught)
-    wide = f"   ({unsettled} q so wide that quadrature is not settled)" if unsettled else ""
-    print(f"{k:3} E-steps: mean Q {Q.mean():8.3f}, still to pay {(Q - g_new.q_optimal).mean():7.3f}{wide}")
+    rise, rise_on_nodes = (max(0, v.max()) for v in (Q - start, on_nodes(phi) - start_on_nodes))
+    print(f"{k:2} E-steps{Q.mean():10.3f}{(Q - g_new.q_optimal).mean():9.3f}{rise:24.6f}{rise_on_nodes:14.6f}"
+          f"{unsettled:13}")
 stuck = Q - g_new.q_optimal > 0.1
 print(f"after {steps[-1]} steps {stuck.sum()} of {few} cases are more than 0.1 nats above their best q")
 
@@ -459,9 +471,11 @@ plt.show()
 # cases $Q_n$ has several minima, the network's start leads into a worse one, and more steps do not help.
 # This is why the search inside `gaps` starts from many points.
 #
-# One more thing is worth knowing: on the nodes that the steps work with, no step raises any $Q_n$. With few
-# nodes a step may still raise the true $Q_n$, because a few nodes see only a part of a wide $q$. "No step
-# raises the bound" is a statement about the bound that was computed.
+# Two columns are worth a second look. On the nodes that the steps work with, no step raises any $Q_n$: that
+# column is zero by construction. With few nodes a step may still raise the true $Q_n$, because a few nodes see
+# only a part of a wide $q$. "No step raises the bound" is a statement about the bound that was computed. And
+# where a step leaves a $q$ so wide that the finest rules of quadrature still differ, `bound` warns and says
+# for which cases; the last column counts them.
 
 # %% [markdown]
 # ## 6. What is the NLML when there is no grid?
