@@ -81,7 +81,9 @@ ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %% [markdown]
-# Three searches that have nothing in common but the bound, and one number. There is a fourth road to it,
+# Three routes, and one number. The first two curves lie on each other, and that is no accident: with a linear
+# decoder the E-step finds the posterior itself, so that variational EM takes the steps of EM. The VAE, which
+# has no E-step at all, comes by quite another way. There is a fourth road to the number,
 # which uses no bound and no $q$: the marginal of a linear-Gaussian model is a Gaussian with covariance
 # $W^\top W + \Psi$ (2.1), and SciPy knows its density.
 
