@@ -69,8 +69,8 @@ print(f"{len(x)} images of {x.shape[1]} pixels; mean Q {vae.q_path_[0]:.1f} → 
 
 # %% [markdown]
 # Now one image goes through it. The blue arrows are the forward: the image, the ellipse of its $q$ with $S$ samples
-# in it (the grey circles are the prior, 1 and 2 standard deviations), what the decoder makes of the first sample,
-# and $Q_n$. The orange ones are the backward, with the size of the gradient at each place.
+# in it (the grey circles are the prior, 1 and 2 standard deviations; an ellipse that is small beside them means that
+# the image says where its $z$ is), what the decoder makes of the first sample, and $Q_n$. The orange ones are the backward, with the size of the gradient at each place.
 
 # %%
 eta = np.random.default_rng(seed).standard_normal((S, 1, K))

@@ -210,9 +210,10 @@ print(f"sum of their sizes {abs(pulls).sum():.0f}, size of their sum {abs(pulls.
 
 # %% [markdown]
 # The terms are not small, and they point both ways. Of one bias the network can only make what suits the
-# sum: what helps one case hurts another, and at the end of training hardly any case has what it asks for. An
-# E-step has no such conflict, because there each row follows its own pull. The difference is the price of
-# amortisation.
+# sum: what helps one case hurts another, and at the end of training hardly any case has what it asks for. (At
+# a minimum of $Q$ the sum is zero, and the pulls are not. Training ended before that, so here they cancel in
+# part.) An E-step has no such conflict, because there each row follows its own pull. The difference is the
+# price of amortisation.
 
 # %% [markdown]
 # **Exercise 07-2.** The backward of the network of exercise 07-1. Given `dphi` (N, 2K), the slope of
@@ -496,14 +497,14 @@ bent = vae.nlml(x_new[:60], "grid" if K <= 2 else None).values.mean()
 print(f"VAE, K = {K}: held-out NLML {bent:8.2f}")
 if not hidden:
     print("With hidden = () the decoder is linear, and its surface as flat as the others.")
-for flat in (K, K + 2, 8, 12, 16):
+for flat in (K, K + 2, 8, 12, 16, 20):
     plane = FactorAnalysis(flat, random_state=seed).fit(x)
     value = plane.nlml(x_new[:60]).values.mean()
     beats = "   lower than the bent surface" if value < bent else ""
     print(f"factor analysis, K = {flat:2}: {value:8.2f}{beats}")
 
 # %% [markdown]
-# It takes a plane of several times as many dimensions. Where do the digits lie on the surface? Each held-out
+# It takes a plane of many times as many dimensions. Where do the digits lie on the surface? Each held-out
 # digit is drawn at the mean of its $q$, left by factor analysis and right by the VAE. No label was used in
 # training.
 
@@ -752,8 +753,8 @@ with warnings.catch_warnings():
 
 # %% [markdown]
 # Read the held-out rows. On training digits the network is good, and it stays good. On held-out digits it is
-# worse many times over, and from the lowest point to the end it is the network that gets worse: the NLML
-# does not rise, the model has even gained a little. $Q$ alone would have accused the wrong one. A model
+# worse many times over, and from the lowest point to the end it is the network that gets worse: its share
+# grows by many nats, and the NLML moves by less than one. $Q$ alone would have accused the wrong one. A model
 # whose network has over-fitted can be rescued: E-steps for new cases need no new training. A model that has
 # over-fitted itself cannot.
 #

@@ -81,9 +81,11 @@ ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %% [markdown]
-# Three searches that have nothing in common but the bound, and one number. There is a fourth road to it,
-# which uses no bound and no $q$: the marginal of a linear-Gaussian model is a Gaussian with covariance
-# $W^\top W + \Psi$ (2.1), and SciPy knows its density.
+# Three routes, and one number. The first two curves lie on each other, and that is no accident: with a linear
+# decoder the E-step finds the posterior itself, so that variational EM takes the steps of EM. The VAE, which
+# has no E-step at all, comes by quite another way. There is a fourth road to the number, which uses no bound
+# and no $q$: the marginal of a linear-Gaussian model is a Gaussian with covariance $W^\top W + \Psi$ (2.1), and
+# SciPy knows its density.
 
 # %%
 fa = routes["factor analysis"]
@@ -670,6 +672,10 @@ for h in (0.8, 0.4, 0.2, 0.1, 0.05):
     print(f"mesh {h:4}: −log of the integral {fine:10.5f}; by every other point it is {moved:8.1e} nats away")
 
 # %% [markdown]
+# While the mesh is coarse, the certificate is no more than the size of the error, and may even be smaller than
+# it: two sums that are both wrong can lie near each other. From some mesh on each halving adds many digits, and
+# there the two agree because both are right.
+#
 # **Exercise 08-5.** Write it. `log_p` (N, G) has $\log p(x_n, z_g)$ on G points, an odd number, that are `h`
 # apart. Return $nlml_n$ by the sum over all of them, and a certificate: by how much it differs, in size,
 # from the sum over every other point, beginning with the first. Both are (N,). (The package's certificate

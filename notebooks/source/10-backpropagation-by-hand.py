@@ -442,8 +442,10 @@ for (name, sides), error in errors.items():
 # Each curve is a V. On the right it is truncation, of slope 2 for the central difference and of slope 1 for
 # one side alone; on the left it is rounding, the last digits of $\mathcal{L}$ blown up by $1/h$. In the middle, of the
 # sixteen digits of float64 about two thirds are left, enough to call an error of $10^{-7}$ wrong. Of the seven digits
-# of float32 hardly four are left, so a check in float32 would have to let errors of a thousandth pass. That is why
-# `gradcheck.check` takes $h = 10^{-5}$, a tolerance of $10^{-7}$, and float64 only.
+# of float32 five are left at best, for a formula of one line and at the one step that suits it. One step has to
+# do for all parameters, though, and a bound that adds up thousands of terms is rounded more: a check in float32 would
+# have to let errors of a thousandth pass. That is why `gradcheck.check` takes $h = 10^{-5}$, a tolerance of
+# $10^{-7}$, and float64 only.
 #
 # A step of $10^{-5}$ beside a parameter of a million would be lost among its last digits. So it grows with the
 # parameter: $h_i = h \max(1, \vert p_i \vert)$.

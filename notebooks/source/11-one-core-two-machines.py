@@ -104,7 +104,7 @@ for what, attempt in [
 # %% [markdown]
 # **Exercise 11-1.** Write the logarithm of a sum of exponentials so that it runs anywhere. `log_sum_exp_anywhere(log_p)` takes
 # `log_p` (N, D) of any array library and returns $\log \sum_d e^{\ell_{nd}}$, (N,), in that library. Some rows are near 900 and some
-# near −900, so the largest of each row comes out before the exponential:
+# near −900, and one number lies far below the rest of its row, so the largest of each row comes out before the exponential:
 #
 # $$
 # \log \sum_d e^{\ell_d} = t + \log \sum_d e^{\ell_d - t}, \qquad t = \max_d \ell_d

@@ -545,8 +545,31 @@ def _largest(S, K):
     return np.linalg.eigvalsh(S)[::-1][:K]
 
 
+def _rule(path, patience, new=np.less):
+    lowest, best = np.inf, 0
+    for epoch, Q in enumerate(path, 1):
+        if new(Q, lowest):
+            lowest, best = Q, epoch
+        elif epoch - best >= patience:
+            break
+    return epoch, best
+
+
+def _ties_are_new(path, patience):
+    return _rule(path, patience, np.less_equal)
+
+
 WRONG = {
     "07-1": {
+        "a rectifier bends the hidden layer": lambda x, A, a, B, c: (
+            lambda m, log_s: (m, np.exp(log_s))
+        )(*np.split(np.fmax(x @ A + a, 0) @ B + c, 2, axis=1)),
+        "the bias c of the output": lambda x, A, a, B, c: (
+            lambda m, log_s: (m, np.exp(log_s))
+        )(*np.split(np.tanh(x @ A + a) @ B, 2, axis=1)),
+        "softplus makes positive numbers": lambda x, A, a, B, c: (
+            lambda m, log_s: (m, np.log1p(np.exp(log_s)))
+        )(*np.split(_phi(x, A, a, B, c), 2, axis=1)),
         "the halves of φ are exchanged": _halves_exchanged,
         "s came back as its logarithm": _log_s_as_it_is,
         "exp(½ ·) is for a log-variance": _half_of_log_variance,
@@ -587,6 +610,12 @@ WRONG = {
         ),
     },
     "07-4": {
+        "without the m of any data case":
+            lambda m, s, eta, epsilon, W, b, psi: np.tanh(eta + m) @ W + b + psi**0.5 * epsilon,
+        "the codes' means are decoded, and noise":
+            lambda m, s, eta, epsilon, W, b, psi: b + np.tanh(m) @ W + psi**0.5 * epsilon,
+        "it was taken for their logarithms":
+            lambda m, s, eta, epsilon, W, b, psi: b + np.tanh(eta) @ W + np.exp(0.5 * psi) * epsilon,
         "they encode data that there were": lambda m, s, eta, epsilon, W, b, psi: (
             np.tanh(m + eta * s) @ W + b + psi**0.5 * epsilon
         ),
@@ -602,12 +631,20 @@ WRONG = {
         ),
     },
     "07-5": {
+        "the marginals' from M⁻¹ are wider": lambda m, s, mean, M: (
+            np.einsum("nk,kj,nj->n", m - mean, M, m - mean)
+            + (s**2 / np.diag(np.linalg.inv(M)) - 1 - np.log(s**2 / np.diag(np.linalg.inv(M)))).sum(1)
+        ) / 2,
+        "as in KL(p ‖ q)": lambda m, s, mean, M: 0.5 * (
+            np.einsum("nk,kj,nj->n", m - mean, M, m - mean)
+            + (1 / (np.diag(M) * s**2) - 1 + np.log(np.diag(M) * s**2)).sum(1)
+        ),
         "so the gap is Q of the network less the least Q": lambda m, s, mean, M: -_gap_by_kls(m, s, mean, M),
         "this is all of Q − nlml": _kl_of,
         "of the means only their own precision": lambda m, s, mean, M: 0.5 * np.sum(
             np.diag(M) * s**2 - 1 - np.log(np.diag(M) * s**2) + np.diag(M) * (m - mean) ** 2, axis=1
         ),
-        "right except for the widths": lambda m, s, mean, M: 0.5 * np.diag((m - mean) @ M @ (m - mean).T),
+        "which cost something too": lambda m, s, mean, M: 0.5 * np.diag((m - mean) @ M @ (m - mean).T),
         "the means are left out": lambda m, s, mean, M: _gap_by_kls(m, s, m, M),
         "which is forgotten": lambda m, s, mean, M: 0.5 * np.sum(
             np.diag(M) * s**2 - 1 - np.log(np.diag(M) * s**2), axis=1
@@ -620,6 +657,11 @@ WRONG = {
         "a ½ is forgotten": _no_half,
     },
     "07-6": {
+        "is no new lowest: < and not ≤": _ties_are_new,
+        "later epochs have not happened": lambda path, patience: (
+            _rule(path, patience)[0], int(np.argmin(path)) + 1
+        ),
+        "the two are exchanged": lambda path, patience: _rule(path, patience)[::-1],
         "the whole path was looked at": _whole_path,
         "the patience was not had": _first_rise,
         "here they are counted from 0": _from_zero,
@@ -629,6 +671,7 @@ WRONG = {
         "the last parameters are kept": _keeps_the_last,
     },
     "07-7": {
+        "and not a standard deviation": lambda m, threshold: (m.var(0), m.std(0) > threshold),
         "the mean square is taken": lambda m, threshold: (np.mean(m**2, 0), np.mean(m**2, 0) > threshold),
         "the standard deviation is taken": lambda m, threshold: (m.std(0), m.std(0) > threshold),
         "how a unit moves with the data is over axis 0": lambda m, tau: (m.var(1), m.var(1) > tau),
@@ -638,7 +681,7 @@ WRONG = {
     },
     "07-8": {
         "here it is below 0": lambda S, sigma2, K: 1 - sigma2 / _largest(S, K),
-        "these are the K smallest eigenvalues": lambda S, sigma2, K: np.maximum(
+        "no unit is active here": lambda S, sigma2, K: np.maximum(
             1 - sigma2 / np.linalg.eigvalsh(S)[:K], 0
         ),
         "the largest comes first": lambda S, sigma2, K: np.fmax(1 - sigma2 / np.linalg.eigvalsh(S)[-K:], 0),

@@ -703,8 +703,45 @@ SEEN = {
     "plus one": "none of them",
 }
 
+def backward_of(x, W1, b1, W2, b2, dy):
+    h = np.tanh(x @ W1 + b1)
+    da = dy @ W2.T * (1 - h) * (1 + h)
+    return da @ W1.T, x.T @ da, da.sum(0), h.T @ dy, dy.sum(0)
+
+
+def differences(F, p, step):
+    numeric = np.zeros_like(p)
+    for i in np.ndindex(p.shape):
+        up, down = p.copy(), p.copy()
+        up[i] += step[i]
+        down[i] -= step[i]
+        numeric[i] = (F(up) - F(down)) / (2 * step[i])
+    return numeric
+
+
+def but_laplace(f, log_b, x, dlog_p, **changed):
+    b, d = np.exp(log_b), dlog_p[..., None]
+    return {
+        "log_p": stats.laplace.logpdf(x, f, b).sum(2), "df": d * np.sign(x - f) / b,
+        "dlog_b": (d * (abs(x - f) / b - 1)).sum((0, 1)),
+    } | changed
+
+
+def by_hand_bound(x, W, b, log_psi, phi, eta, slope=lambda z: 1 - np.tanh(z) ** 2, kl=lambda s: s * s - 1):
+    m, log_s = np.split(phi, 2, axis=1)
+    s = np.exp(log_s)
+    z = m + s * eta
+    df = (np.tanh(z) @ W + b - x) / np.exp(log_psi) / len(eta)
+    dz = df @ W.T * slope(z)
+    dphi = np.hstack([dz.sum(0) + m, (dz * eta).sum(0) * s + kl(s)])
+    return np.tensordot(np.tanh(z), df, ((0, 1), (0, 1))), dphi
+
+
 WRONG = {
     "10-1": {
+        "each row's x meets its own dy":
+            but(dense, 1, lambda right, x, W, b, dy: np.outer(x.sum(0), dy.sum(0))),
+        "right except for dx: it takes y": but(dense, 0, lambda right, x, W, b, dy: (x @ W + b) @ W.T),
         "the gradient of the plain sum of y": plain_sum,
         "mean where they sum over the rows": means,
         "right except for db: mean": bias_by_mean,
@@ -719,10 +756,11 @@ WRONG = {
             but(dense, 0, lambda right, x, W, b, dy: np.ones(dy.shape) @ W.T),
         "right except for dW: dy is taken":
             but(dense, 1, lambda right, x, W, b, dy: x.T @ np.ones(dy.shape)),
-        "it takes y, the output": but(dense, 1, lambda right, x, W, b, dy: x.T @ (b + x @ W)),
+        "right except for dW: it takes y": but(dense, 1, lambda right, x, W, b, dy: x.T @ (b + x @ W)),
         "right except for dW: mean": but(dense, 1, lambda right, x, W, b, dy: right[1] / len(dy)),
     },
     "10-2": {
+        "1 − y² is the slope already": lambda y, dy: dy * -2 * y,
         "y is taken for x": lambda y, dy: dy * (1 - np.tanh(y) ** 2),
         "this is the slope alone": lambda y, dy: 1 - y * y,
         "1 − y, where the slope": lambda y, dy: dy - dy * y,
@@ -736,6 +774,9 @@ WRONG = {
         "the root of the slope": lambda y, dy: dy * (1 - y**2) ** 0.5,
     },
     "10-3": {
+        "a negative x is not folded up":
+            lambda x, dy: {"y": abs(x) + np.log1p(np.exp(-abs(x))), "dx": dy * special.expit(x)},
+        "the 1 is exp(0)": lambda x, dy: {"y": np.logaddexp(1.0, x), "dx": dy * special.expit(x)},
         "not finite": softplus_as_written,
         "it is NaN": slope_as_written,
         "dy is left out": lambda x, dy: softplus(x, np.ones(x.shape)),
@@ -755,6 +796,8 @@ WRONG = {
         "this is y itself times dy": but(softplus, "dx", lambda right, x, dy: dy * right["y"]),
     },
     "10-4": {
+        "y, the output, stands where dy comes back":
+            lambda x, W1, b1, W2, b2, dy: backward_of(x, W1, b1, W2, b2, np.tanh(x @ W1 + b1) @ W2 + b2),
         "the slope of tanh is forgotten": straight_through,
         "the slope of tanh is taken at h": tanh_of_tanh,
         "with a from before the tanh": slope_before_tanh,
@@ -772,6 +815,10 @@ WRONG = {
         "it has shape (7, 2) where (5, 7) is asked for": last_layer_first,
     },
     "10-5": {
+        "a large negative entry is large, too": lambda F, p, h: differences(F, p, h * np.fmax(1.0, p)),
+        "the step never falls below h": lambda F, p, h: differences(F, p, h * np.fmin(1.0, abs(p))),
+        "max(1, |p|) is asked for": lambda F, p, h: differences(F, p, h + h * abs(p)),
+        "each has its own": lambda F, p, h: differences(F, p, 0 * p + h * abs(p).max()),
         "this is F(p + h) − F(p)": forwards,
         "this is F(p) − F(p − h)": backwards,
         "h is the same for all entries": same_step,
@@ -783,6 +830,12 @@ WRONG = {
         "it has its sign turned": turned_round,
     },
     "10-6": {
+        "mean where the sum over the row": lambda y, dy: y * (dy - (y * dy).mean(1)[:, None]),
+        "the sum is added, and": lambda y, dy: y * dy + y * (y * dy).sum(1)[:, None],
+        "y is the softmax already": lambda y, dy: (lambda p: p * (dy - (p * dy).sum(1)[:, None]))(
+            special.softmax(y, axis=1)
+        ),
+        "is counted twice": lambda y, dy: y * dy - y * y * dy - y * (y * dy).sum(1)[:, None],
         "the sum that every probability is divided by": lambda y, dy: dy * y,
         "the diagonal of the matrix of derivatives alone": lambda y, dy: dy * (y - y**2),
         "goes over the data cases": lambda y, dy: y * (dy - (y * dy).sum(0, keepdims=True)),
@@ -798,6 +851,14 @@ WRONG = {
         "its sign turned": lambda y, dy: -softmax(y, dy),
     },
     "10-7": {
+        "takes what comes back, whatever it is": lambda f, log_psi, x, dlog_p: (
+            -(x - f) / np.exp(log_psi) / len(f),
+            0.5 * (1 - (x - f) ** 2 / np.exp(log_psi)).mean(0).sum(0),
+        ),
+        "the exp is missing": lambda f, log_psi, x, dlog_p: (
+            dlog_p[..., None] * (x - f) / log_psi,
+            np.einsum("sn,snd->d", dlog_p, (x - f) ** 2 / log_psi - 1) / 2,
+        ),
         "log_psi is taken for the logarithm of a standard deviation": deviation,
         "the sign is flipped": f_minus_x,
         "divided by √ψ": root_of_psi,
@@ -821,6 +882,18 @@ WRONG = {
         "a mean stands where a sum belongs": mean_over_samples,
     },
     "10-8": {
+        "right except for log_p: log b is missing": lambda f, log_b, x, dlog_p: but_laplace(
+            f, log_b, x, dlog_p, log_p=stats.laplace.logpdf(x, f, np.exp(log_b)).sum(2) + log_b.sum()
+        ),
+        "tanh ½u is the logistic density's pull": lambda f, log_b, x, dlog_p: but_laplace(
+            f, log_b, x, dlog_p, df=dlog_p[..., None] * np.tanh((x - f) / np.exp(log_b) / 2) / np.exp(log_b)
+        ),
+        "the 1 is taken off once": lambda f, log_b, x, dlog_p: but_laplace(
+            f, log_b, x, dlog_p, dlog_b=np.einsum("sn,snd->d", dlog_p, abs(x - f) / np.exp(log_b)) - 1
+        ),
+        "+1 where −1 belongs, of −log b": lambda f, log_b, x, dlog_p: but_laplace(
+            f, log_b, x, dlog_p, dlog_b=np.einsum("sn,snd->d", dlog_p, abs(x - f) / np.exp(log_b) + 1)
+        ),
         "log 2b is missing": only("log_p", lambda u, b, d: -np.abs(u).sum(2)),
         "the 2 of 2b is missing": only("log_p", lambda u, b, d: -(np.abs(u) + np.log(b)).sum(2)),
         "mean where it sums over variables":
@@ -840,6 +913,16 @@ WRONG = {
         "dlog_b: it lacks dlog_p": only("dlog_b", lambda u, b, d: (np.abs(u) - 1).sum((0, 1))),
     },
     "10-9": {
+        "of the cache, and this is 1 − z²":
+            lambda x, W, b, log_psi, phi, eta: by_hand_bound(x, W, b, log_psi, phi, eta, lambda z: 1 - z * z),
+        "dh is multiplied by h, and":
+            lambda x, W, b, log_psi, phi, eta: by_hand_bound(x, W, b, log_psi, phi, eta, np.tanh),
+        "the KL's part of log s is halved":
+            lambda x, W, b, log_psi, phi, eta:
+                by_hand_bound(x, W, b, log_psi, phi, eta, kl=lambda s: s * s / 2 - 0.5),
+        "s − 1/s is the KL's slope in s":
+            lambda x, W, b, log_psi, phi, eta:
+                by_hand_bound(x, W, b, log_psi, phi, eta, kl=lambda s: s - 1 / s),
         "S = 7: a sum stands where a mean belongs": with_(samples=1),
         "the slope 1 − h² is missing": with_(slope=False),
         "lacks the factor eta": with_(eta_in=False),

@@ -220,8 +220,16 @@ def _by_cov(z, draws):
     return [ranks, np.diag(np.cov(ranks.T, bias=True)) / flat]
 
 
+def _weights_error(log_w):
+    w = np.exp(log_w - log_w.max(axis=0))
+    return w.std(axis=0, ddof=1) / len(w) ** 0.5 / w.mean(axis=0)
+
+
 WRONG = {
     "08-1": {
+        "is counted from the best Gaussian q": lambda a, b, c, d: (b - a, c - b, d - b),
+        "is counted to the best diagonal q": lambda a, b, c, d: (c - a, c - b, d - c),
+        "nats are asked for": lambda a, b, c, d: ((b - a) / (d - a), (c - b) / (d - a), (d - c) / (d - a)),
         "all three have their sign turned": lambda a, b, c, d: (a - b, b - c, c - d),
         "the amortisation gap has its sign turned": lambda a, b, c, d: (b - a, c - b, c - d),
         "not Gaussian comes first": lambda a, b, c, d: (d - c, c - b, b - a),
@@ -232,6 +240,9 @@ WRONG = {
         "axis 0 of length N": lambda a, b, c, d: (np.mean(b - a), np.mean(c - b), np.mean(d - c)),
     },
     "08-2": {
+        "ends at the best Gaussian q": lambda train, new: (lambda d: (d[0], d[1] - d[0], d[3] - d[2]))(
+            new.mean(0) - train.mean(0)
+        ),
         "take means": _rise_of_sums,
         "the sign: a rise": lambda train, new: tuple(-v for v in _rise_by_means(train, new)),
         "the family's part lacks": lambda train, new: (
@@ -248,6 +259,7 @@ WRONG = {
         ),
     },
     "08-3": {
+        "log S has the wrong sign": lambda log_w: -logsumexp(log_w, axis=0) - np.log(len(log_w)),
         "which estimates Q": lambda log_w: -np.mean(log_w, axis=0),
         "1/S is forgotten": lambda log_w: -logsumexp(log_w, axis=0),
         "the sign: NLML is minus": lambda log_w: np.logaddexp.reduce(log_w, axis=0) - np.log(len(log_w)),
@@ -262,6 +274,9 @@ WRONG = {
         "it is not finite": lambda log_w: -np.log(np.mean(np.exp(log_w), axis=0)),
     },
     "08-4": {
+        "over the largest: the squares": lambda log_w: (
+            _weights_error(log_w), 1 / softmax(log_w, axis=0).max(axis=0)
+        ),
         "the error is that of one weight": lambda log_w: (_weights(log_w).std(axis=0, ddof=1), _size(log_w)),
         "the error is over S": lambda log_w: (_weights(log_w).std(axis=0, ddof=1) / len(log_w), _size(log_w)),
         "the root of the number of data cases": lambda log_w: (
@@ -284,6 +299,12 @@ WRONG = {
         "this is the share of the draws": lambda log_w: (_error(log_w), _size(log_w) / len(log_w)),
     },
     "08-5": {
+        "from the second on": lambda log_p, h: (lambda fine, odd: (fine, abs(fine - odd)))(
+            -logsumexp(log_p, axis=1) - np.log(h), -logsumexp(log_p[:, 1::2], axis=1) - np.log(2 * h)
+        ),
+        "and here it is h/2": lambda log_p, h: (lambda fine, some: (fine, abs(fine - some)))(
+            -logsumexp(log_p, axis=1) - np.log(h), -logsumexp(log_p[:, ::2], axis=1) - np.log(h / 2)
+        ),
         "the mesh is left out": lambda log_p, h: (
             -_lse(log_p), np.abs(_lse(log_p) - _lse(log_p[:, ::2]) - np.log(2))
         ),
@@ -321,6 +342,9 @@ WRONG = {
         ),
     },
     "08-6": {
+        "(L² − 1) / 12 is the variance of L": lambda z, draws: (
+            (draws < z).sum(0), (draws < z).sum(0).var(0) * 12 / (len(draws) ** 2 - 1)
+        ),
         "the draws above z̃ are counted": lambda z, draws: ((draws > z).sum(0), _by_loops(z, draws)[1]),
         "a share of the draws came back": lambda z, draws: ((draws < z).mean(0), _by_loops(z, draws)[1]),
         "the ranks are counted from 1": lambda z, draws: (1 + (draws < z).sum(0), _by_loops(z, draws)[1]),
@@ -335,9 +359,6 @@ WRONG = {
         ),
         "has the divisor N − 1": lambda z, draws: (
             (draws < z).sum(0), (draws < z).sum(0).var(axis=0, ddof=1) * 12 / len(draws) / (len(draws) + 2)
-        ),
-        "stands the number of data cases": lambda z, draws: (
-            (draws < z).sum(0), (draws < z).sum(0).var(axis=0) * 12 / len(z) / (len(z) + 2)
         ),
         "not yet divided": lambda z, draws: ((draws < z).sum(0), (draws < z).sum(0).var(axis=0)),
     },

@@ -253,8 +253,22 @@ def parts_by_loops(means, counts, n_cases):
     return n_cases / rows * total
 
 
+def top_and_rest(log_p, together):
+    xp = namespace(log_p)
+    top = xp.max(log_p, axis=1, keepdims=True)
+    return together(xp, top[:, 0], xp.log(xp.sum(xp.exp(log_p - top), axis=1)))
+
+
+def top_is_the_smallest(log_p):
+    xp = namespace(log_p)
+    low = xp.min(log_p, axis=1, keepdims=True)
+    return xp.log(xp.sum(xp.exp(log_p - low), axis=1)) + low[:, 0]
+
+
 WRONG = {
     "11-1": {
+        "taken off again after the log": lambda log_p: top_and_rest(log_p, lambda xp, top, rest: rest - top),
+        "it is not finite": top_is_the_smallest,
         "TypeError: NumPy was handed": by_numpy,
         "the numbers have left their library": on_the_host,
         "has no attribute 'max'": by_methods,
@@ -271,6 +285,8 @@ WRONG = {
         "are mixed": mixed,
     },
     "11-2": {
+        "m² without its ½": lambda m, log_s: np.sum(m**2 + np.expm1(2 * log_s) / 2 - log_s, axis=1),
+        "s² − 1 is expm1(2 log s)": lambda m, log_s: np.sum(m**2 - 2 * log_s + np.expm1(log_s), axis=1) / 2,
         "has lost the digits that count":
             lambda m, log_s: 0.5 * np.sum(m**2 + np.exp(log_s) ** 2 - 1 - 2 * log_s, axis=1),
         "½ m² is missing": lambda m, log_s: np.sum(np.expm1(2 * log_s) - 2 * log_s, axis=1) / 2,
@@ -286,6 +302,14 @@ WRONG = {
         "its sign turned": lambda m, log_s: -exactly(m, log_s),
     },
     "11-3": {
+        "stands on the diagonal alone": lambda n1, m1, s1, n2, m2, s2: {
+            "n": n1 + n2, "mean": (n1 * m1 + n2 * m2) / (n1 + n2),
+            "scatter": s1 + s2 + np.diag(n1 * n2 / (n1 + n2) * (m1 - m2) ** 2),
+        },
+        "divided by N − 1": lambda n1, m1, s1, n2, m2, s2: {
+            "n": n1 + n2, "mean": (n1 * m1 + n2 * m2) / (n1 + n2),
+            "scatter": (s1 + s2 + n1 * n2 / (n1 + n2) * np.outer(m1 - m2, m1 - m2)) / (n1 + n2 - 1),
+        },
         "the sums of the two alone": with_factor(lambda n1, n2: 0),
         "counts as much as the other": with_share(lambda n1, n2: 0.5),
         "the two means are added": with_share(lambda n1, n2: 0, lambda mean1, mean2: mean1 + mean2),
@@ -301,6 +325,9 @@ WRONG = {
         "a tuple came back": as_tuple,
     },
     "11-4": {
+        "with N/M before them": lambda means, counts, n_cases: means.sum(0) / counts.sum() * n_cases,
+        "each mean is divided by its rows":
+            lambda means, counts, n_cases: n_cases * (means / counts[:, None]).sum(0) / counts.sum(),
         "ranks with few rows count as much": lambda means, counts, n_cases: n_cases * np.mean(means, axis=0),
         "the mean over the minibatch":
             lambda means, counts, n_cases: np.average(means, axis=0, weights=counts),

@@ -35,6 +35,49 @@ def of_every_number(x, mu, sigma2):
     return -stats.norm.logpdf(x, mu, np.sqrt(sigma2))
 
 
+def without_a_half(x, mu, sigma2):
+    return ((x - mu) ** 2 / sigma2 + np.log(np.sqrt(2 * np.pi * sigma2))).sum(axis=1)
+
+
+def not_squared(x, mu, sigma2):
+    return (0.5 * ((x - mu) / sigma2 + np.log(sigma2) + LOG_2PI)).sum(axis=1)
+
+
+def over_sigma(x, mu, sigma2):
+    return (0.5 * ((x - mu) ** 2 / np.sqrt(sigma2) + np.log(sigma2) + LOG_2PI)).sum(axis=1)
+
+
+def of_each_variable(x, mu, sigma2):
+    return -stats.norm.logpdf(x, mu, np.sqrt(sigma2)).sum(axis=0)
+
+
+def logarithms_turned(x, mu, sigma2):
+    return (0.5 * (x - mu) ** 2 / sigma2 + np.log(1 / np.sqrt(2 * np.pi * sigma2))).sum(axis=1)
+
+
+def of_ten(x, mu, sigma2):
+    return -np.log10(stats.norm.pdf(x, mu, np.sqrt(sigma2))).sum(axis=1)
+
+
+def squared_again(x, mu, log_sigma2):
+    s = np.exp(log_sigma2)
+    return ((mu - x) / s**2).sum(0), (0.5 - 0.5 * (x - mu) ** 2 / s**2).sum(0)
+
+
+def no_exp(x, mu, log_sigma2):
+    return ((mu - x) / log_sigma2).sum(0), (0.5 - 0.5 * (x - mu) ** 2 / log_sigma2).sum(0)
+
+
+def plus_square(x, mu, log_sigma2):
+    dmu, dlog = right_gradient(x, mu, log_sigma2)
+    return dmu, len(x) - dlog
+
+
+def one_half(x, mu, log_sigma2):
+    dmu, _ = right_gradient(x, mu, log_sigma2)
+    return dmu, 0.5 - 0.5 * ((x - mu) ** 2 / np.exp(log_sigma2)).sum(0)
+
+
 def as_the_variance(x, mu, log_sigma2):
     sigma2 = np.exp(log_sigma2)
     return ((mu - x) / sigma2).sum(0), (0.5 / sigma2 - (x - mu) ** 2 / (2 * sigma2**2)).sum(0)
@@ -73,6 +116,12 @@ WRONG = {
         "mean where it should be a sum": a_mean,
         "log p or −log p": plus,
         "is gone; look for a sum": one_for_all,
+        "the ½ before the square": without_a_half,
+        "is not squared": not_squared,
+        "divided by σ, and": over_sigma,
+        "each keeps its own number": of_each_variable,
+        "both logarithms have the wrong sign": logarithms_turned,
+        "powers of ten": of_ten,
         "what is asked is its sum over axis 1": of_every_number,
     },
     "00-2": {
@@ -82,12 +131,17 @@ WRONG = {
         "where the backward starts": averaged,
         "it has shape": over_the_wrong_axis,
         "the ½ that ½ log ψ leaves": without_the_half,
+        "exp of log σ² is σ² already": squared_again,
+        "the exp is missing": no_exp,
+        "the square has the wrong sign": plus_square,
+        "it comes from every data case": one_half,
     },
     "00-3": {
         "φ is not drawn": {"phi": "S, N, K", "eta": "S, N, K", "f": "S, N, D", "Q": "N"},
         "η is noise of z": {"phi": "N, 2K", "eta": "S, N, D", "f": "S, N, D", "Q": "N"},
         "a mean f(z_sn) of its own": {"phi": "N, 2K", "eta": "S, N, K", "f": "N, D", "Q": "N"},
         "adds up over the D variables": {"phi": "N, 2K", "eta": "S, N, K", "f": "S, N, D", "Q": "N, D"},
+        "what 2K numbers belong to is φ_n": {"phi": "N, 2K", "eta": "S, N, K", "f": "S, N, D", "Q": "N, 2K"},
         "none of the words": {"phi": "N, 2K", "eta": "S, N, K", "f": "S, N, D", "Q": 1},
         "nothing is chosen for Q": {"phi": "N, 2K", "eta": "S, N, K", "f": "S, N, D"},
         "a dict is asked for": "N, 2K",

@@ -38,6 +38,15 @@ def _heads(read):
     return lambda x, A, a, B, c: read(*np.split(_layers(x, A, a, B, c), 2, axis=1))
 
 
+def _bent_by(bend, a_in=1, c_in=1):
+    """A mistake: another function than tanh in the hidden layer, or a bias left out."""
+    def made(x, A, a, B, c):
+        m, log_s = np.split(bend(x @ A + a_in * a) @ B + c_in * c, 2, axis=1)
+        return m, np.exp(log_s)
+
+    return made
+
+
 RECOGNISE = Exercise(
     "07-1", "recognise", "1.17", "mean and standard deviation of q(z|x) for every data case, by a network",
     _network, by_value(_recognised, names=["m", "s"]),
@@ -58,6 +67,17 @@ RECOGNISE = Exercise(
             lambda x, A, a, B, c: (
                 ((x @ A + a) @ B + c)[:, : len(c) // 2], np.exp(((x @ A + a) @ B + c)[:, len(c) // 2 :])
             ),
+        "a rectifier bends the hidden layer, where tanh is asked for": _bent_by(lambda v: np.maximum(v, 0)),
+        "the logistic function bends the hidden layer, where tanh is asked for":
+            _bent_by(lambda v: 0.5 * (1 + np.tanh(0.5 * v))),
+        "the bias a of the hidden layer is left out": _bent_by(np.tanh, a_in=0),
+        "the bias c of the output layer is left out": _bent_by(np.tanh, c_in=0),
+        "s came first: the mean is asked for first, the standard deviation second":
+            _heads(lambda m, log_s: (np.exp(log_s), m)),
+        "softplus makes positive numbers, too, but φ holds log s: exp brings s back":
+            _heads(lambda m, log_s: (m, np.logaddexp(0, log_s))),
+        "the size of log s is no standard deviation: exp brings s back":
+            _heads(lambda m, log_s: (m, np.abs(log_s))),
     },
 )
 
@@ -87,6 +107,16 @@ def _encoder_slip(slope=lambda dh, h, before: dh * (1 - h**2), share=lambda N: 1
     return made
 
 
+def _encoder_half(place):
+    """A mistake: in this place of the four the slope of tanh is left out."""
+    def made(**arguments):
+        right = list(_encoder_slip()(**arguments))
+        right[place] = _encoder_slip(lambda dh, h, before: dh)(**arguments)[place]
+        return tuple(right)
+
+    return made
+
+
 ENCODER_GRADIENT = Exercise(
     "07-2", "encoder_gradient", "1.18", "the gradient of the bound in the network's weights, from that in φ",
     _network_and_slope,
@@ -107,6 +137,14 @@ ENCODER_GRADIENT = Exercise(
             _encoder_slip(last=lambda before: before),
         "the forward forgets the bias a, and with it h is another":
             _encoder_slip(bias=0),
+        "the slope of tanh is 1 − h², and 1 − h is taken":
+            _encoder_slip(lambda dh, h, before: dh * (1 - h)),
+        "dh is multiplied by h, and the slope of tanh is 1 − h²":
+            _encoder_slip(lambda dh, h, before: dh * h),
+        "the slope is taken at h, as 1 − tanh(h)²: h is the tanh already":
+            _encoder_slip(lambda dh, h, before: dh * (1 - np.tanh(h) ** 2)),
+        "all but dA is right: the slope of tanh is missing on its way": _encoder_half(0),
+        "all but da is right: the slope of tanh is missing on its way": _encoder_half(1),
     },
 )
 
@@ -236,6 +274,22 @@ NEW_DATA = Exercise(
             lambda m, s, eta, epsilon, W, b, psi: np.tanh(s * eta) @ W + b + np.sqrt(psi) * epsilon,
         "the decoder's tanh is left out":
             lambda m, s, eta, epsilon, W, b, psi: eta @ W + b + np.sqrt(psi) * epsilon,
+        "the codes' means are decoded, and noise is added: z has to be drawn from the prior":
+            lambda m, s, eta, epsilon, W, b, psi: np.tanh(m) @ W + b + np.sqrt(psi) * epsilon,
+        "the prior is N(0, I): its draws are η itself, without the m of any data case":
+            lambda m, s, eta, epsilon, W, b, psi: np.tanh(m + eta) @ W + b + np.sqrt(psi) * epsilon,
+        "the noise of x has the variance 1 here, and its variance is ψ":
+            lambda m, s, eta, epsilon, W, b, psi: np.tanh(eta) @ W + b + epsilon,
+        "psi holds variances, and it was taken for their logarithms":
+            lambda m, s, eta, epsilon, W, b, psi: np.tanh(eta) @ W + b + np.exp(psi / 2) * epsilon,
+        "the noise is divided by the root of the variance, and multiplied is right":
+            lambda m, s, eta, epsilon, W, b, psi: np.tanh(eta) @ W + b + epsilon / np.sqrt(psi),
+        "the noise is taken off: it would be a draw as well, but here ε is given to be added":
+            lambda m, s, eta, epsilon, W, b, psi: np.tanh(eta) @ W + b - np.sqrt(psi) * epsilon,
+        "b is left out of f(z) = tanh(z) W + b":
+            lambda m, s, eta, epsilon, W, b, psi: np.tanh(eta) @ W + np.sqrt(psi) * epsilon,
+        "the tanh goes around all of the decoder: f(z) = tanh(z) W + b has it around z alone":
+            lambda m, s, eta, epsilon, W, b, psi: np.tanh(eta @ W + b) + np.sqrt(psi) * epsilon,
     },
 )
 
@@ -298,6 +352,20 @@ AMORTISATION_GAP = Exercise(
             lambda m, s, mean, M: _excess(m, s, mean, np.linalg.inv(M)),
         "mean where the bound sums over the latent variables":
             lambda m, s, mean, M: _excess(m, s, mean, M) / m.shape[1],
+        "right except for the widths: the best are 1/√M_kk, and the marginals' from M⁻¹ are wider":
+            lambda m, s, mean, M: _excess(m, s, m, np.diag(1 / np.diag(np.linalg.inv(M))))
+            + _excess(m, s, mean, M) - _excess(m, s, m, M),
+        "right except for the means: M⁻¹ stands in the quadratic form, where the precision M belongs":
+            lambda m, s, mean, M: _excess(m, s, m, M)
+            + 0.5 * np.einsum("nk,kj,nj->n", m - mean, np.linalg.inv(M), m - mean),
+        "right except for the means: the distance is not measured by M, the precision":
+            lambda m, s, mean, M: _excess(m, s, m, M) + 0.5 * np.sum((m - mean) ** 2, axis=1),
+        "right except for the logarithm: under it stands M_kk s², with s squared":
+            lambda m, s, mean, M: _excess(m, s, mean, M) + 0.5 * np.sum(np.log(s), axis=1),
+        "right except for the logarithm: it is taken off, and here it is added":
+            lambda m, s, mean, M: _excess(m, s, mean, M) + np.sum(np.log(np.diag(M) * s**2), axis=1),
+        "right except for the widths: they are upside down, as in KL(p ‖ q); Q has KL(q ‖ p)":
+            lambda m, s, mean, M: _excess(m, 1 / (s * np.diag(M)), mean, M),
     },
 )
 
@@ -314,8 +382,11 @@ def _held_out_path(rng, n):
     best = [1.0]
     end = [1.4, 1.2, *np.linspace(1.5, 1.8, n.S)]
     later = [0.2, 0.1]                                             # what is never seen
-    path = np.array([*down, *wait, *best, *end, *later])
-    return {"path": 50 + path + 0.02 * rng.random(len(path)), "patience": patience}
+    path = 50 + np.array([*down, *wait, *best, *end, *later])
+    path += 0.02 * rng.random(len(path))
+    lowest = len(down) + len(wait)
+    path[lowest + patience - 1] = path[lowest]                     # as low, and no new lowest
+    return {"path": path, "patience": patience}
 
 
 def _stopped(path, patience):
@@ -334,6 +405,12 @@ def _stops_where(path, patience, waits):
         if waited >= patience:
             break
     return e + 1, int(np.argmin(path[: e + 1])) + 1
+
+
+def _ties_are_new(path, patience):
+    """A mistake: a value as low as the lowest counts for a new one."""
+    n_epochs, _ = _stops_where(path, patience, lambda w, p, e, low: 0 if p[e] <= low else w + 1)
+    return n_epochs, n_epochs - patience
 
 
 STOP_EARLY = Exercise(
@@ -358,6 +435,18 @@ STOP_EARLY = Exercise(
             lambda path, patience: _stops_where(path, patience, lambda w, p, e, low: w + (p[e] >= low)),
         "training ends rightly, and the last parameters are kept: keep those of the best epoch":
             lambda path, patience: (_stopped(path, patience)[0],) * 2,
+        "a value that is equal to the lowest is no new lowest: < and not ≤":
+            _ties_are_new,
+        "training ends rightly, and the best is looked for on the whole path: later epochs have not happened":
+            lambda path, patience: (_stopped(path, patience)[0], int(np.argmin(path)) + 1),
+        "the two are exchanged: first how many epochs were run, then the best of them":
+            lambda path, patience: _stopped(path, patience)[::-1],
+        "the best epoch is right; training went on after it, until the patience was at its end":
+            lambda path, patience: (_stopped(path, patience)[1],) * 2,
+        "the best epoch is right, and training did not go on to the end of the path":
+            lambda path, patience: (len(path), _stopped(path, patience)[1]),
+        "the number of epochs is right; the best epoch is counted from 0, and from 1 is asked for":
+            lambda path, patience: (_stopped(path, patience)[0], _stopped(path, patience)[1] - 1),
     },
 )
 
@@ -399,6 +488,10 @@ ACTIVE_UNITS = Exercise(
             lambda m, threshold: (np.var(m, axis=0), np.var(m, axis=0) < threshold),
         "the variances are right; which units are active is asked for, and not how many":
             lambda m, threshold: (np.var(m, axis=0), int(np.sum(np.var(m, axis=0) > threshold))),
+        "the variances are right; active is a variance above the threshold, and not a standard deviation":
+            lambda m, threshold: (np.var(m, axis=0), np.std(m, axis=0) > threshold),
+        "the mean over all units is subtracted: each unit has a mean of its own, over the data cases":
+            _by(lambda m: np.mean((m - m.mean()) ** 2, axis=0)),
     },
 )
 
@@ -430,7 +523,7 @@ VARIANCE_OF_MEANS = Exercise(
     {
         "a unit below the noise has collapsed, its variance is 0: here it is below 0":
             _of_eigenvalues(lambda v, sigma2: 1 - sigma2 / v),
-        "eigvalsh sorts from the smallest on: these are the K smallest eigenvalues":
+        "no unit is active here: are these the K largest eigenvalues, which eigvalsh has last, and is it σ²?":
             lambda S, sigma2, K: np.maximum(0, 1 - sigma2 / np.linalg.eigvalsh(S)[:K]),
         "the right numbers from the smallest eigenvalue to the largest: the largest comes first":
             lambda S, sigma2, K: np.maximum(0, 1 - sigma2 / np.linalg.eigvalsh(S)[-K:]),

@@ -208,6 +208,11 @@ def exact_slope(F, p, h):
     return F.c * F.a * np.exp(F.a * p)
 
 
+def _stepped(F, p, step):
+    """The central differences with another step."""
+    return F.c * np.exp(F.a * p) * np.sinh(F.a * step) / step
+
+
 def one_sided(F, p, h):
     """(F(p + h) − F(p)) / h."""
     step = h * np.maximum(1.0, np.abs(p))
@@ -341,6 +346,12 @@ def gaussian_of_deviation(f, log_psi, x, dlog_p):
     return d * r * np.exp(-2 * log_psi), np.sum(d * (r**2 * np.exp(-2 * log_psi) - 1), axis=(0, 1))
 
 
+def gaussian_without_exp(f, log_psi, x, dlog_p):
+    """log ψ where ψ belongs."""
+    r, d = x - f, dlog_p[:, :, None]
+    return d * r / log_psi, 0.5 * np.sum(d * (r**2 / log_psi - 1), axis=(0, 1))
+
+
 def draw_laplace(rng, n):
     """f (S, N, D), log_b (D,), x (N, D), dlog_p (S, N); no residual is near the kink."""
     x = rng.standard_normal((n.N, n.D))
@@ -406,6 +417,41 @@ LAPLACE = {
         _laplace(lambda right, u, f, log_b, x, d: {"dlog_b": right["dlog_b"] * np.exp(-log_b)}),
     "right except for dlog_b: it lacks dlog_p, what comes back from above":
         _laplace(lambda right, u, f, log_b, x, d: {"dlog_b": np.sum(np.abs(u) - 1, axis=(0, 1))}),
+    "right except for log_p: log b is missing; a wider density is a lower one":
+        _laplace(lambda right, u, f, log_b, x, d: {"log_p": right["log_p"] + np.sum(log_b)}),
+    "right except for log_p: log 2 is there once, and it belongs to every variable":
+        _laplace(lambda right, u, f, log_b, x, d: {
+            "log_p": right["log_p"] + (x.shape[1] - 1) * math.log(2)
+        }),
+    "right except for log_p: ½|u| where |u| belongs: the ½ is a Gaussian's":
+        _laplace(lambda right, u, f, log_b, x, d: {"log_p": right["log_p"] + 0.5 * np.abs(u).sum(axis=2)}),
+    "right except for log_p: this is the logistic density":
+        _laplace(lambda right, u, f, log_b, x, d: {
+            "log_p": -np.sum(np.abs(u) + 2 * np.log1p(np.exp(-np.abs(u))) + log_b, axis=2)
+        }),
+    "right except for df: tanh ½u is the logistic density's pull; Laplace's is the sign of u":
+        _laplace(lambda right, u, f, log_b, x, d: {"df": d * np.tanh(0.5 * u) * np.exp(-log_b)}),
+    "right except for df: multiplied by b, and u = (x − f)/b has the slope −1/b in f":
+        _laplace(lambda right, u, f, log_b, x, d: {"df": d * np.sign(u) * np.exp(log_b)}),
+    "right except for dlog_b: +1 where −1 belongs, of −log b":
+        _laplace(lambda right, u, f, log_b, x, d: {"dlog_b": np.sum(d * (np.abs(u) + 1), axis=(0, 1))}),
+    "right except for dlog_b: the 1 is taken off once, and belongs to every sample and data case":
+        _laplace(lambda right, u, f, log_b, x, d: {"dlog_b": np.sum(d * np.abs(u), axis=(0, 1)) - 1}),
+    "right except for dlog_b: the −1 is not multiplied by dlog_p; take it off before the product":
+        _laplace(lambda right, u, f, log_b, x, d: {"dlog_b": np.sum(d * np.abs(u) - 1, axis=(0, 1))}),
+    "right except for dlog_b: the sign of u stands where |u| belongs":
+        _laplace(lambda right, u, f, log_b, x, d: {"dlog_b": np.sum(d * (np.sign(u) - 1), axis=(0, 1))}),
+    "right except for dlog_b: −|u| where |u| belongs: a larger b makes |u| smaller, and log p larger by it":
+        _laplace(lambda right, u, f, log_b, x, d: {"dlog_b": -np.sum(d * (np.abs(u) + 1), axis=(0, 1))}),
+    "right except for dlog_b: the square of u, as a Gaussian's, where |u| belongs":
+        _laplace(lambda right, u, f, log_b, x, d: {"dlog_b": np.sum(d * (u**2 - 1), axis=(0, 1))}),
+    "right except for dlog_b: b times too much: log b is what is learned, and nothing is left to multiply":
+        _laplace(lambda right, u, f, log_b, x, d: {"dlog_b": right["dlog_b"] * np.exp(log_b)}),
+    "right except for log_p and dlog_b: u is multiplied by b, where the residual is divided by it":
+        _laplace(lambda right, u, f, log_b, x, d: {
+            "log_p": -np.sum(np.abs(u) * np.exp(2 * log_b) + log_b + math.log(2), axis=2),
+            "dlog_b": np.sum(d * (np.abs(u) * np.exp(2 * log_b) - 1), axis=(0, 1)),
+        }),
 }
 
 
@@ -532,6 +578,33 @@ def bound_of_log_variance(x, W, b, log_psi, phi, eta):
     return dW, np.concatenate([dphi[:, :K], 0.5 * dphi[:, K:]], axis=1)
 
 
+def bound_kl_of_log_s(slope):
+    """A mistake: another slope of the KL in log s, a function of s."""
+    def mistake(x, W, b, log_psi, phi, eta):
+        dW, dphi = bound_right(x, W, b, log_psi, phi, eta)
+        s, K = _parts(phi, eta)[2], len(W)
+        return dW, np.concatenate([dphi[:, :K], dphi[:, K:] - (s**2 - 1) + slope(s)], axis=1)
+
+    return mistake
+
+
+def bound_with_z_for_eta(x, W, b, log_psi, phi, eta):
+    """The samples themselves where their noise belongs."""
+    dW, dphi = bound_right(x, W, b, log_psi, phi, eta)
+    m, _, s, z = _parts(phi, eta)
+    df = (np.tanh(z) @ W + b - x) / np.exp(log_psi) / len(eta)
+    dz = df @ W.T * (1 - np.tanh(z) ** 2)
+    return dW, np.concatenate([dphi[:, : len(W)], (dz * z).sum(axis=0) * s + s**2 - 1], axis=1)
+
+
+def bound_kl_by_samples(x, W, b, log_psi, phi, eta):
+    """The KL as a mean over the samples of log q − log p(z), whose slope in log s is η s z − 1."""
+    dW, dphi = bound_right(x, W, b, log_psi, phi, eta)
+    _, _, s, z = _parts(phi, eta)
+    slopes = np.concatenate([z.mean(axis=0), (z * eta).mean(axis=0) * s - 1], axis=1)
+    return dW, dphi - _kl_slopes(phi) + slopes
+
+
 # ---- which check sees which fault ------------------------------------------------------------
 
 CHECKS = "gradient", "bound", "moments"
@@ -586,7 +659,7 @@ def reasons():
             for check in CHECKS:
                 if (check in checks) != (check in seen):
                     sees = "sees it" if check in seen else "does not see it"
-                    made[fault, words] = f"{fault}: the check of {check} {sees}; {why[check]}"
+                    made[fault, words] = f"the check of {check} {sees}; {why[check]}"
                     break
     return made
 
@@ -619,6 +692,12 @@ EXERCISES = [
                 but(dense, _1=lambda right, x, W, b, dy: x.T @ (x @ W + b)),
             "right except for dW: mean where it sums over the rows":
                 but(dense, _1=lambda right, x, W, b, dy: right[1] / len(x)),
+            "right except for dW: the sum of x times the sum of dy, where each row's x meets its own dy":
+                but(dense, _1=lambda right, x, W, b, dy: np.outer(x.sum(axis=0), dy.sum(axis=0))),
+            "right except for dx: it takes y, the output, where dy comes back":
+                but(dense, _0=lambda right, x, W, b, dy: (x @ W + b) @ W.T),
+            "right except for db: ones, the slope of y in b alone; what comes back has to be added up":
+                but(dense, _2=lambda right, x, W, b, dy: np.ones_like(b)),
         },
     ),
     Exercise(
@@ -638,6 +717,9 @@ EXERCISES = [
             "1 − tanh y: y is the tanh already, and the slope is 1 − y²": lambda y, dy: dy * (1 - np.tanh(y)),
             "1 + y², where the slope is 1 − y²: it falls towards both ends": lambda y, dy: dy * (1 + y**2),
             "the root of the slope: there is none in 1 − y²": lambda y, dy: dy * np.sqrt(1 - y**2),
+            "−2y is the slope of 1 − y²: 1 − y² is the slope already": lambda y, dy: -2 * y * dy,
+            "dy is inside the square: y is squared, then dy multiplies the slope":
+                lambda y, dy: 1 - (y * dy) ** 2,
         },
     ),
     Exercise(
@@ -665,6 +747,12 @@ EXERCISES = [
                 lambda x, dy: softplus_both(x, dy) | {"dx": dy * (x > 0)},
             "right except for dx: σ(x) (1 − σ(x)) is the slope of σ, and softplus' is σ itself":
                 lambda x, dy: softplus_both(x, dy) | {"dx": dy * 0.25 * (1 - np.tanh(0.5 * x) ** 2)},
+            "right except for y: |x| stands where max(x, 0) belongs: a negative x is not folded up":
+                but(softplus_both, y=lambda right, x, dy: np.abs(x) + np.log1p(np.exp(-np.abs(x)))),
+            "right except for y: min(x, 0) stands where max(x, 0) belongs":
+                but(softplus_both, y=lambda right, x, dy: np.minimum(x, 0) + np.log1p(np.exp(-np.abs(x)))),
+            "right except for y: logaddexp adds exp of both, and the 1 is exp(0): logaddexp(0, x)":
+                but(softplus_both, y=lambda right, x, dy: np.logaddexp(1, x)),
         },
     ),
     Exercise(
@@ -689,6 +777,12 @@ EXERCISES = [
             "right except for dW2: it takes the slope 1 − h²; the second layer was given h":
                 but(network_right, _3=lambda right, x, W1, b1, W2, b2, dy:
                     (1 - np.tanh(x @ W1 + b1) ** 2).T @ dy),
+            "right except for dW1: the slope of tanh is missing on its way, dh stands where da belongs":
+                but(network_right, _1=lambda right, x, W1, b1, W2, b2, dy: x.T @ (dy @ W2.T)),
+            "y, the output, stands where dy comes back":
+                lambda x, W1, b1, W2, b2, dy: network_right(
+                    x, W1, b1, W2, b2, np.tanh(x @ W1 + b1) @ W2 + b2
+                ),
             "b1 is left out: the forward adds it before the tanh, and the slope is taken there":
                 network_without_b1,
         },
@@ -708,6 +802,20 @@ EXERCISES = [
             "all entries are moved at once, so that each is given the change that all of them make together":
                 all_at_once,
             "an entry that was moved is not put back before the next one is": not_put_back,
+            "the size is missing: max(1, p) forgets that a large negative entry is large, too":
+                lambda F, p, h: _stepped(F, p, h * np.maximum(1.0, p)),
+            "min where max belongs: the step never falls below h": (
+                lambda F, p, h: _stepped(F, p, h * np.minimum(1.0, np.abs(p)))
+            ),
+            "the step is h (1 + |p|), and h max(1, |p|) is asked for": (
+                lambda F, p, h: _stepped(F, p, h * (1.0 + np.abs(p)))
+            ),
+            "every entry has the step of the largest; each has its own": (
+                lambda F, p, h: _stepped(F, p, h * max(1.0, np.abs(p).max()))
+            ),
+            "/ 2 * step divides by 2 and multiplies by the step: brackets are missing": (
+                lambda F, p, h: of_waves(F, p, h) * (h * np.maximum(1.0, np.abs(p))) ** 2
+            ),
         },
     ),
     Exercise(
@@ -736,6 +844,21 @@ EXERCISES = [
             "y has to multiply the whole bracket, the sum too":
                 lambda y, dy: y * dy - np.sum(y * dy, axis=1, keepdims=True),
             "this is the backward of log softmax": lambda y, dy: dy - y * dy.sum(axis=1, keepdims=True),
+            "mean where the sum over the row is taken off": (
+                lambda y, dy: y * (dy - np.mean(y * dy, axis=1, keepdims=True))
+            ),
+            "the sum is added, and has to be taken off": (
+                lambda y, dy: y * (dy + np.sum(y * dy, axis=1, keepdims=True))
+            ),
+            "the softmax is taken of y again: y is the softmax already": (
+                lambda y, dy: softmax_by_jacobian(np.exp(y) / np.exp(y).sum(axis=1, keepdims=True), dy)
+            ),
+            "the part with i = j is missing: y ⊙ dy itself": (
+                lambda y, dy: -y * np.sum(y * dy, axis=1, keepdims=True)
+            ),
+            "the part with i = j is counted twice: the sum over the row has it, 1 − y has it again": (
+                lambda y, dy: y * (1 - y) * dy - y * np.sum(y * dy, axis=1, keepdims=True)
+            ),
         },
     ),
     Exercise(
@@ -758,6 +881,13 @@ EXERCISES = [
                 ),
             "dlog_p is taken for all ones: what comes back from above is left out":
                 lambda f, log_psi, x, dlog_p: _gaussian(f, log_psi, x, np.ones_like(dlog_p)),
+            "dlog_p is taken for −1/S: a backward takes what comes back, whatever it is":
+                lambda f, log_psi, x, dlog_p: _gaussian(f, log_psi, x, np.full_like(dlog_p, -1 / len(f))),
+            "right except for df: the residual is divided by ψ², and −r²/2ψ has the slope r/ψ":
+                lambda f, log_psi, x, dlog_p: _gaussian(f, log_psi, x, dlog_p, by=2.0),
+            "log_psi itself stands where ψ belongs: the exp is missing": gaussian_without_exp,
+            "right except for dlog_psi: +1 where −1 belongs, of −½ log ψ":
+                lambda f, log_psi, x, dlog_p: _gaussian(f, log_psi, x, dlog_p, one=-1.0),
             **GAUSSIAN,
         },
     ),
@@ -793,6 +923,22 @@ EXERCISES = [
                 bound_of_deviation,
             "phi is taken for [m | log s²]; its second half holds log s, of a standard deviation":
                 bound_of_log_variance,
+            "right except for dphi: the slope of tanh is 1 − h², of the cache, and this is 1 − z²":
+                lambda **a: _bound(**a, slope=lambda z: 1 - z**2),
+            "right except for dphi: dh is multiplied by h, and the slope of tanh is 1 − h²":
+                lambda **a: _bound(**a, slope=np.tanh),
+            "right except for dphi: the slope is taken at h, as 1 − tanh(h)²: h is the tanh already":
+                lambda **a: _bound(**a, slope=lambda z: 1 - np.tanh(np.tanh(z)) ** 2),
+            "right except for dphi: the KL's part of log s is halved; ½ s² − log s has the slope s² − 1":
+                bound_kl_of_log_s(lambda s: 0.5 * (s**2 - 1)),
+            "right except for dphi: s − 1/s is the KL's slope in s; by log s it is s times as much, s² − 1":
+                bound_kl_of_log_s(lambda s: s - 1 / s),
+            "right except for dphi: z meets dz where η belongs: z = m + s η has the slope s η in log s":
+                bound_with_z_for_eta,
+            "right except for dphi: this is the gradient of Q with its KL by samples, log q − log p(z)":
+                bound_kl_by_samples,
+            "right except for dW: W itself is added; the bound has no penalty on weights":
+                but(bound_right, _0=lambda right, W, **_: right[0] + W),
         },
     ),
     Exercise(

@@ -43,6 +43,19 @@ SHARES = Exercise(
             lambda nlml, q_full, q_optimal, q_used: (q_full - nlml, q_optimal - q_full, q_used - nlml),
         "the best diagonal and the best Gaussian q are exchanged":
             lambda nlml, q_full, q_optimal, q_used: (q_optimal - nlml, q_full - q_optimal, q_used - q_full),
+        "each is counted up to Q in use, so that the last is in all of them: from one q to the next":
+            lambda nlml, q_full, q_optimal, q_used: (q_used - nlml, q_used - q_full, q_used - q_optimal),
+        "amortisation is counted from the best Gaussian q: the network names diagonal "
+        "ones, and what the axes cost is a share of its own":
+            lambda nlml, q_full, q_optimal, q_used: (q_full - nlml, q_optimal - q_full, q_used - q_full),
+        "not Gaussian is counted to the best diagonal q: what the axes cost is a share of its own":
+            lambda nlml, q_full, q_optimal, q_used: (
+                q_optimal - nlml, q_optimal - q_full, q_used - q_optimal
+            ),
+        "these are parts of the whole gap: nats are asked for":
+            lambda nlml, q_full, q_optimal, q_used: tuple(
+                share / (q_used - nlml) for share in _shares(nlml, q_full, q_optimal, q_used)
+            ),
     },
 )
 
@@ -87,6 +100,12 @@ RISE_OF_Q = Exercise(
             _of_columns(lambda u, t: (u[0], u[2] - u[0], u[3] - u[2])),
         "the network's part is all of Q − nlml here: the family's is counted twice":
             _of_columns(lambda u, t: (u[0] - t[0], u[2] - u[0] - t[2] + t[0], u[3] - u[0] - t[3] + t[0])),
+        "the family's part ends at the best Gaussian q, and the family is the diagonal ones":
+            _of_columns(lambda u, t: (u[0] - t[0], u[1] - u[0] - t[1] + t[0], u[3] - u[2] - t[3] + t[2])),
+        "the best Gaussian q stands where the best diagonal one belongs, column 2":
+            _of_columns(lambda u, t: (u[0] - t[0], u[1] - u[0] - t[1] + t[0], u[3] - u[1] - t[3] + t[1])),
+        "the order: the model comes first, the network last":
+            _of_columns(lambda u, t: (u[3] - u[2] - t[3] + t[2], u[2] - u[0] - t[2] + t[0], u[0] - t[0])),
     },
 )
 
@@ -121,6 +140,10 @@ NLML_ESTIMATE = Exercise(
             lambda log_w: _log_mean(log_w) + 2 * log_w.max(axis=0),
         "the largest logarithm was subtracted before exp, and not added again behind the log":
             lambda log_w: _log_mean(log_w - log_w.max(axis=0)),
+        "log S has the wrong sign: the sum is divided by S, so log S is taken off its logarithm":
+            lambda log_w: _log_mean(log_w) - 2 * math.log(len(log_w)),
+        "divided by the number of data cases, where it is that of draws, S":
+            lambda log_w: _log_mean(log_w) + math.log(log_w.shape[1] / len(log_w)),
     },
 )
 
@@ -168,6 +191,12 @@ ERROR_AND_SIZE = Exercise(
             _but(size=lambda w: np.sum(w / w.max(axis=0), axis=0) / np.sum((w / w.max(axis=0)) ** 2, axis=0)),
         "the error is right; this is the share of the draws, S_eff / S":
             _but(size=lambda w: np.sum(w, axis=0) ** 2 / np.sum(w**2, axis=0) / len(w)),
+        "the error is right; this is the sum of the weights over the largest: the squares are asked for":
+            _but(size=lambda w: np.sum(w, axis=0) / w.max(axis=0)),
+        "the error is right; the size is that of equal weights, S, and these are not equal":
+            _but(size=lambda w: np.full(w.shape[1], float(len(w)))),
+        "the two are exchanged: first the error, then the size":
+            lambda log_w: _error_and_size(log_w)[::-1],
     },
 )
 
@@ -225,6 +254,20 @@ NLML_ON_GRID = Exercise(
             lambda log_p, h: (_lattice(log_p, h)[0], np.abs(_lse(log_p[:, ::2]) - _lse(log_p[:, 1::2]))),
         "the value is that of the coarse lattice: keep the finer one":
             lambda log_p, h: (-_lse(log_p[:, ::2]) - math.log(2 * h), _lattice(log_p, h)[1]),
+        "right except for the certificate: every other point from the second on, where the first is asked":
+            lambda log_p, h: (
+                _lattice(log_p, h)[0], np.abs(_lse(log_p[:, 1::2]) + math.log(2) - _lse(log_p))
+            ),
+        "right except for the certificate: the mesh of every other point is 2h, and here it is h/2":
+            lambda log_p, h: (
+                _lattice(log_p, h)[0], np.abs(_lse(log_p[:, ::2]) - math.log(2) - _lse(log_p))
+            ),
+        "right except for the certificate: this is the coarse value itself; how far apart are the two?":
+            lambda log_p, h: (_lattice(log_p, h)[0], -_lse(log_p[:, ::2]) - math.log(2 * h)),
+        "right except for the certificate: it is divided by the value; nats are asked for":
+            lambda log_p, h: (_lattice(log_p, h)[0], _lattice(log_p, h)[1] / np.abs(_lattice(log_p, h)[0])),
+        "the mesh is left out of both: an integral is the sum times h":
+            lambda log_p, h: (-_lse(log_p), np.abs(_lse(log_p[:, ::2]) - _lse(log_p))),
     },
 )
 
@@ -273,8 +316,10 @@ RANKS_AND_SPREAD = Exercise(
             _spread_by(lambda r, L: r.var(axis=1) / (L * (L + 2) / 12)),
         "the ranks are right; the variance has the divisor N − 1, and N is asked for":
             _spread_by(lambda r, L: r.var(axis=0, ddof=1) / (L * (L + 2) / 12)),
-        "the ranks are right; in L (L + 2) / 12 stands the number of data cases for that of draws":
-            lambda z, draws: _spread_by(lambda r, L: r.var(axis=0) / (len(z) * (len(z) + 2) / 12))(z, draws),
+        "the ranks are right; ranks from 0 to L are L + 1 numbers, and (L² − 1) / 12 is the variance of L":
+            _spread_by(lambda r, L: r.var(axis=0) / ((L**2 - 1) / 12)),
+        "the ranks are right; their mean square is taken, and the variance is about their mean":
+            _spread_by(lambda r, L: np.mean(r**2.0, axis=0) / (L * (L + 2) / 12)),
         "the ranks are right; the spread is not yet divided by the variance that flat ranks have":
             _spread_by(lambda r, L: r.var(axis=0)),
     },

@@ -150,8 +150,9 @@ for _name in "eq ne lt le gt ge and_ or_ neg abs invert".split():
 
 def draw_logarithms(rng, n):
     """Logarithms (N, D), some rows of them far above 0, some far below, in a library that is not NumPy."""
-    rows = np.resize([0.0, 900.0, -900.0], n.N)[:, None]
-    return {"log_p": Elsewhere(3 * rng.standard_normal((n.N, n.D)) + rows)}
+    log_p = 3 * rng.standard_normal((n.N, n.D)) + np.resize([0.0, 900.0, -900.0], n.N)[:, None]
+    log_p[0, 0] = -1500.0                                          # the smallest is no help, the largest is
+    return {"log_p": Elsewhere(log_p)}
 
 
 def log_sum(log_p):
@@ -176,6 +177,10 @@ ROWS = {
         lambda log_p: np.exp(log_p).sum(axis=1),
     "the log is missing: this is the sum over the largest":
         lambda log_p: np.exp(log_sum(log_p) - log_p.max(axis=1)),
+    "the largest is taken off again after the log, and has to be added":
+        lambda log_p: log_sum(log_p) - 2 * log_p.max(axis=1),
+    "the sum goes over all rows: axis=1 is missing in it":
+        lambda log_p: log_p.max(axis=1) + np.log(np.exp(log_p - log_p.max(axis=1, keepdims=True)).sum()),
 }
 
 
@@ -300,6 +305,13 @@ EXERCISES = [
                 lambda m, log_s: 0.5 * np.sum(m**2 + log_s**2, axis=1),
             "log s is taken for log s²: expm1(log s) − log s stands where both have a 2":
                 lambda m, log_s: near_prior(m, 0.5 * log_s),
+            "expm1(log s) is s − 1, and s² − 1 is expm1(2 log s)":
+                lambda m, log_s: np.sum(0.5 * m**2 + 0.5 * np.expm1(log_s) - log_s, axis=1),
+            "the 1 is taken off twice: expm1 has done it":
+                lambda m, log_s: near_prior(m, log_s) - 0.5 * m.shape[1],
+            "m² without its ½": lambda m, log_s: near_prior(m, log_s) + 0.5 * np.sum(m**2, axis=1),
+            "m is not squared":
+                lambda m, log_s: near_prior(0 * m, log_s) + 0.5 * m.sum(axis=1),
         },
     ),
     Exercise(
@@ -347,6 +359,32 @@ EXERCISES = [
                 _merged(lambda right, within, between, middle, n1, n2: {
                     "scatter": right["scatter"] / (n1 + n2)
                 }),
+            "right except for the scatter: divided by N − 1 it is a covariance; the sums are asked for":
+                _merged(lambda right, within, between, middle, n1, n2: {
+                    "scatter": right["scatter"] / (n1 + n2 - 1)
+                }),
+            "right except for the scatter: δᵀδ has the factor N, which is n₁ n₂ / N":
+                _merged(lambda right, within, between, middle, n1, n2: {
+                    "scatter": within + (n1 + n2) * between
+                }),
+            "right except for the scatter: δ² stands on the diagonal alone; δᵀδ has all products":
+                _merged(lambda right, within, between, middle, n1, n2: {
+                    "scatter": within + n1 * n2 / (n1 + n2) * np.diag(np.diag(between))
+                }),
+            "right except for the scatter: these are the products about 0; N x̄ᵀx̄ is still to be taken off":
+                _merged(lambda right, within, between, middle, n1, n2: {
+                    "scatter": right["scatter"] + (n1 + n2) * np.outer(right["mean"], right["mean"])
+                }),
+            "right except for the scatter: the product of the two means, where it is that of δ with itself":
+                lambda n1, mean1, scatter1, n2, mean2, scatter2: (
+                    merged(n1, mean1, scatter1, n2, mean2, scatter2)
+                    | {"scatter": scatter1 + scatter2 + n1 * n2 / (n1 + n2) * np.outer(mean1, mean2)}
+                ),
+            "right except for the mean: it goes away from the second rank; δ is mean2 − mean1, and is added":
+                lambda n1, mean1, scatter1, n2, mean2, scatter2: (
+                    merged(n1, mean1, scatter1, n2, mean2, scatter2)
+                    | {"mean": mean1 - n2 / (n1 + n2) * (mean2 - mean1)}
+                ),
         },
     ),
     Exercise(
@@ -371,6 +409,14 @@ EXERCISES = [
                 lambda means, counts, n_cases: n_cases * ((1 / counts) @ means) / np.sum(1 / counts),
             "divided by the number of ranks, where it is the M rows of the minibatch":
                 lambda means, counts, n_cases: n_cases * (counts @ means) / len(counts),
+            "the mean of the ranks' means: each has to be weighted by its rows, and N stands before the sum":
+                lambda means, counts, n_cases: means.mean(axis=0),
+            "the means are added with N/M before them: each mean has first to become the sum of its rows":
+                lambda means, counts, n_cases: n_cases / counts.sum() * means.sum(axis=0),
+            "each mean is divided by its rows, and has to be multiplied by them to be their sum again":
+                lambda means, counts, n_cases: n_cases / counts.sum() * ((1 / counts) @ means),
+            "divided by the number of ranks once more: the M rows are all that it is divided by":
+                lambda means, counts, n_cases: n_cases * (counts @ means) / counts.sum() / len(counts),
         },
     ),
 ]
