@@ -24,12 +24,14 @@ seed = 0
 
 # %%
 import importlib.util
+from pathlib import Path
 import subprocess
 import sys
 import warnings
 
-if importlib.util.find_spec("teachvae") is None:     # a notebook that was carried elsewhere
-    subprocess.run([sys.executable, "-m", "pip", "install", "teachvae"], check=True)
+if importlib.util.find_spec("teachvae") is None:     # install it from the checkout, or else by its name
+    where = ".." if Path("../setup.cfg").is_file() else "teachvae"
+    subprocess.run([sys.executable, "-m", "pip", "install", where], check=True)
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -428,7 +428,7 @@ picture
 # ## 5. Pay the amortisation gap back
 #
 # If only $\phi_n$ is at fault, it can be improved case by case, with the model left as it is.
-# *Semi-amortised* inference takes what the network says as a start, and does $k$ E-steps from there.
+# *Semi-amortised* inference (Kim et al. 2018) takes what the network says as a start, and does $k$ E-steps from there.
 # `refine` does that by quasi-Newton steps (6.3).
 
 # %%
@@ -735,7 +735,10 @@ for row in zip(low, caught.lower.values, referee, caught.upper.values, high):
 print(f"{road} inside the interval: {((low <= referee) & (referee <= high)).sum()} of {len(referee)}")
 
 # %% [markdown]
-# The middle columns need not be in order in every row: "above" and "below" hold on average over the noise.
+# The middle columns need not be in order in every row: "above" and "below" hold on average over the noise,
+# which all cases share, so that they tend to be off to one side together. The backward chains of a case all
+# start from one $z$: what another would have given does not show in their spread, and the interval may be too
+# narrow.
 # Where a few of the chains carry all the weight no error is stated (7.15), and the interval is open on that
 # side. More temperatures narrow it. And the method speaks of data that the model made, which may be easier
 # than real ones.
@@ -878,6 +881,8 @@ claims = {"A": "two bounds", "B": "nothing", "C": "a constant", "D": "few draws"
 #    $L_1 = Q$, and what to the error with 1000 draws.
 # 3. *When does the network start to over-fit?* Train for 100, 200 and 400 epochs and compare NLML and
 #    amortisation gap on held-out cases. Would you stop early?
+# 4. *Too wide.* Double $s$ of the linear network that was trained to the end, and rank again. Which shape will
+#    the histogram take? (`calibration` takes no $\phi$; `draw` does, and `teachvae.calibration` counts.)
 
 # %% [markdown] summary="A solution to the first" tags=["solution"]
 # "Diagonal" is zero by definition, as the family is the full one. The amortisation gap stays the largest by
@@ -917,6 +922,19 @@ for n in (100, 200, 400):
     g = VAE(K, **options | {"epochs": n}).fit(x).gaps(new)
     print(f"{n:4} epochs: NLML {g.nlml.mean():8.3f}   amortisation {g.amortisation.mean():7.3f}   "
           f"Q {g.q_used.mean():8.3f}")
+
+# %% [markdown] summary="A solution to the fourth" tags=["solution"]
+# ∩: the truth lies in the middle of draws that reach too far on both sides, and the spread falls well below 1.
+
+# %% tags=["solution"]
+from teachvae import calibration
+
+rng = np.random.default_rng(seed)
+z = good.prior_codes(1000, rng)
+made = good.decode(z) + np.sqrt(good.noise_variance_) * rng.standard_normal((1000, 8))
+phi = good.encode(made) + [0, 0, np.log(2), np.log(2)]
+ranks = calibration.ranks(z, good.draw(made, 99, "q", phi=phi, random_state=rng).z)
+print(calibration.calibration(ranks, 99).spread)
 
 # %% [markdown]
 # Before: [07, amortisation and the VAE](07-amortisation-and-the-vae.ipynb). Next:

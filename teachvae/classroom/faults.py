@@ -10,7 +10,9 @@ changes such a line is told by a test to change it here too.
 
 from dataclasses import dataclass
 from pathlib import Path
+import shlex
 import shutil
+import sys
 
 from .checks import CHECKS
 
@@ -161,6 +163,7 @@ def plant(name, folder=None):
         raise FileExistsError(f"{folder} exists already: remove it, or name another by --output FOLDER")
     for file, stands, _ in fault.changes:                          # before anything is written
         _place(name, file, stands)
+    python = shlex.quote(sys.executable)                           # that of an environment, perhaps
     compiled = shutil.ignore_patterns("__pycache__", "*.nbi", "*.nbc")
     shutil.copytree(PACKAGE, folder / "teachvae", ignore=compiled)
     for file, stands, instead in fault.changes:
@@ -171,8 +174,8 @@ def plant(name, folder=None):
         f"    {fault.published}",
         "Which check sees it? Python takes the copy where it is started in its folder:",
         f"    cd {folder}",
-        "    python -m teachvae gradcheck",
-        *(f"    python -m teachvae course --check {check}" for check in CHECKS if check != "gradients"),
+        f"    {python} -m teachvae gradcheck",
+        *(f"    {python} -m teachvae course --check {check}" for check in CHECKS if check != "gradients"),
         f"Then find the line. teachvae course --break {name} --tell gives the answer.",
     ])
 

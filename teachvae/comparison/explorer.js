@@ -122,6 +122,7 @@
 
   function change(what, { coarse = false } = {}) {
     moving++;                                                      // an E-step that is under way ends
+    say("steps", "");                                              // what was said of the last one too
     Object.assign(state, what);
     show(coarse);
   }
@@ -734,8 +735,9 @@
     if (!drawn()) say("drawn", "Draw, and your drawing becomes the data case.");
     else {
       const gap = found() && bound().Q - found().qOptimal.Q;
-      say("drawn", (model().recognition ? "The network has named φ. Refine it by E-steps, and the amortisation gap closes"
-        : "No network here: φ is the E-step's") + (found() ? `: it is ${number(gap)} nats.` : " …"));
+      const refined = state.phi !== null, named = model().recognition && !refined;
+      say("drawn", (named ? "The network has named φ. Refine it by E-steps, and the amortisation gap closes: it is"
+        : "φ is an E-step's: the amortisation gap is") + (found() ? ` ${number(gap)} nats.` : " …"));
     }
   }
 

@@ -125,7 +125,14 @@ def _of_shape(got, shape, counts):
             return f"{says}; {_named(axes, shape, counts)} is gone; look for a sum or a mean over it"
         return f"{says}; it is one number; look for a sum or a mean over all that is there"
     if axes := _left_out(got, shape):
+        if all(got[axis] == 1 for axis in axes):
+            return f"{says}; {_axes(axes)} of length 1 is too many; look for keepdims=True, or an index None"
         return f"{says}; {_named(axes, got, counts)} is still there; look for a forgotten sum or mean"
+    names = {length: name for name, length in counts.items()}
+    other = [(g, n) for g, n in zip(got, shape) if g != n]
+    if len(got) == len(shape) and all(g in names and n in names for g, n in other):
+        instead = " and ".join(f"{names[g]} = {g} stands for {names[n]} = {n}" for g, n in other)
+        return f"{says}; {instead}; look for a sum over the wrong axis"
     if np.prod(got) == np.prod(shape):
         return f"{says}; the numbers of its entries agree; look for a reshape"
     return says

@@ -24,7 +24,7 @@ from ..arrays import tree
 from .answers import beside, fault_of, is_nothing
 from .diagnoses import explain
 from .differences import Probe, number_of, relative_error, rounding_of
-from .evidence import Evidence, index_of
+from .evidence import Evidence, index_of, meaning_of_factor
 from .report import Report, Row, unusable
 from .terms import terms_of
 
@@ -93,7 +93,7 @@ def check(f, params, grads, *, h=1e-5, tolerance=1e-7, names=None, counts=None, 
         kinks = tuple(index_of(index) for index in np.argwhere(kink))
         numbers = float(error[worst]), worst, float(a[worst]), float(n[worst])
         rows.append(Row(path, leaf.shape, *numbers, diagnosis, verdict, kinks))
-    return Report(rows, tolerance, redrawn or surplus + _in_common(analytic, numeric, rows))
+    return Report(rows, tolerance, redrawn or surplus + _in_common(analytic, numeric, rows, counts or {}))
 
 
 def draw_until_smooth(make_check, seeds):
@@ -120,7 +120,7 @@ def _redrawn(value, again, analytic, analytic_again):
     ]
 
 
-def _in_common(analytic, numeric, rows):
+def _in_common(analytic, numeric, rows, counts):
     """A sentence where every leaf is wrong by the same factor."""
     if len(rows) < 2 or any(row.verdict != "WRONG" or row.kinks for row in rows):
         return []
@@ -130,9 +130,9 @@ def _in_common(analytic, numeric, rows):
         c = (analytic @ numeric) / (numeric @ numeric)
     if not np.isfinite(c) or np.max(relative_error(analytic, c * numeric)) > 1e-5 or abs(c - 1) < 1e-5:
         return []
+    look = meaning_of_factor(c, counts, ()) or "look at the sign, the mean and the weights of L itself"
     return [
-        f"analytic = {c:.6g} · numeric in every leaf; it is one mistake, where the backward starts; look at "
-        "the sign, the mean and the weights of L itself"
+        f"analytic = {c:.6g} · numeric in every leaf; it is one mistake, where the backward starts; {look}"
     ]
 
 

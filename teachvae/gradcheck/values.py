@@ -111,7 +111,7 @@ def _explained(yours, asked, wrong, counts, tolerance):
     in_order = value_error(np.sort(yours, axis=None), np.sort(asked, axis=None))
     if asked.size > 1 and np.all(in_order <= tolerance):
         return "the right numbers stand at the wrong places; look for a reshape, or a sort"
-    if wrong.all():
+    if where == "at every index":
         return "it is another number at every index, in no pattern known here; look at its equation by terms"
     return f"it is wrong {where}, and right elsewhere; look at what is different about these"
 
