@@ -138,13 +138,14 @@ def listed():
 
 def told(name):
     """What a fault is, where it stands, and which check sees it."""
-    fault = _named(name)
+    name, fault = _named(name)
     lines = [f"{name}: {fault.what}.", f"Published in: {fault.published}."]
     for file, stands, instead in fault.changes:
         number = _text(PACKAGE / file)[: _place(name, file, stands)].count("\n") + 1
         lines.append(f"teachvae/{file}, line {number}:")
-        lines += [f"    - {line.strip()}" for line in stands.splitlines()]
-        lines += [f"    + {line.strip()}" for line in instead.splitlines()]
+        before, after = stands.splitlines(), instead.splitlines()
+        lines += [f"    - {line.strip()}" for line in before if line not in after]
+        lines += [f"    + {line.strip()}" for line in after if line not in before]
     others = [check for check in CHECKS if check not in fault.seen_by]
     lines += [f"Seen by: {', '.join(fault.seen_by)}. Not by: {', '.join(others)}.", f"Why: {fault.lesson}."]
     return "\n".join(lines)
@@ -157,7 +158,7 @@ def plant(name, folder=None):
 
     Raises ValueError where there is no such fault, FileExistsError where the folder exists.
     """
-    fault = _named(name)
+    name, fault = _named(name)
     folder = Path(f"teachvae-{name}") if folder is None else Path(folder)
     if folder.exists():
         raise FileExistsError(f"{folder} exists already: remove it, or name another by --output FOLDER")
@@ -181,9 +182,10 @@ def plant(name, folder=None):
 
 
 def _named(name):
-    if name not in FAULTS:
+    """A fault's name as it is written, "b3" is B3, and the fault."""
+    if name.upper() not in FAULTS:
         raise ValueError(f"there is no fault {name!r}: choose from {', '.join(FAULTS)}, or list")
-    return FAULTS[name]
+    return name.upper(), FAULTS[name.upper()]
 
 
 def _place(name, file, stands):
