@@ -7,7 +7,7 @@ import copy
 import functools
 import re
 
-from answers import RIGHT, WRONG
+from answers import BANDS, RIGHT, WRONG
 import numpy as np
 import pytest
 
@@ -187,7 +187,8 @@ def test_a_wide_band_lies_between_right_and_wrong(name, seed):
         return                                                     # a word is right or not
     right = max(said.error for said in [verdict(name, answer_of(name), seed), *told_if_right(name, seed)])
     wrong = min(said.error for said in told_if_wrong(name, seed).values())
-    assert wrong >= BAND * right and wrong > 1e-3, (right, wrong)
+    below, above = (10.0**power for power in BANDS[name])
+    assert right < below and wrong >= above >= BAND * below, (right, wrong)
 
 
 # ---- a solution with one thing changed ---------------------------------------------------------

@@ -121,7 +121,7 @@ def test_right_is_right_and_wrong_wrong_at_every_scale(seed, f_size, p_size, off
     ({"mean": MEAN.astype("float32"), "log_psi": LOG_VAR}, "not yet", "it is float32"),
     ({"mean": MEAN.tolist(), "log_psi": LOG_VAR}, "not yet", "a list came back"),
     ({"mean": MEAN[:1], "log_psi": LOG_VAR}, "not yet", "it has shape (1,) where (3,) is asked for"),
-    ({"mean": MEAN[:, None], "log_psi": LOG_VAR}, "not yet", "axis 1 of length 1 is still there"),
+    ({"mean": MEAN[:, None], "log_psi": LOG_VAR}, "not yet", "axis 1 of length 1 is too many"),
     ({"mean": MEAN * [1, np.nan, 1], "log_psi": LOG_VAR}, "not yet", "it is not finite in entries 1 of 0–2"),
     ({"mean": MEAN}, "not yet", "it is not there; what came back has mean"),
     ((MEAN, LOG_VAR), "not yet", "a tuple came back, where a dict with the names mean, log_psi is asked"),
