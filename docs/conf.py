@@ -39,8 +39,8 @@ highlight_language = "text"
 def for_sphinx(app, name, source):
     """GitHub's Markdown, its anchors as Sphinx' targets and its links to sources as links to their pages."""
     up = "../" * name.count("/")
-    text = re.sub(r'<a id=\\?"(eq-[\w-]+)\\?"></a>', r"(\1)=", source[0])
-    text = re.sub(r"\]\([^)\s]*#(eq-[\w-]+)\)", r"](#\1)", text)
+    text = re.sub(r'<a id=\\?"((?:eq|lecture)-[\w-]+)\\?"></a>', r"(\1)=", source[0])
+    text = re.sub(r"\]\([^)\s]*#((?:eq|lecture)-[\w-]+)\)", r"](#\1)", text)
     text = re.sub(r'(href=\\?"\.\./derivations/[\w-]+)\.md', r"\1.html", text)  # of a notebook's output
     text = re.sub(r"\]\((?:\.\./)*((?:teachvae|tests)/[\w/]+)\.py\)", rf"](page:{up}source/\1.html)", text)
     source[0] = re.sub(r"\]\((teachvae/\w+)\)", rf"](page:{up}source/\1/__init__.html)", text)
