@@ -51,7 +51,7 @@ def main(arguments):
     mathjax(static)
     os.environ["TEACHVAE_SITE_STATIC"] = str(static)
     folder = Path(arguments[0]) if arguments else ROOT / "build" / "site"
-    options = ["-W", "--keep-going", "-q", "-b", "html", "-c", str(ROOT / "docs")]
+    options = ["-E", "-W", "--keep-going", "-q", "-b", "html", "-c", str(ROOT / "docs")]
     return build_main([*options, "-d", str(ROOT / "build/doctrees"), str(ROOT), str(folder)])
 
 

@@ -30,7 +30,7 @@ import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from teachvae import GaussianMixture, Model, bound, datasets, grade, gradcheck, grid, jensen, layers
+from teachvae import GaussianMixture, Model, bound, datasets, grade, grid, jensen, layers
 from teachvae import likelihoods, linear_gaussian, nlml
 from teachvae.plots import COLOURS
 
@@ -681,41 +681,9 @@ if truth is not None:
 # where the gap is small it may well fall below nlml; that is scatter, and no broken bound. Over many estimates
 # a mean below nlml would be a mistake in the program, and one that no gradient check can see.
 #
-# ### Its gradient, and whether it is right
-#
-# With the noise held fixed $Q$ is an ordinary function of $\phi$ and $\theta$, and has a gradient. A gradient
-# check compares it at every index with a central difference (8.1).
-
-# %%
-dphi, dtheta = bound.backward(model, theta, cache, np.ones(4))
-
-
-def total(phi):
-    """Σ_n Q_n, with the same noise always."""
-    return bound.forward(model, theta, phi, few, eta)[0].sum()
-
-
-print(gradcheck.check(total, phi, dphi))
-
-# %% [markdown]
-# Now plant a mistake: forget that $\log s$ is what is learned, and take the gradient in $s$ for it,
-# $\partial Q/\partial s = (\partial Q/\partial \log s)/s$. The checker says what kind of mistake it sees.
-
-# %%
-parts = {"m": phi[:, :K], "log_s": phi[:, K:]}
-
-
-def total_of_parts(p):
-    """The same as a function of m and log s."""
-    return total(np.concatenate([p["m"], p["log_s"]], axis=1))
-
-
-wrong = {"m": dphi[:, :K], "log_s": dphi[:, K:] / np.exp(phi[:, K:])}
-print(gradcheck.check(total_of_parts, parts, wrong))
-
-# %% [markdown]
-# How the gradient finds its way through the sampling is the matter of
-# [notebook 06](06-through-the-sampling.ipynb).
+# With the noise held fixed $Q$ is an ordinary function of $\phi$ and $\theta$, and has a gradient. How it finds its
+# way through the sampling is the matter of [notebook 06](06-through-the-sampling.ipynb), and how one checks it that of
+# [notebook 10](10-backpropagation-by-hand.ipynb).
 #
 # **Exercise 04-4.** Write `bound_by_samples(x, m, log_s, eta, W, b, log_psi)`: $Q_n$ of every data case, (N,),
 # for the bent decoder $f(z) = \tanh(z) W + b$. Given are `x` (N, D), `m` and `log_s` (N, K), the noise `eta` (S,
